@@ -1,0 +1,9 @@
+"""mamlax learns to learn: gradient-based meta-learning in JAX.
+
+The public names stand in `__init__.pyi`, on one screen; each is imported when first used, so that
+`import mamlax` and `mamlax --help` stay light.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,90 @@
+"""The shared nouns: what a task, an adaptation, a learner and an outer loop are.
+
+Everything else in the package returns one of these or consumes one. They are named tuples of
+arrays or of pure functions: no behavior lives here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from jaxtyping import Array, Float
+
+LossFn: TypeAlias = Callable[[Any, Any], Any]
+"""`loss_fn(params, batch) -> scalar`: all that a user must bring."""
+SampleTask: TypeAlias = Callable[[Any], "Task"]
+"""`sample_task(key) -> Task`: where tasks come from."""
+
+
+class MamlaxError(Exception):
+    """An error whose message alone should be enough to act on (the command line prints it bare)."""
+
+
+class Batch(NamedTuple):
+    """Examples as the built-in tasks and models use them; your own loss may take any pytree.
+
+    Attributes:
+        inputs: `[examples, ...]`.
+        targets: `[examples, ...]` (regression) or `[examples]` of integers (classification).
+        reference: `[reference_examples, ...]` or None. Inputs whose moments normalize `inputs`
+            where a model is built with `norm="support"`.
+    """
+
+    inputs: Any
+    targets: Any
+    reference: Any = None
+
+
+class Task(NamedTuple):
+    """One learning problem: examples to adapt on and examples to judge on.
+
+    Attributes:
+        support: a pytree of arrays, the data of the inner loop.
+        query: a pytree of arrays with every field of `support`, the data of the outer loss.
+    """
+
+    support: Any
+    query: Any
+
+
+class Adaptation(NamedTuple):
+    """What an inner loop returns.
+
+    Attributes:
+        params: the adapted parameters φ, in the structure of the parameters given.
+        support_losses: `[steps]`, the support loss before each inner step.
+        probes: `probe_fn(params)` before the first and after every inner step, stacked along a
+            leading axis `[steps + 1, ...]`; None without a `probe_fn`.
+    """
+
+    params: Any
+    support_losses: Float[Array, " steps"]
+    probes: Any = None
+
+
+class MetaLearner(NamedTuple):
+    """An algorithm of the MAML family, as three pure functions.
+
+    Attributes:
+        init: `init(params) -> meta_params`. The identity for MAML.
+        adapt: `adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None) -> Adaptation`.
+            Solves one task.
+        meta_gradient: `meta_gradient(meta_params, tasks) -> ((loss, info), gradient)`. Every array
+            of `tasks` has a leading axis `tasks`; `loss` and `gradient` are means over it, and the
+            arrays of `info` keep it.
+    """
+
+    init: Callable[[Any], Any]
+    adapt: Callable[..., Adaptation]
+    meta_gradient: Callable[[Any, Any], tuple[tuple[Any, Any], Any]]
+
+
+class OuterLoop(NamedTuple):
+    """Learning across tasks, as two pure functions.
+
+    Attributes:
+        init: `init(params) -> state`.
+        step: `step(key, state) -> (state, metrics)`. `metrics` maps metric keys to scalars.
+    """
+
+    init: Callable[[Any], Any]
+    step: Callable[[Any, Any], tuple[Any, dict[str, Any]]]

@@ -1,0 +1,124 @@
+"""The one inner loop: gradient steps on a task's support set, differentiable from end to end.
+
+    φ₀ = θ,    φᵢ₊₁ = φᵢ + update(∇ℒ(φᵢ, support))        (Finn et al. 2017, Algorithm 1, line 6)
+
+Every algorithm of the family runs this loop; they differ in what they pass to it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from .._types import Adaptation, LossFn
+from ._params import split
+
+
+def inner_loop(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    support: Any,
+    *,
+    num_steps: int,
+    first_order: bool = False,
+    probe_fn: Callable[[Any], Any] | None = None,
+    remat: bool = False,
+    support_per_step: bool = False,
+) -> Adaptation:
+    """Take `num_steps` optimizer steps on the support loss, from `params`.
+
+    φ₀ = θ and φᵢ₊₁ = φᵢ + uᵢ, where uᵢ is what `optimizer` makes of gᵢ = ∇ℒ(φᵢ, support). The
+    optimizer's state starts fresh and is differentiated through as well. With `optax.sgd(α)` this
+    is φᵢ₊₁ = φᵢ − α gᵢ, the inner loop of MAML.
+
+    Args:
+        loss_fn: `loss_fn(params, batch) -> scalar`.
+        optimizer: any optax transformation. Through Adam, set `eps_root > 0`: the derivative of
+            √v at v = 0 is infinite.
+        params: θ, any pytree. Its floating-point arrays learn; other leaves ride along.
+        support: what `loss_fn` takes as `batch`; the same at every step, unless
+            `support_per_step`.
+        num_steps: number of inner steps, 0 or more; static.
+        first_order: treat every gᵢ as a constant when differentiating the result.
+        probe_fn: `probe_fn(params) -> pytree`, evaluated before the first step and after each.
+        remat: recompute each step when differentiating, instead of storing it: less memory for
+            about one more forward and backward pass per step.
+        support_per_step: `support` carries a leading axis `[num_steps, ...]`, one batch a step.
+
+    Returns:
+        The adapted params, the `[num_steps]` support losses before each step, and the
+        `[num_steps + 1, ...]` probes.
+
+    Raises:
+        ValueError: if `num_steps` is negative, or `params` has nothing to learn.
+        TypeError: if `loss_fn` does not return a real floating-point scalar.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, mamlax
+        >>> def loss_fn(params, batch):
+        ...     return 0.5 * jnp.sum((params - batch) ** 2)
+        >>> adaptation = mamlax.inner_loop(
+        ...     loss_fn, optax.sgd(0.5), jnp.array([0.0]), jnp.array([8.0]), num_steps=2
+        ... )
+        >>> print(adaptation.params, adaptation.support_losses)
+        [6.] [32.  8.]
+
+    References:
+        Finn, Abbeel & Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks,
+        ICML 2017.
+    """
+    if num_steps < 0:
+        raise ValueError(f"num_steps must be 0 or more, got {num_steps}.")
+    learnable, rest = split(params)
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def loss_of(learnable, batch):
+        return as_scalar_loss(loss_fn(eqx.combine(learnable, rest), batch))
+
+    def probe(learnable):
+        return None if probe_fn is None else probe_fn(eqx.combine(learnable, rest))
+
+    def step(carry, batch):
+        learnable, optimizer_state = carry
+        batch = support if batch is None else batch
+        loss, gradient = jax.value_and_grad(loss_of)(learnable, batch)
+        if first_order:
+            gradient = jax.lax.stop_gradient(gradient)
+        updates, optimizer_state = optimizer.update(
+            gradient, optimizer_state, learnable, value=loss
+        )
+        learnable = optax.apply_updates(learnable, updates)
+        return (learnable, optimizer_state), (loss, probe(learnable))
+
+    if remat:
+        step = jax.checkpoint(step)
+    before = probe(learnable)
+    if num_steps == 0:
+        return Adaptation(params, jnp.zeros(0), jax.tree.map(lambda x: jnp.asarray(x)[None], before))
+
+    # The first step stands outside the scan: it starts from the same θ for every task, so under a
+    # vmap over tasks its parameters are shared, and a single step needs no loop at all.
+    batches = support if support_per_step else None
+    carry = (learnable, optimizer.init(learnable))
+    carry, first = step(carry, jax.tree.map(lambda x: x[0], batches))
+    carry, later = jax.lax.scan(
+        step, carry, jax.tree.map(lambda x: x[1:], batches), length=num_steps - 1
+    )
+    losses, after = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
+    probes = jax.tree.map(lambda x, xs: jnp.concatenate([jnp.asarray(x)[None], xs]), before, after)
+    return Adaptation(eqx.combine(carry[0], rest), losses, probes)
+
+
+def as_scalar_loss(loss: Any) -> Any:
+    """Return `loss`, or raise if it is not one real floating-point number."""
+    if not eqx.is_array(loss) or loss.shape or not jnp.issubdtype(loss.dtype, jnp.floating):
+        got = f"{loss.dtype}{list(loss.shape)}" if eqx.is_array(loss) else type(loss).__name__
+        raise TypeError(
+            f"loss_fn must return a floating-point scalar, got {got}. "
+            "Average over the examples, e.g. with jnp.mean."
+        )
+    return loss

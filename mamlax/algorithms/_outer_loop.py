@@ -1,0 +1,87 @@
+"""The one outer loop: sample tasks, take their meta-gradient, let an optimizer step."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from .._types import MetaLearner, OuterLoop, SampleTask
+from ._over_tasks import sample_tasks
+from ._params import split
+
+
+class OuterState(NamedTuple):
+    """What the next outer step needs.
+
+    Attributes:
+        meta_params: all that the outer loop learns; for MAML the initialization θ.
+        optimizer_state: the outer optimizer's state.
+    """
+
+    meta_params: Any
+    optimizer_state: Any
+
+
+def outer_loop(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    sample_task: SampleTask,
+    *,
+    meta_batch_size: int,
+) -> OuterLoop:
+    """Learn across tasks: each step draws `meta_batch_size` tasks and follows the meta-gradient.
+
+    Args:
+        learner: what to differentiate, e.g. `mamlax.maml(...)`.
+        optimizer: any optax transformation, e.g. `optax.adam(1e-3)`.
+        sample_task: `sample_task(key) -> Task`, traceable; where it holds arrays it should be a
+            pytree (as the bound methods of Equinox modules are), so that they are not compiled in.
+        meta_batch_size: tasks per outer step.
+
+    Returns:
+        An `OuterLoop`. Its `step` is pure and may be jitted, scanned, and vmapped over seeds. Its
+        metrics are `train/query_loss` (after adaptation), `train/support_loss` (before it; absent
+        without inner steps) and `train/gradient_norm`.
+
+    Raises:
+        ValueError: if `meta_batch_size` is not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, mamlax
+        >>> def loss_fn(params, batch):
+        ...     return jnp.mean((params * batch.inputs - batch.targets) ** 2)
+        >>> learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.01), num_inner_steps=1)
+        >>> loop = mamlax.outer_loop(
+        ...     learner, optax.adam(1e-3), mamlax.Sinusoids(shots=5).sample, meta_batch_size=4
+        ... )
+        >>> state, metrics = jax.jit(loop.step)(jax.random.key(0), loop.init(jnp.zeros(())))
+        >>> sorted(metrics)
+        ['train/gradient_norm', 'train/query_loss', 'train/support_loss']
+    """
+    if meta_batch_size < 1:
+        raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
+
+    def init(params):
+        meta_params = learner.init(params)
+        learnable, _ = split(meta_params)
+        return OuterState(meta_params, optimizer.init(learnable))
+
+    def step(sample_task, key, state):
+        tasks = sample_tasks(sample_task, key, meta_batch_size)
+        (loss, info), gradient = learner.meta_gradient(state.meta_params, tasks)
+        learnable, rest = split(state.meta_params)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, learnable)
+        learnable = optax.apply_updates(learnable, updates)
+        metrics = {
+            "train/query_loss": loss,
+            "train/gradient_norm": optax.tree.norm(gradient),
+        }
+        support_losses = info["support_losses"]
+        if support_losses.shape[1]:
+            metrics["train/support_loss"] = jnp.mean(support_losses[:, 0])
+        return OuterState(eqx.combine(learnable, rest), optimizer_state), metrics
+
+    # a Partial is a pytree: arrays held by sample_task become arguments of the compiled program
+    return OuterLoop(init, jax.tree_util.Partial(step, sample_task))

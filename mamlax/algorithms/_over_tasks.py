@@ -1,0 +1,244 @@
+"""From one task to many: the only place that maps over tasks.
+
+Algorithms are written for one task. `mean_gradient` lifts an objective to a meta-batch with `vmap`;
+`over_tasks` then says how the meta-batch is walked: at once, in micro-batches one after another, or
+spread over devices. A meta-gradient is a mean over tasks, so none of this changes it (beyond
+rounding).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from .._types import MetaLearner, SampleTask
+from ._params import split
+
+Objective = Callable[[Any, Any], tuple[Any, Any]]
+MetaGradient = Callable[[Any, Any], tuple[tuple[Any, Any], Any]]
+
+
+def mean_gradient(objective: Objective) -> MetaGradient:
+    """The gradient of the mean of `objective(meta_params, task) -> (loss, info)` over tasks.
+
+    Returns:
+        A `meta_gradient(meta_params, tasks) -> ((loss, info), gradient)`: the mean loss, `info`
+        stacked over tasks, and the gradient with respect to the learnable leaves (None elsewhere).
+    """
+
+    def meta_gradient(meta_params, tasks):
+        count_tasks(tasks)
+        learnable, rest = split(meta_params)
+
+        def mean_objective(learnable):
+            losses, info = map_tasks(
+                lambda task: objective(eqx.combine(learnable, rest), task), tasks
+            )
+            return jnp.mean(losses), info
+
+        return jax.value_and_grad(mean_objective, has_aux=True)(learnable)
+
+    return meta_gradient
+
+
+def map_tasks(fn: Callable[[Any], Any], tasks: Any) -> Any:
+    """`fn(task)` for all tasks at once, results stacked along a leading axis `tasks`."""
+    if count_tasks(tasks) == 1:  # spares XLA a batch dimension of one in every product
+        result = fn(jax.tree.map(lambda x: x[0], tasks))
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], result)
+    return jax.vmap(fn)(tasks)
+
+
+def sample_tasks(sample_task: SampleTask, key: Any, num_tasks: int) -> Any:
+    """Draw a meta-batch: `num_tasks` independent tasks, stacked along a leading axis `tasks`.
+
+    Example:
+        >>> import jax, mamlax
+        >>> tasks = mamlax.sample_tasks(mamlax.Sinusoids(shots=5).sample, jax.random.key(0), 3)
+        >>> tasks.support.inputs.shape
+        (3, 5, 1)
+    """
+    return jax.vmap(sample_task)(jax.random.split(key, num_tasks))
+
+
+def over_tasks(
+    learner: MetaLearner, *, batch_size: int | None = None, mesh: Mesh | None = None
+) -> MetaLearner:
+    """The same learner, with its meta-batch walked in another way.
+
+    Args:
+        learner: any learner of the family.
+        batch_size: tasks per micro-batch; the micro-batches run one after another and their
+            gradients are averaged, so memory is that of one of them. None: all at once.
+        mesh: devices with one axis named "tasks", over which tasks are spread; parameters are
+            replicated. The processor's cores count as devices where `jax_num_cpu_devices` says so.
+
+    Returns:
+        A learner whose `meta_gradient` agrees with the given one's beyond rounding. Its
+        `meta_gradient` raises a ValueError where the meta-batch does not divide evenly.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, mamlax
+        >>> learner = mamlax.maml(
+        ...     lambda params, batch: jnp.mean((params - batch) ** 2),
+        ...     inner_optimizer=optax.sgd(0.1), num_inner_steps=1,
+        ... )
+        >>> tasks = mamlax.Task(support=jnp.ones((4, 3)), query=jnp.ones((4, 3)))
+        >>> one_by_one = mamlax.over_tasks(learner, batch_size=1)
+        >>> for way in learner, one_by_one:
+        ...     print(way.meta_gradient(jnp.zeros(()), tasks)[1])
+        -1.28
+        -1.28
+    """
+    meta_gradient = learner.meta_gradient
+    if batch_size is not None:
+        meta_gradient = _in_micro_batches(meta_gradient, batch_size)
+    if mesh is not None:
+        meta_gradient = _on_devices(meta_gradient, mesh)
+    return learner._replace(meta_gradient=meta_gradient)
+
+
+def adaptation_curves(
+    learner: MetaLearner,
+    metric_fn: Callable[[Any, Any], Any],
+    *,
+    num_inner_steps: int,
+    batch_size: int | None = None,
+    mesh: Mesh | None = None,
+) -> Callable[[Any, Any], Any]:
+    """A function giving the query metric of each task after 0, 1, …, `num_inner_steps` steps.
+
+    Args:
+        learner: any learner of the family.
+        metric_fn: `metric_fn(params, batch) -> scalar` (or a pytree of arrays).
+        num_inner_steps: how far to adapt; may exceed what the learner was trained with.
+        batch_size: tasks to adapt at once; None: all.
+        mesh: devices that share the tasks, as for `over_tasks`.
+
+    Returns:
+        `curves(meta_params, tasks) -> [tasks, num_inner_steps + 1]`.
+    """
+
+    def curves(meta_params, tasks):
+        def curve(task):
+            adaptation = learner.adapt(
+                meta_params,
+                task.support,
+                num_inner_steps=num_inner_steps,
+                probe_fn=lambda params: metric_fn(params, task.query),
+            )
+            return adaptation.probes
+
+        if batch_size is None:
+            return map_tasks(curve, tasks)
+        if batch_size == 1:
+            return jax.lax.map(curve, tasks)
+        return jax.lax.map(curve, tasks, batch_size=batch_size)
+
+    if mesh is None:
+        return curves
+    return _share(curves, mesh, lambda curves: curves, PartitionSpec("tasks"))
+
+
+def count_tasks(tasks: Any) -> int:
+    """The length of the leading axis `tasks`, the same for every array of `tasks`.
+
+    Raises:
+        ValueError: if arrays disagree, or the query lacks a field of the support or has it in
+            another shape per example.
+    """
+    _check_query_matches_support(tasks)
+    lengths = {
+        jax.tree_util.keystr(path): jnp.shape(leaf)[:1]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tasks)
+    }
+    if len(set(lengths.values())) != 1 or () in lengths.values():
+        found = ", ".join(f"{name or 'tasks'}: {list(length)}" for name, length in lengths.items())
+        raise ValueError(
+            "every array of tasks must have the same leading axis `tasks` (stack the tasks with "
+            f"jax.vmap or jnp.stack); found leading axes {found or 'no arrays'}."
+        )
+    return next(iter(lengths.values()))[0]
+
+
+def _check_query_matches_support(tasks: Any) -> None:
+    support = dict(jax.tree_util.tree_leaves_with_path(tasks.support))
+    query = dict(jax.tree_util.tree_leaves_with_path(tasks.query))
+    for path, leaf in support.items():
+        name = jax.tree_util.keystr(path)
+        if path not in query:
+            raise ValueError(
+                f"task.query has no field {name!r}, which task.support has. "
+                "The same loss_fn is evaluated on both, so both need the same fields."
+            )
+        if jnp.ndim(leaf) != jnp.ndim(query[path]) or leaf.shape[2:] != query[path].shape[2:]:
+            raise ValueError(
+                f"support and query do not match: task.support{name} has shape "
+                f"{list(jnp.shape(leaf))} and task.query{name} {list(jnp.shape(query[path]))} "
+                "([tasks, examples, ...]); only the number of examples may differ."
+            )
+
+
+def _in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradient:
+    def in_micro_batches(meta_params, tasks):
+        num_tasks = count_tasks(tasks)
+        if batch_size < 1 or num_tasks % batch_size:
+            raise ValueError(
+                f"{num_tasks} tasks do not divide into micro-batches of batch_size={batch_size}."
+            )
+        num_batches = num_tasks // batch_size
+        if num_batches == 1:
+            return meta_gradient(meta_params, tasks)
+        batches = jax.tree.map(
+            lambda x: jnp.reshape(x, (num_batches, batch_size, *x.shape[1:])), tasks
+        )
+
+        def accumulate(total, batch):
+            (loss, info), gradient = meta_gradient(meta_params, batch)
+            return jax.tree.map(jnp.add, total, (loss, gradient)), info
+
+        first = jax.eval_shape(meta_gradient, meta_params, jax.tree.map(lambda x: x[0], batches))
+        (loss, _), gradient = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+        total, info = jax.lax.scan(accumulate, (loss, gradient), batches)
+        loss, gradient = jax.tree.map(lambda x: x / num_batches, total)
+        info = jax.tree.map(lambda x: jnp.reshape(x, (num_tasks, *x.shape[2:])), info)
+        return (loss, info), gradient
+
+    return in_micro_batches
+
+
+def _on_devices(meta_gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
+    def average(result):
+        (loss, info), gradient = result
+        loss, gradient = jax.lax.pmean((loss, gradient), "tasks")
+        return (loss, info), gradient
+
+    replicated = PartitionSpec()
+    return _share(meta_gradient, mesh, average, ((replicated, PartitionSpec("tasks")), replicated))
+
+
+def _share(
+    fn: Callable[[Any, Any], Any], mesh: Mesh, combine: Callable[[Any], Any], out_specs: Any
+) -> Callable[[Any, Any], Any]:
+    """`fn(meta_params, tasks)` with tasks spread over devices and parameters on all of them."""
+    if mesh.axis_names != ("tasks",):
+        raise ValueError(f'mesh must have one axis named "tasks", got {mesh.axis_names}.')
+
+    def shared(meta_params, tasks):
+        num_tasks = count_tasks(tasks)
+        if num_tasks % mesh.size:
+            raise ValueError(f"{num_tasks} tasks do not divide over {mesh.size} devices.")
+        arrays, static = eqx.partition(meta_params, eqx.is_array)
+        return jax.shard_map(
+            lambda arrays, tasks: combine(fn(eqx.combine(arrays, static), tasks)),
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec("tasks")),
+            out_specs=out_specs,
+            # results are averaged by hand, not by transposing the replication of parameters
+            check_vma=False,
+        )(arrays, tasks)
+
+    return shared

@@ -1,0 +1,231 @@
+"""The paper's networks, in Equinox, with normalization made explicit.
+
+Models take a whole batch, because normalization may look across it:
+
+- `"batch"`: moments of the batch at hand, in training and in evaluation. Query examples are then
+  normalized by one another: this is **transductive**, and it is what the paper does.
+- `"support"`: moments of the support set, for the query too. Not transductive. The query batch
+  carries the support inputs as `reference`.
+- `"group"`, `"layer"`: moments within each example. Not transductive.
+- `"none"`.
+
+After normalizing, a learned shift is added. A learned scale would change nothing: a ReLU and a
+linear layer follow, which absorb it (and the paper's code has none).
+"""
+
+from typing import Any, Literal, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Norm = Literal["batch", "support", "group", "layer", "none"]
+Downsample = Literal["stride", "pool"]
+
+
+def is_transductive(norm: Norm) -> bool:
+    """Whether predictions for a query example depend on the other query examples."""
+    return norm == "batch"
+
+
+class MLP(eqx.Module):
+    """Fully connected layers with ReLU between them; made by `mlp`."""
+
+    weights: list[Float[Array, "inputs outputs"]]
+    biases: list[Float[Array, " outputs"]]
+    norm: Norm = eqx.field(static=True)
+
+    def __call__(self, inputs, reference=None):
+        """Outputs `[examples, outputs]` for inputs `[examples, ...]`, which are flattened."""
+        x, num_reference = _with_reference(inputs, reference, self.norm)
+        x = x.reshape(len(x), -1)
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = jax.nn.relu(_normalize(x @ weight, self.norm, num_reference) + bias)
+        return (x @ self.weights[-1] + self.biases[-1])[num_reference:]
+
+    def with_head_of(self, other: "MLP") -> "MLP":
+        """This model with the last layer of another."""
+        return MLP(
+            [*self.weights[:-1], other.weights[-1]], [*self.biases[:-1], other.biases[-1]], self.norm
+        )
+
+
+def mlp(
+    key,
+    num_inputs: int,
+    num_outputs: int,
+    *,
+    hidden_sizes: tuple[int, ...] = (40, 40),
+    norm: Norm = "none",
+    weight_scale: float = 0.01,
+) -> MLP:
+    """A fully connected network with ReLU, as in the paper's regression (1-40-40-1).
+
+    Args:
+        key: a PRNG key.
+        num_inputs: numbers per example, after flattening.
+        num_outputs: outputs per example.
+        hidden_sizes: width of each hidden layer. The paper's Omniglot network without convolution
+            is `(256, 128, 64, 64)` with `norm="batch"`.
+        norm: normalization before each ReLU; see the module.
+        weight_scale: standard deviation of the truncated normal that weights start from; biases
+            start at zero.
+
+    Raises:
+        ValueError: if `norm` is unknown.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, mamlax
+        >>> model = mamlax.models.mlp(jax.random.key(0), 1, 1)
+        >>> model(jnp.ones((10, 1))).shape
+        (10, 1)
+    """
+    _check_norm(norm)
+    sizes = (num_inputs, *hidden_sizes, num_outputs)
+    keys = jax.random.split(key, len(sizes) - 1)
+    weights = [
+        weight_scale * jax.random.truncated_normal(k, -2.0, 2.0, (m, n))
+        for k, m, n in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    ]
+    return MLP(weights, [jnp.zeros(n) for n in sizes[1:]], norm)
+
+
+class Conv4(eqx.Module):
+    """Four blocks of 3×3 convolution, normalization and ReLU, and a linear head; made by `conv4`."""
+
+    kernels: list[Float[Array, "3 3 inputs outputs"]]
+    shifts: list[Float[Array, " outputs"]]
+    head_weight: Float[Array, "features outputs"]
+    head_bias: Float[Array, " outputs"]
+    downsample: Downsample = eqx.field(static=True)
+    norm: Norm = eqx.field(static=True)
+
+    def __call__(self, inputs, reference=None):
+        """Outputs `[examples, outputs]` for images `[examples, height, width, channels]`."""
+        x, num_reference = _with_reference(inputs, reference, self.norm)
+        stride = 2 if self.downsample == "stride" else 1
+        for kernel, shift in zip(self.kernels, self.shifts, strict=True):
+            x = _convolve(x, kernel, stride)
+            x = jax.nn.relu(_normalize(x, self.norm, num_reference) + shift)
+            if self.downsample == "pool":
+                x = _max_pool(x)
+        x = x.mean((1, 2)) if self.downsample == "stride" else x.reshape(len(x), -1)
+        return (x @ self.head_weight + self.head_bias)[num_reference:]
+
+    def with_head_of(self, other: "Conv4") -> "Conv4":
+        """This model with the linear head of another."""
+        head = (other.head_weight, other.head_bias)
+        return Conv4(self.kernels, self.shifts, *head, self.downsample, self.norm)
+
+
+def conv4(
+    key,
+    image_shape: tuple[int, int, int],
+    num_outputs: int,
+    *,
+    channels: int = 64,
+    downsample: Downsample = "stride",
+    norm: Norm = "batch",
+) -> Conv4:
+    """The paper's convolutional network, in both its forms.
+
+    Convolutions are products of patches and a matrix. Under a `vmap` over tasks with weights per
+    task they stay matrix products, where `lax.conv` would become a grouped convolution, which XLA
+    runs very slowly on a CPU.
+
+    Args:
+        key: a PRNG key.
+        image_shape: `(height, width, channels)`.
+        num_outputs: number of classes.
+        channels: filters per block (paper: 64 strided, 32 pooled).
+        downsample: `"stride"`: convolutions with stride 2, then the spatial mean (the paper's
+            Omniglot network); `"pool"`: stride 1 and 2×2 max-pooling, then flattened (its
+            mini-ImageNet network).
+        norm: normalization before each ReLU; see the module.
+
+    Raises:
+        ValueError: if `norm` or `downsample` is unknown, or the image is too small to pool.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, mamlax
+        >>> model = mamlax.models.conv4(jax.random.key(0), (28, 28, 1), 5)
+        >>> model(jnp.ones((10, 28, 28, 1))).shape
+        (10, 5)
+    """
+    _check_norm(norm)
+    if downsample not in get_args(Downsample):
+        raise ValueError(f'downsample must be "stride" or "pool", got {downsample!r}.')
+    height, width, in_channels = image_shape
+    if downsample == "pool" and min(height, width) < 16:
+        raise ValueError(
+            f"images of {height}×{width} are too small for four 2×2 poolings (at least 16×16)."
+        )
+    *kernel_keys, head_key = jax.random.split(key, 5)
+    widths = (in_channels, channels, channels, channels, channels)
+    xavier = jax.nn.initializers.glorot_uniform()
+    kernels = [
+        xavier(k, (3, 3, m, n)) for k, m, n in zip(kernel_keys, widths[:-1], widths[1:], strict=True)
+    ]
+    if downsample == "stride":
+        head_weight = jax.random.normal(head_key, (channels, num_outputs))
+    else:
+        head_weight = xavier(head_key, (channels * (height // 16) * (width // 16), num_outputs))
+    shifts = [jnp.zeros(channels) for _ in kernels]
+    return Conv4(kernels, shifts, head_weight, jnp.zeros(num_outputs), downsample, norm)
+
+
+def _with_reference(inputs, reference, norm: Norm) -> tuple[Any, int]:
+    """The reference inputs in front of `inputs`, and how many there are."""
+    if norm != "support" or reference is None:
+        return inputs, 0
+    return jnp.concatenate([reference, inputs]), len(reference)
+
+
+def _normalize(x, norm: Norm, num_reference: int, epsilon: float = 1e-3):
+    if norm == "none":
+        return x
+    if norm in ("batch", "support"):
+        moments_of = x[:num_reference] if num_reference else x
+        axes = tuple(range(x.ndim - 1))
+        mean = moments_of.mean(axes)
+        variance = jnp.square(moments_of - mean).mean(axes)
+        return (x - mean) * jax.lax.rsqrt(variance + epsilon)
+    num_groups = 1 if norm == "layer" else max(1, x.shape[-1] // 8)
+    grouped = x.reshape(*x.shape[:-1], num_groups, -1)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    mean = grouped.mean(axes, keepdims=True)
+    variance = jnp.square(grouped - mean).mean(axes, keepdims=True)
+    return ((grouped - mean) * jax.lax.rsqrt(variance + epsilon)).reshape(x.shape)
+
+
+def _convolve(x, kernel, stride: int):
+    """3×3 convolution with "same" padding (TensorFlow's: the odd row goes to the far side)."""
+    height, width = (-(-size // stride) for size in x.shape[1:3])
+    padding = [(0, 0), *(_same_padding(size, stride) for size in x.shape[1:3]), (0, 0)]
+    x = jnp.pad(x, padding)
+    shifted = [
+        x[:, i : i + (height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride]
+        for i in range(3)
+        for j in range(3)
+    ]
+    patches = jnp.concatenate(shifted, axis=-1)
+    outputs = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return outputs.reshape(len(x), height, width, -1)
+
+
+def _same_padding(size: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
+    return total // 2, total - total // 2
+
+
+def _max_pool(x):
+    """2×2 max-pooling, an odd last row or column dropped, by reshaping."""
+    batch, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+
+def _check_norm(norm: str):
+    if norm not in get_args(Norm):
+        raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}.")

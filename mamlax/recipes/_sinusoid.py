@@ -1,0 +1,78 @@
+"""The sinusoid problem: settings, and the parts made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._recipe import Parts
+
+
+@dataclass(frozen=True)
+class SinusoidProblem:
+    """Regression of sine waves with random amplitude and phase."""
+
+    shots: int = 10
+    """Support examples per task."""
+    num_query: int | None = None
+    """Query examples per task; as many as shots where None."""
+    hidden_sizes: tuple[int, ...] = (40, 40)
+    """Width of each hidden layer."""
+
+    def build(self, data_dir: str | None = None) -> Parts:
+        """Make the parts; no data is needed."""
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+
+        from .. import models
+        from ..tasks._sinusoids import Sinusoids
+        from ._recipe import Baseline, Parts
+
+        tasks = Sinusoids(shots=self.shots, num_query=self.num_query)
+        told = Sinusoids(shots=self.shots, num_query=self.num_query, oracle=True)
+
+        def init_params(key, num_inputs=1):
+            return models.mlp(key, num_inputs, 1, hidden_sizes=self.hidden_sizes)
+
+        def loss_fn(params, batch):
+            return jnp.mean(jnp.square(params(batch.inputs) - batch.targets))
+
+        def examples(adapt):
+            """Four waves: support, truth on a grid, and predictions before, after 1 and 10."""
+            grid = jnp.linspace(*tasks.inputs, 201)[:, None]
+            arrays = {"kind": np.array("sinusoid"), "grid": grid[:, 0], "num_steps": [0, 1, 10]}
+            waves = [(4.0, 0.5), (1.5, 2.0), (3.0, 2.8), (0.7, 1.2)]
+            for index, (amplitude, phase) in enumerate(waves):
+                x = jax.random.uniform(
+                    jax.random.key(index), (self.shots, 1), minval=-5.0, maxval=5.0
+                )
+                support = tasks.wave(amplitude, phase, x)
+                arrays[f"{index}/support_x"] = support.inputs[:, 0]
+                arrays[f"{index}/support_y"] = support.targets[:, 0]
+                arrays[f"{index}/truth"] = tasks.wave(amplitude, phase, grid).targets[:, 0]
+                for name in ("maml", "pretrained"):
+                    arrays[f"{index}/{name}"] = jnp.stack(
+                        [adapt(name, support, steps)(grid)[:, 0] for steps in (0, 1, 10)]
+                    )
+            return arrays
+
+        return Parts(
+            init_params=init_params,
+            loss_fn=loss_fn,
+            metric="mse",
+            metric_fn=loss_fn,
+            sample_train=tasks.sample,
+            sample_validation=tasks.sample,
+            sample_test=tasks.sample,
+            transductive=False,
+            baselines={
+                "pretrained": Baseline(init_params, tasks.sample, tasks.sample, tasks.sample),
+                "random": Baseline(init_params, None, tasks.sample, tasks.sample),
+                "oracle": Baseline(
+                    lambda key: init_params(key, 3), told.sample, told.sample, told.sample
+                ),
+            },
+            examples=examples,
+        )

@@ -1,0 +1,1 @@
+"""Where tasks come from: distributions with `sample(key) -> Task`, drawn on the device."""

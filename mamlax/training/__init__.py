@@ -1,0 +1,1 @@
+"""Running an `OuterLoop` to the end: knows no algorithm and no data set."""

@@ -1,0 +1,62 @@
+"""The paper's evaluation: a metric after 0, 1, 2, … inner steps on held-out tasks, with intervals."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Point(NamedTuple):
+    """A metric after some number of inner steps.
+
+    Attributes:
+        num_inner_steps: inner steps taken.
+        mean: mean over tasks (and seeds).
+        ci95: half the width of the 95 % interval: 1.96 s/√n over n tasks of one seed; with
+            several seeds, Student's t over the seeds' means.
+    """
+
+    num_inner_steps: int
+    mean: float
+    ci95: float
+
+
+def summarize(curves: Any) -> list[Point]:
+    """Means and 95 % intervals of metric curves.
+
+    Args:
+        curves: `[tasks, steps]` of one seed, or `[seeds, tasks, steps]`; the metric after
+            0, 1, … inner steps.
+
+    Raises:
+        ValueError: if a value is not finite or `curves` has another rank.
+
+    Example:
+        >>> import mamlax
+        >>> [point.mean for point in mamlax.summarize([[4.0, 1.0], [2.0, 0.0]])]
+        [3.0, 0.5]
+    """
+    values = np.asarray(curves, np.float64)
+    if values.ndim not in (2, 3):
+        raise ValueError(
+            f"curves must be [tasks, steps] or [seeds, tasks, steps], got {values.shape}."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "the metric is not finite on some held-out tasks: adaptation diverged there. "
+            "Try a smaller inner learning rate or fewer inner steps."
+        )
+    if values.ndim == 3 and len(values) > 1:
+        from scipy.stats import t
+
+        samples = values.mean(axis=1)
+        factor = float(t.ppf(0.975, len(samples) - 1))
+    else:
+        samples = values.reshape(-1, values.shape[-1])
+        factor = 1.96
+    count = len(samples)
+    deviation = samples.std(axis=0, ddof=1) if count > 1 else np.zeros(values.shape[-1])
+    return [
+        Point(step, float(mean), float(factor * s / math.sqrt(count)))
+        for step, (mean, s) in enumerate(zip(samples.mean(axis=0), deviation, strict=True))
+    ]

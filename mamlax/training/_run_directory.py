@@ -1,0 +1,73 @@
+"""A run directory belongs to one recipe, seed and version; opening it for another is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .._files import write_json
+from .._types import MamlaxError
+
+
+def open_run(directory: Path, description: dict[str, Any]) -> None:
+    """Make `directory` the run of `description`, or confirm that it already is.
+
+    Args:
+        directory: the run directory.
+        description: everything needed to repeat the run, as JSON. Entries under `"environment"`
+            (library versions, machine) are recorded but may differ on resume.
+
+    Raises:
+        MamlaxError: if the directory is another run's, or cannot be written. The message lists
+            the differences.
+    """
+    path = directory / "recipe.json"
+    description = json.loads(json.dumps(description))
+    if path.exists():
+        found = read_run(directory)
+        differences = [
+            f"  {name}: {old!r} there, {new!r} now"
+            for name, (old, new) in _differences(found, description).items()
+            if not name.startswith("environment")
+        ]
+        if differences:
+            raise MamlaxError(
+                f"{directory} holds another run:\n"
+                + "\n".join(differences)
+                + "\nRepeat its command to resume it, choose another directory with --out, or "
+                "delete it."
+            )
+        return
+    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+        raise MamlaxError(
+            f"{directory} exists and is not a run directory (no recipe.json). "
+            "Choose another with --out."
+        )
+    try:
+        write_json(path, description)
+    except OSError as error:
+        raise MamlaxError(f"{path} could not be written ({error}).") from error
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """The description of a run.
+
+    Raises:
+        MamlaxError: if the directory holds no run, or its description is damaged.
+    """
+    path = directory / "recipe.json"
+    if not path.exists():
+        raise MamlaxError(f"{directory} is not a run directory: {path} is missing.")
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise MamlaxError(f"{path} is damaged ({error}).") from error
+
+
+def _differences(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = {}
+        for key in sorted(old.keys() | new.keys()):
+            path = f"{name}.{key}" if name else key
+            found.update(_differences(old.get(key), new.get(key), path))
+        return found
+    return {} if old == new else {name: (old, new)}
