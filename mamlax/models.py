@@ -127,6 +127,7 @@ def conv4(
     channels: int = 64,
     downsample: Downsample = "stride",
     norm: Norm = "batch",
+    head_scale: float = 0.0,
 ) -> Conv4:
     """The paper's convolutional network, in both its forms.
 
@@ -143,6 +144,11 @@ def conv4(
             Omniglot network); `"pool"`: stride 1 and 2×2 max-pooling, then flattened (its
             mini-ImageNet network).
         norm: normalization before each ReLU; see the module.
+        head_scale: standard deviation of the head's first weights. At zero all classes start
+            alike and the first inner step makes the head of differences between class means.
+
+    Differs from the paper: its code starts the strided network's head at a unit normal, from
+    which outer training has to shrink it first.
 
     Raises:
         ValueError: if `norm` or `downsample` is unknown, or the image is too small to pool.
@@ -167,10 +173,10 @@ def conv4(
     kernels = [
         xavier(k, (3, 3, m, n)) for k, m, n in zip(kernel_keys, widths[:-1], widths[1:], strict=True)
     ]
-    if downsample == "stride":
-        head_weight = jax.random.normal(head_key, (channels, num_outputs))
-    else:
-        head_weight = xavier(head_key, (channels * (height // 16) * (width // 16), num_outputs))
+    num_features = channels
+    if downsample == "pool":
+        num_features *= (height // 16) * (width // 16)
+    head_weight = head_scale * jax.random.normal(head_key, (num_features, num_outputs))
     shifts = [jnp.zeros(channels) for _ in kernels]
     return Conv4(kernels, shifts, head_weight, jnp.zeros(num_outputs), downsample, norm)
 

@@ -34,7 +34,7 @@ class Evidence:
 class Recipe:
     """Every setting of an experiment. Each field is a flag of `mamlax train`."""
 
-    problem: SinusoidProblem | OmniglotProblem
+    problem: tyro.conf.AvoidSubcommands[SinusoidProblem | OmniglotProblem]
     """Where tasks come from and what model learns them."""
     inner_learning_rate: float
     """Step size α of the inner gradient descent."""

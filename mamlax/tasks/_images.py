@@ -52,7 +52,7 @@ def image_classes(
         try:
             with np.load(cached) as arrays:
                 return ClassArrays(
-                    arrays["examples"], arrays["starts"], arrays["sizes"], tuple(arrays["names"])
+                    arrays["examples"], arrays["starts"], arrays["sizes"], tuple(str(name) for name in arrays["names"])
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # a damaged cache is only a slow start

@@ -1,0 +1,278 @@
+"""The command line: typed functions handed to tyro.
+
+Nothing heavy is imported before a command runs, so that `mamlax --help` answers at once.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ._files import cache_directory
+from ._types import MamlaxError
+from .recipes._catalog import RECIPES
+from .recipes._recipe import Recipe
+
+_RecipeChoice = tyro.extras.subcommand_type_from_defaults(
+    RECIPES,
+    descriptions={name: recipe.evidence.paper for name, recipe in RECIPES.items()},
+    prefix_names=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _suggest_recipe(arguments)
+        tyro.extras.subcommand_cli_from_dict(
+            {
+                "recipes": recipes,
+                "train": train,
+                "evaluate": evaluate,
+                "plot": plot,
+            },
+            prog="mamlax",
+            description="Learning to learn: meta-train on many small tasks, adapt to a new one.",
+            args=arguments,
+            config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes),
+        )
+    except MamlaxError as error:
+        _say(f"[bold red]error:[/] {_escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        _say("[bold red]stopped.[/] Repeat the command to resume from the last checkpoint.")
+        return 130
+    return 0
+
+
+def recipes() -> None:
+    """List the recipes: what they repeat, what was published, and what was measured here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in ("recipe", "repeats", "published", "measured"):
+        table.add_column(column, overflow="fold")
+    for name, recipe in RECIPES.items():
+        evidence = recipe.evidence
+        measured = ", ".join(filter(None, (evidence.measured, evidence.duration)))
+        table.add_row(name, evidence.paper, evidence.expected, measured or "not yet")
+    Console().print(table)
+    Console().print("\nmamlax train RECIPE trains one; mamlax train RECIPE --help lists its flags.")
+
+
+def train(
+    recipe: Annotated[_RecipeChoice, tyro.conf.arg(name="")],
+    *,
+    seed: int = 0,
+    num_seeds: int = 1,
+    out: Path | None = None,
+    data_dir: str | None = None,
+) -> None:
+    """Meta-train a recipe, evaluate it beside its baselines and draw the figures.
+
+    Resume an interrupted run by repeating its command.
+
+    Args:
+        recipe: which recipe.
+        seed: Seed of initialization and training.
+        num_seeds: Seeds to train side by side in one program, from --seed on.
+        out: The run directory; runs/RECIPE/SEED where None.
+        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+    """
+    name = _name_of(recipe)
+    if out is None:
+        last = seed + num_seeds - 1
+        out = Path("runs") / name / (str(seed) if num_seeds == 1 else f"{seed}-{last}")
+    _prepare_jax()
+    from . import plots
+    from .recipes import _experiment
+
+    with _Progress() as progress:
+        evaluation = _experiment.train(
+            name,
+            recipe,
+            seed=seed,
+            num_seeds=num_seeds,
+            directory=out,
+            data_dir=data_dir,
+            report=progress,
+        )
+    _show(evaluation)
+    _say_paths([out / "evaluation.json", *plots.draw_run(out)])
+
+
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    *,
+    num_tasks: int | None = None,
+    num_inner_steps: int | None = None,
+    data_dir: str | None = None,
+) -> None:
+    """Evaluate a trained run again, e.g. on more tasks or with more inner steps.
+
+    Args:
+        run: The run directory.
+        num_tasks: Held-out tasks; as the recipe says where None.
+        num_inner_steps: Inner steps; as the recipe says where None.
+        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+    """
+    _prepare_jax()
+    from .recipes import _experiment
+
+    _show(
+        _experiment.evaluate(
+            run, num_tasks=num_tasks, num_inner_steps=num_inner_steps, data_dir=data_dir
+        )
+    )
+    _say_paths([run / "evaluation.json"])
+
+
+def plot(run: tyro.conf.Positional[Path]) -> None:
+    """Draw the figures of a run again.
+
+    Args:
+        run: The run directory.
+    """
+    from . import plots
+
+    if not (run / "metrics.jsonl").exists():
+        raise MamlaxError(f"{run} is not a run directory: it has no metrics.jsonl.")
+    _say_paths(plots.draw_run(run))
+
+
+def _prepare_jax() -> None:
+    """Make every processor core a device, and keep compiled programs between runs.
+
+    Tasks spread over single-threaded cores run faster than threads inside small products.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_multi_thread_eigen" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _name_of(recipe: Recipe) -> str:
+    """The name of the recipe whose evidence this is: overriding settings leaves it alone."""
+    return next(name for name in RECIPES if RECIPES[name].evidence == recipe.evidence)
+
+
+def _suggest_recipe(arguments: list[str]) -> None:
+    if arguments[:1] != ["train"] or len(arguments) < 2 or arguments[1].startswith("-"):
+        return
+    name = arguments[1]
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.3)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise MamlaxError(f"there is no recipe {name!r}.{hint} mamlax recipes lists them all.")
+
+
+class _Progress:
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __enter__(self):
+        self.stage, self.bar, self.last = None, None, 0.0
+        return self
+
+    def __call__(self, stage: str, line: dict[str, Any]) -> None:
+        import time
+
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        total = line["num_outer_steps"]
+        rate = line["time/outer_steps_per_second"]
+        text = f"loss {line['train/query_loss']:.4g}"
+        for name, value in line.items():
+            if name.startswith("validation/"):
+                text += f"  {name.replace('/', ' ')} {value:.4g}"
+        if not console.is_terminal:
+            finished = line["step"] == total
+            if finished or stage != self.stage or time.monotonic() - self.last > 10:
+                left = (total - line["step"]) / rate
+                console.print(
+                    f"{stage}: step {line['step']}/{total}  {text}  {rate:.4g} steps/s  "
+                    f"{left:.0f} s left",
+                    soft_wrap=True,
+                    highlight=False,
+                )
+                self.last = time.monotonic()
+            self.stage = stage
+            return
+        if stage != self.stage:
+            self._close()
+            self._open(console, stage, total)
+            self.stage = stage
+        self.bar.update(self.task, completed=line["step"], text=f"{text}  {rate:,.0f} steps/s")
+
+    def _open(self, console, stage: str, total: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn
+
+        self.bar = Progress(
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.bar.start()
+        self.task = self.bar.add_task(stage, total=total, text="")
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def __exit__(self, *_):
+        self._close()
+
+
+def _show(evaluation: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    curves = {"maml": evaluation["curve"], **evaluation["baselines"]}
+    last = evaluation["curve"][-1]["num_inner_steps"]
+    shown = [step for step in (0, 1, 2, 3, 5, 10) if step <= last]
+    shown += [last] * (last not in shown)
+    seeds = evaluation["num_seeds"]
+    over = f"{evaluation['num_tasks']} held-out tasks" + (f", {seeds} seeds" if seeds > 1 else "")
+    note = " (transductive)" if evaluation["transductive"] else ""
+    table = Table(box=None, header_style="bold", title_justify="left")
+    table.title = f"query {evaluation['metric']} by inner steps, {over}{note}"
+    table.add_column("")
+    for step in shown:
+        table.add_column(str(step), justify="right")
+    for name, curve in curves.items():
+        table.add_row(
+            name, *(f"{curve[step]['mean']:.3f} ±{curve[step]['ci95']:.3f}" for step in shown)
+        )
+    Console().print(table)
+
+
+def _say_paths(paths: Sequence[Path]) -> None:
+    for path in paths:
+        _say(_escape(str(path)))
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(text, soft_wrap=True, highlight=False)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,224 @@
+"""Figures from what a run wrote: nothing is computed here.
+
+`draw_run` draws all that a run directory has material for; each other function draws one figure
+from values already read, and returns a matplotlib figure.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._files import replacing
+
+_COLORS = {"maml": "#1b6ca8", "pretrained": "#d1495b", "random": "#8d99ae", "oracle": "#2e933c"}
+_STEP_COLORS = ("#b8c4ce", "#6aa5d1", "#1b6ca8")
+_LABELS = {"mse": "query mean squared error", "accuracy": "query accuracy"}
+
+
+def draw_run(directory: Path) -> list[Path]:
+    """Draw every figure a run directory has material for, into its `figures/`.
+
+    Args:
+        directory: a run directory.
+
+    Returns:
+        The paths written: `learning_curve.png`, `adaptation.png`, and of the examples
+        `sinusoids.png` or `episode.png`.
+    """
+    figures = {}
+    metrics = [
+        json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines() if line
+    ]
+    if metrics:
+        figures["learning_curve"] = learning_curve(metrics)
+    if (directory / "evaluation.json").exists():
+        figures["adaptation"] = adaptation(json.loads((directory / "evaluation.json").read_text()))
+    if (directory / "examples.npz").exists():
+        with np.load(directory / "examples.npz") as arrays:
+            examples = dict(arrays)
+        if examples["kind"] == "sinusoid":
+            figures["sinusoids"] = sinusoids(examples)
+        else:
+            figures["episode"] = episode(examples)
+    return [_save(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()]
+
+
+def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
+    """Loss before and after adaptation against outer steps, with validation where there is any.
+
+    Args:
+        metrics: the lines of a `metrics.jsonl`.
+    """
+    figure, axes = _figure(6.4, 4.0)
+    steps = [line["step"] for line in metrics]
+    for key, label, color in (
+        ("train/support_loss", "support loss, before adaptation", _COLORS["random"]),
+        ("train/query_loss", "query loss, after adaptation", _COLORS["maml"]),
+    ):
+        if key in metrics[0]:
+            axes.plot(steps, [line[key] for line in metrics], color=color, label=label, lw=1.3)
+    axes.set(xlabel="outer steps", ylabel="meta-training loss", xlim=(0, max(steps)))
+    axes.set_yscale("log")
+    handles, labels = axes.get_legend_handles_labels()
+    validated = [
+        (line["step"], name, line[name])
+        for line in metrics
+        for name in line
+        if name.startswith("validation/")
+    ]
+    if validated:
+        other = axes.twinx()
+        name = validated[0][1]
+        other.plot(
+            [step for step, _, _ in validated],
+            [value for _, _, value in validated],
+            color=_COLORS["oracle"],
+            label=name.replace("/", " "),
+            lw=1.3,
+        )
+        other.set_ylabel(name.replace("/", " "))
+        other.spines["right"].set_visible(True)
+        more = other.get_legend_handles_labels()
+        handles, labels = handles + more[0], labels + more[1]
+    axes.legend(handles, labels, frameon=False, loc="center right")
+    return figure
+
+
+def adaptation(evaluation: Mapping[str, Any]) -> Any:
+    """The metric against inner steps, with 95 % bands and baselines (the paper's figure 3).
+
+    Args:
+        evaluation: an `evaluation.json`.
+    """
+    figure, axes = _figure(6.4, 4.0)
+    curves = {"maml": evaluation["curve"], **evaluation["baselines"]}
+    for name, curve in curves.items():
+        steps = np.array([point["num_inner_steps"] for point in curve])
+        mean = np.array([point["mean"] for point in curve])
+        ci95 = np.array([point["ci95"] for point in curve])
+        color = _COLORS.get(name, "#555555")
+        label = "MAML" if name == "maml" else name
+        axes.plot(steps, mean, marker="o", ms=3.5, color=color, label=label, lw=1.6)
+        axes.fill_between(steps, mean - ci95, mean + ci95, color=color, alpha=0.18, lw=0)
+    metric = evaluation["metric"]
+    axes.set(xlabel="inner steps (gradient steps on the support set)")
+    axes.set_ylabel(_LABELS.get(metric, metric))
+    axes.set_ylim(0, 1.01 if metric == "accuracy" else None)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    over = f"{evaluation['num_tasks']} held-out tasks"
+    if evaluation.get("num_seeds", 1) > 1:
+        over = f"{evaluation['num_seeds']} seeds × {over}"
+    note = ", transductive" if evaluation["transductive"] else ""
+    axes.set_title(f"{over}, mean and 95 % interval{note}", fontsize=9, loc="left")
+    axes.legend(frameon=False)
+    return figure
+
+
+def sinusoids(examples: Mapping[str, Any]) -> Any:
+    """Sine waves before and after adaptation, MAML beside pretrained (the paper's figure 2).
+
+    Args:
+        examples: the arrays of an `examples.npz` of a sinusoid run.
+    """
+    import matplotlib.pyplot as plt
+
+    count = sum(name.endswith("/truth") for name in examples)
+    figure, rows = plt.subplots(
+        2, count, figsize=(2.9 * count, 4.8), sharex=True, sharey="col", layout="constrained"
+    )
+    grid = examples["grid"]
+    for row, name in zip(rows, ("maml", "pretrained"), strict=True):
+        for index, axes in enumerate(row):
+            axes.plot(grid, examples[f"{index}/truth"], color="#d1495b", lw=1.2, label="truth")
+            for steps, curve, color in zip(
+                examples["num_steps"], examples[f"{index}/{name}"], _STEP_COLORS, strict=True
+            ):
+                label = "before" if steps == 0 else f"after {steps} step{'s' * (steps > 1)}"
+                style = "--" if steps == 0 else ":" if steps == 1 else "-"
+                axes.plot(grid, curve, color=color, ls=style, lw=1.6, label=label)
+            axes.plot(
+                examples[f"{index}/support_x"],
+                examples[f"{index}/support_y"],
+                "^",
+                color="#5b2a86",
+                ms=5,
+                label="support points",
+            )
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+    figure.legend(
+        *rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+    )
+    return figure
+
+
+def episode(examples: Mapping[str, Any]) -> Any:
+    """One classification task: its support images, and its query images with predictions.
+
+    Args:
+        examples: the arrays of an `examples.npz` of an image run.
+    """
+    import matplotlib.pyplot as plt
+
+    ways = int(examples["ways"])
+    per_class = {
+        side: examples[f"{side}_images"].reshape(ways, -1, *examples[f"{side}_images"].shape[1:])
+        for side in ("support", "query")
+    }
+    probabilities = examples["probabilities"]
+    probabilities = probabilities.reshape(len(probabilities), ways, -1, ways)
+    shown = {side: images[:, : 5 if side == "query" else 1] for side, images in per_class.items()}
+    num_rows = 1 + shown["query"].shape[1]
+    figure, rows = plt.subplots(
+        num_rows,
+        ways,
+        figsize=(1.15 * ways + 1.2, 1.45 * num_rows + 0.8),
+        layout="constrained",
+        squeeze=False,
+    )
+    for way in range(ways):
+        rows[0][way].imshow(1 - shown["support"][way, 0], cmap="gray", vmin=0, vmax=1)
+        rows[0][way].set_title(f"class {way}", fontsize=9)
+        for index in range(num_rows - 1):
+            axes = rows[index + 1][way]
+            axes.imshow(1 - shown["query"][way, index], cmap="gray", vmin=0, vmax=1)
+            guesses = probabilities[:, way, index]
+            axes.set_xlabel(
+                "\n".join(
+                    f"{n}: class {guess.argmax()} ({guess.max():.0%})"
+                    for n, guess in zip(examples["num_steps"], guesses, strict=True)
+                ),
+                fontsize=6.5,
+            )
+            right = guesses[-1].argmax() == way
+            for spine in axes.spines.values():
+                spine.set(color="#2e933c" if right else "#d1495b", linewidth=2)
+    for axes in rows.flat:
+        axes.set(xticks=[], yticks=[])
+    rows[0][0].set_ylabel("support", fontsize=9)
+    rows[1][0].set_ylabel("query", fontsize=9)
+    figure.suptitle(
+        "predictions after 0, 1 and 3 inner steps; frame green where the last is right", fontsize=8
+    )
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> Path:
+    import matplotlib.pyplot as plt
+
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=160)
+    plt.close(figure)
+    return path
