@@ -18,10 +18,10 @@ from .algorithms._over_tasks import sample_tasks as sample_tasks
 from .tasks._few_shot import AllWays as AllWays
 from .tasks._few_shot import ClassArrays as ClassArrays
 from .tasks._few_shot import FewShot as FewShot
-from .tasks._sinusoids import Sinusoids as Sinusoids
 from .tasks._images import image_classes as image_classes
 from .tasks._omniglot import Splits as Splits
 from .tasks._omniglot import omniglot as omniglot
+from .tasks._sinusoids import Sinusoids as Sinusoids
 from .training._evaluation import Point as Point
 from .training._evaluation import summarize as summarize
 from .training._run import Run as Run

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -17,11 +17,17 @@ from ._types import MamlaxError
 from .recipes._catalog import RECIPES
 from .recipes._recipe import Recipe
 
-_RecipeChoice = tyro.extras.subcommand_type_from_defaults(
-    RECIPES,
-    descriptions={name: recipe.evidence.paper for name, recipe in RECIPES.items()},
-    prefix_names=False,
-)
+if TYPE_CHECKING:
+    _RecipeChoice = Recipe
+else:
+    _RecipeChoice = Annotated[
+        tyro.extras.subcommand_type_from_defaults(
+            RECIPES,
+            descriptions={name: recipe.evidence.paper for name, recipe in RECIPES.items()},
+            prefix_names=False,
+        ),
+        tyro.conf.arg(name=""),
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +73,7 @@ def recipes() -> None:
 
 
 def train(
-    recipe: Annotated[_RecipeChoice, tyro.conf.arg(name="")],
+    recipe: _RecipeChoice,
     *,
     seed: int = 0,
     num_seeds: int = 1,
@@ -85,17 +91,15 @@ def train(
         out: The run directory; runs/RECIPE/SEED where None.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """
-    name = _name_of(recipe)
     if out is None:
         last = seed + num_seeds - 1
-        out = Path("runs") / name / (str(seed) if num_seeds == 1 else f"{seed}-{last}")
+        out = Path("runs") / recipe.name / (str(seed) if num_seeds == 1 else f"{seed}-{last}")
     _prepare_jax()
     from . import plots
     from .recipes import _experiment
 
     with _Progress() as progress:
         evaluation = _experiment.train(
-            name,
             recipe,
             seed=seed,
             num_seeds=num_seeds,
@@ -161,11 +165,6 @@ def _prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _name_of(recipe: Recipe) -> str:
-    """The name of the recipe whose evidence this is: overriding settings leaves it alone."""
-    return next(name for name in RECIPES if RECIPES[name].evidence == recipe.evidence)
-
-
 def _suggest_recipe(arguments: list[str]) -> None:
     if arguments[:1] != ["train"] or len(arguments) < 2 or arguments[1].startswith("-"):
         return
@@ -212,11 +211,17 @@ class _Progress:
             self._close()
             self._open(console, stage, total)
             self.stage = stage
+        assert self.bar is not None
         self.bar.update(self.task, completed=line["step"], text=f"{text}  {rate:,.0f} steps/s")
 
     def _open(self, console, stage: str, total: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self.bar = Progress(
             TextColumn("{task.description:>10}"),
@@ -251,14 +256,16 @@ def _show(evaluation: dict[str, Any]) -> None:
     note = " (transductive)" if evaluation["transductive"] else ""
     table = Table(box=None, header_style="bold", title_justify="left")
     table.title = f"query {evaluation['metric']} by inner steps, {over}{note}"
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for step in shown:
-        table.add_column(str(step), justify="right")
+        table.add_column(str(step), justify="right", no_wrap=True)
     for name, curve in curves.items():
         table.add_row(
             name, *(f"{curve[step]['mean']:.3f} ±{curve[step]['ci95']:.3f}" for step in shown)
         )
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 112)
+    console.print(table)
 
 
 def _say_paths(paths: Sequence[Path]) -> None:

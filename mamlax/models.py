@@ -30,7 +30,7 @@ def is_transductive(norm: Norm) -> bool:
 
 
 class MLP(eqx.Module):
-    """Fully connected layers with ReLU between them; made by `mlp`."""
+    """Fully connected layers with ReLU between them; see `mlp`."""
 
     weights: list[Float[Array, "inputs outputs"]]
     biases: list[Float[Array, " outputs"]]
@@ -47,7 +47,9 @@ class MLP(eqx.Module):
     def with_head_of(self, other: "MLP") -> "MLP":
         """This model with the last layer of another."""
         return MLP(
-            [*self.weights[:-1], other.weights[-1]], [*self.biases[:-1], other.biases[-1]], self.norm
+            [*self.weights[:-1], other.weights[-1]],
+            [*self.biases[:-1], other.biases[-1]],
+            self.norm,
         )
 
 
@@ -92,7 +94,7 @@ def mlp(
 
 
 class Conv4(eqx.Module):
-    """Four blocks of 3×3 convolution, normalization and ReLU, and a linear head; made by `conv4`."""
+    """Four blocks of 3×3 convolution, normalization and ReLU, and a linear head; see `conv4`."""
 
     kernels: list[Float[Array, "3 3 inputs outputs"]]
     shifts: list[Float[Array, " outputs"]]
@@ -171,7 +173,8 @@ def conv4(
     widths = (in_channels, channels, channels, channels, channels)
     xavier = jax.nn.initializers.glorot_uniform()
     kernels = [
-        xavier(k, (3, 3, m, n)) for k, m, n in zip(kernel_keys, widths[:-1], widths[1:], strict=True)
+        xavier(k, (3, 3, m, n))
+        for k, m, n in zip(kernel_keys, widths[:-1], widths[1:], strict=True)
     ]
     num_features = channels
     if downsample == "pool":

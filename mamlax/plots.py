@@ -43,7 +43,9 @@ def draw_run(directory: Path) -> list[Path]:
             figures["sinusoids"] = sinusoids(examples)
         else:
             figures["episode"] = episode(examples)
-    return [_save(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()]
+    return [
+        _save(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()
+    ]
 
 
 def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
@@ -136,7 +138,7 @@ def sinusoids(examples: Mapping[str, Any]) -> Any:
             for steps, curve, color in zip(
                 examples["num_steps"], examples[f"{index}/{name}"], _STEP_COLORS, strict=True
             ):
-                label = "before" if steps == 0 else f"after {steps} step{'s' * (steps > 1)}"
+                label = "before" if steps == 0 else f"after {steps} step{'s' if steps > 1 else ''}"
                 style = "--" if steps == 0 else ":" if steps == 1 else "-"
                 axes.plot(grid, curve, color=color, ls=style, lw=1.6, label=label)
             axes.plot(

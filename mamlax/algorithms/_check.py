@@ -51,13 +51,11 @@ class MetaGradientReport(NamedTuple):
         for leaf in self.leaves:
             verdict = "ok" if leaf.error <= self.tolerance else "WRONG"
             lines.append(
-                f"{leaf.name:<{width}}  {str(list(leaf.shape)):<14} {leaf.num_checked:>7}  "
+                f"{leaf.name:<{width}}  {list(leaf.shape)!s:<14} {leaf.num_checked:>7}  "
                 f"{leaf.error:.1e}  {verdict}"
             )
         verdict = "agree" if self.passed else "DISAGREE"
-        lines.append(
-            f"Gradient and finite differences {verdict} (tolerance {self.tolerance:.0e})."
-        )
+        lines.append(f"Gradient and finite differences {verdict} (tolerance {self.tolerance:.0e}).")
         return "\n".join(lines)
 
 

@@ -98,7 +98,9 @@ def inner_loop(
         step = jax.checkpoint(step)
     before = probe(learnable)
     if num_steps == 0:
-        return Adaptation(params, jnp.zeros(0), jax.tree.map(lambda x: jnp.asarray(x)[None], before))
+        return Adaptation(
+            params, jnp.zeros(0), jax.tree.map(lambda x: jnp.asarray(x)[None], before)
+        )
 
     # The first step stands outside the scan: it starts from the same θ for every task, so under a
     # vmap over tasks its parameters are shared, and a single step needs no loop at all.

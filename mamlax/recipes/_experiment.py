@@ -8,7 +8,7 @@ import functools
 import math
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,15 +24,13 @@ from .._types import MamlaxError, MetaLearner, OuterLoop
 from ..algorithms._maml import maml
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves, over_tasks, sample_tasks
-from ..training._evaluation import Point, summarize
+from ..training._evaluation import summarize
 from ..training._run import Run, Validation, restore_run, run
 from ..training._run_directory import open_run, read_run
 from ._catalog import RECIPES
-from ._omniglot import OmniglotProblem
-from ._recipe import Baseline, Parts, Recipe
-from ._sinusoid import SinusoidProblem
+from ._recipe import Parts, Recipe
 
-_VALIDATION_KEY, _TEST_KEY = 1, 2
+_VALIDATION_SEED, _TEST_SEED = 1, 2
 _STEP_SIZE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)
 _NUM_TUNING_TASKS = 100
 
@@ -40,7 +38,6 @@ Report = Callable[[str, dict[str, Any]], None]
 
 
 def train(
-    name: str,
     recipe: Recipe,
     *,
     seed: int = 0,
@@ -49,11 +46,10 @@ def train(
     data_dir: str | None = None,
     report: Report = lambda stage, line: None,
 ) -> dict[str, Any]:
-    """Meta-train a recipe and its baselines in `directory`, evaluate, draw; resume what is there.
+    """Meta-train a recipe and its baselines in `directory` and evaluate; resume what is there.
 
     Args:
-        name: the recipe's name.
-        recipe: its settings.
+        recipe: what to do.
         seed: the (first) seed.
         num_seeds: seeds trained side by side in one program.
         directory: the run directory.
@@ -66,9 +62,12 @@ def train(
     if num_seeds < 1:
         raise MamlaxError(f"--num-seeds must be 1 or more, got {num_seeds}.")
     parts = recipe.problem.build(data_dir)
-    open_run(directory, _description(name, recipe, seed, num_seeds))
+    open_run(directory, _description(recipe, seed, num_seeds))
     experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
-    learned = {stage: experiment.train(stage, report) for stage in experiment.stages}
+    learned = {
+        name: experiment.learned(stage, experiment.train(stage, report))
+        for name, stage in experiment.stages.items()
+    }
     return experiment.evaluate(learned, recipe.num_test_tasks, recipe.num_test_inner_steps)
 
 
@@ -88,11 +87,14 @@ def evaluate(
         data_dir: where data sets are.
     """
     description = read_run(directory)
-    recipe = recipe_from(description["settings"])
+    recipe = recipe_from(description)
     parts = recipe.problem.build(data_dir)
     seed, num_seeds = description["seed"], description["num_seeds"]
     experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
-    learned = {stage: experiment.restore(stage) for stage in experiment.stages}
+    learned = {
+        name: experiment.learned(stage, experiment.restore(stage))
+        for name, stage in experiment.stages.items()
+    }
     return experiment.evaluate(
         learned,
         recipe.num_test_tasks if num_tasks is None else num_tasks,
@@ -100,88 +102,111 @@ def evaluate(
     )
 
 
-def recipe_from(settings: dict[str, Any]) -> Recipe:
-    """A recipe from its settings as `recipe.json` has them."""
-    problems = {"SinusoidProblem": SinusoidProblem, "OmniglotProblem": OmniglotProblem}
-    problem = dict(settings["problem"])
-    kind = problems[problem.pop("kind")]
-    problem = {k: tuple(v) if isinstance(v, list) else v for k, v in problem.items()}
-    return Recipe(**{**settings, "problem": kind(**problem)})
+def recipe_from(description: dict[str, Any]) -> Recipe:
+    """The recipe of a run, from its `recipe.json`."""
+    known = RECIPES[description["recipe"]]
+    problem = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in description["settings"]["problem"].items()
+    }
+    settings = {**description["settings"], "problem": replace(known.problem, **problem)}
+    return replace(known, **settings)
 
 
-def _description(name: str, recipe: Recipe, seed: int, num_seeds: int) -> dict[str, Any]:
+def _description(recipe: Recipe, seed: int, num_seeds: int) -> dict[str, Any]:
     settings = asdict(recipe)
-    del settings["evidence"]
-    settings["problem"]["kind"] = type(recipe.problem).__name__
+    del settings["name"], settings["evidence"]
+    packages = ("jax", "jaxlib", "optax", "equinox", "numpy")
     return {
-        "recipe": name,
+        "recipe": recipe.name,
         "seed": seed,
         "num_seeds": num_seeds,
         "mamlax": version("mamlax"),
         "settings": settings,
         "environment": {
             "python": platform.python_version(),
-            **{p: version(p) for p in ("jax", "jaxlib", "optax", "equinox", "numpy")},
-            "devices": [str(device.device_kind) for device in jax.devices()],
+            **{package: version(package) for package in packages},
+            "devices": [device.device_kind for device in jax.devices()],
             "machine": platform.machine(),
         },
     }
 
 
-class _Learned(NamedTuple):
-    """What one stage has learned: parameters, and the step size they are fine-tuned with."""
+class _Stage(NamedTuple):
+    """One thing to train and evaluate: MAML, or something it is compared with."""
 
-    meta_params: Any
-    inner_learning_rate: float
+    key_index: int
+    directory: Path
+    init_params: Callable[[Any], Any]
+    finish: Callable[[Any, Any], Any]
+    sample_train: Callable[[Any], Any] | None
+    sample_validation: Callable[[Any], Any]
     sample_test: Callable[[Any], Any]
+    num_inner_steps: int
+    num_outer_steps: int
+    is_baseline: bool
+
+
+class _Learned(NamedTuple):
+    """What a stage has learned: parameters, and the step size they are fine-tuned with."""
+
+    params: Any
+    inner_learning_rate: float
     outer_step: int
 
 
 class _Experiment:
-    """One recipe in one directory: MAML and its baselines, each a stage with the same steps."""
+    """One recipe in one directory."""
 
     def __init__(self, recipe: Recipe, parts: Parts, directory: Path, seed: int, num_seeds: int):
         self.recipe, self.parts, self.directory = recipe, parts, directory
         self.num_seeds = num_seeds
-        self.stages = ["maml", *parts.baselines]
+        self.stages = _stages(recipe, parts, directory)
         keys = [jax.random.key(seed + i) for i in range(num_seeds)]
         self.key = keys[0] if num_seeds == 1 else jnp.stack(keys)
 
-    def train(self, stage: str, report: Report) -> _Learned:
-        """Run a stage to its end, from its last checkpoint if there is one."""
-        num_outer_steps = self._num_outer_steps(stage)
-        if num_outer_steps == 0:
-            return self._learned(stage, None)
+    def train(self, stage: _Stage, report: Report) -> Run | None:
+        """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""
+        if stage.sample_train is None:
+            return None
         init_key, run_key = self._keys(stage)
-        loop = self._loop(stage)
-        trained = run(
-            loop,
-            self._init_params(stage, init_key),
+        name = stage.directory.name if stage.is_baseline else "maml"
+        return run(
+            self._loop(stage),
+            self._per_seed(stage.init_params)(init_key),
             key=run_key,
-            num_outer_steps=num_outer_steps,
-            directory=self._directory(stage),
+            num_outer_steps=stage.num_outer_steps,
+            directory=stage.directory,
             log_interval=self.recipe.log_interval,
             checkpoint_interval=self.recipe.checkpoint_interval,
-            validation=self._validation() if stage == "maml" else None,
-            report=lambda line: report(stage, {**line, "num_outer_steps": num_outer_steps}),
+            validation=None if stage.is_baseline else self._validation(stage),
+            report=lambda line: report(name, {**line, "num_outer_steps": stage.num_outer_steps}),
         )
-        return self._learned(stage, trained)
 
-    def restore(self, stage: str) -> _Learned:
-        """What a stage has learned so far, from its checkpoints."""
-        if self._num_outer_steps(stage) == 0:
-            return self._learned(stage, None)
+    def restore(self, stage: _Stage) -> Run | None:
+        """What a stage's checkpoints hold; None if it has nothing to train."""
+        if stage.sample_train is None:
+            return None
         init_key, _ = self._keys(stage)
-        loop = self._loop(stage)
-        return self._learned(
-            stage,
-            restore_run(
-                loop,
-                self._init_params(stage, init_key),
-                self._directory(stage),
-                seeds=self.num_seeds > 1,
-            ),
-        )
+        params = self._per_seed(stage.init_params)(init_key)
+        return restore_run(self._loop(stage), params, stage.directory, seeds=self.num_seeds > 1)
+
+    def learned(self, stage: _Stage, trained: Run | None) -> _Learned:
+        """The result of a stage; the step size of a baseline is chosen on validation tasks."""
+        init_key, _ = self._keys(stage)
+        if trained is None:
+            params, outer_step = self._per_seed(stage.init_params)(init_key), 0
+        else:
+            params, outer_step = trained.best_state.meta_params, trained.best_step
+        params = self._per_seed(stage.finish)(init_key, params)
+        rate = self.recipe.inner_learning_rate
+        if stage.is_baseline:
+            rates = [factor * rate for factor in _STEP_SIZE_FACTORS]
+            steps = self.recipe.num_test_inner_steps
+            scores = [self._score(stage, params, r, steps, _NUM_TUNING_TASKS) for r in rates]
+            best = np.nanargmax if self.parts.metric == "accuracy" else np.nanargmin
+            rate = rates[best(scores)]
+        return _Learned(params, rate, outer_step)
 
     def evaluate(
         self, learned: dict[str, _Learned], num_tasks: int, num_inner_steps: int
@@ -192,56 +217,44 @@ class _Experiment:
                 f"the evaluation needs tasks and steps, got {num_tasks} tasks and "
                 f"{num_inner_steps} inner steps."
             )
-        curves = self._curves(num_inner_steps, num_tasks)
-        results = {
-            stage: curves(one.meta_params, one.inner_learning_rate, one.sample_test, _TEST_KEY)
-            for stage, one in learned.items()
+        curves_of = self._curves(num_inner_steps, num_tasks)
+        curves = {
+            name: curves_of(
+                one.params, one.inner_learning_rate, self.stages[name].sample_test, _TEST_SEED
+            )
+            for name, one in learned.items()
         }
-        main = results.pop("maml")
+        results = {name: _as_json(curve) for name, curve in curves.items()}
+        rates = {name: one.inner_learning_rate for name, one in learned.items()}
         evaluation = {
+            "recipe": self.recipe.name,
             "metric": self.parts.metric,
             "num_tasks": num_tasks,
             "num_seeds": self.num_seeds,
             "transductive": self.parts.transductive,
             "outer_step": learned["maml"].outer_step,
-            "curve": _as_json(summarize(main)),
-            "baselines": {name: _as_json(summarize(curves)) for name, curves in results.items()},
-            "baseline_inner_learning_rates": {
-                name: learned[name].inner_learning_rate for name in results
-            },
+            "curve": results.pop("maml"),
+            "baselines": results,
+            "inner_learning_rates": rates,
         }
         if self.num_seeds > 1:
-            evaluation["seeds"] = [_as_json(summarize(curves)) for curves in main]
+            evaluation["seeds"] = [_as_json(curve) for curve in curves["maml"]]
         write_json(self.directory / "evaluation.json", evaluation)
 
-        def adapt(stage, support, num_steps):
-            one = learned[stage]
-            learner = self._learner(num_steps, one.inner_learning_rate)
-            return learner.adapt(self._first_seed(one.meta_params), support).params
+        def adapt(name, support, num_steps):
+            learner = self._learner(num_steps, learned[name].inner_learning_rate)
+            return learner.adapt(self._first_seed(learned[name].params), support).params
 
         examples = {k: np.asarray(v) for k, v in self.parts.examples(adapt).items()}
         with replacing(self.directory / "examples.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, **examples)
+            np.savez(file, allow_pickle=False, **examples)
         return evaluation
 
-    def _num_outer_steps(self, stage: str) -> int:
-        recipe = self.recipe
-        if stage == "maml":
-            return recipe.num_outer_steps
-        if self.parts.baselines[stage].sample_train is None:
-            return 0
-        steps = recipe.num_baseline_steps
-        return recipe.num_outer_steps if steps is None else steps
-
-    def _directory(self, stage: str) -> Path:
-        return self.directory if stage == "maml" else self.directory / "baselines" / stage
-
-    def _keys(self, stage: str) -> tuple[Any, Any]:
-        """Keys for initialization and training, another pair per stage."""
-        index = self.stages.index(stage)
+    def _keys(self, stage: _Stage) -> tuple[Any, Any]:
+        """Keys for initialization and training, another pair for each stage."""
 
         def keys(key):
-            return tuple(jax.random.split(jax.random.fold_in(key, index)))
+            return tuple(jax.random.split(jax.random.fold_in(key, stage.key_index)))
 
         return keys(self.key) if self.num_seeds == 1 else jax.vmap(keys)(self.key)
 
@@ -253,10 +266,6 @@ class _Experiment:
             return tree
         return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, tree)
 
-    def _init_params(self, stage: str, key: Any) -> Any:
-        source = self.parts if stage == "maml" else self.parts.baselines[stage]
-        return self._per_seed(source.init_params)(key)
-
     def _learner(self, num_inner_steps: int, inner_learning_rate: Any) -> MetaLearner:
         return maml(
             self.parts.loss_fn,
@@ -266,30 +275,27 @@ class _Experiment:
             remat=self.recipe.remat,
         )
 
-    def _loop(self, stage: str) -> OuterLoop:
+    def _loop(self, stage: _Stage) -> OuterLoop:
         recipe = self.recipe
-        is_main = stage == "maml"
-        learner = self._learner(
-            recipe.num_inner_steps if is_main else 0, recipe.inner_learning_rate
-        )
+        if stage.sample_train is None:
+            raise ValueError("this stage has nothing to train.")
         mesh = self._mesh(recipe.meta_batch_size)
-        num_devices = 1 if mesh is None else mesh.size
         batch_size = recipe.task_batch_size
-        if batch_size is not None:  # several at once are welcome where there is no inner loop
-            batch_size = math.gcd(
-                recipe.meta_batch_size // num_devices, batch_size if is_main else 8 * batch_size
-            )
-        learner = over_tasks(learner, batch_size=batch_size, mesh=mesh)
-        steps = self._num_outer_steps(stage)
-        rate = recipe.outer_learning_rate
-        optimizer = optax.adam(
-            optax.cosine_decay_schedule(rate, steps) if recipe.outer_schedule == "cosine" else rate
+        if batch_size is not None and stage.num_inner_steps == 0:
+            batch_size = None  # weights are shared by all tasks: one large product is fastest
+        learner = over_tasks(
+            self._learner(stage.num_inner_steps, recipe.inner_learning_rate),
+            batch_size=batch_size,
+            mesh=mesh,
         )
+        rate: Any = recipe.outer_learning_rate
+        if recipe.outer_schedule == "cosine":
+            rate = optax.cosine_decay_schedule(rate, stage.num_outer_steps)
+        optimizer = optax.adam(rate)
         if recipe.gradient_clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(recipe.gradient_clip), optimizer)
-        sample = self.parts.sample_train if is_main else self.parts.baselines[stage].sample_train
         return outer_loop(
-            learner, optimizer, sample, meta_batch_size=recipe.meta_batch_size
+            learner, optimizer, stage.sample_train, meta_batch_size=recipe.meta_batch_size
         )
 
     def _mesh(self, num_tasks: int) -> jax.sharding.Mesh | None:
@@ -302,52 +308,31 @@ class _Experiment:
             return None
         return jax.sharding.Mesh(np.array(devices[:count]), ("tasks",))
 
-    def _learned(self, stage: str, trained: Run | None) -> _Learned:
-        """What a stage learned; the step size of a baseline is chosen on validation tasks."""
-        rate = self.recipe.inner_learning_rate
-        if stage == "maml":
-            best = trained.best_state.meta_params
-            return _Learned(best, rate, self.parts.sample_test, trained.best_step)
-        baseline = self.parts.baselines[stage]
-        key, _ = self._keys(stage)
-        params = self._init_params(stage, key) if trained is None else trained.state.meta_params
-        params = self._per_seed(baseline.finish)(key, params)
-        rates = [factor * rate for factor in _STEP_SIZE_FACTORS]
-        sample, steps = baseline.sample_validation, self.recipe.num_test_inner_steps
-        scores = [self._score(params, r, sample, steps, _NUM_TUNING_TASKS) for r in rates]
-        best = np.nanargmax(scores) if self.parts.metric == "accuracy" else np.nanargmin(scores)
-        return _Learned(params, rates[best], baseline.sample_test, self._num_outer_steps(stage))
-
-    def _validation(self) -> Validation | None:
-        recipe, key = self.recipe, f"validation/{self.parts.metric}"
+    def _validation(self, stage: _Stage) -> Validation | None:
+        recipe, metric = self.recipe, f"validation/{self.parts.metric}"
         if recipe.validation_interval is None:
             return None
 
         def validate(state):
-            score = self._score(
-                state.meta_params,
-                recipe.inner_learning_rate,
-                self.parts.sample_validation,
-                recipe.num_inner_steps,
-                recipe.num_validation_tasks,
-            )
-            return {key: score}
+            rate, steps = recipe.inner_learning_rate, recipe.num_inner_steps
+            num_tasks = recipe.num_validation_tasks
+            return {metric: self._score(stage, state.meta_params, rate, steps, num_tasks)}
 
-        return Validation(
-            validate, recipe.validation_interval, key, self.parts.metric == "accuracy"
-        )
+        maximize = self.parts.metric == "accuracy"
+        return Validation(validate, recipe.validation_interval, metric, maximize)
 
     def _score(
         self,
+        stage: _Stage,
         params: Any,
         inner_learning_rate: float,
-        sample: Callable[[Any], Any],
         num_inner_steps: int,
         num_tasks: int,
     ) -> float:
         """The mean metric after `num_inner_steps` on validation tasks."""
         curves = self._curves(num_inner_steps, num_tasks)
-        return float(np.mean(curves(params, inner_learning_rate, sample, _VALIDATION_KEY)[..., -1]))
+        values = curves(params, inner_learning_rate, stage.sample_validation, _VALIDATION_SEED)
+        return float(np.mean(values[..., -1]))
 
     @functools.cache  # noqa: B019  an experiment lives as long as its command
     def _curves(self, num_inner_steps: int, num_tasks: int) -> Callable[..., np.ndarray]:
@@ -373,8 +358,36 @@ class _Experiment:
         )
 
 
-def _as_json(points: list[Point]) -> list[dict[str, Any]]:
-    return [point._asdict() for point in points]
+def _stages(recipe: Recipe, parts: Parts, directory: Path) -> dict[str, _Stage]:
+    main = _Stage(
+        key_index=0,
+        directory=directory,
+        init_params=parts.init_params,
+        finish=lambda key, params: params,
+        sample_train=parts.sample_train,
+        sample_validation=parts.sample_validation,
+        sample_test=parts.sample_test,
+        num_inner_steps=recipe.num_inner_steps,
+        num_outer_steps=recipe.num_outer_steps,
+        is_baseline=False,
+    )
+    num_baseline_steps = recipe.num_baseline_steps
+    if num_baseline_steps is None:
+        num_baseline_steps = recipe.num_outer_steps
+    baselines = {
+        name: _Stage(
+            key_index=index,
+            directory=directory / "baselines" / name,
+            **baseline._asdict(),
+            num_inner_steps=0,
+            num_outer_steps=num_baseline_steps,
+            is_baseline=True,
+        )
+        for index, (name, baseline) in enumerate(parts.baselines.items(), start=1)
+        if num_baseline_steps > 0 or baseline.sample_train is None
+    }
+    return {"maml": main, **baselines}
 
 
-__all__ = ["RECIPES", "evaluate", "recipe_from", "train"]
+def _as_json(curves: np.ndarray) -> list[dict[str, Any]]:
+    return [point._asdict() for point in summarize(curves)]

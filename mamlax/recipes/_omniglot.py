@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from ._recipe import Parts
 
+Network = Literal["conv4", "fully-connected"]
+
 
 @dataclass(frozen=True)
 class OmniglotProblem:
@@ -19,7 +21,7 @@ class OmniglotProblem:
     """Support examples per class."""
     num_query: int | None = None
     """Query examples per class; as many as shots where None."""
-    network: Literal["conv4", "fully-connected"] = "conv4"
+    network: Network = "conv4"
     """Four strided convolutions, or four fully connected layers."""
     channels: int = 64
     """Filters per convolution."""

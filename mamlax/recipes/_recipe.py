@@ -5,7 +5,7 @@ Nothing here imports JAX, so that the command line answers at once.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tyro
 
@@ -34,6 +34,8 @@ class Evidence:
 class Recipe:
     """Every setting of an experiment. Each field is a flag of `mamlax train`."""
 
+    name: tyro.conf.Suppress[str]
+    evidence: tyro.conf.Suppress[Evidence]
     problem: tyro.conf.AvoidSubcommands[SinusoidProblem | OmniglotProblem]
     """Where tasks come from and what model learns them."""
     inner_learning_rate: float
@@ -73,7 +75,6 @@ class Recipe:
     """Outer steps per line of metrics.jsonl."""
     checkpoint_interval: int | None = None
     """Outer steps between checkpoints, a multiple of log_interval. None: twenty per run."""
-    evidence: Annotated[Evidence | None, tyro.conf.Suppress] = None
 
 
 class Baseline(NamedTuple):

@@ -105,7 +105,8 @@ class FewShot(eqx.Module):
         self.max_size = int(sizes.max(initial=0))
         if min(ways, shots, self.num_query) < 1:
             raise MamlaxError(
-                f"ways, shots and num_query must be positive, got {ways}, {shots}, {self.num_query}."
+                "ways, shots and num_query must be positive, got "
+                f"{ways}, {shots} and {self.num_query}."
             )
         if ways > len(sizes):
             raise MamlaxError(

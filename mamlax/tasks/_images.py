@@ -52,7 +52,10 @@ def image_classes(
         try:
             with np.load(cached) as arrays:
                 return ClassArrays(
-                    arrays["examples"], arrays["starts"], arrays["sizes"], tuple(str(name) for name in arrays["names"])
+                    arrays["examples"],
+                    arrays["starts"],
+                    arrays["sizes"],
+                    tuple(str(name) for name in arrays["names"]),
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # a damaged cache is only a slow start
@@ -80,7 +83,9 @@ _Reader = Callable[[], bytes]
 def _files_of(root: Path) -> dict[str, tuple[str, _Reader]]:
     """Image name → (stamp that changes with its content, function that reads it)."""
     if root.is_dir():
-        return dict(_folder_entry(root, path) for path in sorted(root.rglob("*")) if _is_image(path.name))
+        return dict(
+            _folder_entry(root, path) for path in sorted(root.rglob("*")) if _is_image(path.name)
+        )
     if not root.exists():
         raise MamlaxError(f"{root} does not exist.")
     try:
@@ -98,7 +103,10 @@ def _files_of(root: Path) -> dict[str, tuple[str, _Reader]]:
                 "Delete the archive; it is not what it should be."
             )
         if _is_image(path.name):
-            entries[entry.filename] = (f"{entry.CRC} {entry.file_size}", _zip_reader(archive, entry))
+            entries[entry.filename] = (
+                f"{entry.CRC} {entry.file_size}",
+                _zip_reader(archive, entry),
+            )
     return entries
 
 

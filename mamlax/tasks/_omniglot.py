@@ -74,7 +74,9 @@ def omniglot(data_dir: str | Path | None = None, *, size: int = 28, split_seed: 
         range(len(data.names)),
         key=lambda i: hashlib.sha256(f"{split_seed}/{data.names[i]}".encode()).digest(),
     )
-    return Splits(data.select(order[:1100]), data.select(order[1100:1200]), data.select(order[1200:]))
+    return Splits(
+        data.select(order[:1100]), data.select(order[1100:1200]), data.select(order[1200:])
+    )
 
 
 def data_directory(data_dir: str | Path | None = None) -> Path:

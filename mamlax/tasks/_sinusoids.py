@@ -53,7 +53,9 @@ class Sinusoids:
         `[examples, 1]` of the support and of the query.
         """
         amplitude_key, phase_key, support_key, query_key = jax.random.split(key, 4)
-        amplitude = jax.random.uniform(amplitude_key, (), minval=self.amplitude[0], maxval=self.amplitude[1])
+        amplitude = jax.random.uniform(
+            amplitude_key, (), minval=self.amplitude[0], maxval=self.amplitude[1]
+        )
         phase = jax.random.uniform(phase_key, (), minval=self.phase[0], maxval=self.phase[1])
 
         def batch(key, num_examples):

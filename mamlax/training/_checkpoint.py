@@ -14,7 +14,7 @@ from .._types import MamlaxError
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: how many outer steps it had taken, its state and what went with it."""
+    """A checkpoint read back: outer steps taken, the state, and what was saved with it."""
 
     step: int
     state: Any

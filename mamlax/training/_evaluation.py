@@ -1,4 +1,4 @@
-"""The paper's evaluation: a metric after 0, 1, 2, … inner steps on held-out tasks, with intervals."""
+"""The paper's evaluation: a metric on held-out tasks after 0, 1, 2, … inner steps."""
 
 import math
 from typing import Any, NamedTuple

@@ -239,9 +239,7 @@ class _Advance:
         def blocks(step, key, state, start, length):
             if not seeds_axis:
                 return block(step, key, state, start, length)
-            one_seed = eqx.filter_vmap(
-                lambda key, state: block(step, key, state, start, length)
-            )
+            one_seed = eqx.filter_vmap(lambda key, state: block(step, key, state, start, length))
             return one_seed(key, state)
 
         self.block, self.step = eqx.filter_jit(blocks), step
@@ -251,7 +249,9 @@ class _Advance:
         index = jnp.asarray(start, jnp.int32)
         if length not in self.compiled:
             began = time.perf_counter()
-            lowered = self.block.lower(self.step, self.key, state, index, length)
+            lowered = self.block.lower(  # pyright: ignore[reportFunctionMemberAccess]
+                self.step, self.key, state, index, length
+            )
             self.compiled[length] = lowered.compile()
             self.compile_seconds += time.perf_counter() - began
         began = time.perf_counter()

@@ -1,0 +1,46 @@
+# make sinusoid: see it work. make test: check it. Both set themselves up.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: sinusoid test test-slow lint docs peers clean
+
+sinusoid: .venv/installed
+	$(BIN)/mamlax train sinusoid
+	@echo "Figures: runs/sinusoid/0/figures/"
+
+test: .venv/installed-dev
+	$(BIN)/pytest -n 2 -q
+
+test-slow: .venv/installed-dev
+	$(BIN)/pytest -q -m slow
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/installed-dev
+	$(BIN)/mkdocs build --strict --quiet
+
+peers: .venv/installed .venv-peers/installed
+	$(BIN)/python benchmarks/peers/run.py --peers-python .venv-peers/bin/python
+
+clean:
+	rm -rf .venv .venv-peers site
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mamlax needs Python 3.11 or newer; say PYTHON=python3.12 make ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet -e '.[dev]'
+	@touch $@
+
+.venv-peers/installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet -r benchmarks/peers/requirements.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Benchmarks of mamlax: run from the repository root, one line each in README.md."""
