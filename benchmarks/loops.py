@@ -12,7 +12,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import mamlax
 
+from . import report
 from .workloads import IMAGE_SHAPE, WAYS, WORKLOADS
+
+PACKAGES = ("mamlax", "jax", "jaxlib", "optax", "equinox")
 
 
 class Setup(NamedTuple):
@@ -46,7 +49,7 @@ class Block(NamedTuple):
     temporary_mib: float | None
 
 
-def cpu_mesh() -> Mesh | None:
+def device_mesh() -> Mesh | None:
     """All devices as one axis of tasks; None for one device."""
     devices = np.array(jax.devices())
     return Mesh(devices, ("tasks",)) if len(devices) > 1 else None
@@ -109,6 +112,23 @@ def compile_block(setup: Setup, num_steps: int, mesh: Mesh | None = None) -> Blo
 
     run()
     return Block(run, num_steps, round(compile_seconds, 1), temporary_mib)
+
+
+def seconds_per_step(block: Block, at_least: float) -> float:
+    """Mean seconds of an outer step, over runs of `at_least` seconds together."""
+    return report.seconds_per_call(block.run, at_least) / block.num_steps
+
+
+def summarize(block: Block, seconds: list[float]) -> dict[str, Any]:
+    """The results of a block and its timings, for a report."""
+    median = report.rounded_median(seconds)
+    return {
+        "outer_steps_per_second": float(f"{1 / median:.4g}"),
+        "milliseconds_per_outer_step": float(f"{1e3 * median:.4g}"),
+        "repeats_milliseconds": [float(f"{1e3 * each:.4g}") for each in seconds],
+        "temporary_mib": block.temporary_mib,
+        "compile_seconds": block.compile_seconds,
+    }
 
 
 def _setup(name, loss_fn, sample_task, params, first_order, batch_size, mesh) -> Setup:

@@ -66,6 +66,19 @@ def run_process(
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def device_per_core(cores: int, num_tasks: int) -> dict[str, str]:
+    """Variables that give JAX one CPU device per core, without threads of its own.
+
+    Fewer devices than cores where the tasks would not divide over them.
+    """
+    devices = max(n for n in range(1, cores + 1) if num_tasks % n == 0)
+    return {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    }
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Versions of installed packages, and of this Python."""
     return {"python": platform.python_version()} | {name: version(name) for name in packages}

@@ -32,8 +32,8 @@ def is_transductive(norm: Norm) -> bool:
 class MLP(eqx.Module):
     """Fully connected layers with ReLU between them; see `mlp`."""
 
-    weights: list[Float[Array, "inputs outputs"]]
-    biases: list[Float[Array, " outputs"]]
+    weights: list[Float[Array, "_inputs _outputs"]]
+    biases: list[Float[Array, " _outputs"]]
     norm: Norm = eqx.field(static=True)
 
     def __call__(self, inputs, reference=None):
@@ -96,8 +96,8 @@ def mlp(
 class Conv4(eqx.Module):
     """Four blocks of 3×3 convolution, normalization and ReLU, and a linear head; see `conv4`."""
 
-    kernels: list[Float[Array, "3 3 inputs outputs"]]
-    shifts: list[Float[Array, " outputs"]]
+    kernels: list[Float[Array, "3 3 _inputs _outputs"]]
+    shifts: list[Float[Array, " _outputs"]]
     head_weight: Float[Array, "features outputs"]
     head_bias: Float[Array, " outputs"]
     downsample: Downsample = eqx.field(static=True)

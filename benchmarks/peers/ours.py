@@ -25,17 +25,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     args = parser.parse_args()
     imports_mib = report.peak_memory_mib()
-    mesh = loops.cpu_mesh()
+    mesh = loops.device_mesh()
     if args.write_problem:
         result = write_problem(args.workload, args.problem, mesh)
     else:
         steps = STEPS_PER_DISPATCH[args.workload]
         block = loops.compile_block(setup(args.workload, mesh), steps, mesh)
-        seconds = report.seconds_per_call(block.run, args.seconds) / steps
+        seconds = loops.seconds_per_step(block, args.seconds)
         result = {"milliseconds": 1e3 * seconds, "compile_seconds": block.compile_seconds}
     memory = {"peak_mib": report.peak_memory_mib(), "imports_mib": imports_mib}
-    found = report.versions("mamlax", "jax", "jaxlib", "optax", "equinox")
-    print(json.dumps(result | memory | {"versions": found}))
+    print(json.dumps(result | memory | {"versions": report.versions(*loops.PACKAGES)}))
 
 
 def setup(workload: str, mesh, *, first_order: bool = False) -> loops.Setup:

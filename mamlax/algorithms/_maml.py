@@ -51,8 +51,8 @@ def maml(
         >>> learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.1), num_inner_steps=1)
         >>> support = mamlax.Batch(inputs=jnp.array([1.0, 2.0]), targets=jnp.array([3.0, 6.0]))
         >>> adapted = learner.adapt({"w": jnp.array(0.0)}, support, num_inner_steps=20)
-        >>> print(adapted.params["w"].round(3))
-        3.0
+        >>> print(f"{adapted.params['w']:.3f}")
+        3.000
 
     References:
         Finn, Abbeel & Levine, ICML 2017. First order: their section 5.2.

@@ -89,9 +89,9 @@ def over_tasks(
         >>> tasks = mamlax.Task(support=jnp.ones((4, 3)), query=jnp.ones((4, 3)))
         >>> one_by_one = mamlax.over_tasks(learner, batch_size=1)
         >>> for way in learner, one_by_one:
-        ...     print(way.meta_gradient(jnp.zeros(()), tasks)[1])
-        -1.28
-        -1.28
+        ...     print(f"{way.meta_gradient(jnp.zeros(()), tasks)[1]:.3f}")
+        -1.280
+        -1.280
     """
     meta_gradient = learner.meta_gradient
     if batch_size is not None:
