@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -15,6 +16,8 @@ import mamlax
 from . import report
 from .workloads import IMAGE_SHAPE, WAYS, WORKLOADS
 
+LossFn = Callable[[Any, mamlax.Batch], jax.Array]
+SampleTask = Callable[[Any], mamlax.Task]
 PACKAGES = ("mamlax", "jax", "jaxlib", "optax", "equinox")
 
 
@@ -77,7 +80,7 @@ def omniglot(
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(100, 20, *IMAGE_SHAPE), dtype=np.uint8)
     data = mamlax.ClassArrays.of({f"class {i}": images[i] for i in range(len(images))})
-    data = jax.tree.map(jax.numpy.asarray, data)
+    data = jax.tree.map(jnp.asarray, data)
     few_shot = mamlax.FewShot(data, ways=WAYS, shots=1, rotations=True)
     params = mamlax.models.conv4(jax.random.key(0), IMAGE_SHAPE, WAYS)
     return _setup(
@@ -93,7 +96,7 @@ def compile_block(setup: Setup, num_steps: int, mesh: Mesh | None = None) -> Blo
         def one(state, index):
             return step(jax.random.fold_in(key, index), state)
 
-        return jax.lax.scan(one, state, jax.numpy.arange(num_steps))
+        return jax.lax.scan(one, state, jnp.arange(num_steps))
 
     step, key, state = setup.loop.step, jax.random.key(1), setup.loop.init(setup.params)
     if mesh is not None:
@@ -131,7 +134,15 @@ def summarize(block: Block, seconds: list[float]) -> dict[str, Any]:
     }
 
 
-def _setup(name, loss_fn, sample_task, params, first_order, batch_size, mesh) -> Setup:
+def _setup(
+    name: str,
+    loss_fn: LossFn,
+    sample_task: SampleTask,
+    params: Any,
+    first_order: bool,
+    batch_size: int | None,
+    mesh: Mesh | None,
+) -> Setup:
     workload = WORKLOADS[name]
     learner = mamlax.maml(
         loss_fn,
@@ -149,10 +160,10 @@ def _setup(name, loss_fn, sample_task, params, first_order, batch_size, mesh) ->
     return Setup(learner, loop, params)
 
 
-def _squared_error(model, batch):
-    return jax.numpy.mean((model(batch.inputs) - batch.targets) ** 2)
+def _squared_error(model: Any, batch: mamlax.Batch) -> jax.Array:
+    return jnp.mean((model(batch.inputs) - batch.targets) ** 2)
 
 
-def _cross_entropy(model, batch):
+def _cross_entropy(model: Any, batch: mamlax.Batch) -> jax.Array:
     logits = model(batch.inputs)
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets).mean()

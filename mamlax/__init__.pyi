@@ -1,7 +1,7 @@
 from . import models as models
+from ._errors import MamlaxError as MamlaxError
 from ._types import Adaptation as Adaptation
 from ._types import Batch as Batch
-from ._types import MamlaxError as MamlaxError
 from ._types import MetaLearner as MetaLearner
 from ._types import OuterLoop as OuterLoop
 from ._types import Task as Task

@@ -15,10 +15,6 @@ SampleTask: TypeAlias = Callable[[Any], "Task"]
 """`sample_task(key) -> Task`: where tasks come from."""
 
 
-class MamlaxError(Exception):
-    """An error whose message alone should be enough to act on (the command line prints it bare)."""
-
-
 class Batch(NamedTuple):
     """Examples as the built-in tasks and models use them; your own loss may take any pytree.
 

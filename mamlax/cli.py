@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from ._errors import MamlaxError
 from ._files import cache_directory
-from ._types import MamlaxError
 from .recipes._catalog import RECIPES
 from .recipes._recipe import Recipe
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args=arguments,
             config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes),
         )
-    except MamlaxError as error:
+    except (MamlaxError, ValueError) as error:
         _say(f"[bold red]error:[/] {_escape(str(error))}")
         return 1
     except KeyboardInterrupt:
@@ -260,12 +260,16 @@ def _show(evaluation: dict[str, Any]) -> None:
     for step in shown:
         table.add_column(str(step), justify="right", no_wrap=True)
     for name, curve in curves.items():
-        table.add_row(
-            name, *(f"{curve[step]['mean']:.3f} ±{curve[step]['ci95']:.3f}" for step in shown)
-        )
+        table.add_row(name, *(_mean_and_interval(curve[step]) for step in shown))
     console = Console()
     console.width = max(console.width, 112)
     console.print(table)
+
+
+def _mean_and_interval(point: dict[str, Any]) -> str:
+    if point["mean"] is None:
+        return "diverged"
+    return f"{point['mean']:.3f} ±{point['ci95']:.3f}"
 
 
 def _say_paths(paths: Sequence[Path]) -> None:

@@ -99,8 +99,8 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
     curves = {"maml": evaluation["curve"], **evaluation["baselines"]}
     for name, curve in curves.items():
         steps = np.array([point["num_inner_steps"] for point in curve])
-        mean = np.array([point["mean"] for point in curve])
-        ci95 = np.array([point["ci95"] for point in curve])
+        mean = np.array([point["mean"] for point in curve], float)  # null, diverged, becomes NaN
+        ci95 = np.array([point["ci95"] for point in curve], float)
         color = _COLORS.get(name, "#555555")
         label = "MAML" if name == "maml" else name
         axes.plot(steps, mean, marker="o", ms=3.5, color=color, label=label, lw=1.6)

@@ -1,4 +1,4 @@
-"""One measurement of mamlax, in a process of its own; started by `run.py`.
+"""One measurement of mamlax, in a process of its own, some seconds; started by `run.py`.
 
 Writes the problem that every library must solve alike (`--write-problem`), or times outer steps.
 """
@@ -9,6 +9,7 @@ import json
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 import mamlax
 from benchmarks import loops, report
@@ -37,14 +38,14 @@ def main() -> None:
     print(json.dumps(result | memory | {"versions": report.versions(*loops.PACKAGES)}))
 
 
-def setup(workload: str, mesh, *, first_order: bool = False) -> loops.Setup:
+def setup(workload: str, mesh: Mesh | None, *, first_order: bool = False) -> loops.Setup:
     """The workload; Omniglot's tasks one after another on each device."""
     if workload == "sinusoid":
         return loops.sinusoid(first_order=first_order)
     return loops.omniglot(first_order=first_order, batch_size=1, mesh=mesh)
 
 
-def write_problem(workload: str, path: str, mesh) -> dict[str, float]:
+def write_problem(workload: str, path: str, mesh: Mesh | None) -> dict[str, float]:
     """Write tasks, initial parameters and our meta-gradient; return our answer."""
     dtype = jax.numpy.result_type(float)  # of 64 bits where JAX_ENABLE_X64 is set
     arrays = [
@@ -78,7 +79,7 @@ def write_problem(workload: str, path: str, mesh) -> dict[str, float]:
     }
 
 
-def in_order(model) -> list[np.ndarray]:
+def in_order(model: mamlax.models.MLP | mamlax.models.Conv4) -> list[np.ndarray]:
     """The arrays of a model, layer after layer, weights before what is added to them."""
     if isinstance(model, mamlax.models.MLP):
         pairs = list(zip(model.weights, model.biases, strict=True))

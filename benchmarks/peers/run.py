@@ -1,7 +1,7 @@
 """mamlax and its peers on the same work in one run: `results/peers.json`.
 
     make peers                                         # the peers' environment, once
-    .venv/bin/python -m benchmarks.peers.run           # about 25 minutes on 2 cores
+    .venv/bin/python -m benchmarks.peers.run           # about 15 minutes on 2 cores
 
 First every library must find the same on the same tasks, from the same parameters: in float64 the
 same meta-loss, meta-gradient and meta-loss after the outer step; in float32, which is timed, the
@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=report.RESULTS / "peers.json")
     parser.add_argument("--check-only", action="store_true")
     args = parser.parse_args()
+    if not Path(args.peers_python).exists():
+        raise SystemExit(f"there is no {args.peers_python}: make it with `make peers`.")
     machine = report.machine()
     results: dict[str, Any] = {}
     versions: dict[str, dict[str, str]] = {}

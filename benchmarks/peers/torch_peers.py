@@ -1,4 +1,4 @@
-"""One measurement of one peer, in a process of its own; started by `run.py`.
+"""One measurement of one peer, in a process of its own, some seconds; started by `run.py`.
 
 Each peer is written as its own documentation has it: `higher` and `torchopt` loop over tasks,
 `torch.func` maps over them. Checks the peer against our problem (`--check`), or times outer steps
@@ -116,7 +116,9 @@ def torch_func_step(net: nn.Module, loss_fn: LossFn, workload: Workload) -> Step
     def task_loss(params: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         return loss_fn(functional_call(net, params, (inputs,)), targets)
 
-    def query_loss(support_inputs, support_targets, query_inputs, query_targets) -> Tensor:
+    def query_loss(
+        support_inputs: Tensor, support_targets: Tensor, query_inputs: Tensor, query_targets: Tensor
+    ) -> Tensor:
         gradients = grad(task_loss)(params, support_inputs, support_targets)
         adapted = {
             name: params[name] - workload.inner_learning_rate * gradients[name] for name in params

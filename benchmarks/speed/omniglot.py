@@ -1,6 +1,6 @@
 """Ways of mapping tasks, on the paper's Omniglot network: `results/speed_omniglot.json`.
 
-    .venv/bin/python -m benchmarks.speed.omniglot      # about 6 minutes on 2 cores
+    .venv/bin/python -m benchmarks.speed.omniglot      # about 4 minutes on 2 cores
 
 Outer steps per second of second and first order, 10 steps a dispatch, sampling included; each way
 in a process of its own, since the number of devices is fixed once JAX has started.

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from .._errors import MamlaxError
 from .._files import replacing, write_json
-from .._types import MamlaxError, MetaLearner, OuterLoop
+from .._types import MetaLearner, OuterLoop
 from ..algorithms._maml import maml
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves, over_tasks, sample_tasks
@@ -390,4 +391,8 @@ def _stages(recipe: Recipe, parts: Parts, directory: Path) -> dict[str, _Stage]:
 
 
 def _as_json(curves: np.ndarray) -> list[dict[str, Any]]:
-    return [point._asdict() for point in summarize(curves)]
+    """Points as JSON has them: null where adaptation diverged."""
+    return [
+        {name: None if value != value else value for name, value in point._asdict().items()}
+        for point in summarize(curves)
+    ]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from .._types import Batch, MamlaxError, Task
+from .._errors import MamlaxError
+from .._types import Batch, Task
 
 
 class ClassArrays(eqx.Module):

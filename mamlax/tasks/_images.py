@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from .._errors import MamlaxError
 from .._files import cache_directory, replacing
-from .._types import MamlaxError
 from ._few_shot import ClassArrays
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")

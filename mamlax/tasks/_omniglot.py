@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from .._errors import MamlaxError
 from .._files import cache_directory, replacing
-from .._types import MamlaxError
 from ._few_shot import ClassArrays
 from ._images import image_classes
 

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from .._types import MamlaxError
+from .._errors import MamlaxError
 
 
 class Restored(NamedTuple):
@@ -38,15 +38,17 @@ class Checkpoints:
         Raises:
             MamlaxError: if it cannot be written, e.g. on a full disk. Earlier ones stay.
         """
-        ocp, manager = self._open()
         arrays = _arrays(state)
-        content = ocp.args.Composite(
-            state=ocp.args.StandardSave(arrays),
-            info=ocp.args.JsonSave({**info, "digest": _digest(arrays)}),
-        )
+        described = {**info, "shapes": _shapes(arrays), "digest": _digest(arrays)}
         try:
+            ocp, manager = self._open()
+            if step in manager.all_steps():  # a damaged one, or one that a crash outlived
+                manager.delete(step)
+            content = ocp.args.Composite(
+                state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(described)
+            )
             manager.save(step, args=content, force=True)
-        except (OSError, ValueError) as error:  # orbax reports a full disk as either
+        except Exception as error:  # orbax reports a full disk in many ways
             raise MamlaxError(
                 f"the checkpoint of step {step} could not be written to {self.directory} "
                 f"({_first_line(error)}). Earlier checkpoints are untouched: make room, then "
@@ -59,22 +61,24 @@ class Checkpoints:
         A damaged one is passed over with a warning.
 
         Raises:
-            MamlaxError: if checkpoints exist but none is sound.
+            MamlaxError: if the checkpoints are of another model, or none of them is sound.
         """
         if not self.directory.exists():
             return None
         ocp, manager = self._open()
         template = _arrays(like)
-        wanted = ocp.args.Composite(
-            state=ocp.args.StandardRestore(template), info=ocp.args.JsonRestore()
-        )
         steps = sorted(manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                content = manager.restore(step, args=wanted)
-                arrays, info = content["state"], dict(content["info"])
-                if info.pop("digest") != _digest(arrays):
-                    raise ValueError("its content does not match its digest")
+                only_info = ocp.args.Composite(info=ocp.args.JsonRestore())
+                info = dict(manager.restore(step, args=only_info)["info"])
+                digest, shapes = info.pop("digest"), info.pop("shapes")
+                if shapes == _shapes(template):
+                    only_state = ocp.args.Composite(state=ocp.args.StandardRestore(template))
+                    arrays = manager.restore(step, args=only_state)["state"]
+                    if digest != _digest(arrays):
+                        raise ValueError("its content does not match its digest")
+                    return Restored(step, _with_arrays(like, arrays), info)
             except Exception as error:  # whatever a damaged file makes orbax raise
                 older = next((s for s in steps if s < step), None)
                 warnings.warn(
@@ -83,19 +87,18 @@ class Checkpoints:
                     + ("." if older is None else f"; going back to that of step {older}."),
                     stacklevel=2,
                 )
-                manager.delete(step)
             else:
-                return Restored(step, _with_arrays(like, arrays), info)
+                raise MamlaxError(
+                    f"the checkpoint in {self.directory} is of another model or optimizer:\n"
+                    + _differences(shapes, _shapes(template))
+                    + "\nGive another directory, or delete this one."
+                )
         if steps:
             raise MamlaxError(
                 f"no checkpoint in {self.directory} can be read. Delete the run directory to start "
                 "again, or choose another with --out."
             )
         return None
-
-    def latest_step(self) -> int | None:
-        """The step of the newest checkpoint, sound or not; None if there is none."""
-        return self._open()[1].latest_step()
 
     def close(self) -> None:
         """Release the directory."""
@@ -135,6 +138,18 @@ def _with_arrays(like: Any, arrays: dict[str, np.ndarray]) -> Any:
         return array
 
     return jax.tree_util.tree_map_with_path(replace, like)
+
+
+def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
+
+
+def _differences(found: dict[str, str], expected: dict[str, str]) -> str:
+    names = sorted(n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n))
+    lines = [
+        f"  {n}: {found.get(n, 'nothing')} there, {expected.get(n, 'nothing')} now" for n in names
+    ]
+    return "\n".join(lines[:5] + [f"  and {len(lines) - 5} more"] * (len(lines) > 5))
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

@@ -28,8 +28,10 @@ def summarize(curves: Any) -> list[Point]:
         curves: `[tasks, steps]` of one seed, or `[seeds, tasks, steps]`; the metric after
             0, 1, … inner steps.
 
+    Where adaptation diverged on some task, the mean and the interval are NaN.
+
     Raises:
-        ValueError: if a value is not finite or `curves` has another rank.
+        ValueError: if `curves` has another rank.
 
     Example:
         >>> import mamlax
@@ -41,11 +43,7 @@ def summarize(curves: Any) -> list[Point]:
         raise ValueError(
             f"curves must be [tasks, steps] or [seeds, tasks, steps], got {values.shape}."
         )
-    if not np.isfinite(values).all():
-        raise ValueError(
-            "the metric is not finite on some held-out tasks: adaptation diverged there. "
-            "Try a smaller inner learning rate or fewer inner steps."
-        )
+    values = np.where(np.isfinite(values), values, np.nan)
     if values.ndim == 3 and len(values) > 1:
         from scipy.stats import t
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._errors import MamlaxError
 from .._files import replacing
-from .._types import MamlaxError
 
 
 def append_metrics(path: Path, metrics: Mapping[str, Any]) -> None:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import MamlaxError, OuterLoop
+from .._errors import MamlaxError
+from .._types import OuterLoop
 from ._checkpoint import Checkpoints
 from ._metrics import append_metrics, keep_metrics_until
 
@@ -115,7 +116,7 @@ def run(
     seeds_axis = jnp.ndim(key) > 0
     init = eqx.filter_vmap(loop.init) if seeds_axis else loop.init
     state = best_state = init(params)
-    start, best = 0, None
+    start, saved, best = 0, None, None
     checkpoints = best_checkpoints = None
     if directory is not None:
         directory = Path(directory)
@@ -124,6 +125,7 @@ def run(
         best_checkpoints = Checkpoints(directory / "checkpoint" / "best", keep=1)
         if restored := checkpoints.restore(state):
             start, state, best = restored.step, restored.state, restored.info["best"]
+            saved = start
             if best is not None:
                 # the best one may be newer than the last: a crash came between the two
                 best_restored = best_checkpoints.restore(best_state)
@@ -131,8 +133,10 @@ def run(
         keep_metrics_until(directory / "metrics.jsonl", start)
 
     def save(step):
-        if checkpoints is not None and checkpoints.latest_step() != step:
+        nonlocal saved
+        if checkpoints is not None and saved != step:
             checkpoints.save(step, state, {"best": best})
+            saved = step
 
     advance = _Advance(loop.step, key, seeds_axis)
     with _interruptible() as interrupted:

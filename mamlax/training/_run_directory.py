@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .._errors import MamlaxError
 from .._files import write_json
-from .._types import MamlaxError
 
 
 def open_run(directory: Path, description: dict[str, Any]) -> None:

@@ -1,0 +1,90 @@
+"""Keep the results of finished runs: `results/<recipe>[-first-order].json`.
+
+    .venv/bin/mamlax train sinusoid --num-seeds 3 --out runs/sinusoid/0-2      # minutes to hours
+    .venv/bin/python -m benchmarks.accuracy.record runs/sinusoid/0-2           # seconds
+
+Writes the evaluation with the command that repeats the run, the versions and machine it ran with,
+and what it took: outer steps per second (median over log intervals) and the seconds of training.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from mamlax.recipes import RECIPES, Recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--note", default="", help="what else there is to know of these runs")
+    args = parser.parse_args()
+    for run in args.runs:
+        description = json.loads((run / "recipe.json").read_text())
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        first_order = "-first-order" if description["settings"]["first_order"] else ""
+        path = report.RESULTS / f"{description['recipe']}{first_order}.json"
+        report.write_report(
+            path,
+            {
+                "repeat": command_of(description),
+                "note": args.note,
+                "machine": report.machine(),
+                "versions": {"mamlax": description["mamlax"], **description["environment"]},
+                "training": training(lines),
+                "evaluation": json.loads((run / "evaluation.json").read_text()),
+            },
+        )
+        print(path.relative_to(report.ROOT))
+
+
+def command_of(description: dict[str, Any]) -> str:
+    """The command line that repeats a run."""
+    words = ["mamlax train", description["recipe"]]
+    recipe = RECIPES[description["recipe"]]
+    differing = {
+        **_differing(recipe, description["settings"]),
+        **_differing(recipe.problem, description["settings"]["problem"]),
+    }
+    for name, value in differing.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            words.append(" ".join([f"--{flag}", *map(str, value)]))
+        else:
+            words.append(f"--{flag} {value}")
+    for name, default in (("seed", 0), ("num_seeds", 1)):
+        if description[name] != default:
+            words.append(f"--{name.replace('_', '-')} {description[name]}")
+    return " ".join(words)
+
+
+def training(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """What meta-training took, from its log."""
+    steps = [0, *(line["step"] for line in lines)]
+    rates = [line["time/outer_steps_per_second"] for line in lines]
+    seconds = [
+        (end - start) / rate for start, end, rate in zip(steps, steps[1:], rates, strict=False)
+    ]
+    return {
+        "num_outer_steps": steps[-1],
+        "median_outer_steps_per_second": report.rounded_median(rates),
+        "seconds": round(sum(seconds), 1),
+    }
+
+
+def _differing(recipe: Recipe | Any, settings: dict[str, Any]) -> dict[str, Any]:
+    plain = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return {
+        name: value
+        for name, value in settings.items()
+        if name != "problem" and plain.get(name) != value
+    }
+
+
+if __name__ == "__main__":
+    main()

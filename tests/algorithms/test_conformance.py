@@ -1,0 +1,308 @@
+"""Every learner keeps the same promises, for every kind of parameters, in every way of running.
+
+A new learner is one line in `LEARNERS`; a new kind of parameters is one line in `KINDS`.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import mamlax
+
+INNER = optax.sgd(0.1)
+LEARNERS = {  # name: (loss_fn -> learner, inner steps in training)
+    "maml": (lambda f: mamlax.maml(f, inner_optimizer=INNER, num_inner_steps=2), 2),
+    "first_order": (
+        lambda f: mamlax.maml(f, inner_optimizer=INNER, num_inner_steps=2, first_order=True),
+        2,
+    ),
+    "no_inner_steps": (lambda f: mamlax.maml(f, inner_optimizer=INNER, num_inner_steps=0), 0),
+    "remat": (
+        lambda f: mamlax.maml(f, inner_optimizer=INNER, num_inner_steps=2, remat=True),
+        2,
+    ),
+}
+
+NUM_TASKS = 3
+MORE_STEPS = 4
+
+
+class Kind(NamedTuple):
+    """One way of writing the same linear model: params for a seed, and how they predict."""
+
+    init: Callable[[int], Any]
+    predict: Callable[[Any, Any], Any]
+
+
+class Module(eqx.Module):
+    """Leaves of every sort: floats, integers, a function, and a static field."""
+
+    weight: Any
+    bias: Any
+    order: Any
+    activation: Callable
+    scale: float = eqx.field(static=True)
+
+    def __call__(self, x):
+        return self.activation(x[:, self.order] @ self.weight + self.bias[None]) * self.scale
+
+
+class Network(nnx.Module):
+    def __init__(self, seed):
+        self.linear = nnx.Linear(2, 1, rngs=nnx.Rngs(seed))
+        self.order = nnx.Variable(jnp.array([1, 0]))
+
+    def __call__(self, x):
+        kernel, bias = self.linear.kernel[...], self.linear.bias[...]
+        return jnp.tanh(x[:, self.order[...]] @ kernel + bias[None])
+
+
+def weights(seed):
+    return 0.5 * jax.random.normal(jax.random.key(seed), (2, 1)), jnp.full((1,), 0.1)
+
+
+def dict_params(seed):
+    weight, bias = weights(seed)
+    return {"weight": weight, "more": {"bias": bias, "order": jnp.array([1, 0])}, "none": None}
+
+
+GRAPH = nnx.split(Network(0))[0]
+KINDS = {
+    "dict": Kind(
+        dict_params,
+        lambda p, x: jnp.tanh(x[:, p["more"]["order"]] @ p["weight"] + p["more"]["bias"][None]),
+    ),
+    "tuple": Kind(weights, lambda p, x: jnp.tanh(x @ p[0] + p[1][None])),
+    "equinox": Kind(
+        lambda seed: Module(*weights(seed), jnp.array([1, 0]), jnp.tanh, 2.0), lambda p, x: p(x)
+    ),
+    "nnx": Kind(
+        lambda seed: nnx.split(Network(seed))[1], lambda p, x: nnx.merge(GRAPH, p)(x)
+    ),
+    "bare": Kind(lambda seed: weights(seed)[0], lambda p, x: jnp.tanh(x @ p)),
+}
+
+matrix = pytest.mark.parametrize(
+    ("name", "kind"), list(itertools.product(LEARNERS, KINDS)), ids=lambda value: value
+)
+
+
+def sample_task(key):
+    def batch(key, num_examples):
+        x = jax.random.normal(key, (num_examples, 2))
+        return mamlax.Batch(x, jnp.sin(x[:, :1]) + 0.5)
+
+    support_key, query_key = jax.random.split(key)
+    return mamlax.Task(batch(support_key, 4), batch(query_key, 5))
+
+
+def make_tasks(seed):
+    return mamlax.sample_tasks(sample_task, jax.random.key(seed), NUM_TASKS)
+
+
+class Case(NamedTuple):
+    """A learner for one kind of parameters, and how often its loss has been traced."""
+
+    learner: mamlax.MetaLearner
+    num_traces: list[int]
+    everything: Callable[[Any, Any], Any]
+
+
+def make_case(name, kind):
+    num_traces = [0]
+
+    def loss_fn(params, batch):
+        num_traces[0] += 1
+        return jnp.mean((KINDS[kind].predict(params, batch.inputs) - batch.targets) ** 2)
+
+    learner = LEARNERS[name][0](loss_fn)
+
+    def everything(params, tasks):
+        """All that a learner can be asked for, in one program."""
+        meta_params = learner.init(params)
+        task = jax.tree.map(lambda x: x[0], tasks)
+
+        def probe_fn(params):
+            prediction = KINDS[kind].predict(params, task.query.inputs)
+            return {"prediction": prediction, "mean": jnp.mean(prediction)}
+
+        return {
+            "init": meta_params,
+            "adapt": learner.adapt(meta_params, task.support),
+            "more": learner.adapt(
+                meta_params, task.support, num_inner_steps=MORE_STEPS, probe_fn=probe_fn
+            ),
+            "none": learner.adapt(
+                meta_params, task.support, num_inner_steps=0, probe_fn=probe_fn
+            ),
+            "meta_gradient": learner.meta_gradient(meta_params, tasks),
+        }
+
+    return Case(learner, num_traces, everything)
+
+
+case_of = functools.cache(make_case)
+
+
+@functools.cache
+def eager_result(name, kind, seed=0):
+    return case_of(name, kind).everything(KINDS[kind].init(seed), make_tasks(seed))
+
+
+def is_float_array(leaf):
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def assert_same_kind(tree, params):
+    """The same structure, and every leaf of the same shape and type; non-float ones unchanged."""
+    assert jax.tree.structure(tree) == jax.tree.structure(params)
+    for (path, leaf), original in zip(
+        jax.tree.leaves_with_path(tree), jax.tree.leaves(params), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        if is_float_array(original):
+            assert (leaf.shape, leaf.dtype) == (original.shape, original.dtype), name
+        elif isinstance(original, jax.Array):
+            assert leaf.dtype == original.dtype, name
+            np.testing.assert_array_equal(leaf, original, err_msg=name)
+        else:
+            assert leaf is original, name
+
+
+def assert_close(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        if isinstance(y, jax.Array):
+            assert x.dtype == y.dtype
+            np.testing.assert_allclose(x, y, rtol=2e-5, atol=1e-6)
+        else:
+            assert x is y
+
+
+@matrix
+def test_structures_and_shapes(name, kind):
+    params = KINDS[kind].init(0)
+    num_steps = LEARNERS[name][1]
+    result = eager_result(name, kind)
+    assert_same_kind(case_of(name, kind).learner.init(params), result["init"])
+
+    adapted = result["adapt"]
+    assert_same_kind(adapted.params, params)
+    assert adapted.support_losses.shape == (num_steps,)
+    assert adapted.probes is None
+
+    more, none = result["more"], result["none"]
+    for adaptation, steps in ((more, MORE_STEPS), (none, 0)):
+        assert_same_kind(adaptation.params, params)
+        assert adaptation.support_losses.shape == (steps,)
+        assert adaptation.support_losses.dtype == jnp.float32
+        assert sorted(adaptation.probes) == ["mean", "prediction"]
+        assert adaptation.probes["mean"].shape == (steps + 1,)
+        assert adaptation.probes["prediction"].shape == (steps + 1, 5, 1)
+
+    (loss, info), gradient = result["meta_gradient"]
+    assert (loss.shape, loss.dtype) == ((), jnp.float32)
+    assert info["query_loss"].shape == (NUM_TASKS,)
+    assert info["support_losses"].shape == (NUM_TASKS, num_steps)
+    expected = jax.tree.map(lambda leaf: leaf if is_float_array(leaf) else None, result["init"])
+    assert_same_kind(gradient, expected)
+
+
+@matrix
+def test_values_that_any_learner_has(name, kind):
+    """Adaptation starts at the parameters, learns on its way, and is continued by more steps."""
+    predict = KINDS[kind].predict
+    params, tasks = KINDS[kind].init(0), make_tasks(0)
+    task = jax.tree.map(lambda x: x[0], tasks)
+    num_steps = LEARNERS[name][1]
+    result = eager_result(name, kind)
+    more, none = result["more"], result["none"]
+
+    assert_close(none.params, params)
+    before, after = (predict(p, task.query.inputs) for p in (params, more.params))
+    np.testing.assert_allclose(none.probes["prediction"][0], before, rtol=1e-6)
+    np.testing.assert_allclose(more.probes["prediction"][0], before, rtol=1e-6)
+    np.testing.assert_allclose(more.probes["prediction"][-1], after, rtol=1e-5)
+    assert np.all(np.diff(more.support_losses) < 0)
+    np.testing.assert_allclose(
+        result["adapt"].support_losses, more.support_losses[:num_steps], rtol=1e-6
+    )
+
+    (loss, info), gradient = result["meta_gradient"]
+    np.testing.assert_allclose(loss, info["query_loss"].mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        info["support_losses"][0], more.support_losses[:num_steps], rtol=1e-5
+    )
+    assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(gradient))
+
+
+@matrix
+def test_jit_agrees_and_does_not_trace_again(name, kind):
+    case = case_of(name, kind)
+    compiled = eqx.filter_jit(case.everything)
+    assert_close(compiled(KINDS[kind].init(0), make_tasks(0)), eager_result(name, kind))
+    traced = case.num_traces[0]
+    compiled(KINDS[kind].init(1), make_tasks(1))
+    assert case.num_traces[0] == traced
+
+
+@matrix
+def test_vmap_over_seeds(name, kind):
+    case = case_of(name, kind)
+    seeds = (0, 1)
+    params = stack([KINDS[kind].init(seed) for seed in seeds])
+    results = eqx.filter_vmap(case.everything)(params, stack([make_tasks(s) for s in seeds]))
+    for index, seed in enumerate(seeds):
+        # leaves that are not arrays have no axis of seeds
+        result = jax.tree.map(lambda x, i=index: x[i] if eqx.is_array(x) else x, results)
+        assert_close(result, eager_result(name, kind, seed))
+
+
+@matrix
+def test_outer_loop(name, kind):
+    case = make_case(name, kind)
+    loop = mamlax.outer_loop(case.learner, optax.adam(0.01), sample_task, meta_batch_size=NUM_TASKS)
+    step = eqx.filter_jit(loop.step)
+    params = KINDS[kind].init(0)
+    start = loop.init(params)
+    assert_same_kind(start.meta_params, case.learner.init(params))
+
+    first, metrics = step(jax.random.key(0), start)
+    traced = case.num_traces[0]
+    again, metrics_again = step(jax.random.key(0), start)
+    other, _ = step(jax.random.key(1), start)
+    later, _ = step(jax.random.key(1), first)
+    assert case.num_traces[0] == traced, "a second step is the same program"
+
+    expected = {"train/query_loss", "train/gradient_norm"}
+    expected |= {"train/support_loss"} if LEARNERS[name][1] else set()
+    assert set(metrics) == expected
+    assert all(value.shape == () and np.isfinite(value) for value in metrics.values())
+
+    assert_same_kind(later, start)
+    assert same_arrays((again, metrics_again), (first, metrics)), "the same key, the same step"
+    for one, two in ((start, first), (first, other), (first, later)):
+        for before, after in zip(
+            jax.tree.leaves(one.meta_params), jax.tree.leaves(two.meta_params), strict=True
+        ):
+            if is_float_array(before):
+                assert np.abs(before - after).max() > 1e-6
+    assert_same_kind(later.meta_params, start.meta_params)
+
+
+def stack(trees):
+    return jax.tree.map(lambda *xs: jnp.stack(xs) if eqx.is_array(xs[0]) else xs[0], *trees)
+
+
+def same_arrays(one, two):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs if eqx.is_array(x))

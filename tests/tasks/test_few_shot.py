@@ -1,0 +1,316 @@
+"""Episodes: which classes and examples they hold, how often, how they are turned, and what they refuse.
+
+Examples carry their own class and index, so that a mix-up cannot go unseen.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import stats
+
+import mamlax
+from mamlax.tasks._few_shot import rotate
+
+SIZES = (5, 9, 6, 12, 5, 7, 8)
+WAYS, SHOTS, NUM_QUERY, NUM_TASKS = 3, 2, 3, 4000
+SMALLEST_P = 1e-3
+
+
+def labeled(sizes=SIZES):
+    """`[class, index]` as examples."""
+    return mamlax.ClassArrays.of(
+        {
+            f"class {c}": np.array([[c, i] for i in range(size)], np.float32)
+            for c, size in enumerate(sizes)
+        }
+    )
+
+
+def pictures(dtype=np.uint8, side=3, sizes=(6, 4, 5)):
+    """Square images with class and index in the middle, which turning leaves alone."""
+    random = np.random.default_rng(0)
+    classes = {}
+    for c, size in enumerate(sizes):
+        images = random.integers(0, 200, (size, side, side, 2)).astype(dtype)
+        images[:, side // 2, side // 2, 0] = c
+        images[:, side // 2, side // 2, 1] = np.arange(size)
+        classes[f"class {c}"] = images
+    return mamlax.ClassArrays.of(classes)
+
+
+def draw(sampler, num_tasks, seed=0):
+    """Many tasks in one program, as NumPy arrays."""
+    tasks = jax.jit(lambda key: mamlax.sample_tasks(sampler.sample, key, num_tasks))(
+        jax.random.key(seed)
+    )
+    return jax.tree.map(np.asarray, tasks)
+
+
+def p_uniform(values, count):
+    """The p-value of `values` being uniform over 0 … count − 1."""
+    return stats.chisquare(np.bincount(values, minlength=count)).pvalue
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    """4,000 tasks as `(classes, indices)` of the support and of the query, `[tasks, ways, n]`."""
+    drawn = draw(
+        mamlax.FewShot(labeled(), ways=WAYS, shots=SHOTS, num_query=NUM_QUERY), NUM_TASKS
+    )
+    support = drawn.support.inputs.reshape(NUM_TASKS, WAYS, SHOTS, 2).astype(int)
+    query = drawn.query.inputs.reshape(NUM_TASKS, WAYS, NUM_QUERY, 2).astype(int)
+    np.testing.assert_array_equal(drawn.support.targets, np.tile([0, 0, 1, 1, 2, 2], (4000, 1)))
+    np.testing.assert_array_equal(
+        drawn.query.targets, np.tile([0, 0, 0, 1, 1, 1, 2, 2, 2], (4000, 1))
+    )
+    return support, query
+
+
+def test_each_way_holds_one_class_and_ways_are_distinct(tasks):
+    examples = np.concatenate(tasks, axis=2)
+    classes = examples[..., 0]
+    assert (classes == classes[:, :, :1]).all(), "a way mixes classes"
+    ways = np.sort(classes[:, :, 0], axis=1)
+    assert (np.diff(ways, axis=1) > 0).all(), "a class came twice in one task"
+
+
+def test_no_example_comes_twice_in_a_task_and_all_exist(tasks):
+    examples = np.concatenate(tasks, axis=2)
+    indices = np.sort(examples[..., 1], axis=2)
+    assert (np.diff(indices, axis=2) > 0).all(), "support and query overlap, or an example repeats"
+    assert (examples[..., 1] < np.array(SIZES)[examples[..., 0]]).all()
+
+
+def test_classes_are_uniform_at_every_place(tasks):
+    classes = tasks[0][:, :, 0, 0]
+    for way in range(WAYS):
+        assert p_uniform(classes[:, way], len(SIZES)) > SMALLEST_P
+    counts = np.bincount(classes.ravel(), minlength=len(SIZES))
+    expected = NUM_TASKS * WAYS / len(SIZES)
+    # drawn without replacement: counts vary less than a multinomial's by (n − 1)/(n − k)
+    n = len(SIZES)
+    statistic = ((counts - expected) ** 2 / expected).sum() * (n - 1) / (n - WAYS)
+    assert stats.chi2.sf(statistic, n - 1) > SMALLEST_P
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["support", "query"])
+def test_examples_are_uniform_within_each_class_at_every_place(tasks, part):
+    examples = tasks[part].reshape(-1, tasks[part].shape[2], 2)
+    for place in range(examples.shape[1]):
+        classes, indices = examples[:, place].T
+        for c, size in enumerate(SIZES):
+            assert p_uniform(indices[classes == c], size) > SMALLEST_P / len(SIZES)
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["support", "query"])
+def test_every_example_of_every_class_is_reached(tasks, part):
+    reached = set(map(tuple, tasks[part].reshape(-1, 2)))
+    assert reached == {(c, i) for c, size in enumerate(SIZES) for i in range(size)}
+
+
+def test_ways_are_drawn_independently_of_examples(tasks):
+    first = tasks[0][:, :, 0]
+    big = (first[:, :, 0] == 3) | (first[:, :, 0] == 1)  # classes of 12 and 9: indices 0 … 8 of 1
+    of_1 = first[(first[:, :, 0] == 1) & big][:, 1]
+    assert p_uniform(of_1, 9) > SMALLEST_P
+    pairs = first[:, 0, 1] % 5 * 5 + first[:, 1, 1] % 5
+    small = np.isin(first[:, :2, 0], (0, 4)).all(axis=1)  # both classes have exactly 5 examples
+    assert small.sum() > 150 and p_uniform(pairs[small], 25) > SMALLEST_P
+
+
+def test_as_many_ways_and_examples_as_there_are():
+    task = draw(mamlax.FewShot(labeled((4, 4)), ways=2, shots=1, num_query=3), 50)
+    everything = np.concatenate([task.support.inputs, task.query.inputs], axis=1)
+    for one in everything:
+        assert len(set(map(tuple, one))) == 8
+
+
+def test_query_is_as_large_as_support_by_default(key):
+    task = mamlax.FewShot(labeled(), ways=4, shots=2).sample(key)
+    assert task.support.inputs.shape == task.query.inputs.shape == (8, 2)
+
+
+def test_same_key_same_task_under_jit_and_vmap(key):
+    sampler = mamlax.FewShot(labeled(), ways=3, shots=1, num_query=2)
+    eager = sampler.sample(key)
+    keys = jax.random.split(jax.random.key(1), 4).at[2].set(key)
+    mapped = jax.tree.map(lambda x: x[2], jax.vmap(sampler.sample)(keys))
+    for other in (jax.jit(sampler.sample)(key), eqx.filter_jit(sampler.sample)(key), mapped):
+        assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), eager, other))
+    another = sampler.sample(jax.random.key(5))
+    assert not (eager.query.inputs == another.query.inputs).all()
+
+
+def test_reference_is_the_support_and_only_in_the_query(key):
+    data = labeled()
+    task = mamlax.FewShot(data, ways=3, shots=2, num_query=1, reference=True).sample(key)
+    assert task.support.reference is None
+    np.testing.assert_array_equal(task.query.reference, task.support.inputs)
+    plain = mamlax.FewShot(data, ways=3, shots=2, num_query=1).sample(key)
+    assert plain.query.reference is None
+    np.testing.assert_array_equal(plain.query.inputs, task.query.inputs)
+
+
+def test_reference_of_turned_images_is_turned_alike(key):
+    task = mamlax.FewShot(pictures(), ways=3, shots=2, rotations=True, reference=True).sample(key)
+    np.testing.assert_array_equal(task.query.reference, task.support.inputs)
+
+
+def test_bytes_become_floats_between_0_and_1():
+    data = mamlax.ClassArrays.of({"a": np.array([[0], [51], [255]], np.uint8)})
+    task = mamlax.FewShot(data, ways=1, shots=1, num_query=2).sample(jax.random.key(0))
+    values = np.concatenate([task.support.inputs, task.query.inputs]).ravel()
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(np.sort(values), [0, 0.2, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_other_numbers_stay_as_they_are(dtype, key):
+    data = mamlax.ClassArrays.of({"a": np.full((2, 1), 200, dtype)})
+    inputs = mamlax.FewShot(data, ways=1, shots=1).sample(key).support.inputs
+    assert inputs.dtype == dtype and inputs.item() == 200
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_rotate_is_rot90(turns):
+    images = np.random.default_rng(0).normal(size=(2, 5, 5, 3)).astype(np.float32)
+    turned = jax.jit(rotate)(jnp.asarray(images), jnp.asarray(turns))
+    np.testing.assert_array_equal(turned, np.rot90(images, turns, axes=(1, 2)))
+
+
+def turns_of(data, images):
+    """How often each image `[…, 3, 3, 2]` was turned, told from the original that it names."""
+    images = np.rint(images * 255).astype(np.uint8)
+    flat = images.reshape(-1, *images.shape[-3:])
+    originals = data.examples[np.asarray(data.starts)[flat[:, 1, 1, 0]] + flat[:, 1, 1, 1]]
+    matches = np.stack(
+        [(np.rot90(originals, t, axes=(1, 2)) == flat).all(axis=(1, 2, 3)) for t in range(4)]
+    )
+    assert (matches.sum(axis=0) == 1).all(), "an image is no quarter turn of its original"
+    return matches.argmax(axis=0).reshape(images.shape[:-3])
+
+
+def test_examples_of_a_class_turn_alike_by_any_quarter_independently_of_other_classes():
+    data, num_tasks = pictures(), 1500
+    drawn = draw(
+        mamlax.FewShot(data, ways=3, shots=2, num_query=2, rotations=True), num_tasks, seed=2
+    )
+    images = np.concatenate(
+        [x.inputs.reshape(num_tasks, 3, 2, 3, 3, 2) for x in (drawn.support, drawn.query)], axis=2
+    )
+    turns = turns_of(data, images)
+    assert (turns == turns[:, :, :1]).all(), "examples of one class are turned differently"
+    turns = turns[:, :, 0]
+    for way in range(3):
+        assert p_uniform(turns[:, way], 4) > SMALLEST_P
+    assert p_uniform(4 * turns[:, 0] + turns[:, 1], 16) > SMALLEST_P
+    classes = np.rint(images[:, 0, 0, 1, 1, 0] * 255).astype(int)
+    assert p_uniform(4 * classes + turns[:, 0], 12) > SMALLEST_P
+
+
+def test_nothing_turns_unasked():
+    data = pictures()
+    drawn = draw(mamlax.FewShot(data, ways=3, shots=1), 100)
+    assert (turns_of(data, drawn.support.inputs) == 0).all()
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(ways=8, shots=1), ["ways=8", "7 classes"]),
+        (dict(ways=2, shots=4, num_query=2), ["'class 0'", "has 5", "6 examples"]),
+        (dict(ways=2, shots=6), ["'class 0'", "has 5", "12 examples", "shots=6"]),
+        (dict(ways=0, shots=1), ["ways", "positive", "0"]),
+        (dict(ways=2, shots=0), ["shots", "positive"]),
+        (dict(ways=2, shots=1, num_query=0), ["num_query", "positive"]),
+    ],
+)
+def test_impossible_episodes_are_refused_with_the_numbers(settings, words):
+    with pytest.raises(mamlax.MamlaxError) as error:
+        mamlax.FewShot(labeled(), **settings)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_the_smallest_class_is_named_wherever_it_stands():
+    with pytest.raises(mamlax.MamlaxError, match="'class 2' has 3"):
+        mamlax.FewShot(labeled((9, 8, 3, 7)), ways=2, shots=2)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 1), (4, 4), (4,)])
+@pytest.mark.parametrize("what", ["episodes", "batches"])
+def test_only_square_images_can_be_turned(shape, what):
+    data = mamlax.ClassArrays.of({"a": np.zeros((4, *shape)), "b": np.zeros((4, *shape))})
+    with pytest.raises(mamlax.MamlaxError, match="square.*" + str(list(shape)).replace("[", r"\[")):
+        if what == "episodes":
+            mamlax.FewShot(data, ways=2, shots=1, rotations=True)
+        else:
+            mamlax.AllWays(data, num_examples=2, rotations=True)
+
+
+def test_select_keeps_order_names_and_examples():
+    chosen = labeled().select([3, 0])
+    assert chosen.names == ("class 3", "class 0") and list(chosen.sizes) == [12, 5]
+    np.testing.assert_array_equal(chosen.examples[:, 0], [3] * 12 + [0] * 5)
+    np.testing.assert_array_equal(chosen.starts, [0, 12])
+
+
+def test_batches_over_all_classes_are_uniform_over_classes_then_examples():
+    batch = draw(mamlax.AllWays(labeled(), num_examples=20), 1000)
+    inputs = batch.query.inputs.reshape(-1, 2).astype(int)
+    np.testing.assert_array_equal(batch.query.targets.ravel(), inputs[:, 0])
+    np.testing.assert_array_equal(batch.support.inputs, batch.query.inputs)
+    assert p_uniform(inputs[:, 0], len(SIZES)) > SMALLEST_P
+    for c, size in enumerate(SIZES):
+        assert p_uniform(inputs[inputs[:, 0] == c, 1], size) > SMALLEST_P / len(SIZES)
+
+
+def test_turned_classes_are_classes_of_their_own():
+    data = pictures()
+    sampler = mamlax.AllWays(data, num_examples=10, rotations=True)
+    assert sampler.num_ways == 12 and mamlax.AllWays(data, num_examples=10).num_ways == 3
+    batch = draw(sampler, 300)
+    classes = np.rint(batch.query.inputs[..., 1, 1, 0] * 255).astype(int)
+    turns = turns_of(data, batch.query.inputs)
+    np.testing.assert_array_equal(batch.query.targets, 4 * classes + turns)
+    assert p_uniform(batch.query.targets.ravel(), 12) > SMALLEST_P
+
+
+def loss_fn(params, batch):
+    return jnp.mean(batch.inputs) * params
+
+
+@pytest.fixture
+def warn_about_constants():
+    """JAX warns, and so fails the test, where a program has more than 10 kB of constants."""
+    before = jax.config.jax_captured_constants_warn_bytes
+    jax.config.update("jax_captured_constants_warn_bytes", 10_000)
+    yield
+    jax.config.update("jax_captured_constants_warn_bytes", before)
+
+
+@pytest.mark.parametrize("kind", ["episodes", "batches"])
+def test_data_are_arguments_of_the_compiled_run_and_not_constants(kind, key, warn_about_constants):
+    data = mamlax.ClassArrays.of({name: jnp.ones((50, 300)) for name in "abc"})  # 180 kB
+    data = jax.tree.map(jnp.asarray, data)
+    sampler = (
+        mamlax.FewShot(data, ways=2, shots=1)
+        if kind == "episodes"
+        else mamlax.AllWays(data, num_examples=2)
+    )
+    learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.1), num_inner_steps=1)
+    loop = mamlax.outer_loop(learner, optax.sgd(0.1), sampler.sample, meta_batch_size=2)
+    mamlax.run(loop, jnp.zeros(()), key=key, num_outer_steps=2, log_interval=2)
+
+    state = loop.init(jnp.zeros(()))
+    lowered = jax.jit(lambda step, key, state: step(key, state)).lower(loop.step, key, state)
+    assert any(info.shape == (150, 300) for info in jax.tree.leaves(lowered.in_avals))
+    # the alarm works: hidden in a function, the same data are constants
+    hidden = mamlax.outer_loop(
+        learner, optax.sgd(0.1), lambda key: sampler.sample(key), meta_batch_size=2
+    )
+    with pytest.warns(UserWarning, match="constants"):
+        mamlax.run(hidden, jnp.zeros(()), key=key, num_outer_steps=2, log_interval=2)
