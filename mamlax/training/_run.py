@@ -14,8 +14,7 @@ import numpy as np
 
 from .._errors import MamlaxError
 from .._types import OuterLoop
-from ._checkpoint import Checkpoints
-from ._metrics import append_metrics, keep_metrics_until
+from ._record import Progress, Record
 
 
 class TrainingDivergedError(MamlaxError):
@@ -113,72 +112,45 @@ def run(
     if checkpoint_interval is None:
         checkpoint_interval = log_interval * max(1, num_outer_steps // (20 * log_interval))
     _check_intervals(log_interval, checkpoint_interval, validation)
-    seeds_axis = jnp.ndim(key) > 0
-    init = eqx.filter_vmap(loop.init) if seeds_axis else loop.init
-    state = best_state = init(params)
-    start, saved, best = 0, None, None
-    checkpoints = best_checkpoints = None
-    if directory is not None:
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        checkpoints = Checkpoints(directory / "checkpoint" / "latest")
-        best_checkpoints = Checkpoints(directory / "checkpoint" / "best", keep=1)
-        if restored := checkpoints.restore(state):
-            start, state, best = restored.step, restored.state, restored.info["best"]
-            saved = start
-            if best is not None:
-                # the best one may be newer than the last: a crash came between the two
-                best_restored = best_checkpoints.restore(best_state)
-                best_state = state if best_restored is None else best_restored.state
-        keep_metrics_until(directory / "metrics.jsonl", start)
-
-    def save(step):
-        nonlocal saved
-        if checkpoints is not None and saved != step:
-            checkpoints.save(step, state, {"best": best})
-            saved = step
-
-    advance = _Advance(loop.step, key, seeds_axis)
+    seeds = jnp.ndim(key) > 0
+    record = Record(directory)
+    now = record.resume(_initial_state(loop, params, seeds))
+    if now.step > num_outer_steps:
+        raise MamlaxError(
+            f"{directory} has already taken {now.step} outer steps, more than "
+            f"num_outer_steps={num_outer_steps}. Ask for as many, or give another directory."
+        )
+    advance = _Advance(loop.step, key, seeds)
     with _interruptible() as interrupted:
-        for step in _block_ends(start, num_outer_steps, log_interval):
-            seconds, (new_state, metrics) = advance(state, start, step)
-            if bad_step := _first_bad_step(metrics, start):
-                save(start)
-                raise TrainingDivergedError(_DIVERGED.format(bad_step) + _kept(start, directory))
-            state = new_state
-            line = {"step": step, **{name: float(np.mean(metrics[name])) for name in metrics}}
-            if validation is not None and (
-                step % validation.interval == 0 or step == num_outer_steps
-            ):
-                line.update(validation.fn(state))
-                value = line[validation.metric]
-                if best is None or (value > best[0] if validation.maximize else value < best[0]):
-                    best, best_state = [value, step], state
-                    if best_checkpoints is not None:
-                        best_checkpoints.save(step, state, {})
-            line["time/outer_steps_per_second"] = (step - start) / seconds
+        for end in _block_ends(now.step, num_outer_steps, log_interval):
+            seconds, (state, metrics) = advance(now.state, now.step, end)
+            if bad_step := _first_bad_step(metrics, now.step):
+                record.save(now)
+                raise TrainingDivergedError(f"{_DIVERGED.format(bad_step)} {record}")
+            line = {"step": end, **{name: float(np.mean(metrics[name])) for name in metrics}}
+            before, now = now, now._replace(step=end, state=state)
+            last = end == num_outer_steps
+            if validation is not None and (last or end % validation.interval == 0):
+                line.update({name: float(v) for name, v in validation.fn(state).items()})
+                if _is_better(line[validation.metric], now.best_value, validation.maximize):
+                    value = line[validation.metric]
+                    now = now._replace(best_value=value, best_step=end, best_state=state)
+                    record.save_best(now)
+            line["time/outer_steps_per_second"] = (end - before.step) / seconds
             line["time/compile_seconds"] = advance.compile_seconds
             line["time/date"] = time.strftime("%Y-%m-%dT%H:%M:%S")
-            if directory is not None:
-                append_metrics(directory / "metrics.jsonl", line)
+            record.log(line)
             if report is not None:
                 report(line)
-            start = step
-            last = step == num_outer_steps
-            if last or step % checkpoint_interval == 0 or interrupted():
-                save(step)
+            if last or end % checkpoint_interval == 0 or interrupted():
+                record.save(now)
             if interrupted() and not last:
                 raise TrainingInterruptedError(
-                    f"stopped after outer step {step} of {num_outer_steps}. "
-                    + _kept(step, directory)
+                    f"stopped after outer step {end} of {num_outer_steps}. {record}"
                     + ("" if directory is None else " Repeat the command to resume.")
                 )
-    for opened in (checkpoints, best_checkpoints):
-        if opened is not None:
-            opened.close()
-    if best is None:
-        return Run(state, state, num_outer_steps)
-    return Run(state, best_state, best[1])
+    record.close()
+    return _finished(now)
 
 
 def restore_run(loop: OuterLoop, params: Any, directory: str | Path, *, seeds: bool = False) -> Run:
@@ -193,35 +165,36 @@ def restore_run(loop: OuterLoop, params: Any, directory: str | Path, *, seeds: b
     Raises:
         MamlaxError: if there is no checkpoint, or none can be read.
     """
-    init = eqx.filter_vmap(loop.init) if seeds else loop.init
-    like = eqx.filter_eval_shape(init, params)
-    directory = Path(directory) / "checkpoint"
-    like = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, like
-    )
-    latest = Checkpoints(directory / "latest").restore(like)
-    if latest is None:
-        raise MamlaxError(f"{directory.parent} has no checkpoint yet. Train it first.")
-    best = latest.info["best"]
-    if best is None:
-        return Run(latest.state, latest.state, latest.step)
-    restored = Checkpoints(directory / "best", keep=1).restore(like)
-    if restored is None:
-        return Run(latest.state, latest.state, latest.step)
-    return Run(latest.state, restored.state, restored.step)
+    directory = Path(directory)
+    if not (directory / "checkpoint").exists():
+        raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
+    record = Record(directory)
+    progress = record.progress(_initial_state(loop, params, seeds))
+    record.close()
+    if progress is None:
+        raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
+    return _finished(progress)
 
 
 _DIVERGED = (
     "the loss or its gradient is not finite at outer step {}. Try a smaller outer or inner "
     "learning rate, fewer inner steps, or clip the outer gradient (--gradient-clip, or "
-    "optax.clip_by_global_norm before the outer optimizer). "
+    "optax.clip_by_global_norm before the outer optimizer)."
 )
 
 
-def _kept(step: int, directory: Path | None) -> str:
-    if directory is None:
-        return "Nothing was written: no directory was given."
-    return f"The last good checkpoint, of step {step}, is in {directory / 'checkpoint'}."
+def _initial_state(loop: OuterLoop, params: Any, seeds: bool) -> Any:
+    return eqx.filter_vmap(loop.init)(params) if seeds else loop.init(params)
+
+
+def _finished(progress: Progress) -> Run:
+    if progress.best_value is None:
+        return Run(progress.state, progress.state, progress.step)
+    return Run(progress.state, progress.best_state, progress.best_step)
+
+
+def _is_better(value: float, best: float | None, maximize: bool) -> bool:
+    return best is None or (value > best if maximize else value < best)
 
 
 class _Advance:

@@ -294,7 +294,7 @@ def warn_about_constants():
 
 @pytest.mark.parametrize("kind", ["episodes", "batches"])
 def test_data_are_arguments_of_the_compiled_run_and_not_constants(kind, key, warn_about_constants):
-    data = mamlax.ClassArrays.of({name: jnp.ones((50, 300)) for name in "abc"})  # 180 kB
+    data = mamlax.ClassArrays.of({c: np.ones((50, 300), np.float32) for c in "abc"})  # 180 kB
     data = jax.tree.map(jnp.asarray, data)
     sampler = (
         mamlax.FewShot(data, ways=2, shots=1)
