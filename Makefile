@@ -10,10 +10,10 @@ sinusoid: .venv/installed
 	@echo "Figures: runs/sinusoid/0/figures/"
 
 test: .venv/installed-dev
-	$(BIN)/pytest -n 2 -q
+	$(BIN)/pytest -n 2
 
 test-slow: .venv/installed-dev
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -m slow
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -160,7 +160,9 @@ def _prepare_jax() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
     import jax
 
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    allowed = getattr(os, "sched_getaffinity", None)  # not on every system
+    num_cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", num_cores)
     jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
