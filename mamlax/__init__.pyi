@@ -13,6 +13,7 @@ from .algorithms._maml import maml as maml
 from .algorithms._outer_loop import OuterState as OuterState
 from .algorithms._outer_loop import outer_loop as outer_loop
 from .algorithms._over_tasks import adaptation_curves as adaptation_curves
+from .algorithms._over_tasks import mean_gradient as mean_gradient
 from .algorithms._over_tasks import over_tasks as over_tasks
 from .algorithms._over_tasks import sample_tasks as sample_tasks
 from .tasks._few_shot import AllWays as AllWays

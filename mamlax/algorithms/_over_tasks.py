@@ -22,11 +22,25 @@ MetaGradient = Callable[[Any, Any], tuple[tuple[Any, Any], Any]]
 
 
 def mean_gradient(objective: Objective) -> MetaGradient:
-    """The gradient of the mean of `objective(meta_params, task) -> (loss, info)` over tasks.
+    """Lift an objective of one task to the meta-gradient of many.
+
+    ∇_θ (1/T) Σ_t objective(θ, task_t), by automatic differentiation of all that the objective
+    computes: the last line of every learner whose meta-gradient is the gradient of a loss.
+
+    Args:
+        objective: `objective(meta_params, task) -> (loss, info)`.
 
     Returns:
         A `meta_gradient(meta_params, tasks) -> ((loss, info), gradient)`: the mean loss, `info`
         stacked over tasks, and the gradient with respect to the learnable leaves (None elsewhere).
+
+    Example:
+        >>> import jax.numpy as jnp, mamlax
+        >>> meta_gradient = mamlax.mean_gradient(lambda theta, task: (theta * task.query, {}))
+        >>> tasks = mamlax.Task(support=jnp.zeros(2), query=jnp.array([1.0, 3.0]))
+        >>> (loss, _), gradient = meta_gradient(jnp.array(2.0), tasks)
+        >>> print(loss, gradient)
+        4.0 2.0
     """
 
     def meta_gradient(meta_params, tasks):
