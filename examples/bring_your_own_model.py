@@ -1,9 +1,9 @@
 """Your own model, loss and tasks: the level of a drug in the blood of a patient never seen.
 
-What    a patient is a task: learn from many how levels decay, then adapt to five samples of one.
+What    a patient is a task: learn from many how levels decay, adapt to five samples of a new one.
 Run     python examples/bring_your_own_model.py            (--smoke: seconds)
-Takes   MINUTES
-Expect  NUMBER
+Takes   under a minute on one processor core
+Expect  MSE 0.0066 ± 0.0008 after 5 inner steps, from 0.0453 before any
 """
 
 import sys
@@ -11,17 +11,16 @@ import sys
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
 import mamlax
 
-num_outer_steps = 10 if "--smoke" in sys.argv else 10_000
+num_outer_steps = 10 if "--smoke" in sys.argv else 5_000
 
 
 # --8<-- [start:tasks]
-def sample_task(key):  # key -> Task, in jax.numpy: it is compiled into the outer step
+def sample_task(key):  # key -> Task, in jax.numpy: it becomes part of the compiled outer step
     patient_key, support_key, query_key = jax.random.split(key, 3)
     height, rate = jax.random.uniform(patient_key, (2,), minval=0.5, maxval=2.0)
 
@@ -43,31 +42,25 @@ def loss_fn(params, batch):
     return jnp.mean((predict(params, batch["hours"]) - batch["level"]) ** 2)
 
 
-key1, key2 = jax.random.split(jax.random.key(0))
-params = {
-    "w1": jax.random.normal(key1, (1, 32)),
-    "b1": jnp.zeros(32),
-    "w2": 0.1 * jax.random.normal(key2, (32, 1)),
-    "b2": jnp.zeros(1),
-}
+w1, w2 = jax.random.normal(jax.random.key(0), (2, 32))
+params = {"w1": w1[None], "b1": jnp.zeros(32), "w2": 0.1 * w2[:, None], "b2": jnp.zeros(1)}
 # --8<-- [end:dict]
 # --8<-- [start:train]
-learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.1), num_inner_steps=3)
+learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.05), num_inner_steps=3)
 loop = mamlax.outer_loop(learner, optax.adam(1e-3), sample_task, meta_batch_size=16)
 trained = mamlax.run(loop, params, key=jax.random.key(1), num_outer_steps=num_outer_steps)
+meta_params = trained.state.meta_params
 # --8<-- [end:train]
 # --8<-- [start:adapt]
-patient = sample_task(jax.random.key(2))  # in life: the samples you have of a new patient
-adapted = learner.adapt(trained.state.meta_params, patient.support, num_inner_steps=10).params
-levels = predict(adapted, jnp.array([[1.0], [2.0], [3.0]]))
+patient = sample_task(jax.random.key(2))  # in life: the samples you have of someone new
+adapted = jax.jit(learner.adapt)(meta_params, patient.support)
+print("level after 1, 2, 3 hours:", predict(adapted.params, jnp.array([[1.0], [2.0], [3.0]])))
 # --8<-- [end:adapt]
-print("predicted levels after 1, 2 and 3 hours:", np.round(levels[:, 0], 2))
-
 # --8<-- [start:evaluate]
-new_patients = mamlax.sample_tasks(sample_task, jax.random.key(3), 600)
-curves = mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=10)
-for point in mamlax.summarize(curves(trained.state.meta_params, new_patients))[::5]:
-    print(f"query MSE after {point.num_inner_steps:2} inner steps: {point.mean:.4f}")
+patients = mamlax.sample_tasks(sample_task, jax.random.key(3), 600)
+curves = jax.jit(mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=10))
+for point in mamlax.summarize(curves(meta_params, patients))[::5]:
+    print(f"MSE after {point.num_inner_steps} inner steps: {point.mean:.4f} ± {point.ci95:.4f}")
 # --8<-- [end:evaluate]
 
 
@@ -76,26 +69,32 @@ def equinox_loss(model, batch):
     return jnp.mean((jax.vmap(model)(batch["hours"]) - batch["level"]) ** 2)
 
 
-equinox_model = eqx.nn.MLP(1, 1, 32, 2, jnp.tanh, key=jax.random.key(0))
+model = eqx.nn.MLP(1, 1, width_size=32, depth=1, activation=jnp.tanh, key=jax.random.key(0))
+optimizer = optax.sgd(0.05, momentum=0.9)
+equinox_learner = mamlax.maml(equinox_loss, inner_optimizer=optimizer, num_inner_steps=2)
 # --8<-- [end:equinox]
 # --8<-- [start:nnx]
-nnx_model = nnx.Sequential(nnx.Linear(1, 32, rngs=nnx.Rngs(0)), nnx.tanh, nnx.Linear(32, 1, rngs=nnx.Rngs(1)))
-graph, nnx_params = nnx.split(nnx_model)
+rngs = nnx.Rngs(0)
+network = nnx.Sequential(nnx.Linear(1, 32, rngs=rngs), nnx.tanh, nnx.Linear(32, 1, rngs=rngs))
+graph, nnx_params = nnx.split(network)
 
 
 def nnx_loss(params, batch):
-    model = nnx.merge(graph, params)
-    return jnp.mean((model(batch["hours"]) - batch["level"]) ** 2)
+    return jnp.mean((nnx.merge(graph, params)(batch["hours"]) - batch["level"]) ** 2)
 
 
+nnx_learner = mamlax.maml(
+    nnx_loss, inner_optimizer=optax.adam(0.01, eps_root=1e-8), num_inner_steps=2
+)
 # --8<-- [end:nnx]
-# --8<-- [start:inner]
-momentum = optax.sgd(0.05, momentum=0.9)
-adam = optax.adam(0.01, eps_root=1e-8)  # eps_root: the derivative of a square root at 0 is infinite
-# --8<-- [end:inner]
 # --8<-- [start:check]
-patients = mamlax.sample_tasks(sample_task, jax.random.key(4), 2)
-for loss, model, optimizer in ((equinox_loss, equinox_model, momentum), (nnx_loss, nnx_params, adam)):
-    report = mamlax.check_meta_gradient(mamlax.maml(loss, inner_optimizer=optimizer, num_inner_steps=3), model, patients)
-    assert report.passed, report
+few = mamlax.sample_tasks(sample_task, jax.random.key(4), 2)
+report = mamlax.check_meta_gradient(equinox_learner, model, few)
+print(report)
 # --8<-- [end:check]
+# --8<-- [start:over_tasks]
+mesh = jax.sharding.Mesh(jax.devices(), ("tasks",))
+shared = mamlax.over_tasks(learner, batch_size=1, mesh=mesh)
+# --8<-- [end:over_tasks]
+jax.jit(shared.meta_gradient)(params, jax.tree.map(lambda x: x[: 2 * mesh.size], patients))
+assert report.passed and mamlax.check_meta_gradient(nnx_learner, nnx_params, few).passed

@@ -1,6 +1,9 @@
 """Every learner keeps the same promises, for every kind of parameters, in every way of running.
 
-A new learner is one line in `LEARNERS`; a new kind of parameters is one line in `KINDS`.
+A new learner is one line in `LEARNERS`; a new kind of parameters is one line in `KINDS`. Every pair
+runs eagerly (operation by operation, so that nothing needs compiling) and is traced under `jit` and
+under `vmap`. What only a compiled program can show is tested on every learner with one kind and on
+every kind with one learner.
 """
 
 import functools
@@ -67,7 +70,7 @@ class Network(nnx.Module):
 
 
 def weights(seed):
-    return 0.5 * jax.random.normal(jax.random.key(seed), (2, 1)), jnp.full((1,), 0.1)
+    return 0.5 * jax.random.normal(jax.random.key(seed), (2, 1)), 0.1 * jnp.ones(1)
 
 
 def dict_params(seed):
@@ -85,24 +88,25 @@ KINDS = {
     "equinox": Kind(
         lambda seed: Module(*weights(seed), jnp.array([1, 0]), jnp.tanh, 2.0), lambda p, x: p(x)
     ),
-    "nnx": Kind(
-        lambda seed: nnx.split(Network(seed))[1], lambda p, x: nnx.merge(GRAPH, p)(x)
-    ),
+    "nnx": Kind(lambda seed: nnx.split(Network(seed))[1], lambda p, x: nnx.merge(GRAPH, p)(x)),
     "bare": Kind(lambda seed: weights(seed)[0], lambda p, x: jnp.tanh(x @ p)),
 }
 
-matrix = pytest.mark.parametrize(
-    ("name", "kind"), list(itertools.product(LEARNERS, KINDS)), ids=lambda value: value
+every_pair = pytest.mark.parametrize(
+    ("name", "kind"), list(itertools.product(LEARNERS, KINDS)), ids=str
+)
+compiled_pairs = pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, "dict") for name in LEARNERS] + [("maml", kind) for kind in KINDS if kind != "dict"],
+    ids=str,
 )
 
 
 def sample_task(key):
-    def batch(key, num_examples):
-        x = jax.random.normal(key, (num_examples, 2))
-        return mamlax.Batch(x, jnp.sin(x[:, :1]) + 0.5)
-
-    support_key, query_key = jax.random.split(key)
-    return mamlax.Task(batch(support_key, 4), batch(query_key, 5))
+    """Four support and five query examples of a random nonlinear function."""
+    x = jax.random.uniform(key, (9, 2), minval=-2.0)
+    y = jnp.sin(x[:, :1] + x[0, 1]) + 0.5
+    return mamlax.Task(mamlax.Batch(x[:4], y[:4]), mamlax.Batch(x[4:], y[4:]))
 
 
 def make_tasks(seed):
@@ -117,6 +121,7 @@ class Case(NamedTuple):
     everything: Callable[[Any, Any], Any]
 
 
+@functools.cache
 def make_case(name, kind):
     num_traces = [0]
 
@@ -135,47 +140,44 @@ def make_case(name, kind):
             prediction = KINDS[kind].predict(params, task.query.inputs)
             return {"prediction": prediction, "mean": jnp.mean(prediction)}
 
+        def adapt(**options):
+            return learner.adapt(meta_params, task.support, **options)
+
         return {
             "init": meta_params,
-            "adapt": learner.adapt(meta_params, task.support),
-            "more": learner.adapt(
-                meta_params, task.support, num_inner_steps=MORE_STEPS, probe_fn=probe_fn
-            ),
-            "none": learner.adapt(
-                meta_params, task.support, num_inner_steps=0, probe_fn=probe_fn
-            ),
+            "adapt": adapt(),
+            "more": adapt(num_inner_steps=MORE_STEPS, probe_fn=probe_fn),
+            "none": adapt(num_inner_steps=0, probe_fn=probe_fn),
             "meta_gradient": learner.meta_gradient(meta_params, tasks),
         }
 
     return Case(learner, num_traces, everything)
 
 
-case_of = functools.cache(make_case)
-
-
 @functools.cache
 def eager_result(name, kind, seed=0):
-    return case_of(name, kind).everything(KINDS[kind].init(seed), make_tasks(seed))
+    params, tasks = KINDS[kind].init(seed), make_tasks(seed)
+    with jax.disable_jit():
+        return make_case(name, kind).everything(params, tasks)
 
 
 def is_float_array(leaf):
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def assert_same_kind(tree, params):
-    """The same structure, and every leaf of the same shape and type; non-float ones unchanged."""
+def assert_same_kind(tree, params, *, unchanged=True):
+    """The same structure, shapes and types; what is no float array is `unchanged`."""
     assert jax.tree.structure(tree) == jax.tree.structure(params)
     for (path, leaf), original in zip(
         jax.tree.leaves_with_path(tree), jax.tree.leaves(params), strict=True
     ):
         name = jax.tree_util.keystr(path)
-        if is_float_array(original):
-            assert (leaf.shape, leaf.dtype) == (original.shape, original.dtype), name
-        elif isinstance(original, jax.Array):
-            assert leaf.dtype == original.dtype, name
-            np.testing.assert_array_equal(leaf, original, err_msg=name)
-        else:
+        if not isinstance(leaf, jax.Array):
             assert leaf is original, name
+            continue
+        assert (leaf.shape, leaf.dtype) == (original.shape, original.dtype), name
+        if unchanged and not is_float_array(original):
+            np.testing.assert_array_equal(leaf, original, err_msg=name)
 
 
 def assert_close(found, expected):
@@ -188,20 +190,18 @@ def assert_close(found, expected):
             assert x is y
 
 
-@matrix
+@every_pair
 def test_structures_and_shapes(name, kind):
     params = KINDS[kind].init(0)
     num_steps = LEARNERS[name][1]
     result = eager_result(name, kind)
-    assert_same_kind(case_of(name, kind).learner.init(params), result["init"])
 
     adapted = result["adapt"]
     assert_same_kind(adapted.params, params)
     assert adapted.support_losses.shape == (num_steps,)
     assert adapted.probes is None
 
-    more, none = result["more"], result["none"]
-    for adaptation, steps in ((more, MORE_STEPS), (none, 0)):
+    for adaptation, steps in ((result["more"], MORE_STEPS), (result["none"], 0)):
         assert_same_kind(adaptation.params, params)
         assert adaptation.support_losses.shape == (steps,)
         assert adaptation.support_losses.dtype == jnp.float32
@@ -217,89 +217,113 @@ def test_structures_and_shapes(name, kind):
     assert_same_kind(gradient, expected)
 
 
-@matrix
+@every_pair
 def test_values_that_any_learner_has(name, kind):
-    """Adaptation starts at the parameters, learns on its way, and is continued by more steps."""
-    predict = KINDS[kind].predict
-    params, tasks = KINDS[kind].init(0), make_tasks(0)
-    task = jax.tree.map(lambda x: x[0], tasks)
+    """Adaptation starts at the parameters, lowers the loss, and more steps continue fewer."""
     num_steps = LEARNERS[name][1]
+    params, query = KINDS[kind].init(0), jax.tree.map(lambda x: x[0], make_tasks(0).query)
     result = eager_result(name, kind)
     more, none = result["more"], result["none"]
 
     assert_close(none.params, params)
-    before, after = (predict(p, task.query.inputs) for p in (params, more.params))
-    np.testing.assert_allclose(none.probes["prediction"][0], before, rtol=1e-6)
-    np.testing.assert_allclose(more.probes["prediction"][0], before, rtol=1e-6)
+    before, after = (KINDS[kind].predict(p, query.inputs) for p in (params, more.params))
+    np.testing.assert_allclose(none.probes["prediction"][0], before, rtol=1e-5)
+    np.testing.assert_allclose(more.probes["prediction"][0], before, rtol=1e-5)
     np.testing.assert_allclose(more.probes["prediction"][-1], after, rtol=1e-5)
     assert np.all(np.diff(more.support_losses) < 0)
-    np.testing.assert_allclose(
-        result["adapt"].support_losses, more.support_losses[:num_steps], rtol=1e-6
-    )
+    losses = more.support_losses[:num_steps]
+    np.testing.assert_allclose(result["adapt"].support_losses, losses, rtol=1e-5)
 
     (loss, info), gradient = result["meta_gradient"]
-    np.testing.assert_allclose(loss, info["query_loss"].mean(), rtol=1e-6)
-    np.testing.assert_allclose(
-        info["support_losses"][0], more.support_losses[:num_steps], rtol=1e-5
-    )
+    np.testing.assert_allclose(loss, info["query_loss"].mean(), rtol=1e-5)
+    np.testing.assert_allclose(info["support_losses"][0], losses, rtol=1e-5)
     assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(gradient))
 
 
-@matrix
-def test_jit_agrees_and_does_not_trace_again(name, kind):
-    case = case_of(name, kind)
+@every_pair
+def test_traces_once_under_jit_and_vmap(name, kind):
+    case = make_case(name, kind)
+    first, second = ((KINDS[kind].init(seed), make_tasks(seed)) for seed in (0, 1))
+    expected = eager_result(name, kind)
+
     compiled = eqx.filter_jit(case.everything)
-    assert_close(compiled(KINDS[kind].init(0), make_tasks(0)), eager_result(name, kind))
+    assert_same_kind(expected, eqx.filter_eval_shape(compiled, *first), unchanged=False)
     traced = case.num_traces[0]
-    compiled(KINDS[kind].init(1), make_tasks(1))
-    assert case.num_traces[0] == traced
+    eqx.filter_eval_shape(compiled, *second)
+    assert case.num_traces[0] == traced > 0
+
+    over_seeds = eqx.filter_vmap(case.everything)
+    stacked = (stack(*pair) for pair in zip(first, second, strict=True))
+    shapes = eqx.filter_eval_shape(over_seeds, *stacked)
+    assert_same_kind(stack(expected, expected), shapes, unchanged=False)
 
 
-@matrix
-def test_vmap_over_seeds(name, kind):
-    case = case_of(name, kind)
-    seeds = (0, 1)
-    params = stack([KINDS[kind].init(seed) for seed in seeds])
-    results = eqx.filter_vmap(case.everything)(params, stack([make_tasks(s) for s in seeds]))
+@every_pair
+def test_an_outer_step_keeps_the_form_of_its_state(name, kind):
+    case = make_case(name, kind)
+    loop = make_loop(case)
+    params = KINDS[kind].init(0)
+    state = loop.init(params)
+    assert_same_kind(state.meta_params, case.learner.init(params))
+    after, metrics = eqx.filter_eval_shape(loop.step, jax.random.key(0), state)
+    assert_same_kind(state, after, unchanged=False)
+    assert all(value.shape == () for value in metrics.values())
+    expected = {"train/query_loss", "train/gradient_norm"}
+    assert set(metrics) == expected | ({"train/support_loss"} if LEARNERS[name][1] else set())
+
+
+@compiled_pairs
+def test_compiled_over_seeds_it_says_the_same(name, kind):
+    case = make_case(name, kind)
+    seeds = (1, 0)
+    params, tasks = stack(*map(KINDS[kind].init, seeds)), stack(*map(make_tasks, seeds))
+    results = eqx.filter_jit(eqx.filter_vmap(case.everything))(params, tasks)
     for index, seed in enumerate(seeds):
         # leaves that are not arrays have no axis of seeds
         result = jax.tree.map(lambda x, i=index: x[i] if eqx.is_array(x) else x, results)
         assert_close(result, eager_result(name, kind, seed))
 
 
-@matrix
-def test_outer_loop(name, kind):
+@compiled_pairs
+def test_outer_steps(name, kind):
     case = make_case(name, kind)
-    loop = mamlax.outer_loop(case.learner, optax.adam(0.01), sample_task, meta_batch_size=NUM_TASKS)
+    loop = make_loop(case)
     step = eqx.filter_jit(loop.step)
-    params = KINDS[kind].init(0)
-    start = loop.init(params)
-    assert_same_kind(start.meta_params, case.learner.init(params))
+    start = loop.init(KINDS[kind].init(0))
 
     first, metrics = step(jax.random.key(0), start)
     traced = case.num_traces[0]
     again, metrics_again = step(jax.random.key(0), start)
-    other, _ = step(jax.random.key(1), start)
+    _, other_metrics = step(jax.random.key(1), start)
     later, _ = step(jax.random.key(1), first)
-    assert case.num_traces[0] == traced, "a second step is the same program"
+    assert case.num_traces[0] == traced, "later steps are the same program"
 
-    expected = {"train/query_loss", "train/gradient_norm"}
-    expected |= {"train/support_loss"} if LEARNERS[name][1] else set()
-    assert set(metrics) == expected
-    assert all(value.shape == () and np.isfinite(value) for value in metrics.values())
-
-    assert_same_kind(later, start)
+    assert all(np.isfinite(value) for value in metrics.values())
     assert same_arrays((again, metrics_again), (first, metrics)), "the same key, the same step"
-    for one, two in ((start, first), (first, other), (first, later)):
+    assert abs(metrics["train/query_loss"] - other_metrics["train/query_loss"]) > 1e-4
+    assert_same_kind(later.meta_params, start.meta_params)
+    for one, two in ((start, first), (first, later)):
         for before, after in zip(
             jax.tree.leaves(one.meta_params), jax.tree.leaves(two.meta_params), strict=True
         ):
             if is_float_array(before):
-                assert np.abs(before - after).max() > 1e-6
-    assert_same_kind(later.meta_params, start.meta_params)
+                assert np.abs(before - after).max() > 1e-4, "every float leaf learns"
 
 
-def stack(trees):
+@pytest.mark.xfail(strict=True, reason="outer_loop.init keeps weak types, which a step loses")
+def test_weakly_typed_params_do_not_cost_a_second_compilation():
+    case = make_case("maml", "bare")
+    loop = make_loop(case)
+    state = loop.init(jnp.full((2, 1), 0.1))  # a Python scalar makes the array's type weak
+    after, _ = eqx.filter_eval_shape(loop.step, jax.random.key(0), state)
+    assert jax.typeof(state.meta_params).weak_type == after.meta_params.weak_type
+
+
+def make_loop(case):
+    return mamlax.outer_loop(case.learner, optax.adam(0.01), sample_task, meta_batch_size=NUM_TASKS)
+
+
+def stack(*trees):
     return jax.tree.map(lambda *xs: jnp.stack(xs) if eqx.is_array(xs[0]) else xs[0], *trees)
 
 

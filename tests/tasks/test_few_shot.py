@@ -57,9 +57,7 @@ def p_uniform(values, count):
 @pytest.fixture(scope="module")
 def tasks():
     """4,000 tasks as `(classes, indices)` of the support and of the query, `[tasks, ways, n]`."""
-    drawn = draw(
-        mamlax.FewShot(labeled(), ways=WAYS, shots=SHOTS, num_query=NUM_QUERY), NUM_TASKS
-    )
+    drawn = draw(mamlax.FewShot(labeled(), ways=WAYS, shots=SHOTS, num_query=NUM_QUERY), NUM_TASKS)
     support = drawn.support.inputs.reshape(NUM_TASKS, WAYS, SHOTS, 2).astype(int)
     query = drawn.query.inputs.reshape(NUM_TASKS, WAYS, NUM_QUERY, 2).astype(int)
     np.testing.assert_array_equal(drawn.support.targets, np.tile([0, 0, 1, 1, 2, 2], (4000, 1)))
@@ -129,8 +127,9 @@ def test_as_many_ways_and_examples_as_there_are():
 
 
 def test_query_is_as_large_as_support_by_default(key):
-    task = mamlax.FewShot(labeled(), ways=4, shots=2).sample(key)
+    task = jax.eval_shape(mamlax.FewShot(labeled(), ways=4, shots=2).sample, key)
     assert task.support.inputs.shape == task.query.inputs.shape == (8, 2)
+    assert task.support.targets.shape == task.query.targets.shape == (8,)
 
 
 def test_same_key_same_task_under_jit_and_vmap(key):
@@ -144,33 +143,28 @@ def test_same_key_same_task_under_jit_and_vmap(key):
     assert not (eager.query.inputs == another.query.inputs).all()
 
 
-def test_reference_is_the_support_and_only_in_the_query(key):
-    data = labeled()
-    task = mamlax.FewShot(data, ways=3, shots=2, num_query=1, reference=True).sample(key)
+def test_reference_is_the_support_turned_alike_and_only_in_the_query():
+    settings = dict(ways=3, shots=2, num_query=1, rotations=True)
+    task = draw(mamlax.FewShot(pictures(), **settings, reference=True), 3)
     assert task.support.reference is None
     np.testing.assert_array_equal(task.query.reference, task.support.inputs)
-    plain = mamlax.FewShot(data, ways=3, shots=2, num_query=1).sample(key)
+    plain = draw(mamlax.FewShot(pictures(), **settings), 3)
     assert plain.query.reference is None
     np.testing.assert_array_equal(plain.query.inputs, task.query.inputs)
 
 
-def test_reference_of_turned_images_is_turned_alike(key):
-    task = mamlax.FewShot(pictures(), ways=3, shots=2, rotations=True, reference=True).sample(key)
-    np.testing.assert_array_equal(task.query.reference, task.support.inputs)
-
-
 def test_bytes_become_floats_between_0_and_1():
     data = mamlax.ClassArrays.of({"a": np.array([[0], [51], [255]], np.uint8)})
-    task = mamlax.FewShot(data, ways=1, shots=1, num_query=2).sample(jax.random.key(0))
-    values = np.concatenate([task.support.inputs, task.query.inputs]).ravel()
+    task = draw(mamlax.FewShot(data, ways=1, shots=1, num_query=2), 1)
+    values = np.concatenate([task.support.inputs, task.query.inputs], axis=1).ravel()
     assert values.dtype == np.float32
     np.testing.assert_allclose(np.sort(values), [0, 0.2, 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_other_numbers_stay_as_they_are(dtype, key):
+def test_other_numbers_stay_as_they_are(dtype):
     data = mamlax.ClassArrays.of({"a": np.full((2, 1), 200, dtype)})
-    inputs = mamlax.FewShot(data, ways=1, shots=1).sample(key).support.inputs
+    inputs = draw(mamlax.FewShot(data, ways=1, shots=1), 1).support.inputs
     assert inputs.dtype == dtype and inputs.item() == 200
 
 

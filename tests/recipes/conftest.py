@@ -1,0 +1,114 @@
+"""Recipes made small, and an imitation of Omniglot that can be learned."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+import mamlax
+from mamlax.recipes import RECIPES
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_compilation(tmp_path_factory):
+    """Programs run briefly: compile them without optimizations, and each only once."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    optimized = jax.config.read("jax_disable_most_optimizations")
+    for values in (settings, before):
+        compilation_cache.reset_cache()
+        for name, value in values.items():
+            jax.config.update(name, value)
+        jax.config.update("jax_disable_most_optimizations", values is settings or optimized)
+        if values is settings:
+            yield
+
+
+def small_sinusoid(problem=None, **settings):
+    """The sinusoid recipe in a second: 30 outer steps of 4 tasks, a hidden layer of 8."""
+    recipe = RECIPES["sinusoid"]
+    settings = {
+        "problem": replace(recipe.problem, **{"shots": 5, "hidden_sizes": (8,), **(problem or {})}),
+        "inner_learning_rate": 0.05,
+        "outer_learning_rate": 0.05,
+        "meta_batch_size": 4,
+        "num_outer_steps": 30,
+        "num_baseline_steps": 20,
+        "log_interval": 10,
+        "checkpoint_interval": 10,
+        "num_test_tasks": 6,
+        "num_test_inner_steps": 2,
+        "num_validation_tasks": 4,
+        **settings,
+    }
+    return replace(recipe, **settings)
+
+
+def small_omniglot(problem=None, **settings):
+    """The 5-way 1-shot recipe with 3 ways, images of 6×6 and 4 channels."""
+    recipe = RECIPES["omniglot-5-way-1-shot"]
+    small = {"ways": 3, "image_size": 6, "channels": 4, **(problem or {})}
+    settings = {
+        "problem": replace(recipe.problem, **small),
+        "meta_batch_size": 2,
+        "num_outer_steps": 4,
+        "num_baseline_steps": 2,
+        "log_interval": 2,
+        "checkpoint_interval": 4,
+        "validation_interval": 2,
+        "num_test_tasks": 4,
+        "num_test_inner_steps": 3,
+        "num_validation_tasks": 2,
+        **settings,
+    }
+    return replace(recipe, **settings)
+
+
+def imitation(size=6):
+    """Splits of 8, 4 and 5 random patterns, each drawn 6 times with a little noise."""
+    random = np.random.default_rng(0)
+
+    def classes(count, prefix):
+        return mamlax.ClassArrays.of(
+            {
+                f"{prefix}{c}": np.clip(
+                    255 * (random.random((1, size, size, 1)) < 0.5)
+                    + random.normal(0, 20, (6, size, size, 1)),
+                    0,
+                    255,
+                ).astype(np.uint8)
+                for c in range(count)
+            }
+        )
+
+    return mamlax.Splits(classes(8, "train"), classes(4, "validation"), classes(5, "test"))
+
+
+class Small:
+    """What tests here are made of."""
+
+    sinusoid = staticmethod(small_sinusoid)
+    omniglot = staticmethod(small_omniglot)
+    imitation = staticmethod(imitation)
+
+
+@pytest.fixture(scope="session")
+def small():
+    return Small()
+
+
+@pytest.fixture(scope="module")
+def fake_omniglot():
+    """`mamlax.omniglot` gives the imitation, at any size asked for."""
+    from mamlax.tasks import _omniglot
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(
+            _omniglot, "omniglot", lambda data_dir, *, size, split_seed: imitation(size)
+        )
+        yield

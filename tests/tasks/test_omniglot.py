@@ -1,0 +1,294 @@
+"""Omniglot: how it is split, fetched and checked, on an imitation with one drawing per character."""
+
+import hashlib
+import io
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mamlax
+from mamlax.tasks import _omniglot
+
+REAL_COUNTS = {"images_background": 964, "images_evaluation": 659}
+SMALL_COUNTS = {"images_background": 7, "images_evaluation": 5}
+
+
+def drawing(number):
+    """A 4×4 drawing in which black pixels spell a number."""
+    bits = np.array([number >> bit & 1 for bit in range(16)], bool).reshape(4, 4)
+    file = io.BytesIO()
+    Image.fromarray(~bits).save(file, "png")
+    return file.getvalue()
+
+
+def entries(part, num_characters, num_drawings=1):
+    """Path → content, for characters in alphabets of 20."""
+    return {
+        f"{part}/Alphabet{c // 20:02}/character{c % 20 + 1:02}/{c:04}_{d:02}.png": drawing(c + 1)
+        for c in range(num_characters)
+        for d in range(num_drawings)
+    }
+
+
+def write_zip(path, entries):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
+
+
+def unpack(folder, entries):
+    for name, content in entries.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def pretend(monkeypatch, counts, num_drawings=1):
+    monkeypatch.setattr(_omniglot, "_NUM_CHARACTERS", counts)
+    monkeypatch.setattr(_omniglot, "_NUM_DRAWINGS", num_drawings)
+    select = mamlax.ClassArrays.select
+    # an imitation of a few characters has none left for validation and test
+    monkeypatch.setattr(
+        mamlax.ClassArrays, "select", lambda self, chosen: select(self, chosen or [0])
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    """Nothing here may reach the publisher; each test has its own cache."""
+    monkeypatch.setattr(_omniglot, "_URL", (tmp_path / "no-server").as_uri() + "/")
+    monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An imitation of full length, zipped in reverse order."""
+    folder = tmp_path_factory.mktemp("whole")
+    for part, count in REAL_COUNTS.items():
+        write_zip(folder / "omniglot" / f"{part}.zip", dict(reversed(entries(part, count).items())))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def splits(whole, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        pretend(monkeypatch, REAL_COUNTS)
+        yield (
+            mamlax.omniglot(whole, size=4),
+            lambda **settings: mamlax.omniglot(whole, size=4, **settings),
+        )
+
+
+def test_splits_share_no_character_and_leave_none_out(splits):
+    train, validation, test = (set(split.names) for split in splits[0])
+    assert (len(train), len(validation), len(test)) == (1100, 100, 423)
+    everything = {
+        name.rsplit("/", 1)[0] for part, n in REAL_COUNTS.items() for name in entries(part, n)
+    }
+    assert train | validation | test == everything and len(everything) == 1623
+
+
+def test_each_character_keeps_its_own_drawing_strokes_bright(splits):
+    for split in splits[0]:
+        for index in (0, len(split.names) - 1):
+            part, alphabet, character = split.names[index].split("/")
+            number = 20 * int(alphabet[-2:]) + int(character[-2:])
+            bits = (split.examples[index, :, :, 0] == 255).ravel()
+            assert set(np.unique(split.examples[index])) <= {0, 255}
+            assert sum(1 << bit for bit in np.flatnonzero(bits)) == number, part
+
+
+def test_the_split_is_the_same_everywhere_always(splits):
+    """Pinned: a later version that draws another split would not repeat earlier results."""
+    digest = hashlib.sha256("\n".join("\n".join(split.names) for split in splits[0]).encode())
+    assert digest.hexdigest() == (
+        "0ec9abe575cf7823586a4ee8d8942f526392ec7709063fcfed0e37501518518b"
+    )
+
+
+def test_both_alphabets_parts_are_in_every_split(splits):
+    """Pooled and drawn at random: the share of background characters is 964/1623 in each."""
+    for split in splits[0]:
+        background = sum(name.startswith("images_background") for name in split.names)
+        expected, n = 964 / 1623, len(split.names)
+        assert abs(background / n - expected) < 4 * (expected * (1 - expected) / n) ** 0.5
+
+
+def test_another_split_seed_is_another_split(splits):
+    other = splits[1](split_seed=2)
+    common = set(other.test.names) & set(splits[0].test.names)
+    assert len(other.test.names) == 423 and 60 < len(common) < 170  # 110 expected of 423
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Twelve characters of two drawings, zipped; returns the data directory."""
+    pretend(monkeypatch, SMALL_COUNTS, num_drawings=2)
+    for part, count in SMALL_COUNTS.items():
+        write_zip(tmp_path / "data/omniglot" / f"{part}.zip", entries(part, count, 2))
+    return tmp_path / "data"
+
+
+def test_zip_folder_and_listing_order_make_no_difference(small, tmp_path, monkeypatch):
+    zipped = mamlax.omniglot(small, size=4)
+    for part, count in SMALL_COUNTS.items():
+        unpack(tmp_path / "folders/omniglot", entries(part, count, 2))
+    unpacked = mamlax.omniglot(tmp_path / "folders", size=4)
+    reverse = tmp_path / "reverse"
+    for part, count in SMALL_COUNTS.items():
+        content = dict(reversed(entries(part, count, 2).items()))
+        write_zip(reverse / "omniglot" / f"{part}.zip", content)
+    monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path / "another"))
+    for other in (unpacked, mamlax.omniglot(reverse, size=4)):
+        assert other.train.names == zipped.train.names
+        np.testing.assert_array_equal(other.train.examples, zipped.train.examples)
+
+
+def test_the_data_directory_may_come_from_the_environment(small, monkeypatch):
+    monkeypatch.setenv("MAMLAX_DATA", str(small))
+    assert len(mamlax.omniglot(size=4).train.names) == 12
+
+
+@pytest.mark.parametrize("missing", ["character", "drawing"])
+def test_incomplete_data_say_what_was_found_and_expected(small, missing):
+    some = entries("images_evaluation", 5, 2)
+    gone = 2 if missing == "character" else 1
+    write_zip(small / "omniglot/images_evaluation.zip", dict(list(some.items())[gone:]))
+    found = "4 characters with 8 drawings" if gone == 2 else "5 characters with 9 drawings"
+    with pytest.raises(mamlax.MamlaxError) as error:
+        mamlax.omniglot(small, size=4)
+    for words in ("images_evaluation", found, "5 with 2 each", _omniglot._URL, "Delete"):
+        assert words in str(error.value)
+
+
+def offline_help(message, file, path):
+    """Which file, from where, and what to do on a machine without network."""
+    for words in (
+        _omniglot._URL + file,
+        str(path),
+        "--data-dir",
+        "MAMLAX_DATA",
+        "omniglot/" + file,
+    ):
+        assert words in message, words
+
+
+def test_missing_data_say_which_file_from_where_and_what_to_do_offline(tmp_path):
+    with pytest.raises(mamlax.MamlaxError, match="could not be downloaded") as error:
+        mamlax.omniglot(tmp_path / "data")
+    path = tmp_path / "data/omniglot/images_background.zip"
+    offline_help(str(error.value), "images_background.zip", path)
+    assert not list((tmp_path / "data/omniglot").iterdir()), "something was left behind"
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_truncated_file_says_which_from_where_and_what_to_do_offline(small, kept):
+    path = small / "omniglot/images_evaluation.zip"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(mamlax.MamlaxError) as error:
+        mamlax.omniglot(small, size=4)
+    offline_help(str(error.value), "images_evaluation.zip", path)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A folder that stands for the publisher's, with right checksums."""
+    folder = tmp_path / "server"
+    pretend(monkeypatch, SMALL_COUNTS)
+    checksums = {}
+    for part, count in SMALL_COUNTS.items():
+        write_zip(folder / f"{part}.zip", entries(part, count))
+        checksums[part] = hashlib.md5((folder / f"{part}.zip").read_bytes()).hexdigest()
+    monkeypatch.setattr(_omniglot, "_URL", folder.as_uri() + "/")
+    monkeypatch.setattr(_omniglot, "_MD5", checksums)
+    return folder
+
+
+def test_what_is_missing_is_downloaded_once(server, tmp_path, capfd):
+    splits = mamlax.omniglot(tmp_path / "data", size=4)
+    assert len(splits.train.names) == 12
+    for part in SMALL_COUNTS:
+        fetched = tmp_path / "data/omniglot" / f"{part}.zip"
+        assert fetched.read_bytes() == (server / f"{part}.zip").read_bytes()
+        (server / f"{part}.zip").unlink()
+    assert len(list((tmp_path / "data/omniglot").iterdir())) == 2, "temporary files were left"
+    assert len(mamlax.omniglot(tmp_path / "data", size=4).train.names) == 12
+
+
+def test_only_the_missing_part_is_downloaded(server, tmp_path):
+    good = tmp_path / "data/omniglot/images_background.zip"
+    good.parent.mkdir(parents=True)
+    good.write_bytes((server / "images_background.zip").read_bytes())
+    (server / "images_background.zip").write_bytes(b"another file")
+    assert len(mamlax.omniglot(tmp_path / "data", size=4).train.names) == 12
+
+
+def test_a_wrong_checksum_keeps_nothing_and_says_so(server, tmp_path):
+    write_zip(server / "images_background.zip", entries("images_background", 6))
+    content = (server / "images_background.zip").read_bytes()
+    with pytest.raises(mamlax.MamlaxError, match="Nothing was kept") as error:
+        mamlax.omniglot(tmp_path / "data", size=4)
+    message, folder = str(error.value), tmp_path / "data/omniglot"
+    offline_help(message, "images_background.zip", folder / "images_background.zip")
+    assert hashlib.md5(content).hexdigest() in message
+    assert _omniglot._MD5["images_background"] in message and str(len(content)) in message
+    assert not list(folder.iterdir())
+
+
+class Torn(io.BytesIO):
+    """A response that breaks off after its first bytes."""
+
+    headers: dict = {}  # noqa: RUF012
+
+    def read(self, size=-1):
+        if self.tell() >= 100:
+            raise ConnectionResetError("connection reset by peer")
+        return super().read(100)
+
+
+@pytest.mark.parametrize("how", ["wrong", "torn", "absent"])
+def test_a_broken_download_never_replaces_a_good_file(server, tmp_path, monkeypatch, how):
+    path, good = tmp_path / "data/omniglot/images_background.zip", b"a good file"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(good)
+    url = _omniglot._URL + path.name
+    if how == "wrong":
+        (server / path.name).write_bytes(b"something else")
+    elif how == "torn":
+        content = (server / path.name).read_bytes()
+        monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Torn(content))
+    else:
+        (server / path.name).unlink()
+    with pytest.raises(mamlax.MamlaxError) as error:
+        _omniglot._download(url, path, _omniglot._MD5["images_background"])
+    offline_help(str(error.value), path.name, path)
+    assert path.read_bytes() == good and list(path.parent.iterdir()) == [path]
+
+
+def test_a_good_download_replaces_a_bad_file(server, tmp_path):
+    path = tmp_path / "images_background.zip"
+    path.write_bytes(b"bad")
+    _omniglot._download(_omniglot._URL + path.name, path, _omniglot._MD5["images_background"])
+    assert path.read_bytes() == (server / path.name).read_bytes()
+
+
+def test_data_in_place_with_a_wrong_checksum_are_noticed(server, tmp_path):
+    """Characters and drawings are as many as should be; only the pixels are others."""
+    for part, count in SMALL_COUNTS.items():
+        other = {name: drawing(999) for name in entries(part, count)}
+        write_zip(tmp_path / "data/omniglot" / f"{part}.zip", other)
+    with pytest.raises(mamlax.MamlaxError) as error:
+        mamlax.omniglot(tmp_path / "data", size=4)
+    path = tmp_path / "data/omniglot/images_background.zip"
+    offline_help(str(error.value), "images_background.zip", path)
+
+
+def test_the_publisher_is_named_over_an_encrypted_connection_in_the_source():
+    source = _omniglot.__file__
+    with open(source) as file:
+        assert '_URL = "https://github.com/brendenlake/omniglot/' in file.read()

@@ -1,0 +1,191 @@
+"""The documentation keeps its word: its code runs, its commands parse, its tables are complete."""
+
+import functools
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+import mamlax
+from mamlax import cli
+from mamlax.recipes import RECIPES, _experiment
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+INCLUDED = re.compile(r'--8<-- "(.+?)(?::(\w+))?"')
+
+
+def blocks(page, language):
+    """The fenced blocks of a page."""
+    return re.findall(rf"^```{re.escape(language)}\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+def pages_with(language):
+    pages = [page for page in PAGES if blocks(page, language)]
+    return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(tmp_path_factory):
+    """Programs run briefly: compile them without optimizations, and each only once."""
+    settings = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: jax.config.values[name] for name in settings}
+    for values in (settings, before):
+        compilation_cache.reset_cache()
+        for name, value in values.items():
+            jax.config.update(name, value)
+        if values is settings:
+            yield
+
+
+@pages_with("python")
+def test_python_runs(page, monkeypatch):
+    """The blocks of a page, one after another."""
+    if page.name == "quickstart.md":
+        pytest.skip("reads a run: see test_a_run_is_as_described")
+    monkeypatch.setattr(mamlax, "run", functools.partial(_run_briefly, mamlax.run))
+    _execute(page)
+
+
+def _run_briefly(run, *args, num_outer_steps, **options):
+    return run(*args, num_outer_steps=min(num_outer_steps, 2), **options)
+
+
+def _execute(page):
+    namespace = {}
+    with jax.numpy_rank_promotion("allow"):
+        for code in blocks(page, "python"):
+            exec(compile(code, str(page), "exec"), namespace)
+
+
+@pages_with("{.python}")  # a language that ruff leaves alone: it would format the include
+def test_other_python_is_included_from_a_tested_example(page):
+    for code in blocks(page, "{.python}"):
+        path, section = INCLUDED.fullmatch(code.strip()).groups()
+        assert path.startswith("examples/") and section
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_includes_and_links_exist(page):
+    text = page.read_text()
+    for path, section in INCLUDED.findall(text):
+        source = (ROOT / path).read_text()
+        marks = (f"[start:{section}]", f"[end:{section}]") if section else ()
+        assert all(mark in source for mark in marks), section
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", text):
+        assert (page.parent / target).exists(), target
+    for path in re.findall(
+        r"`((?:examples|benchmarks|docs|tests|mamlax)/[\w/.-]+\.(?:py|md))`", text
+    ):
+        assert (ROOT / path).exists() or "your" in path, path
+
+
+@pages_with("sh")
+def test_commands_parse(page, monkeypatch):
+    called = []
+    for name in ("recipes", "train", "evaluate", "plot"):
+        stub = functools.wraps(getattr(cli, name))(lambda *a, name=name, **k: called.append(name))
+        monkeypatch.setattr(cli, name, stub)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+    commands = [
+        shlex.split(line, comments=True) for line in "".join(blocks(page, "sh")).splitlines()
+    ]
+    for command in filter(None, commands):
+        if command[0] == "make":
+            assert set(command[1:]) <= set(targets), command
+        elif command[0] == "mamlax":
+            if "--help" in command:
+                with pytest.raises(SystemExit, match="0"):
+                    cli.main(command[1:])
+            else:
+                assert cli.main(command[1:]) == 0, command
+                assert called.pop() == command[1]
+        else:
+            assert command[0] in ("pip", "python"), command
+
+
+def test_a_run_is_as_described(tmp_path, monkeypatch):
+    """Every file of a run directory, every metric and every key; and the code that reads it."""
+    recipe = RECIPES["sinusoid"]
+    sizes = {"meta_batch_size": 2, "num_test_tasks": 2, "num_validation_tasks": 2}
+    steps = {"num_outer_steps": 1, "log_interval": 1, "validation_interval": 1}
+    problem = replace(recipe.problem, hidden_sizes=(4,))
+    directory = tmp_path / "runs" / "sinusoid" / "0"
+    with jax.numpy_rank_promotion("allow"):
+        _experiment.train(
+            replace(recipe, problem=problem, num_test_inner_steps=1, **sizes, **steps),
+            directory=directory,
+        )
+    monkeypatch.chdir(tmp_path)
+    _execute(ROOT / "docs" / "quickstart.md")
+
+    page = (ROOT / "docs" / "quickstart.md").read_text()
+    assert {path.name for path in directory.iterdir() if path.name not in page} == set()
+
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    line = json.loads((directory / "metrics.jsonl").read_text())
+    evaluation = json.loads((directory / "evaluation.json").read_text())
+    description = json.loads((directory / "recipe.json").read_text())
+    names = {*line, *evaluation, *evaluation["curve"][0], *evaluation["baselines"], *description}
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_every_recipe_is_among_the_results():
+    page = (ROOT / "docs" / "algorithms" / "maml.md").read_text()
+    assert {name for name in RECIPES if f"`{name}`" not in page} == set()
+
+
+class TestHooks:
+    """`mkdocs build` fails where the public API is not documented."""
+
+    @pytest.fixture
+    def hooks(self, tmp_path, monkeypatch):
+        spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        shutil.copytree(ROOT / "mamlax", tmp_path / "mamlax")
+        monkeypatch.setattr(module, "_ROOT", tmp_path)
+        return module
+
+    def check(self, hooks, without=None):
+        texts = [path.read_text() for path in (ROOT / "docs" / "api").glob("*.md")]
+        pages = [
+            SimpleNamespace(src_uri="api/x.md", content_string=text.replace(f"::: {without}\n", ""))
+            for text in texts
+        ]
+        hooks.on_files(SimpleNamespace(documentation_pages=lambda: pages), None)
+
+    def test_all_is_documented(self, hooks):
+        self.check(hooks)
+
+    @pytest.mark.parametrize("name", ["mamlax.maml", "mamlax.models.conv4", "mamlax.plots.episode"])
+    def test_a_name_on_no_page(self, hooks, name):
+        with pytest.raises(Exception, match=f"{name} is on no page"):
+            self.check(hooks, without=name)
+
+    @pytest.mark.parametrize(
+        ("file", "before", "name"),
+        [
+            ("algorithms/_outer_loop.py", "def outer_loop(", "mamlax.outer_loop"),
+            ("models.py", "class MLP(", "mamlax.models.MLP"),
+            ("tasks/_sinusoids.py", "def sample(", "mamlax.Sinusoids.sample"),
+        ],
+    )
+    def test_a_name_without_docstring(self, hooks, tmp_path, file, before, name):
+        path = tmp_path / "mamlax" / file
+        head, tail = path.read_text().split(before)
+        path.write_text(head + before + re.sub('""".*?"""', "pass", tail, count=1, flags=re.S))
+        with pytest.raises(Exception, match=f"{name} has no docstring"):
+            self.check(hooks)

@@ -1,0 +1,349 @@
+"""The networks compute what they say: shapes, convolution, pooling, and what each norm looks at."""
+
+import functools
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mamlax import models
+
+NORMS = ("batch", "support", "group", "layer", "none")
+CHANNELS = 16  # two groups
+
+
+@pytest.fixture(autouse=True)
+def quickly_and_with_rank_promotion():
+    """The models add shifts `[outputs]` to activations `[examples, outputs]`."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    with jax.numpy_rank_promotion("allow"):
+        yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def make_mlp(norm):
+    """Random biases too, so that nothing about them is left out."""
+    rng = np.random.default_rng(0)
+    sizes = (6, CHANNELS, CHANNELS, 3)
+    shapes = list(itertools.pairwise(sizes))
+    weights = [jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32) for shape in shapes]
+    biases = [jnp.asarray(rng.normal(size=n), jnp.float32) for n in sizes[1:]]
+    return models.MLP(weights, biases, norm)
+
+
+def make_conv(norm, downsample="stride", num_blocks=2):
+    """The blocks of `conv4`, but two of them, on images of 5×6 (strided) or 7×6 (pooled)."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 3, 2, CHANNELS), *[(3, 3, CHANNELS, CHANNELS)] * (num_blocks - 1)]
+    kernels = [jnp.asarray(0.3 * rng.normal(size=shape), jnp.float32) for shape in shapes]
+    shifts = [jnp.asarray(rng.normal(size=CHANNELS), jnp.float32) for _ in shapes]
+    weight = jnp.asarray(rng.normal(size=(CHANNELS, 3)), jnp.float32)
+    return models.Conv4(kernels, shifts, weight, jnp.arange(3.0), downsample, norm)
+
+
+MODELS = {
+    "mlp": (make_mlp, (6,)),
+    "conv": (make_conv, (5, 6, 2)),
+    "conv_pool": (functools.partial(make_conv, downsample="pool"), (7, 6, 2)),
+}
+every_norm = pytest.mark.parametrize("norm", NORMS)
+either_model = pytest.mark.parametrize("name", ["mlp", "conv"])
+
+
+@functools.cache
+def predictor(name, norm):
+    """One compilation for all tests that use four examples and a reference of four, or none."""
+    return eqx.filter_jit(MODELS[name][0](norm))
+
+
+def examples(name, seed=0):
+    """Four inputs far from standard, so that moments matter."""
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(2.0 + 3.0 * rng.normal(size=(4, *MODELS[name][1])), jnp.float32)
+
+
+def largest_difference(one, two):
+    return float(np.abs(np.asarray(one) - np.asarray(two)).max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "downsample", "num_features"),
+    [
+        ((28, 28, 1), "stride", 4),
+        ((5, 9, 3), "stride", 4),
+        ((16, 16, 1), "pool", 4),
+        ((84, 84, 3), "pool", 4 * 5 * 5),
+        ((33, 47, 2), "pool", 4 * 2 * 2),
+    ],
+    ids=str,
+)
+@every_norm
+def test_conv4_shapes(shape, downsample, num_features, norm):
+    make = functools.partial(models.conv4, channels=4, downsample=downsample, norm=norm)
+    model = eqx.filter_eval_shape(make, jax.random.key(0), shape, 5)
+    assert (model.downsample, model.norm) == (downsample, norm)
+    kernels = [(3, 3, shape[-1], 4)] + 3 * [(3, 3, 4, 4)]
+    assert [kernel.shape for kernel in model.kernels] == kernels
+    assert [shift.shape for shift in model.shifts] == 4 * [(4,)]
+    assert (model.head_weight.shape, model.head_bias.shape) == ((num_features, 5), (5,))
+    inputs = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    outputs = eqx.filter_eval_shape(lambda model, x: model(x), model, inputs)
+    assert (outputs.shape, outputs.dtype) == ((2, 5), jnp.float32)
+    outputs = eqx.filter_eval_shape(lambda model, x: model(x, x), model, inputs)
+    assert outputs.shape == (2, 5)
+
+
+@every_norm
+def test_mlp_shapes(norm):
+    make = functools.partial(models.mlp, hidden_sizes=(4, 8), norm=norm)
+    model = eqx.filter_eval_shape(make, jax.random.key(0), 6, 2)
+    assert [weight.shape for weight in model.weights] == [(6, 4), (4, 8), (8, 2)]
+    assert [bias.shape for bias in model.biases] == [(4,), (8,), (2,)]
+    assert model.norm == norm
+    for shape in ((5, 6), (5, 3, 2, 1)):  # inputs are flattened
+        inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
+        outputs = eqx.filter_eval_shape(lambda model, x: model(x), model, inputs)
+        assert (outputs.shape, outputs.dtype) == ((5, 2), jnp.float32)
+
+
+def test_default_networks_of_the_paper():
+    model = eqx.filter_eval_shape(models.mlp, jax.random.key(0), 1, 1)
+    assert [weight.shape for weight in model.weights] == [(1, 40), (40, 40), (40, 1)]
+    assert model.norm == "none"
+    model = eqx.filter_eval_shape(models.conv4, jax.random.key(0), (28, 28, 1), 5)
+    assert [kernel.shape[-1] for kernel in model.kernels] == [64] * 4
+    assert (model.norm, model.downsample) == ("batch", "stride")
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(1, 2), (3, 1), (5, 8), (8, 7)], ids=str)
+@jax.enable_x64(True)
+def test_convolution_is_that_of_lax(size, stride):
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=shape)) for shape in ((2, *size, 3), (3, 3, 3, 4)))
+
+    @jax.jit
+    def both(x, kernel):
+        expected = jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return models._convolve(x, kernel, stride), expected
+
+    found, expected = both(x, kernel)
+    assert found.dtype == jnp.float64 and found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (6, 7), (7, 4), (5, 5)], ids=str)
+def test_max_pool_is_that_of_lax(size):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *size, 3)) - 5.0)
+    window = (1, 2, 2, 1)
+
+    @jax.jit
+    def both(x):
+        expected = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+        return models._max_pool(x), expected
+
+    found, expected = both(x)
+    np.testing.assert_array_equal(found, expected)
+
+
+def normalized_by_hand(x, norm, epsilon=1e-3):
+    """The norms in numpy: over which axes are moments taken?"""
+    if norm == "none":
+        return x
+    if norm in ("batch", "support"):  # per channel, over examples and positions
+        grouped, axes = x, tuple(range(x.ndim - 1))
+    else:  # per example and group of eight channels, over positions
+        num_groups = 1 if norm == "layer" else x.shape[-1] // 8
+        grouped = np.stack(np.split(x, num_groups, axis=-1), axis=1)
+        axes = tuple(range(2, grouped.ndim))
+    mean, variance = grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True)
+    normalized = (grouped - mean) / np.sqrt(variance + epsilon)
+    return normalized if grouped is x else np.concatenate(np.moveaxis(normalized, 1, 0), axis=-1)
+
+
+def convolved_by_hand(x, kernel, stride):
+    """A sum over taps in numpy; padding as TensorFlow has it, more of it on the far side."""
+    sizes = [-(-size // stride) for size in x.shape[1:3]]
+    pads = [
+        max((n - 1) * stride + 3 - size, 0) for n, size in zip(sizes, x.shape[1:3], strict=True)
+    ]
+    x = np.pad(x, [(0, 0), *[(pad // 2, pad - pad // 2) for pad in pads], (0, 0)])
+    outputs = np.zeros((len(x), *sizes, kernel.shape[-1]))
+    for i, j in np.ndindex(*sizes):
+        patch = x[:, i * stride : i * stride + 3, j * stride : j * stride + 3]
+        outputs[:, i, j] = np.einsum("nhwc,hwco->no", patch, kernel)
+    return outputs
+
+
+def predicted_by_hand(model, x, norm):
+    model = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), model)
+    x = np.asarray(x, np.float64)
+    if isinstance(model, models.MLP):
+        for weight, bias in zip(model.weights[:-1], model.biases[:-1], strict=True):
+            x = np.maximum(normalized_by_hand(x @ weight, norm) + bias, 0.0)
+        return x @ model.weights[-1] + model.biases[-1]
+    pool = model.downsample == "pool"
+    for kernel, shift in zip(model.kernels, model.shifts, strict=True):
+        x = convolved_by_hand(x, kernel, 1 if pool else 2)
+        x = np.maximum(normalized_by_hand(x, norm) + shift, 0.0)
+        if pool:
+            height, width = (size // 2 * 2 for size in x.shape[1:3])
+            x = np.max([x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)], axis=0)
+    x = x.reshape(len(x), -1) if pool else x.mean((1, 2))
+    return x @ model.head_weight + model.head_bias
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [(name, norm) for name in ("mlp", "conv") for norm in NORMS]
+    + [("conv_pool", "batch"), ("conv_pool", "group")],
+)
+def test_predictions_by_hand(name, norm):
+    inputs = examples(name)
+    expected = predicted_by_hand(MODELS[name][0](norm), inputs, norm)
+    np.testing.assert_allclose(predictor(name, norm)(inputs), expected, rtol=1e-3, atol=1e-3)
+
+
+@either_model
+@every_norm
+def test_who_is_transductive(name, norm):
+    """Does the prediction of one query example move when the other ones change?"""
+    predict, query, support = predictor(name, norm), examples(name, 1), examples(name, 2)
+    changed = query.at[1:].set(examples(name, 3)[1:])
+    influence = largest_difference(predict(query, support)[0], predict(changed, support)[0])
+    assert models.is_transductive(norm) == (norm == "batch")
+    assert influence > 1e-2 if norm == "batch" else influence < 1e-4
+
+
+@either_model
+def test_support_norm_uses_the_moments_of_the_support(name):
+    """A support example has one prediction, in its set or as a query to it."""
+    predict, support, query = predictor(name, "support"), examples(name, 1), examples(name, 2)
+    own = predict(support)
+    np.testing.assert_allclose(predict(support, support), own, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(own, predictor(name, "batch")(support), rtol=1e-3, atol=1e-3)
+    # a query example among the support examples, all normalized by the support alone
+    mixed = jnp.concatenate([query[:1], support[1:]])
+    np.testing.assert_allclose(predict(mixed, support)[1:], own[1:], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        predict(mixed, support)[0], predict(query, support)[0], rtol=1e-3, atol=1e-3
+    )
+    assert largest_difference(predict(query, support), predict(query)) > 1e-2
+    other = 1.0 + 0.2 * support
+    assert largest_difference(predict(query, support), predict(query, other)) > 1e-2
+
+
+@either_model
+@pytest.mark.parametrize("norm", ["batch", "group", "layer", "none"])
+def test_other_norms_ignore_the_reference(name, norm):
+    predict, inputs = predictor(name, norm), examples(name)
+    np.testing.assert_allclose(predict(inputs), predict(inputs, examples(name, 5)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("mlp", [".weights[2]", ".biases[2]"]), ("conv", [".head_weight", ".head_bias"])],
+)
+def test_with_head_of(name, head):
+    """Only the last layer is taken over, and it is the other's."""
+    one = MODELS[name][0]("group")
+    two = jax.tree.map(lambda x: x + 1.0, one)
+    mixed = one.with_head_of(two)
+    assert jax.tree.structure(mixed) == jax.tree.structure(one)
+    for (path, leaf), mine, theirs in zip(
+        jax.tree.leaves_with_path(mixed), jax.tree.leaves(one), jax.tree.leaves(two), strict=True
+    ):
+        assert leaf is (theirs if jax.tree_util.keystr(path) in head else mine)
+
+
+def assert_moments(values, deviation, bound):
+    """Mean zero and this deviation, within five standard errors; nothing beyond the bound."""
+    values = np.asarray(values, np.float64).ravel()
+    assert abs(values.mean()) < 5 * deviation / np.sqrt(values.size)
+    kurtosis = (values**4).mean() / deviation**4
+    error = deviation * np.sqrt((kurtosis - 1) / (4 * values.size))
+    assert abs(values.std() - deviation) < 5 * error
+    assert 0.97 * bound < np.abs(values).max() <= bound
+
+
+def test_where_the_mlp_starts():
+    # a normal truncated at two deviations has 0.8796 of its deviation
+    make = functools.partial(models.mlp, hidden_sizes=(50,), weight_scale=0.02)
+    model, same, other = (make(jax.random.key(key), 50, 50) for key in (1, 1, 2))
+    for weight in model.weights:
+        assert_moments(weight, 0.8796 * 0.02, 0.04)
+    assert not any(bias.any() for bias in model.biases)
+    first, second = model.weights
+    assert len({float(w[0, 0]) for w in (first, second, other.weights[0])}) == 3
+    np.testing.assert_array_equal(same.weights[0], first)
+
+
+def test_where_conv4_starts():
+    make = functools.partial(models.conv4, channels=32)
+    model, same, other = (make(jax.random.key(key), (28, 28, 32), 5) for key in (1, 1, 2))
+    bound = np.sqrt(6 / (9 * 32 + 9 * 32))
+    for kernel in model.kernels:
+        assert_moments(kernel, bound / np.sqrt(3), bound)
+    assert not any(x.any() for x in (*model.shifts, model.head_weight, model.head_bias))
+    assert len({float(k[0, 0, 0, 0]) for k in (*model.kernels, other.kernels[0])}) == 5
+    np.testing.assert_array_equal(same.kernels[0], model.kernels[0])
+
+    head = make(jax.random.key(1), (28, 28, 32), 60, head_scale=0.5).head_weight
+    assert abs(float(head.std()) - 0.5) < 5 * 0.5 / np.sqrt(2 * head.size)
+
+
+def test_where_conv4_starts_with_another_number_of_channels_in_than_out():
+    model = models.conv4(jax.random.key(0), (28, 28, 3), 5, channels=32)
+    bound = np.sqrt(6 / (9 * 3 + 9 * 32))
+    assert_moments(model.kernels[0], bound / np.sqrt(3), bound)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"norm": "instance"}, ["norm must be one of batch, support, group", "'instance'"]),
+        ({"downsample": "dilate"}, ['downsample must be "stride" or "pool"', "'dilate'"]),
+        ({"downsample": "pool"}, ["15×20", "too small", "16×16"]),
+    ],
+    ids=["norm", "downsample", "small"],
+)
+def test_conv4_errors(options, parts):
+    with pytest.raises(ValueError) as caught:
+        unchecked(models.conv4)(jax.random.key(0), (15, 20, 1), 5, **options)
+    assert all(part in str(caught.value) for part in parts)
+
+
+def test_mlp_errors():
+    with pytest.raises(ValueError, match=r"norm must be one of batch, .*got 'instance'"):
+        unchecked(models.mlp)(jax.random.key(0), 1, 1, norm="instance")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=TypeError,
+    reason='norm="group" cannot split widths that are no multiple of the number of groups',
+)
+@pytest.mark.parametrize("width", [17, 25, 28])
+def test_group_norm_of_any_width(width):
+    make = functools.partial(models.mlp, hidden_sizes=(width,), norm="group")
+    jax.eval_shape(lambda key, x: make(key, 1, 1)(x), jax.random.key(0), jnp.ones((4, 1)))
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="shifts are added by rank promotion")
+@either_model
+def test_models_run_where_rank_promotion_is_an_error(name):
+    with jax.numpy_rank_promotion("raise"):
+        jax.eval_shape(MODELS[name][0]("batch"), examples(name))
+
+
+def unchecked(fn):
+    """`fn` without the run-time type checks of the tests, which would speak first."""
+    while hasattr(fn, "__wrapped__"):
+        fn = fn.__wrapped__
+    return fn

@@ -1,0 +1,110 @@
+"""Our learner against MAML written from scratch in `examples/maml_in_one_file.py`."""
+
+import runpy
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mamlax
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "maml_in_one_file.py"
+ORACLE = types.SimpleNamespace(**runpy.run_path(str(EXAMPLE)))
+
+
+@pytest.fixture(autouse=True)
+def quickly_and_with_rank_promotion():
+    """The oracle is written as anyone would write it: `x @ weight + bias`."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    with jax.numpy_rank_promotion("allow"):
+        yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def make_problem():
+    """A network for the oracle, with weights at which every gradient counts, and three tasks."""
+    rng = np.random.default_rng(0)
+    shapes = ((1, 5), (5, 4), (4, 1))
+    params = [(jnp.asarray(rng.normal(size=s)), jnp.asarray(rng.normal(size=s[1]))) for s in shapes]
+    return params, draw(jax.random.key(0))
+
+
+def draw(key, num_tasks=3):
+    return jax.vmap(lambda key: ORACLE.sample_task(key, shots=6))(jax.random.split(key, num_tasks))
+
+
+def as_ours(params):
+    """The oracle's params as our network; gradients have the same form."""
+    return mamlax.models.MLP([w for w, _ in params], [b for _, b in params], "none")
+
+
+def as_our_tasks(tasks):
+    return mamlax.Task(*(mamlax.Batch(x, y) for x, y in tasks))
+
+
+def make_learner(num_inner_steps):
+    return mamlax.maml(
+        lambda params, batch: jnp.mean(jnp.square(params(batch.inputs) - batch.targets)),
+        inner_optimizer=optax.sgd(0.01),
+        num_inner_steps=num_inner_steps,
+    )
+
+
+def assert_close(found, expected, rtol):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert x.dtype == y.dtype == np.float64
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * np.abs(y).max())
+
+
+def test_the_oracle_knows_nothing_of_us():
+    assert "mamlax" not in EXAMPLE.read_text().replace("nothing of mamlax", "")
+    assert len(EXAMPLE.read_text().splitlines()) <= 100
+
+
+@pytest.mark.parametrize("num_inner_steps", [0, 1, 3])
+@jax.enable_x64(True)
+def test_the_same_meta_gradient(num_inner_steps):
+    params, tasks = make_problem()
+
+    @jax.jit
+    def ours(params, tasks):
+        learner = make_learner(num_inner_steps)
+        (loss, info), gradient = learner.meta_gradient(as_ours(params), as_our_tasks(tasks))
+        return loss, info["query_loss"], gradient
+
+    @jax.jit
+    def theirs(params, tasks):
+        loss, gradient = ORACLE.meta_gradient(params, tasks, num_inner_steps)
+        return loss, ORACLE.query_losses(params, tasks, num_inner_steps), as_ours(gradient)
+
+    assert_close(ours(params, tasks), theirs(params, tasks), rtol=1e-12)
+
+
+@jax.enable_x64(True)
+def test_the_same_outer_steps():
+    """Three steps of Adam, each on tasks of its own."""
+    params, _ = make_problem()
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    carry = params, (0, zeros, zeros)
+
+    def sample_task(key):
+        return as_our_tasks(ORACLE.sample_task(key, shots=6))
+
+    def their_step(carry, key):
+        return ORACLE.outer_step(carry, draw(key))
+
+    loop = mamlax.outer_loop(make_learner(1), optax.adam(1e-3), sample_task, meta_batch_size=3)
+    state, step, oracle_step = loop.init(as_ours(params)), jax.jit(loop.step), jax.jit(their_step)
+    for key in jax.random.split(jax.random.key(1), 3):
+        state, metrics = step(key, state)
+        carry, value = oracle_step(carry, key)
+        assert_close(metrics["train/query_loss"], value, rtol=1e-9)
+        assert_close(state.meta_params, as_ours(carry[0]), rtol=1e-9)
+    moved = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), as_ours(params), state.meta_params)
+    assert min(jax.tree.leaves(moved)) > 1e-4

@@ -1,0 +1,167 @@
+"""A small outer loop to run: noisy, with a state of every kind of leaf, and able to diverge."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+import mamlax
+
+
+class State(NamedTuple):
+    """What the loop carries; `name` is no array and rides along."""
+
+    meta_params: Any
+    optimizer_state: Any
+    count: Any
+    own_key: Any
+    half: Any
+    name: str
+
+
+def noisy_loop(bad_step=None, bad_value=float("nan"), bad_params=None, where="train/query_loss"):
+    """Adam after the noise of each step's key.
+
+    From the params `bad_params`, or any where None, the metric `where` of outer step `bad_step`
+    is `bad_value`.
+    """
+    optimizer = optax.adam(0.1)
+
+    def init(params):
+        return State(
+            params,
+            optimizer.init(params),
+            jnp.zeros((), jnp.int32),
+            jax.random.key(7),
+            jnp.ones(2, jnp.bfloat16),
+            "noisy",
+        )
+
+    def step(key, state):
+        noise = jax.random.normal(key, state.meta_params["w"].shape)
+
+        def loss_fn(params):
+            return jnp.sum((params["w"] - noise) ** 2) + params["first"] * 0
+
+        loss, gradient = jax.value_and_grad(loss_fn)(state.meta_params)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state)
+        count = state.count + 1
+        metrics = {"train/query_loss": loss, "train/gradient_norm": optax.tree.norm(gradient)}
+        if bad_step is not None:
+            bad = count == bad_step
+            if bad_params is not None:
+                bad &= state.meta_params["first"] == bad_params
+            metrics[where] = jnp.where(bad, bad_value, metrics[where])
+        state = state._replace(
+            meta_params=optax.apply_updates(state.meta_params, updates),
+            optimizer_state=optimizer_state,
+            count=count,
+            half=state.half * jnp.bfloat16(0.99),
+        )
+        return state, metrics
+
+    return mamlax.OuterLoop(init, step)
+
+
+class Boom(Exception):
+    """A crash."""
+
+
+class Walk:
+    """Runs of the noisy loop, and how to compare them."""
+
+    loop = staticmethod(noisy_loop)
+    Boom = Boom
+    KEY = jax.random.key(3)
+    PARAMS = {"w": jnp.array([1.0, -2.0, 0.5]), "first": jnp.zeros(())}  # noqa: RUF012
+
+    def run(self, directory=None, loop=None, crash_at=None, **settings):
+        """60 steps in blocks of 10, a checkpoint every 20; raises Boom at the log line of a step."""
+
+        def report(line):
+            if line["step"] == crash_at:
+                raise Boom
+
+        settings = {
+            "key": self.KEY,
+            "num_outer_steps": 60,
+            "log_interval": 10,
+            "checkpoint_interval": 20,
+            "report": report,
+            **settings,
+        }
+        params = settings.pop("params", self.PARAMS)
+        return mamlax.run(loop or noisy_loop(), params, directory=directory, **settings)
+
+    @staticmethod
+    def validation(values, interval=10, maximize=True):
+        """A validation whose value after step n·interval is `values[n − 1]`."""
+
+        def validate(state):
+            return {"validation/score": values[int(np.max(state.count)) // interval - 1]}
+
+        return mamlax.Validation(validate, interval, "validation/score", maximize)
+
+    @staticmethod
+    def assert_same_bits(a, b):
+        """Two states are equal in every bit, dtype and shape."""
+        assert jax.tree.structure(a) == jax.tree.structure(b)
+        for (path, x), y in zip(
+            jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
+        ):
+            if isinstance(x, str):
+                assert x == y
+                continue
+            if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+                x, y = jax.random.key_data(x), jax.random.key_data(y)
+            assert x.dtype == y.dtype and x.shape == y.shape, path
+            assert np.asarray(x).tobytes() == np.asarray(y).tobytes(), path
+
+    @staticmethod
+    def lines(directory):
+        """The lines of metrics.jsonl without what a clock says."""
+        text = (Path(directory) / "metrics.jsonl").read_text()
+        return [
+            {name: value for name, value in json.loads(line).items() if name[:5] != "time/"}
+            for line in text.splitlines()
+        ]
+
+    @staticmethod
+    def steps(directory, kind="latest"):
+        """The steps that have checkpoints."""
+        folder = Path(directory) / "checkpoint" / kind
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+@pytest.fixture(scope="package", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Keep compiled programs between tests, as the command line does between runs."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for values in (settings, before):
+        compilation_cache.reset_cache()
+        for name, value in values.items():
+            jax.config.update(name, value)
+        if values is settings:
+            yield
+
+
+@pytest.fixture(scope="session")
+def walk():
+    return Walk()
+
+
+@pytest.fixture(scope="session")
+def whole(walk, tmp_path_factory):
+    """An uninterrupted run: its result and its directory."""
+    directory = tmp_path_factory.mktemp("whole")
+    return walk.run(directory), directory

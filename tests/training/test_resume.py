@@ -1,0 +1,394 @@
+"""An interrupted run, resumed, ends with the same bits; and nothing that was good is lost."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import warnings
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import mamlax
+
+# what orbax's threads and event loops still have to say after a damaged file or a full disk
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
+
+SCORES = [3.0, 5.0, 1.0, 4.0, 6.0, 2.0]
+
+
+@pytest.fixture(scope="module")
+def whole_validated(walk, tmp_path_factory):
+    """An uninterrupted run whose best step is 50."""
+    directory = tmp_path_factory.mktemp("validated")
+    return walk.run(directory, validation=walk.validation(SCORES)), directory
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """A copy of the uninterrupted run, to damage."""
+    shutil.copytree(whole[1], tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "crash_at, kept",
+    [
+        ([10], [None]),  # before any checkpoint
+        ([20], [None]),  # at the very step of the first, before it is written
+        ([30], [20]),
+        ([60], [40]),
+        ([30, 50, 60], [20, 40, 40]),
+    ],
+)
+def test_a_crash_and_a_resume_end_with_the_same_bits(walk, whole, tmp_path, crash_at, kept):
+    for step, checkpoint in zip(crash_at, kept, strict=True):
+        with pytest.raises(walk.Boom):
+            walk.run(tmp_path, crash_at=step)
+        assert walk.lines(tmp_path)[-1]["step"] == step
+        folder = tmp_path / "checkpoint" / "latest"
+        newest = max(walk.steps(tmp_path), default=None) if folder.exists() else None
+        assert newest == checkpoint
+    result = walk.run(tmp_path)
+    walk.assert_same_bits(result.state, whole[0].state)
+    assert walk.lines(tmp_path) == walk.lines(whole[1])
+
+
+def test_a_resume_takes_only_the_missing_steps(walk, tmp_path):
+    with pytest.raises(walk.Boom):
+        walk.run(tmp_path, crash_at=50)
+    reported = []
+    walk.run(tmp_path, report=reported.append)
+    assert [line["step"] for line in reported] == [50, 60]
+    reported.clear()
+    walk.run(tmp_path, report=reported.append)
+    assert not reported
+
+
+def test_several_seeds_resume_with_the_same_bits(walk, tmp_path):
+    seeds = {
+        "key": jnp.stack([jax.random.key(seed) for seed in (3, 8)]),
+        "params": jax.tree.map(lambda x: jnp.stack([x, x + 1.0]), walk.PARAMS),
+    }
+    expected = walk.run(tmp_path / "whole", **seeds)
+    with pytest.raises(walk.Boom):
+        walk.run(tmp_path / "run", crash_at=30, **seeds)
+    walk.assert_same_bits(walk.run(tmp_path / "run", **seeds).state, expected.state)
+    assert walk.lines(tmp_path / "run") == walk.lines(tmp_path / "whole")
+    restored = mamlax.restore_run(walk.loop(), seeds["params"], tmp_path / "run", seeds=True)
+    walk.assert_same_bits(restored.state, expected.state)
+
+
+def test_a_log_line_cut_short_is_written_again(walk, whole, tmp_path):
+    with pytest.raises(walk.Boom):
+        walk.run(tmp_path, crash_at=30)
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    walk.run(tmp_path)
+    assert walk.lines(tmp_path) == walk.lines(whole[1])
+
+
+def test_half_a_checkpoint_of_a_killed_run_is_no_checkpoint(walk, whole, tmp_path):
+    with pytest.raises(walk.Boom):
+        walk.run(tmp_path, crash_at=30)
+    latest = tmp_path / "checkpoint" / "latest"
+    shutil.copytree(latest / "20", latest / "40.orbax-checkpoint-tmp")
+    result = walk.run(tmp_path)
+    walk.assert_same_bits(result.state, whole[0].state)
+    assert {path.name for path in latest.iterdir() if path.is_dir()} == {"40", "60"}
+
+
+@pytest.mark.parametrize("crash_at", [20, 30, 40, 50, 60])
+def test_the_best_state_survives_a_crash_anywhere(walk, whole_validated, tmp_path, crash_at):
+    """The best checkpoint is written before the latest: here a crash comes between the two."""
+    validation = walk.validation(SCORES)
+    with pytest.raises(walk.Boom):
+        walk.run(tmp_path, crash_at=crash_at, validation=validation)
+    result = walk.run(tmp_path, validation=validation)
+    expected, directory = whole_validated
+    assert result.best_step == expected.best_step == 50
+    walk.assert_same_bits(result.best_state, expected.best_state)
+    walk.assert_same_bits(result.state, expected.state)
+    assert walk.lines(tmp_path) == walk.lines(directory)
+    again = walk.run(tmp_path, validation=validation)
+    walk.assert_same_bits(again.best_state, expected.best_state)
+    assert again.best_step == 50
+
+
+def test_a_finished_run_is_restored_without_training(walk, whole_validated, tmp_path):
+    expected, directory = whole_validated
+    restored = mamlax.restore_run(walk.loop(), walk.PARAMS, directory)
+    assert restored.best_step == 50
+    walk.assert_same_bits(restored.best_state, expected.best_state)
+    walk.assert_same_bits(restored.state, expected.state)
+
+
+def test_restoring_needs_a_checkpoint(walk, tmp_path):
+    with pytest.raises(mamlax.MamlaxError, match="no checkpoint yet"):
+        mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def damage(folder, how, names=None):
+    """Damage every file (with one of `names`) that holds something in a checkpoint."""
+    damaged = 0
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or (names and path.name not in names):
+            continue
+        content = path.read_bytes()
+        if how == "truncate":
+            path.write_bytes(content[: len(content) // 2])
+        elif how == "flip":
+            path.write_bytes(bytes(byte ^ 0xFF for byte in content))
+        elif how == "flip one bit":
+            middle = len(content) // 2
+            path.write_bytes(
+                content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+            )
+        else:
+            path.unlink()
+        damaged += 1
+    assert damaged
+
+
+@pytest.mark.parametrize("how", ["truncate", "flip", "flip one bit", "delete"])
+def test_a_damaged_checkpoint_falls_back_says_so_and_ends_alike(walk, whole, copy, how):
+    damage(copy / "checkpoint/latest/60", how)
+    with pytest.warns(UserWarning, match=r"checkpoint of step 60 .* is damaged .*that of step 40"):
+        result = walk.run(copy)
+    walk.assert_same_bits(result.state, whole[0].state)
+    assert walk.lines(copy) == walk.lines(whole[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # all is well again
+        walk.assert_same_bits(walk.run(copy).state, whole[0].state)
+
+
+def test_a_state_that_is_not_what_was_written_is_not_trusted(walk, whole, copy):
+    """A checkpoint that reads well, but holds other numbers than its digest is of."""
+    latest = copy / "checkpoint/latest"
+    shutil.rmtree(latest / "60/state")
+    shutil.copytree(latest / "40/state", latest / "60/state")
+    with pytest.warns(UserWarning, match="checkpoint of step 60 .* is damaged"):
+        result = walk.run(copy)
+    walk.assert_same_bits(result.state, whole[0].state)
+
+
+def test_whichever_file_is_damaged_the_state_is_right_or_passed_over(walk, whole, copy):
+    files = [p.relative_to(copy) for p in (copy / "checkpoint/latest/60").rglob("*") if p.is_file()]
+    outcomes = set()
+    for name in files:
+        content = (whole[1] / name).read_bytes()
+        (copy / name).write_bytes(content[: len(content) // 3])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            restored = mamlax.restore_run(walk.loop(), walk.PARAMS, copy)
+        (copy / name).write_bytes(content)
+        step = int(restored.state.count)
+        assert (step == 40) == any("step 60" in str(w.message) for w in caught), name
+        if step == 60:
+            walk.assert_same_bits(restored.state, whole[0].state)
+        outcomes.add(step)
+    assert outcomes == {40, 60}
+
+
+def damage_all(directory, kind="latest"):
+    for folder in (directory / "checkpoint" / kind).iterdir():
+        if folder.name.isdigit():
+            damage(folder, "truncate")
+
+
+@pytest.mark.filterwarnings("ignore:the checkpoint of step:UserWarning")
+def test_no_sound_checkpoint_is_an_error_every_time_and_nothing_is_lost(walk, copy, whole):
+    damage_all(copy)
+    for _ in range(2):  # a second try must not start over silently
+        with pytest.raises(mamlax.MamlaxError, match=r"no checkpoint in .*latest can be read"):
+            walk.run(copy)
+        assert walk.lines(copy) == walk.lines(whole[1])
+    with pytest.raises(mamlax.MamlaxError, match="no checkpoint in"):
+        mamlax.restore_run(walk.loop(), walk.PARAMS, copy)
+
+
+@pytest.mark.filterwarnings("ignore:the checkpoint of step:UserWarning")
+def test_a_damaged_best_checkpoint_does_not_cost_the_run(walk, whole_validated, tmp_path):
+    expected, directory = whole_validated
+    shutil.copytree(directory, tmp_path / "run")
+    damage_all(tmp_path / "run", "best")
+    result = walk.run(tmp_path / "run", validation=walk.validation(SCORES))
+    walk.assert_same_bits(result.state, expected.state)
+
+
+@pytest.mark.parametrize(
+    "params, words",
+    [
+        ({"w": jnp.ones(4), "first": jnp.zeros(())}, ["['w']", "3", "4"]),
+        ({"w": jnp.ones(3, jnp.bfloat16), "first": jnp.zeros(())}, ["float32", "bfloat16"]),
+        ({"w": jnp.ones(3), "first": jnp.zeros(()), "more": jnp.ones(2)}, ["['more']"]),
+    ],
+    ids=["shape", "type", "name"],
+)
+def test_the_checkpoint_of_another_model_is_refused_and_kept(walk, copy, whole, params, words):
+    with pytest.raises(mamlax.MamlaxError, match="another model") as error:
+        walk.run(copy, params=params)
+    for word in words:
+        assert word in str(error.value)
+    assert walk.steps(copy) == [40, 60] and walk.lines(copy) == walk.lines(whole[1])
+    walk.assert_same_bits(walk.run(copy).state, whole[0].state)
+
+
+def test_no_space_for_a_checkpoint_is_said_and_the_earlier_one_stays(
+    walk, whole, tmp_path, monkeypatch
+):
+    import orbax.checkpoint as ocp
+
+    save = ocp.CheckpointManager.save
+
+    def full(self, step, *args, **kwargs):
+        if step == 40:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(self, step, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", full)
+        with pytest.raises(mamlax.MamlaxError) as error:
+            walk.run(tmp_path)
+    message = str(error.value)
+    for words in ("step 40", "No space left on device", str(tmp_path), "make room", "repeat"):
+        assert words in message, message
+    assert walk.steps(tmp_path) == [20]
+    walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
+    assert walk.lines(tmp_path) == walk.lines(whole[1])
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 160 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(folder)]
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or subprocess.run(mount).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+LARGE = {
+    "params": {"w": jnp.linspace(-1.0, 1.0, 6000) ** 3, "first": jnp.zeros(())},
+    "checkpoint_interval": 10,
+}
+
+
+def test_on_a_full_disk_the_earlier_checkpoint_stays_and_with_room_the_run_goes_on(
+    walk, small_disk
+):
+    with pytest.raises(mamlax.MamlaxError) as error:
+        walk.run(small_disk / "run", **LARGE)
+    for words in (str(small_disk), "could not be written", "ake room", "repeat the command"):
+        assert words in str(error.value)
+    (kept,) = walk.steps(small_disk / "run")
+    subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
+    reported = []
+    result = walk.run(small_disk / "run", report=reported.append, **LARGE)
+    assert reported[0]["step"] == kept + 10, "it did not resume from the checkpoint"
+    walk.assert_same_bits(result.state, walk.run(params=LARGE["params"]).state)
+
+
+def test_a_full_disk_is_called_so_without_pages_of_tracebacks(walk, small_disk, caplog):
+    with pytest.raises(mamlax.MamlaxError, match="No space left on device"):
+        walk.run(small_disk / "run", **LARGE)
+    assert not caplog.records
+
+
+def test_no_space_for_the_log_is_said(walk, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    open_path = Path.open
+
+    def full(self, mode="r", *args, **kwargs):
+        if self.name == "metrics.jsonl" and "a" in mode:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_path(self, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(mamlax.MamlaxError, match=r"metrics\.jsonl .*No space left.*repeat"):
+        walk.run(tmp_path)
+
+
+def test_no_space_when_resuming_is_said(walk, copy, monkeypatch):
+    """The log is cut back to the checkpoint: this too writes a file."""
+    before = (copy / "metrics.jsonl").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(mamlax.MamlaxError, match="No space left"):
+            walk.run(copy)
+    assert (copy / "metrics.jsonl").read_bytes() == before
+
+
+def interrupt(at, times=1):
+    """A report callback that presses Ctrl-C at a log line."""
+
+    def report(line):
+        if line["step"] == at:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    return report
+
+
+@pytest.mark.parametrize("at", [10, 20, 50])
+def test_ctrl_c_checkpoints_says_how_to_resume_and_the_resumed_run_ends_alike(
+    walk, whole, tmp_path, at
+):
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(mamlax.TrainingInterruptedError) as error:
+        walk.run(tmp_path, report=interrupt(at))
+    message = str(error.value)
+    for words in (f"outer step {at} of 60", f"step {at},", str(tmp_path), "Repeat the command"):
+        assert words in message, message
+    assert walk.steps(tmp_path)[-1] == at and walk.lines(tmp_path)[-1]["step"] == at
+    assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C was not given back"
+    walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
+    assert walk.lines(tmp_path) == walk.lines(whole[1])
+
+
+def test_ctrl_c_without_a_directory_promises_nothing(walk):
+    with pytest.raises(mamlax.TrainingInterruptedError) as error:
+        walk.run(report=interrupt(10))
+    assert "no directory" in str(error.value) and "resume" not in str(error.value)
+
+
+def test_a_second_ctrl_c_stops_at_once(walk, tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        walk.run(tmp_path, report=interrupt(30, times=2))
+    assert walk.steps(tmp_path) == [20] and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_ctrl_c_at_the_last_step_is_not_lost(walk, whole, tmp_path):
+    """The caller may have more to do, such as baselines, which the user wants stopped as well."""
+    with pytest.raises((mamlax.TrainingInterruptedError, KeyboardInterrupt)):
+        walk.run(tmp_path, report=interrupt(60))
+    walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
+
+
+def test_ctrl_c_is_given_back_after_an_error(walk):
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(mamlax.TrainingDivergedError):
+        walk.run(loop=walk.loop(5))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_run_in_another_thread_leaves_signals_alone(walk, whole):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(walk.run).result()
+    walk.assert_same_bits(result.state, whole[0].state)
