@@ -3,10 +3,10 @@
 What    second-order MAML in plain JAX. It imports nothing of mamlax: the tests use it as an oracle.
 Run     python examples/maml_in_one_file.py            (--smoke: seconds)
 Takes   1 minute on one CPU core, for the paper's 70 000 outer steps of 25 tasks with 10 shots
-Expect  mean squared error on 600 new tasks after 0, 1 and 10 inner steps: 3.09, 0.38, 0.13
+Expect  mean squared error on 600 new tasks: 3.1 before, 0.37 ± 0.04 after 1 inner step (measured)
 """
 
-import argparse
+import sys
 from functools import partial
 
 import jax
@@ -51,8 +51,7 @@ def adapt(params, support, num_steps=1, learning_rate=0.01):
 
 def query_losses(params, tasks, num_steps=1):
     """Each task's query loss after adaptation. The gradient of their mean is MAML's."""
-    supports, queries = tasks
-    return jax.vmap(lambda s, q: loss(adapt(params, s, num_steps), q))(supports, queries)
+    return jax.vmap(lambda support, query: loss(adapt(params, support, num_steps), query))(*tasks)
 
 
 def meta_gradient(params, tasks, num_steps=1):
@@ -84,9 +83,7 @@ def outer_steps(carry, key, num_steps):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--smoke", action="store_true")
-    num_blocks, block_size = (2, 5) if parser.parse_args().smoke else (14, 5000)
+    num_blocks, block_size = (2, 5) if "--smoke" in sys.argv else (14, 5000)
     params_key, train_key, test_key = jax.random.split(jax.random.key(0), 3)
     params = init_params(params_key)
     zeros = jax.tree.map(jnp.zeros_like, params)

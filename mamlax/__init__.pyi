@@ -1,4 +1,5 @@
 from . import models as models
+from . import plots as plots
 from ._errors import MamlaxError as MamlaxError
 from ._types import Adaptation as Adaptation
 from ._types import Batch as Batch
@@ -16,6 +17,8 @@ from .algorithms._over_tasks import adaptation_curves as adaptation_curves
 from .algorithms._over_tasks import mean_gradient as mean_gradient
 from .algorithms._over_tasks import over_tasks as over_tasks
 from .algorithms._over_tasks import sample_tasks as sample_tasks
+from .recipes._experiment import Trained as Trained
+from .recipes._experiment import load_run as load_run
 from .tasks._few_shot import AllWays as AllWays
 from .tasks._few_shot import ClassArrays as ClassArrays
 from .tasks._few_shot import FewShot as FewShot

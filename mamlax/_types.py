@@ -66,7 +66,8 @@ class MetaLearner(NamedTuple):
             Solves one task.
         meta_gradient: `meta_gradient(meta_params, tasks) -> ((loss, info), gradient)`. Every array
             of `tasks` has a leading axis `tasks`; `loss` and `gradient` are means over it, and the
-            arrays of `info` keep it.
+            arrays of `info`, a dictionary, keep it. `info["support_losses"]` `[tasks, steps]`,
+            where given, is logged.
     """
 
     init: Callable[[Any], Any]

@@ -62,8 +62,9 @@ def recipes() -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    for column in ("recipe", "repeats", "published", "measured"):
-        table.add_column(column, overflow="fold")
+    table.add_column("recipe", no_wrap=True)
+    for column in ("repeats", "published", "measured"):
+        table.add_column(column)
     for name, recipe in RECIPES.items():
         evidence = recipe.evidence
         measured = ", ".join(filter(None, (evidence.measured, evidence.duration)))
@@ -120,6 +121,8 @@ def evaluate(
 ) -> None:
     """Evaluate a trained run again, e.g. on more tasks or with more inner steps.
 
+    Rewrites its evaluation.json and its figures.
+
     Args:
         run: The run directory.
         num_tasks: Held-out tasks; as the recipe says where None.
@@ -127,6 +130,7 @@ def evaluate(
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """
     _prepare_jax()
+    from . import plots
     from .recipes import _experiment
 
     _show(
@@ -134,7 +138,7 @@ def evaluate(
             run, num_tasks=num_tasks, num_inner_steps=num_inner_steps, data_dir=data_dir
         )
     )
-    _say_paths([run / "evaluation.json"])
+    _say_paths([run / "evaluation.json", *plots.draw_run(run)])
 
 
 def plot(run: tyro.conf.Positional[Path]) -> None:

@@ -10,7 +10,8 @@ Models take a whole batch, because normalization may look across it:
 - `"none"`.
 
 After normalizing, a learned shift is added. A learned scale would change nothing: a ReLU and a
-linear layer follow, which absorb it (and the paper's code has none).
+linear layer follow, which absorb it (and the paper's code has none). The shift adapts in the inner
+loop like every parameter; in the paper's code it is meta-learned only.
 """
 
 from typing import Any, Literal, get_args
@@ -41,8 +42,8 @@ class MLP(eqx.Module):
         x, num_reference = _with_reference(inputs, reference, self.norm)
         x = x.reshape(len(x), -1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = jax.nn.relu(_normalize(x @ weight, self.norm, num_reference) + bias)
-        return (x @ self.weights[-1] + self.biases[-1])[num_reference:]
+            x = jax.nn.relu(_normalize(x @ weight, self.norm, num_reference) + bias[None])
+        return (x @ self.weights[-1] + self.biases[-1][None])[num_reference:]
 
     def with_head_of(self, other: "MLP") -> "MLP":
         """This model with the last layer of another."""
@@ -109,11 +110,11 @@ class Conv4(eqx.Module):
         stride = 2 if self.downsample == "stride" else 1
         for kernel, shift in zip(self.kernels, self.shifts, strict=True):
             x = _convolve(x, kernel, stride)
-            x = jax.nn.relu(_normalize(x, self.norm, num_reference) + shift)
+            x = jax.nn.relu(_normalize(x, self.norm, num_reference) + shift[None, None, None])
             if self.downsample == "pool":
                 x = _max_pool(x)
         x = x.mean((1, 2)) if self.downsample == "stride" else x.reshape(len(x), -1)
-        return (x @ self.head_weight + self.head_bias)[num_reference:]
+        return (x @ self.head_weight + self.head_bias[None])[num_reference:]
 
     def with_head_of(self, other: "Conv4") -> "Conv4":
         """This model with the linear head of another."""
@@ -197,8 +198,8 @@ def _normalize(x, norm: Norm, num_reference: int, epsilon: float = 1e-3):
     if norm in ("batch", "support"):
         moments_of = x[:num_reference] if num_reference else x
         axes = tuple(range(x.ndim - 1))
-        mean = moments_of.mean(axes)
-        variance = jnp.square(moments_of - mean).mean(axes)
+        mean = moments_of.mean(axes, keepdims=True)
+        variance = jnp.square(moments_of - mean).mean(axes, keepdims=True)
         return (x - mean) * jax.lax.rsqrt(variance + epsilon)
     num_groups = 1 if norm == "layer" else max(1, x.shape[-1] // 8)
     grouped = x.reshape(*x.shape[:-1], num_groups, -1)

@@ -26,7 +26,7 @@ def draw_run(directory: Path) -> list[Path]:
 
     Returns:
         The paths written: `learning_curve.png`, `adaptation.png`, and of the examples
-        `sinusoids.png` or `episode.png`.
+        `sinusoids.png` or `few_shot.png`.
     """
     figures = {}
     metrics = [
@@ -42,7 +42,7 @@ def draw_run(directory: Path) -> list[Path]:
         if examples["kind"] == "sinusoid":
             figures["sinusoids"] = sinusoids(examples)
         else:
-            figures["episode"] = episode(examples)
+            figures["few_shot"] = few_shot(examples)
     return [
         _save(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()
     ]
@@ -128,11 +128,18 @@ def sinusoids(examples: Mapping[str, Any]) -> Any:
     import matplotlib.pyplot as plt
 
     count = sum(name.endswith("/truth") for name in examples)
+    names = [name for name in ("maml", "pretrained") if f"0/{name}" in examples]
     figure, rows = plt.subplots(
-        2, count, figsize=(2.9 * count, 4.8), sharex=True, sharey="col", layout="constrained"
+        len(names),
+        count,
+        figsize=(2.9 * count, 2.1 * len(names) + 0.6),
+        sharex=True,
+        sharey="col",
+        layout="constrained",
+        squeeze=False,
     )
     grid = examples["grid"]
-    for row, name in zip(rows, ("maml", "pretrained"), strict=True):
+    for row, name in zip(rows, names, strict=True):
         for index, axes in enumerate(row):
             axes.plot(grid, examples[f"{index}/truth"], color="#d1495b", lw=1.2, label="truth")
             for steps, curve, color in zip(
@@ -157,7 +164,7 @@ def sinusoids(examples: Mapping[str, Any]) -> Any:
     return figure
 
 
-def episode(examples: Mapping[str, Any]) -> Any:
+def few_shot(examples: Mapping[str, Any]) -> Any:
     """One classification task: its support images, and its query images with predictions.
 
     Args:

@@ -64,7 +64,7 @@ def assert_close(found, expected, rtol):
 
 def test_the_oracle_knows_nothing_of_us():
     assert "mamlax" not in EXAMPLE.read_text().replace("nothing of mamlax", "")
-    assert len(EXAMPLE.read_text().splitlines()) <= 100
+    assert len(EXAMPLE.read_text().splitlines()) < 100
 
 
 @pytest.mark.parametrize("num_inner_steps", [0, 1, 3])

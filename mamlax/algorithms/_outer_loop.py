@@ -78,8 +78,8 @@ def outer_loop(
             "train/query_loss": loss,
             "train/gradient_norm": optax.tree.norm(gradient),
         }
-        support_losses = info["support_losses"]
-        if support_losses.shape[1]:
+        support_losses = info.get("support_losses")
+        if support_losses is not None and support_losses.shape[1]:
             metrics["train/support_loss"] = jnp.mean(support_losses[:, 0])
         return OuterState(eqx.combine(learnable, rest), optimizer_state), metrics
 

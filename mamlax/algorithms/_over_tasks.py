@@ -134,6 +134,16 @@ def adaptation_curves(
 
     Returns:
         `curves(meta_params, tasks) -> [tasks, num_inner_steps + 1]`.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, mamlax
+        >>> def loss_fn(params, batch):
+        ...     return jnp.mean((params - batch) ** 2)
+        >>> learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.25), num_inner_steps=1)
+        >>> tasks = mamlax.Task(support=jnp.ones((2, 3)), query=jnp.ones((2, 3)))
+        >>> curves = mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=2)
+        >>> curves(jnp.array(0.0), tasks)[0].tolist()
+        [1.0, 0.25, 0.0625]
     """
 
     def curves(meta_params, tasks):

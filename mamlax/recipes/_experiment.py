@@ -103,6 +103,48 @@ def evaluate(
     )
 
 
+class Trained(NamedTuple):
+    """A trained run, ready to use.
+
+    Attributes:
+        learner: adapts: `learner.adapt(params, support).params`.
+        params: the meta-learned initialization; with several seeds, the first one's.
+        parts: the problem it was trained on: distributions, loss and metric.
+    """
+
+    learner: MetaLearner
+    params: Any
+    parts: Parts
+
+
+def load_run(directory: str | Path, *, data_dir: str | None = None) -> Trained:
+    """What a run of `mamlax train` has learned, to adapt to tasks of your own.
+
+    Args:
+        directory: the run directory.
+        data_dir: where data sets are; see `omniglot`.
+
+    Raises:
+        MamlaxError: if the directory holds no trained run.
+
+    Example:
+        After `mamlax train sinusoid`::
+
+            trained = mamlax.load_run("runs/sinusoid/0")
+            model = trained.learner.adapt(trained.params, support, num_inner_steps=5).params
+            predictions = model(inputs)
+    """
+    directory = Path(directory)
+    description = read_run(directory)
+    recipe = recipe_from(description)
+    parts = recipe.problem.build(data_dir)
+    seed, num_seeds = description["seed"], description["num_seeds"]
+    experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
+    main = experiment.stages["maml"]
+    learned = experiment.learned(main, experiment.restore(main))
+    return Trained(*experiment.ready(learned), parts)
+
+
 def recipe_from(description: dict[str, Any]) -> Recipe:
     """The recipe of a run, from its `recipe.json`."""
     known = RECIPES[description["recipe"]]
@@ -242,14 +284,27 @@ class _Experiment:
             evaluation["seeds"] = [_as_json(curve) for curve in curves["maml"]]
         write_json(self.directory / "evaluation.json", evaluation)
 
-        def adapt(name, support, num_steps):
-            learner = self._learner(num_steps, learned[name].inner_learning_rate)
-            return learner.adapt(self._first_seed(learned[name].params), support).params
-
-        examples = {k: np.asarray(v) for k, v in self.parts.examples(adapt).items()}
+        adapters = {name: self._adapter(one) for name, one in learned.items()}
+        examples = {k: np.asarray(v) for k, v in self.parts.examples(adapters).items()}
         with replacing(self.directory / "examples.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **examples)
         return evaluation
+
+    def ready(self, one: _Learned) -> tuple[MetaLearner, Any]:
+        """A learner with the steps of training, and the parameters of the first seed."""
+        learner = self._learner(self.recipe.num_inner_steps, one.inner_learning_rate)
+        return learner, self._first_seed(one.params)
+
+    def _adapter(self, one: _Learned) -> Callable[[Any, int], Any]:
+        """`adapter(support, num_inner_steps) -> params`, of the first seed."""
+
+        @eqx.filter_jit
+        def adapt(params, support, num_inner_steps):
+            learner = self._learner(num_inner_steps, one.inner_learning_rate)
+            return learner.adapt(params, support).params
+
+        params = self._first_seed(one.params)
+        return lambda support, num_inner_steps: adapt(params, support, num_inner_steps)
 
     def _keys(self, stage: _Stage) -> tuple[Any, Any]:
         """Keys for initialization and training, another pair for each stage."""

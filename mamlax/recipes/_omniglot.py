@@ -91,11 +91,11 @@ class OmniglotProblem:
             """A new head for the ways of a task, on the features pretrained."""
             return params.with_head_of(init_params(key))
 
-        def examples(adapt):
-            """One episode: the images, and predictions after some steps."""
+        def examples(adapters):
+            """One task: its images, and predictions after some steps."""
             task = test.sample(jax.random.key(0))
             return {
-                "kind": np.array("episode"),
+                "kind": np.array("few-shot"),
                 "ways": np.array(self.ways),
                 "num_steps": [0, 1, 3],
                 "support_images": task.support.inputs[..., 0],
@@ -103,7 +103,7 @@ class OmniglotProblem:
                 "query_targets": task.query.targets,
                 "probabilities": jnp.stack(
                     [
-                        jax.nn.softmax(logits_of(adapt("maml", task.support, n), task.query))
+                        jax.nn.softmax(logits_of(adapters["maml"](task.support, n), task.query))
                         for n in (0, 1, 3)
                     ]
                 ),

@@ -108,8 +108,8 @@ class Parts(NamedTuple):
         sample_test: tasks held out for the result.
         transductive: whether query examples influence one another's predictions.
         baselines: by name.
-        examples: `examples(adapt) -> {name: array}`, what the figures of adaptation show, where
-            `adapt(learner_name, support, num_inner_steps) -> params`.
+        examples: `examples(adapters) -> {name: array}`, what the figures of adaptation show, where
+            `adapters[name](support, num_inner_steps) -> params`, for "maml" and each baseline.
     """
 
     init_params: Callable[[Any], Any]
@@ -121,4 +121,4 @@ class Parts(NamedTuple):
     sample_test: Callable[[Any], Any]
     transductive: bool
     baselines: dict[str, Baseline]
-    examples: Callable[[Callable[..., Any]], dict[str, Any]]
+    examples: Callable[[dict[str, Callable[[Any, int], Any]]], dict[str, Any]]

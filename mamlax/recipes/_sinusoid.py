@@ -39,7 +39,7 @@ class SinusoidProblem:
         def loss_fn(params, batch):
             return jnp.mean(jnp.square(params(batch.inputs) - batch.targets))
 
-        def examples(adapt):
+        def examples(adapters):
             """Four waves: support, truth on a grid, and predictions before, after 1 and 10."""
             grid = jnp.linspace(*tasks.inputs, 201)[:, None]
             arrays = {"kind": np.array("sinusoid"), "grid": grid[:, 0], "num_steps": [0, 1, 10]}
@@ -52,10 +52,9 @@ class SinusoidProblem:
                 arrays[f"{index}/support_x"] = support.inputs[:, 0]
                 arrays[f"{index}/support_y"] = support.targets[:, 0]
                 arrays[f"{index}/truth"] = tasks.wave(amplitude, phase, grid).targets[:, 0]
-                for name in ("maml", "pretrained"):
-                    arrays[f"{index}/{name}"] = jnp.stack(
-                        [adapt(name, support, steps)(grid)[:, 0] for steps in (0, 1, 10)]
-                    )
+                for name in adapters.keys() & {"maml", "pretrained"}:
+                    adapted = [adapters[name](support, steps) for steps in (0, 1, 10)]
+                    arrays[f"{index}/{name}"] = jnp.stack([f(grid)[:, 0] for f in adapted])
             return arrays
 
         return Parts(

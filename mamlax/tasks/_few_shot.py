@@ -1,4 +1,4 @@
-"""N-way K-shot classification episodes, drawn on the device from class-indexed arrays."""
+"""N-way K-shot classification tasks, drawn on the device from class-indexed arrays."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from .._types import Batch, Task
 class ClassArrays(eqx.Module):
     """Examples sorted by class, with where each class begins and how many examples it has.
 
-    Classes may have different sizes. Unsigned bytes are taken for pixels: episodes have them as
+    Classes may have different sizes. Unsigned bytes are taken for pixels: tasks have them as
     floats in [0, 1].
 
     Attributes:
@@ -54,7 +54,7 @@ class ClassArrays(eqx.Module):
 
 
 class FewShot(eqx.Module):
-    """N-way K-shot episodes: N classes, K support and `num_query` query examples of each.
+    """N-way K-shot tasks: N classes, K support and `num_query` query examples of each.
 
     Classes are drawn without replacement and numbered 0 … N−1 in the order drawn; the examples of
     a class are drawn without replacement, support and query disjoint. With `rotations`, each class

@@ -22,13 +22,11 @@ class Point(NamedTuple):
 
 
 def summarize(curves: Any) -> list[Point]:
-    """Means and 95 % intervals of metric curves.
+    """Means and 95 % intervals of metric curves; NaN where adaptation diverged on some task.
 
     Args:
         curves: `[tasks, steps]` of one seed, or `[seeds, tasks, steps]`; the metric after
             0, 1, … inner steps.
-
-    Where adaptation diverged on some task, the mean and the interval are NaN.
 
     Raises:
         ValueError: if `curves` has another rank.

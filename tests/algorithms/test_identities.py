@@ -96,6 +96,25 @@ def test_first_order_is_exact_where_the_loss_is_linear_in_params():
         assert smallest <= furthest(*gradients) <= largest
 
 
+@jax.enable_x64(True)
+def test_a_learner_made_by_hand_with_mean_gradient():
+    """And what its objective reports is stacked over tasks, whatever it is."""
+    params, tasks = make_problem()
+
+    def objective(params, task):
+        gradient = jax.grad(squared_error)(params, task.support)
+        adapted = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+        loss = squared_error(adapted, task.query)
+        return loss, (adapted["bias"], 1.0)
+
+    by_hand = jax.jit(mamlax.mean_gradient(objective))
+    (loss, (biases, ones)), gradient = by_hand(params, tasks)
+    learner = make_learner(num_inner_steps=1)
+    (expected_loss, _), expected = jax.jit(learner.meta_gradient)(params, tasks)
+    assert_same((loss, gradient), (expected_loss, expected))
+    assert biases.shape == (NUM_TASKS, 3) and ones.tolist() == [1.0] * NUM_TASKS
+
+
 @pytest.mark.parametrize("first_order", [False, True])
 @jax.enable_x64(True)
 def test_remat_changes_nothing(first_order):
@@ -257,7 +276,7 @@ def test_adaptation_curves_of_several_metrics_without_steps():
         num_inner_steps=0,
         batch_size=4,
     )
-    predictions = curves_of(params, tasks)["predictions"]
+    predictions = jax.jit(curves_of)(params, tasks)["predictions"]
     assert predictions.shape == (NUM_TASKS, 1, 5, 1)
     np.testing.assert_allclose(predictions[4, 0], predict(params, tasks.query.inputs[4]), rtol=1e-5)
 

@@ -8,7 +8,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 import mamlax
-from mamlax.recipes import RECIPES
+from mamlax.recipes import RECIPES, _experiment
+
+NUM_TASKS = 6
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -29,6 +31,14 @@ def quick_compilation(tmp_path_factory):
             yield
 
 
+@pytest.fixture(scope="package", autouse=True)
+def few_tuning_tasks():
+    """As many tasks to choose step sizes on as to evaluate on: one program does both."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", NUM_TASKS)
+        yield
+
+
 def small_sinusoid(problem=None, **settings):
     """The sinusoid recipe in a second: 30 outer steps of 4 tasks, a hidden layer of 8."""
     recipe = RECIPES["sinusoid"]
@@ -41,9 +51,9 @@ def small_sinusoid(problem=None, **settings):
         "num_baseline_steps": 20,
         "log_interval": 10,
         "checkpoint_interval": 10,
-        "num_test_tasks": 6,
+        "num_test_tasks": NUM_TASKS,
         "num_test_inner_steps": 2,
-        "num_validation_tasks": 4,
+        "num_validation_tasks": NUM_TASKS,
         **settings,
     }
     return replace(recipe, **settings)
@@ -61,16 +71,17 @@ def small_omniglot(problem=None, **settings):
         "log_interval": 2,
         "checkpoint_interval": 4,
         "validation_interval": 2,
-        "num_test_tasks": 4,
-        "num_test_inner_steps": 3,
-        "num_validation_tasks": 2,
+        "num_test_tasks": NUM_TASKS,
+        "num_test_inner_steps": 1,
+        "num_validation_tasks": NUM_TASKS,
+        "num_devices": 1,
         **settings,
     }
     return replace(recipe, **settings)
 
 
 def imitation(size=6):
-    """Splits of 8, 4 and 5 random patterns, each drawn 6 times with a little noise."""
+    """Splits of 8, 4 and 4 random patterns, each drawn 6 times with a little noise."""
     random = np.random.default_rng(0)
 
     def classes(count, prefix):
@@ -86,7 +97,8 @@ def imitation(size=6):
             }
         )
 
-    return mamlax.Splits(classes(8, "train"), classes(4, "validation"), classes(5, "test"))
+    # the last two alike in names and shapes: one program evaluates on both
+    return mamlax.Splits(classes(8, "a"), classes(4, "b"), classes(4, "b"))
 
 
 class Small:

@@ -77,7 +77,7 @@ def by_hand(small):
     result = mamlax.run(loop, init(init_key), key=run_key, num_outer_steps=30, log_interval=10)
     random = init(key_of(2)[0])
     rates = [factor * 0.05 for factor in FACTORS]
-    scores = [float(curves(random, rate, 1, 100)[:, -1].mean()) for rate in rates]
+    scores = [float(curves(random, rate, 1, 6)[:, -1].mean()) for rate in rates]
     rate = rates[int(np.argmin(scores))]
     return {
         "maml": (np.asarray(curves(result.state.meta_params, 0.05, 2, 6)), 0.05),
@@ -101,7 +101,7 @@ def test_an_experiment_is_what_can_be_done_by_hand(trained, by_hand, name):
 
 def test_a_baselines_step_size_is_chosen_on_validation_tasks(trained, by_hand):
     scores = by_hand["scores"]
-    assert len(set(scores)) == len(FACTORS) and np.argsort(scores)[1] != np.argmin(scores)
+    assert len(set(scores)) == len(FACTORS)
     rates = trained[0]["inner_learning_rates"]
     assert set(rates) == {"maml", "pretrained", "random", "oracle"}
     for name, rate in rates.items():
@@ -137,8 +137,8 @@ def test_what_an_evaluation_holds(trained):
 
 
 def test_meta_training_was_of_use(trained):
-    evaluation = trained[0]
-    assert evaluation["curve"][-1]["mean"] < evaluation["curve"][0]["mean"]
+    curves = {"maml": trained[0]["curve"], **trained[0]["baselines"]}
+    assert curves["maml"][-1]["mean"] < curves["random"][-1]["mean"]
 
 
 def test_each_stage_reports_and_logs(trained):
@@ -303,10 +303,17 @@ def test_a_run_of_seeds_is_evaluated_again_and_drawn(two_seeds, tmp_path):
 
 def test_two_devices_and_micro_batches_change_nothing_beyond_rounding(trained, small, tmp_path):
     assert jax.device_count() >= 2
-    recipe = small.sinusoid(num_devices=2, task_batch_size=1)
-    evaluation = _experiment.train(recipe, directory=tmp_path)
-    for point, expected in zip(evaluation["curve"], trained[0]["curve"], strict=True):
-        assert point["mean"] == pytest.approx(expected["mean"], rel=1e-3)
+    results = []
+    for recipe, directory in (
+        (small.sinusoid(num_devices=2, task_batch_size=1), tmp_path),
+        (small.sinusoid(), trained[1]),
+    ):
+        parts = recipe.problem.build()
+        experiment = _experiment._Experiment(recipe, parts, directory, seed=0, num_seeds=1)
+        assert (experiment._mesh(4) is None) == (recipe.num_devices == 1)
+        results.append(experiment.train(experiment.stages["maml"], lambda *_: None).state)
+    for ours, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_validation_chooses_the_checkpoint_that_is_evaluated(small, tmp_path):
@@ -383,7 +390,7 @@ def test_the_outer_gradient_is_clipped(small, tmp_path):
     stage = loop.stages["maml"]
     outer = loop._loop(stage)
     params = stage.init_params(jax.random.key(0))
-    state, metrics = outer.step(jax.random.key(1), outer.init(params))
+    state, metrics = jax.jit(outer.step)(jax.random.key(1), outer.init(params))
     moved = max(
         float(jnp.abs(a - b).max())
         for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(state.meta_params), strict=True)

@@ -3,76 +3,105 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import mamlax
 from mamlax import plots
-from mamlax.recipes import _experiment
-
-KINDS = {
-    "conv4": ({}, True),
-    "conv4 by support": ({"norm": "support"}, False),
-    "fully connected": ({"network": "fully-connected"}, True),
-}
+from mamlax.recipes import _experiment, _omniglot
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def experiment(request, small, fake_omniglot, tmp_path_factory):
-    """The recipe, whether it is transductive, its evaluation and its directory."""
-    problem, transductive = KINDS[request.param]
+@pytest.fixture(scope="module")
+def fully_connected(small, fake_omniglot, tmp_path_factory):
+    """The recipe as it is, but for the network: its evaluation and directory."""
     directory = tmp_path_factory.mktemp("runs") / "run"
-    recipe = small.omniglot(problem, num_devices=1)
-    return recipe, transductive, _experiment.train(recipe, directory=directory), directory
+    recipe = small.omniglot({"network": "fully-connected"})
+    return _experiment.train(recipe, directory=directory), directory
+
+
+@pytest.fixture(scope="module")
+def convolutional(small, fake_omniglot, tmp_path_factory):
+    """Convolutions normalized by the support set; no pretraining, and no examples to draw."""
+    build = _omniglot.OmniglotProblem.build
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(
+            _omniglot.OmniglotProblem,
+            "build",
+            lambda *args: build(*args)._replace(examples=lambda adapt: {"kind": np.array("none")}),
+        )
+        directory = tmp_path_factory.mktemp("runs") / "run"
+        recipe = small.omniglot({"norm": "support"}, num_baseline_steps=0, first_order=True)
+        yield _experiment.train(recipe, directory=directory), directory
+
+
+@pytest.fixture(params=["fully_connected", "convolutional"])
+def experiment(request):
+    return request.getfixturevalue(request.param)
 
 
 def test_what_an_evaluation_holds(experiment):
-    recipe, transductive, evaluation, directory = experiment
+    evaluation, directory = experiment
     assert evaluation == json.loads((directory / "evaluation.json").read_text())
-    assert evaluation["metric"] == "accuracy" and evaluation["transductive"] is transductive
-    assert set(evaluation["baselines"]) == {"pretrained", "random"}
+    assert evaluation["metric"] == "accuracy" and evaluation["recipe"] == "omniglot-5-way-1-shot"
     for curve in (evaluation["curve"], *evaluation["baselines"].values()):
-        assert len(curve) == recipe.num_test_inner_steps + 1
+        assert [point["num_inner_steps"] for point in curve] == [0, 1]
         assert all(0 <= point["mean"] <= 1 for point in curve)
 
 
-def test_transductive_means_that_query_examples_see_one_another(experiment):
-    recipe, transductive, *_ = experiment
+def test_normalization_decides_whether_an_evaluation_is_transductive(
+    fully_connected, convolutional
+):
+    assert fully_connected[0]["transductive"] is True
+    assert convolutional[0]["transductive"] is False
+
+
+def test_baselines_are_those_trained_and_the_random_start(fully_connected, convolutional):
+    assert set(fully_connected[0]["baselines"]) == {"pretrained", "random"}
+    assert set(convolutional[0]["baselines"]) == {"random"}
+
+
+@pytest.mark.parametrize("norm", ["batch", "support", "layer", "none"])
+def test_transductive_means_that_query_examples_see_one_another(norm, small, fake_omniglot):
+    recipe = small.omniglot({"network": "fully-connected", "norm": norm})
     parts = recipe.problem.build()
-    params = parts.init_params(jax.random.key(0))
-    params = params.with_head_of(parts.init_params(jax.random.key(1)))
-    # a first head of zeros would hide any difference
-    params = jax.tree.map(lambda x: x + 0.1 * np.cos(np.arange(x.size)).reshape(x.shape), params)
-    query = parts.sample_test(jax.random.key(2)).query
-    other = query._replace(inputs=query.inputs.at[1:].set(0.3))
-    first, changed = (params(batch.inputs, batch.reference)[0] for batch in (query, other))
-    assert np.allclose(first, changed, atol=1e-5) != transductive
+
+    @jax.jit
+    def first_logits(key):
+        params = parts.init_params(key)
+        params = jax.tree.map(lambda x: x + jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
+        query = parts.sample_test(key).query
+        other = query._replace(inputs=query.inputs.at[1:].set(0.3))
+        return [params(batch.inputs, batch.reference)[0] for batch in (query, other)]
+
+    one, other = first_logits(jax.random.key(2))
+    assert np.allclose(one, other, rtol=1e-4) != parts.transductive
+    assert parts.transductive == (norm == "batch")
 
 
 def test_the_best_validation_is_evaluated(experiment):
-    _, _, evaluation, directory = experiment
+    evaluation, directory = experiment
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     best = max(line["validation/accuracy"] for line in lines)
     first = next(line["step"] for line in lines if line["validation/accuracy"] == best)
     assert evaluation["outer_step"] == first
 
 
-def test_examples_are_one_episode_with_predictions(experiment):
-    recipe, _, _, directory = experiment
-    with np.load(directory / "examples.npz", allow_pickle=False) as arrays:
+def test_examples_are_one_task_with_predictions(fully_connected):
+    with np.load(fully_connected[1] / "examples.npz", allow_pickle=False) as arrays:
         examples = dict(arrays)
-    assert examples["kind"] == "episode" and examples["ways"] == 3
+    assert examples["kind"] == "few-shot" and examples["ways"] == 3
     assert examples["support_images"].shape == examples["query_images"].shape == (3, 6, 6)
     assert examples["probabilities"].shape == (3, 3, 3)
     np.testing.assert_allclose(examples["probabilities"].sum(-1), 1, rtol=1e-5)
     assert not np.allclose(examples["probabilities"][0], examples["probabilities"][2])
 
 
-def test_evaluating_again_gives_the_same_numbers_and_figures(experiment):
-    _, _, evaluation, directory = experiment
+def test_evaluating_again_gives_the_same_numbers_and_figures(fully_connected):
+    evaluation, directory = fully_connected
     assert _experiment.evaluate(directory) == evaluation
     names = [path.name for path in plots.draw_run(directory)]
-    assert names == ["learning_curve.png", "adaptation.png", "episode.png"]
+    assert names == ["learning_curve.png", "adaptation.png", "few_shot.png"]
 
 
 def test_a_small_network_learns_to_tell_patterns_apart(small, fake_omniglot, tmp_path):
@@ -85,7 +114,7 @@ def test_a_small_network_learns_to_tell_patterns_apart(small, fake_omniglot, tmp
         validation_interval=60,
         meta_batch_size=8,
         num_test_tasks=100,
-        num_devices=1,
+        num_validation_tasks=100,
     )
     evaluation = _experiment.train(recipe, directory=tmp_path)
     assert evaluation["curve"][0]["mean"] < 0.5, "it knew the classes before it saw them"
