@@ -72,7 +72,8 @@ def adam(params, state, gradient, rate=1e-3):
 
 def outer_step(carry, tasks):
     value, gradient = meta_gradient(carry[0], tasks)
-    return adam(*carry, gradient), value
+    params, state = carry
+    return adam(params, state, gradient), value
 
 
 @partial(jax.jit, static_argnums=2)

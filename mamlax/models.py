@@ -61,7 +61,7 @@ def mlp(
     *,
     hidden_sizes: tuple[int, ...] = (40, 40),
     norm: Norm = "none",
-    weight_scale: float = 0.01,
+    weight_scale: float | None = None,
 ) -> MLP:
     """A fully connected network with ReLU, as in the paper's regression (1-40-40-1).
 
@@ -72,8 +72,11 @@ def mlp(
         hidden_sizes: width of each hidden layer. The paper's Omniglot network without convolution
             is `(256, 128, 64, 64)` with `norm="batch"`.
         norm: normalization before each ReLU; see the module.
-        weight_scale: standard deviation of the truncated normal that weights start from; biases
-            start at zero.
+        weight_scale: standard deviation of the truncated normal that weights start from. None:
+            √(2/inputs) for each layer (He et al. 2015). Biases start at zero.
+
+    Differs from the paper: its code starts all weights at 0.01. From there, the sinusoids end
+    with an error after ten steps that is larger and differs more from seed to seed.
 
     Raises:
         ValueError: if `norm` is unknown.
@@ -88,7 +91,9 @@ def mlp(
     sizes = (num_inputs, *hidden_sizes, num_outputs)
     keys = jax.random.split(key, len(sizes) - 1)
     weights = [
-        weight_scale * jax.random.truncated_normal(k, -2.0, 2.0, (m, n))
+        jax.nn.initializers.he_normal()(k, (m, n))
+        if weight_scale is None
+        else weight_scale * jax.random.truncated_normal(k, -2.0, 2.0, (m, n))
         for k, m, n in zip(keys, sizes[:-1], sizes[1:], strict=True)
     ]
     return MLP(weights, [jnp.zeros(n) for n in sizes[1:]], norm)

@@ -31,11 +31,8 @@ def make_problem():
     rng = np.random.default_rng(0)
     shapes = ((1, 5), (5, 4), (4, 1))
     params = [(jnp.asarray(rng.normal(size=s)), jnp.asarray(rng.normal(size=s[1]))) for s in shapes]
-    return params, draw(jax.random.key(0))
-
-
-def draw(key, num_tasks=3):
-    return jax.vmap(lambda key: ORACLE.sample_task(key, shots=6))(jax.random.split(key, num_tasks))
+    draw = jax.jit(jax.vmap(lambda key: ORACLE.sample_task(key, shots=6)))
+    return params, draw(jax.random.split(jax.random.key(0), 3))
 
 
 def as_ours(params):
@@ -67,7 +64,7 @@ def test_the_oracle_knows_nothing_of_us():
     assert len(EXAMPLE.read_text().splitlines()) < 100
 
 
-@pytest.mark.parametrize("num_inner_steps", [0, 1, 3])
+@pytest.mark.parametrize("num_inner_steps", [0, 1, 2])
 @jax.enable_x64(True)
 def test_the_same_meta_gradient(num_inner_steps):
     params, tasks = make_problem()
@@ -88,20 +85,22 @@ def test_the_same_meta_gradient(num_inner_steps):
 
 @jax.enable_x64(True)
 def test_the_same_outer_steps():
-    """Three steps of Adam, each on tasks of its own."""
-    params, _ = make_problem()
+    """Three steps of Adam, each on two tasks of three."""
+    params, tasks = make_problem()
     zeros = jax.tree.map(jnp.zeros_like, params)
     carry = params, (0, zeros, zeros)
 
     def sample_task(key):
-        return as_our_tasks(ORACLE.sample_task(key, shots=6))
+        index = jax.random.key_data(key)[1] % 3
+        return as_our_tasks(jax.tree.map(lambda x: x[index], tasks))
 
     def their_step(carry, key):
-        return ORACLE.outer_step(carry, draw(key))
+        support, query = mamlax.sample_tasks(sample_task, key, 2)
+        return ORACLE.outer_step(carry, (support[:2], query[:2]))
 
-    loop = mamlax.outer_loop(make_learner(1), optax.adam(1e-3), sample_task, meta_batch_size=3)
+    loop = mamlax.outer_loop(make_learner(1), optax.adam(1e-3), sample_task, meta_batch_size=2)
     state, step, oracle_step = loop.init(as_ours(params)), jax.jit(loop.step), jax.jit(their_step)
-    for key in jax.random.split(jax.random.key(1), 3):
+    for key in map(jax.random.key, range(3)):
         state, metrics = step(key, state)
         carry, value = oracle_step(carry, key)
         assert_close(metrics["train/query_loss"], value, rtol=1e-9)

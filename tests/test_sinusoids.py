@@ -17,6 +17,15 @@ OTHER = mamlax.Sinusoids(
 )
 
 
+@pytest.fixture(autouse=True)
+def compile_quickly():
+    """Programs here run once."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @functools.cache
 def draw(tasks):
     """Many tasks, on the host in float64."""

@@ -70,6 +70,7 @@ class OmniglotProblem:
                     num_outputs,
                     hidden_sizes=(256, 128, 64, 64),
                     norm=self.norm,
+                    weight_scale=0.01,
                 )
             return models.conv4(
                 key, image_shape, num_outputs, channels=self.channels, norm=self.norm

@@ -19,6 +19,8 @@ class SinusoidProblem:
     """Query examples per task; as many as shots where None."""
     hidden_sizes: tuple[int, ...] = (40, 40)
     """Width of each hidden layer."""
+    weight_scale: float | None = None
+    """Standard deviation of the initial weights (the paper's code: 0.01). None: √(2/inputs)."""
 
     def build(self, data_dir: str | None = None) -> Parts:
         """Make the parts; no data is needed."""
@@ -34,7 +36,13 @@ class SinusoidProblem:
         told = Sinusoids(shots=self.shots, num_query=self.num_query, oracle=True)
 
         def init_params(key, num_inputs=1):
-            return models.mlp(key, num_inputs, 1, hidden_sizes=self.hidden_sizes)
+            return models.mlp(
+                key,
+                num_inputs,
+                1,
+                hidden_sizes=self.hidden_sizes,
+                weight_scale=self.weight_scale,
+            )
 
         def loss_fn(params, batch):
             return jnp.mean(jnp.square(params(batch.inputs) - batch.targets))

@@ -42,7 +42,7 @@ def make_tasks(rng):
 
 
 def make_learner(loss_fn=squared_error, **options):
-    settings = {"inner_optimizer": optax.sgd(0.1), "num_inner_steps": 2} | options
+    settings = {"inner_optimizer": optax.sgd(0.1), "num_inner_steps": 1} | options
     return mamlax.maml(loss_fn, **settings)
 
 
@@ -62,7 +62,7 @@ def wrong_names(report):
 
 @functools.cache
 def right_report():
-    return check(make_learner(), *make_problem())
+    return check(make_learner(num_inner_steps=2), *make_problem())
 
 
 def test_second_order_passes():
@@ -88,12 +88,11 @@ def test_first_order_without_inner_steps_passes():
     "change",
     [
         lambda g: 1.001 * g,
-        lambda g: -g,
         lambda g: jnp.zeros_like(g),
         lambda g: g.at[1].set(jnp.nan),
         lambda g: jnp.roll(g, 1),
     ],
-    ids=["scaled", "sign", "zero", "nan", "order"],
+    ids=["scaled", "zero", "nan", "order"],
 )
 def test_the_wrong_leaf_is_named(change):
     wrong = wrong_in(make_learner(), lambda g: g | {"bias": change(g["bias"])})
@@ -112,9 +111,7 @@ def test_an_error_in_a_leaf_of_little_influence_is_found():
 
     params, tasks = make_problem()
     params = params | {"small": jnp.ones(2)}
-    learner = make_learner(loss_fn)
-    assert check(learner, params, tasks).passed
-    wrong = wrong_in(learner, lambda g: g | {"small": 1.5 * g["small"]})
+    wrong = wrong_in(make_learner(loss_fn), lambda g: g | {"small": 1.5 * g["small"]})
     assert wrong_names(check(wrong, params, tasks)) == ["['small']"]
 
 
@@ -191,11 +188,11 @@ def test_which_entries_depend_on_the_seed():
 
 
 def test_convolution():
-    """The paper's network with batch moments."""
+    """The paper's network with batch moments, two blocks of it."""
     rng = np.random.default_rng(1)
-    model = mamlax.models.conv4(
-        jax.random.key(0), (6, 6, 1), 2, channels=3, norm="batch", head_scale=1.0
-    )
+    shapes = ((3, 3, 1, 3), (3, 3, 3, 3), (3,), (3,), (3, 2), (2,))
+    weights = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+    model = mamlax.models.Conv4(weights[:2], weights[2:4], *weights[4:], "stride", "batch")
 
     def loss_fn(params, batch):
         logits = params(batch.inputs)
@@ -206,11 +203,11 @@ def test_convolution():
         return mamlax.Batch(inputs, jnp.tile(jnp.arange(num_examples) % 2, (2, 1)))
 
     tasks = jax.tree.map(lambda x: x[:1], mamlax.Task(batch(4), batch(4)))
-    learner = make_learner(loss_fn, num_inner_steps=1)
-    with jax.numpy_rank_promotion("allow"):
-        report = check(learner, model, tasks, max_entries=2)
+    learner = make_learner(loss_fn)
+    report = check(learner, model, tasks, max_entries=2)
     assert report.passed, report
-    assert [leaf.name for leaf in report.leaves][:2] == [".kernels[0]", ".kernels[1]"]
+    names = [".kernels[0]", ".kernels[1]", ".shifts[0]", ".shifts[1]", ".head_weight", ".head_bias"]
+    assert [leaf.name for leaf in report.leaves] == names
 
 
 def test_flax():
@@ -234,7 +231,6 @@ def test_flax():
     assert report.passed, report
     assert sorted(leaf.shape for leaf in report.leaves) == [(2, 3), (3,), (3, 1)]
     assert any("kernel" in leaf.name for leaf in report.leaves)
-    assert not check(make_learner(loss_fn, first_order=True), state, tasks).passed
 
 
 def test_a_bare_array_is_called_params():

@@ -105,7 +105,8 @@ def test_meta_gradient(num_steps, first_order):
         num_inner_steps=num_steps,
         first_order=first_order,
     )
-    (loss, info), gradient = learner.meta_gradient(jnp.asarray(params), on_device(tasks))
+    meta_gradient = jax.jit(learner.meta_gradient)
+    (loss, info), gradient = meta_gradient(jnp.asarray(params), on_device(tasks))
 
     losses, support_losses, gradients = [], [], []
     for task in (task_of(tasks, index) for index in range(NUM_TASKS)):
@@ -222,16 +223,15 @@ def test_an_outer_step_is_the_optimizer_on_the_meta_gradient():
     rate = 0.5
 
     def sample_task(key):
-        index = jax.random.randint(key, (), 0, NUM_TASKS)
-        return task_of(tasks, index)
+        return task_of(tasks, jax.random.key_data(key)[1] % NUM_TASKS)
 
     loop = mamlax.outer_loop(learner, optax.sgd(rate), sample_task, meta_batch_size=4)
     key = jax.random.key(3)
-    state, metrics = loop.step(key, loop.init(params))
+    state, metrics = jax.jit(loop.step)(key, loop.init(params))
 
     sampled = mamlax.sample_tasks(sample_task, key, 4)
     assert sampled.support.center.shape == (4, DIM)
-    (loss, info), gradient = learner.meta_gradient(params, sampled)
+    (loss, info), gradient = jax.jit(learner.meta_gradient)(params, sampled)
     assert_equal(state.meta_params, params - rate * gradient)
     assert_equal(metrics["train/query_loss"], loss)
     assert_equal(metrics["train/support_loss"], info["support_losses"][:, 0].mean())

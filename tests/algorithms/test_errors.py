@@ -125,7 +125,7 @@ def test_tasks_must_fit_together(case):
 def test_only_the_number_of_examples_may_differ():
     """And the query may have more fields; neither is a mistake."""
     query = mamlax.Batch(jnp.ones((4, 7, 1)), jnp.ones((4, 7, 1)), reference=BATCH.inputs)
-    make_learner().meta_gradient(PARAMS, mamlax.Task(BATCH, query))
+    jax.eval_shape(make_learner().meta_gradient, PARAMS, mamlax.Task(BATCH, query))
 
 
 def test_numbers_of_steps_are_not_negative():

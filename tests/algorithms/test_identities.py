@@ -61,9 +61,14 @@ def furthest(one, two):
 
 
 @functools.cache
+def compiled_meta_gradient(way):
+    return jax.jit(mamlax.over_tasks(make_learner(), **WAYS[way]()).meta_gradient)
+
+
+@functools.cache
 def plain_result():
     with jax.enable_x64(True):
-        return jax.jit(make_learner().meta_gradient)(*make_problem())
+        return compiled_meta_gradient("plain")(*make_problem())
 
 
 @jax.enable_x64(True)
@@ -88,44 +93,55 @@ def test_first_order_is_exact_where_the_loss_is_linear_in_params():
     def linear_loss(params, batch):
         return sum(jnp.sum(params[name] * slope(batch)) for name, slope in slopes.items())
 
-    for loss_fn, smallest, largest in ((linear_loss, 0.0, 1e-13), (squared_error, 1e-2, 1e2)):
-        gradients = [
-            jax.jit(make_learner(loss_fn, first_order=first_order).meta_gradient)(params, tasks)[1]
-            for first_order in (False, True)
-        ]
-        assert smallest <= furthest(*gradients) <= largest
+    @functools.partial(jax.jit, static_argnums=0)
+    def both_gradients(loss_fn, params, tasks):
+        learners = [make_learner(loss_fn, first_order=first_order) for first_order in (False, True)]
+        return [learner.meta_gradient(params, tasks)[1] for learner in learners]
+
+    assert furthest(*both_gradients(linear_loss, params, tasks)) < 1e-13
+    assert furthest(*both_gradients(squared_error, params, tasks)) > 1e-2
 
 
 @jax.enable_x64(True)
 def test_a_learner_made_by_hand_with_mean_gradient():
-    """And what its objective reports is stacked over tasks, whatever it is."""
+    """What its objective reports is stacked over tasks; the outer loop needs none of it."""
     params, tasks = make_problem()
 
     def objective(params, task):
         gradient = jax.grad(squared_error)(params, task.support)
         adapted = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
         loss = squared_error(adapted, task.query)
-        return loss, (adapted["bias"], 1.0)
+        return loss, {"bias": adapted["bias"], "one": 1.0}
 
     by_hand = jax.jit(mamlax.mean_gradient(objective))
-    (loss, (biases, ones)), gradient = by_hand(params, tasks)
+    (loss, info), gradient = by_hand(params, tasks)
     learner = make_learner(num_inner_steps=1)
     (expected_loss, _), expected = jax.jit(learner.meta_gradient)(params, tasks)
     assert_same((loss, gradient), (expected_loss, expected))
-    assert biases.shape == (NUM_TASKS, 3) and ones.tolist() == [1.0] * NUM_TASKS
+    assert info["bias"].shape == (NUM_TASKS, 3)
+    assert info["one"].tolist() == [1.0] * NUM_TASKS
+
+    one_task = jax.tree.map(lambda x: x[0], tasks)
+    loop = mamlax.outer_loop(
+        learner._replace(meta_gradient=by_hand),
+        optax.sgd(0.1),
+        lambda key: one_task,
+        meta_batch_size=2,
+    )
+    _, metrics = jax.eval_shape(loop.step, jax.random.key(0), loop.init(params))
+    assert set(metrics) == {"train/query_loss", "train/gradient_norm"}
 
 
 @pytest.mark.parametrize("first_order", [False, True])
 @jax.enable_x64(True)
 def test_remat_changes_nothing(first_order):
     params, tasks = make_problem()
-    results = [
-        jax.jit(make_learner(first_order=first_order, remat=remat).meta_gradient)(params, tasks)
-        for remat in (False, True)
-    ]
-    assert_same(results[1], results[0])
-    program = jax.make_jaxpr(make_learner(remat=True).meta_gradient)(params, tasks)
-    assert "checkpoint" in str(program) or "remat" in str(program)
+    learner = make_learner(first_order=first_order, remat=True)
+    result = jax.jit(learner.meta_gradient)(params, tasks)
+    plain = jax.jit(make_learner(first_order=True).meta_gradient) if first_order else None
+    assert_same(result, plain(params, tasks) if first_order else plain_result())
+    program = str(jax.make_jaxpr(learner.meta_gradient)(params, tasks))
+    assert "checkpoint" in program or "remat" in program
 
 
 def make_mesh():
@@ -134,23 +150,19 @@ def make_mesh():
 
 
 WAYS = {
+    "plain": dict,
     "batch_size=1": lambda: {"batch_size": 1},
     "batch_size=2": lambda: {"batch_size": 2},
-    "batch_size=3": lambda: {"batch_size": 3},
     "batch_size=6": lambda: {"batch_size": 6},
     "mesh": lambda: {"mesh": make_mesh()},
     "mesh,batch_size=1": lambda: {"mesh": make_mesh(), "batch_size": 1},
-    "mesh,batch_size=3": lambda: {"mesh": make_mesh(), "batch_size": 3},
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "plain"])
 @jax.enable_x64(True)
 def test_over_tasks_in_every_way(way):
-    params, tasks = make_problem()
-    learner = mamlax.over_tasks(make_learner(), **WAYS[way]())
-    result = jax.jit(learner.meta_gradient)(params, tasks)
-    assert_same(result, plain_result())
+    assert_same(compiled_meta_gradient(way)(*make_problem()), plain_result())
 
 
 @jax.enable_x64(True)
@@ -196,7 +208,7 @@ class Module(eqx.Module):
     "way",
     [
         pytest.param(
-            "batch_size=3",
+            "batch_size=2",
             marks=pytest.mark.xfail(
                 strict=True,
                 raises=TypeError,
@@ -233,9 +245,8 @@ def test_over_tasks_on_a_mesh_from_make_mesh():
 CURVES = {
     "plain": dict,
     "batch_size=1": WAYS["batch_size=1"],
-    "batch_size=2": WAYS["batch_size=2"],
-    "mesh": WAYS["mesh"],
     "batch_size=4": lambda: {"batch_size": 4},  # does not divide 6
+    "mesh": WAYS["mesh"],
     "mesh,batch_size=2": lambda: {"mesh": make_mesh(), "batch_size": 2},  # does not divide 3
 }
 
@@ -380,11 +391,6 @@ def test_one_step_can_be_debugged_without_jit():
     params, tasks = make_problem()
     with jax.disable_jit():
         make_learner(num_inner_steps=1).meta_gradient(params, tasks)
-
-
-@functools.cache
-def compiled_meta_gradient(way):
-    return jax.jit(mamlax.over_tasks(make_learner(), **CURVES[way]()).meta_gradient)
 
 
 @pytest.mark.parametrize("way", ["plain", "batch_size=2"])

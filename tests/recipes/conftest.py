@@ -10,7 +10,7 @@ from jax.experimental.compilation_cache import compilation_cache
 import mamlax
 from mamlax.recipes import RECIPES, _experiment
 
-NUM_TASKS = 6
+NUM_TASKS = 50
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -1,0 +1,354 @@
+"""The command line: what it answers, what it refuses, and how quickly it gets there."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import mamlax
+from mamlax import cli
+from mamlax.recipes import RECIPES
+
+COMMANDS = ["recipes", "train", "evaluate", "plot"]
+
+
+@pytest.fixture(autouse=True)
+def jax_as_it_is(monkeypatch, tmp_path):
+    """Leave JAX's settings alone, and runs out of the working directory."""
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def exits(arguments):
+    """The exit status, whether it is returned or raised."""
+    try:
+        return cli.main(arguments)
+    except SystemExit as exit:
+        return exit.code
+
+
+def words_of(text):
+    """Text without the frames of boxes and the breaks of lines."""
+    return re.sub(r"[\s│╭╮╰╯─]+", " ", text)
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["train", "sinusoid"]])
+def test_help_is_given_for_every_command(command, capsys):
+    assert exits([*command, "--help"]) == 0
+    text = words_of(capsys.readouterr().out)
+    assert "usage: mamlax" in text
+    expected = {
+        (): COMMANDS,
+        ("train",): [*RECIPES, "--seed", "--num-seeds", "--out", "--data-dir", "MAMLAX_DATA"],
+        ("train", "sinusoid"): ["--num-outer-steps", "--shots", "70000", "Step size α"],
+        ("evaluate",): ["--num-tasks", "--num-inner-steps", "The run directory."],
+        ("plot",): ["The run directory."],
+        ("recipes",): ["List the recipes"],
+    }[tuple(command)]
+    for words in expected:
+        assert words in text
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_setting_of_a_recipe_is_a_flag_with_help(name, capsys):
+    from dataclasses import fields
+
+    assert exits(["train", name, "--help"]) == 0
+    text = words_of(capsys.readouterr().out)
+    recipe = RECIPES[name]
+    for field in (*fields(recipe), *fields(recipe.problem)):
+        flag = f"--{field.name.replace('_', '-')}"
+        hidden = field.name in ("name", "evidence", "problem")
+        assert bool(re.search(rf"{flag}[ ,]", text)) != hidden, flag
+    assert "(default: " in text
+
+
+def test_recipes_are_listed_with_what_was_published(capsys):
+    assert exits(["recipes"]) == 0
+    text = capsys.readouterr().out
+    for name, recipe in RECIPES.items():
+        assert re.search(rf"^ *{re.escape(name)} ", text, re.MULTILINE), f"{name} is broken"
+        assert recipe.evidence.expected.split()[0] in text
+    assert "mamlax train RECIPE" in text
+
+
+@pytest.mark.parametrize("width", ["60", "200"])
+def test_recipe_names_can_be_copied_at_any_width(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", width)
+    assert exits(["recipes"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in RECIPES)
+
+
+@pytest.mark.parametrize(
+    "arguments, near",
+    [
+        (["train", "sinusiod"], "sinusoid"),
+        (["train", "Sinusoid"], "sinusoid"),
+        (["train", "sinusoid_5_shot"], "sinusoid-5-shot"),
+        (["train", "sinusoid-5shot"], "sinusoid-5-shot"),
+        (["train", "omniglot-20-way-1shot"], "omniglot-20-way-1-shot"),
+        (["train", "omniglot-5way-5shot"], "omniglot-5-way-5-shot"),
+        (["train", "sinusiod", "--seed", "1"], "sinusoid"),
+    ],
+)
+def test_an_unknown_recipe_is_met_with_the_nearest(arguments, near, capsys):
+    assert exits(arguments) == 1
+    text = capsys.readouterr().err
+    assert repr(arguments[1]) in text and f"Did you mean {near}?" in text
+    assert "mamlax recipes" in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "1", "sinusiod"], ["--out=x", "sinusiod"]])
+def test_an_unknown_recipe_after_flags_is_met_with_the_nearest(arguments, capsys):
+    assert exits(["train", *arguments]) != 0
+    assert "Did you mean sinusoid?" in words_of(capsys.readouterr().err)
+
+
+def test_a_recipe_like_none_gets_no_guess(capsys):
+    assert exits(["train", "qqqqqqq"]) == 1
+    text = capsys.readouterr().err
+    assert "Did you mean" not in text and "mamlax recipes" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, near",
+    [
+        (["train", "sinusoid", "--num-outer-step", "3"], "--num-outer-steps"),
+        (["train", "sinusoid", "--inner-learnin-rate", "3"], "--inner-learning-rate"),
+        (["train", "omniglot-5-way-1-shot", "--chanels", "3"], "--channels"),
+        (["train", "sinusoid", "--sed", "3"], "--seed"),
+        (["evaluate", "run", "--num-task", "3"], "--num-tasks"),
+    ],
+)
+def test_an_unknown_flag_is_met_with_the_nearest(arguments, near, capsys):
+    assert exits(arguments) == 2
+    text = words_of(capsys.readouterr().err)
+    assert arguments[-2] in text and f"Perhaps you meant: {near} " in text
+
+
+@pytest.mark.parametrize("command", ["trian", "plots", "evalute"])
+def test_an_unknown_command_is_met_with_the_commands(command, capsys):
+    assert exits([command, "x"]) == 2
+    text = words_of(capsys.readouterr().err)
+    assert command in text and all(name in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--num-outer-steps", "many"], ["--num-outer-steps", "many"]),
+        (["--outer-schedule", "linear"], ["--outer-schedule", "linear", "constant", "cosine"]),
+        (["--num-outer-steps"], ["--num-outer-steps"]),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(arguments, words, capsys):
+    assert exits(["train", "sinusoid", *arguments]) == 2
+    text = words_of(capsys.readouterr().err)
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--shots", "0"], ["shots", "positive", "0"]),
+        (["--num-seeds", "0"], ["--num-seeds", "1 or more"]),
+        (["--meta-batch-size", "0"], ["meta_batch_size", "positive"]),
+        (["--num-inner-steps", "-1"], ["num_inner_steps", "-1"]),
+        (["--checkpoint-interval", "7"], ["checkpoint_interval=7", "log_interval=500"]),
+        (["--log-interval", "0"], ["log_interval", "0"]),
+        (["--num-devices", "99"], ["--num-devices 99"]),
+    ],
+)
+def test_bad_settings_are_errors_without_a_traceback(arguments, words, capsys):
+    assert exits(["train", "sinusoid", "--hidden-sizes", "4", *arguments]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and "Traceback" not in text
+    for word in words:
+        assert word in text
+
+
+def test_brackets_in_a_message_are_not_taken_for_markup(capsys, tmp_path):
+    (tmp_path / "[bold]run[red]").write_text("")
+    assert exits(["train", "sinusoid", "--out", "[bold]run[red]"]) == 1
+    assert "[bold]run[red] exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "plot"])
+def test_what_is_no_run_is_named(command, capsys, tmp_path):
+    assert exits([command, str(tmp_path / "nowhere")]) == 1
+    text = capsys.readouterr().err
+    assert f"{tmp_path / 'nowhere'} is not a run directory" in text and "Traceback" not in text
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "empty").mkdir()
+    assert exits([command, str(tmp_path / "empty")]) == 1
+    assert "is not a run directory" in capsys.readouterr().err
+    assert exits([command]) == 2
+
+
+def test_a_directory_of_something_else_is_not_trained_in(capsys, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
+    assert exits(["train", "sinusoid", "--out", "thesis"]) == 1
+    assert "thesis exists and is not a run directory" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "raised, status, words",
+    [
+        (mamlax.MamlaxError("what to do"), 1, ["error: what to do"]),
+        (mamlax.TrainingDivergedError("not finite at step 3"), 1, ["error: not finite at step 3"]),
+        (KeyboardInterrupt(), 130, ["stopped", "Repeat the command to resume"]),
+    ],
+)
+def test_what_is_raised_becomes_a_message_and_a_status(raised, status, words, capsys, monkeypatch):
+    from mamlax.recipes import _experiment
+
+    def train(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(_experiment, "train", train)
+    assert exits(["train", "sinusoid"]) == status
+    text = capsys.readouterr().err
+    for word in words:
+        assert word in text
+
+
+def test_a_full_disk_at_the_end_is_an_error_without_a_traceback(capsys, monkeypatch):
+    import errno
+
+    from mamlax.recipes import _experiment
+
+    def train(*_, **__):  # what writing evaluation.json or a figure may raise
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/sinusoid/0/evaluation.json")
+
+    monkeypatch.setattr(_experiment, "train", train)
+    assert exits(["train", "sinusoid"]) == 1
+    text = capsys.readouterr().err
+    assert "No space left on device" in text and "evaluation.json" in text
+
+
+def test_a_bug_is_not_dressed_up_as_the_users_error(monkeypatch):
+    from mamlax.recipes import _experiment
+
+    def train(*_, **__):
+        return {}["a bug"]
+
+    monkeypatch.setattr(_experiment, "train", train)
+    with pytest.raises(KeyError):
+        cli.main(["train", "sinusoid"])
+
+
+@pytest.mark.parametrize(
+    "arguments, directory",
+    [
+        ([], "runs/sinusoid/0"),
+        (["--seed", "4"], "runs/sinusoid/4"),
+        (["--seed", "4", "--num-seeds", "3"], "runs/sinusoid/4-6"),
+        (["--out", "elsewhere"], "elsewhere"),
+    ],
+)
+def test_flags_arrive_where_they_belong(arguments, directory, monkeypatch):
+    from pathlib import Path
+
+    from mamlax.recipes import _experiment
+
+    calls = []
+
+    def train(recipe, **settings):
+        calls.append((recipe, settings))
+        raise mamlax.MamlaxError("enough")
+
+    monkeypatch.setattr(_experiment, "train", train)
+    flags = ["--shots", "3", "--num-outer-steps", "9", "--gradient-clip", "2.5", "--first-order"]
+    assert exits(["train", "sinusoid", *flags, *arguments, "--data-dir", "data"]) == 1
+    ((recipe, settings),) = calls
+    assert recipe.problem.shots == 3 and recipe.num_outer_steps == 9
+    assert recipe.gradient_clip == 2.5 and recipe.first_order
+    assert recipe.name == "sinusoid" and recipe.evidence == RECIPES["sinusoid"].evidence
+    assert recipe.inner_learning_rate == RECIPES["sinusoid"].inner_learning_rate
+    assert settings["directory"] == Path(directory) and settings["data_dir"] == "data"
+    assert settings["seed"] == (4 if "--seed" in arguments else 0)
+    assert settings["num_seeds"] == (3 if "--num-seeds" in arguments else 1)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_without_flags_is_the_recipe(name, monkeypatch):
+    from mamlax.recipes import _experiment
+
+    trained = []
+
+    def train(recipe, **_):
+        trained.append(recipe)
+        raise mamlax.MamlaxError("enough")
+
+    monkeypatch.setattr(_experiment, "train", train)
+    exits(["train", name])
+    assert trained == [RECIPES[name]]
+
+
+LIGHT = """
+import sys
+from mamlax.cli import main
+try:
+    status = main(sys.argv[1:])
+except SystemExit as exit:
+    status = exit.code
+heavy = {"jax", "jaxlib", "optax", "equinox", "orbax", "matplotlib", "PIL", "scipy", "flax"}
+print("status", status, "heavy", sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments, status",
+    [(["--help"], 0), (["train", "--help"], 0), (["recipes"], 0), (["train", "sinusiod"], 1)],
+)
+def test_answers_come_without_importing_jax(arguments, status):
+    command = [sys.executable, "-c", LIGHT, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == f"status {status} heavy []", done.stderr
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
+    line = {
+        "step": 50,
+        "num_outer_steps": 100,
+        "train/query_loss": 0.25,
+        "validation/accuracy": 0.875,
+        "time/outer_steps_per_second": 10.0,
+    }
+    with cli._Progress() as progress:
+        progress("maml", line)
+        progress("maml", {**line, "step": 60})  # too soon to say again
+        progress("maml", {**line, "step": 100})
+        progress("pretrained", line)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [
+        "maml: step 50/100  loss 0.25  validation accuracy 0.875  10 steps/s  5 s left",
+        "maml: step 100/100  loss 0.25  validation accuracy 0.875  10 steps/s  0 s left",
+        "pretrained: step 50/100  loss 0.25  validation accuracy 0.875  10 steps/s  5 s left",
+    ]
+
+
+def test_what_diverged_is_called_so_in_the_table(capsys):
+    curve = [
+        {"num_inner_steps": 0, "mean": 4.0, "ci95": 0.5},
+        {"num_inner_steps": 1, "mean": None, "ci95": None},
+    ]
+    evaluation = {
+        "metric": "mse",
+        "num_tasks": 9,
+        "num_seeds": 3,
+        "transductive": True,
+        "curve": curve,
+        "baselines": {"random": curve[:1] * 2},
+    }
+    cli._show(evaluation)
+    text = words_of(capsys.readouterr().out)
+    assert "9 held-out tasks, 3 seeds (transductive)" in text
+    assert "maml 4.000 ±0.500 diverged random" in text

@@ -1,0 +1,196 @@
+"""The package as a whole: light to import, documented, each name once, arrows one way."""
+
+import ast
+import importlib.metadata
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import types
+from pathlib import Path
+
+import pytest
+
+import mamlax
+
+ROOT = Path(mamlax.__file__).parent
+REPOSITORY = ROOT.parent
+STUB = (ROOT / "__init__.pyi").read_text()
+NAMES = re.findall(r"import \w+ as (\w+)$", STUB, re.MULTILINE)
+
+
+def run(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_mamlax_imports_nothing_heavy():
+    heavy = {
+        *("jax", "jaxlib", "numpy", "scipy", "optax", "equinox", "jaxtyping", "flax", "orbax"),
+        *("matplotlib", "PIL", "tyro", "rich", "sklearn", "pandas", "gymnasium", "mujoco"),
+    }
+    loaded = run("import mamlax, sys; print(*sorted(sys.modules))").split()
+    assert "mamlax" in loaded and not heavy & set(loaded)
+
+
+def test_using_mamlax_imports_neither_images_nor_figures_nor_checkpoints():
+    code = "import mamlax, sys; mamlax.run, mamlax.FewShot, mamlax.omniglot, mamlax.models.conv4\n"
+    loaded = run(code + "print(*sorted(sys.modules))").split()
+    assert "jax" in loaded
+    assert not {"matplotlib", "PIL", "orbax", "tyro", "flax", "sklearn", "pandas"} & set(loaded)
+
+
+def test_importing_mamlax_does_not_start_jax():
+    """`jax.config.update("jax_num_cpu_devices", …)` must still be possible."""
+    code = (
+        "import mamlax, jax; mamlax.run, mamlax.omniglot, mamlax.models.mlp, mamlax.load_run\n"
+        'jax.config.update("jax_num_cpu_devices", 3); print(jax.device_count())'
+    )
+    assert run(code, JAX_NUM_CPU_DEVICES="1", JAX_PLATFORMS="cpu").strip() == "3"
+
+
+def test_the_stub_lists_what_there_is():
+    assert len(NAMES) == len(set(NAMES)) == STUB.count("import ")
+    assert sorted(mamlax.__all__) == sorted(NAMES)
+    assert set(NAMES) <= set(dir(mamlax))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        mamlax.no_such_name  # noqa: B018
+
+
+def test_the_public_interface_fits_one_screen():
+    assert len(STUB.splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_public_name_resolves_and_is_documented(name):
+    value = getattr(mamlax, name)
+    doc = inspect.getdoc(value)
+    assert doc and len(doc) > 20
+    # what a named tuple or a data class is given for want of a better one
+    assert not doc.startswith(f"{name}("), "it has no docstring of its own"
+    if not isinstance(value, types.ModuleType):
+        assert value.__name__ == name
+
+
+def test_no_object_has_two_names():
+    objects = [getattr(mamlax, name) for name in NAMES]
+    assert len({id(value) for value in objects}) == len(objects)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv4", "MLP", "Conv4", "is_transductive"])
+def test_models_are_documented(name):
+    assert inspect.getdoc(getattr(mamlax.models, name))
+
+
+def public_functions():
+    for name in NAMES:
+        value = getattr(mamlax, name)
+        if inspect.isfunction(value):
+            yield name, value
+        elif isinstance(value, types.ModuleType):
+            for inner, function in vars(value).items():
+                own = getattr(function, "__module__", "") == value.__name__
+                if inspect.isfunction(function) and own and inner[0] != "_":
+                    yield f"{name}.{inner}", function
+
+
+FUNCTIONS = dict(public_functions())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_argument_of_a_public_function_is_explained(name):
+    function = FUNCTIONS[name]
+    doc = inspect.getdoc(inspect.unwrap(function))
+    assert doc is not None
+    parameters = list(inspect.signature(function).parameters)
+    # one argument may be explained by the first line, which then has to name it
+    first = doc.split("\n\n")[0]
+    for parameter in parameters:
+        assert re.search(rf"^ *\*?{parameter}: \S", doc, re.MULTILINE) or (
+            len(parameters) == 1 and "Args:" not in doc and first
+        ), f"{name} says nothing of {parameter}"
+
+
+def test_every_module_says_what_it_is():
+    for path in ROOT.rglob("*.py"):
+        source = path.read_text()
+        assert not source.strip() or ast.get_docstring(ast.parse(source)), path
+
+
+def test_files_stay_readable():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in ROOT.rglob("*.py")}
+    assert max(lengths.values()) < 500, max(lengths, key=lengths.get)
+
+
+def test_abbreviations_and_synonyms_stay_out_of_signatures():
+    """`naming.md`: one word for each thing."""
+    banned = {"lr", "bsz", "k", "n", "num_shots", "n_way", "k_shot", "update_lr", "fast_weights"}
+    for name, function in FUNCTIONS.items():
+        assert not banned & set(inspect.signature(function).parameters), name
+
+
+def test_the_version_is_the_projects():
+    if not (REPOSITORY / "pyproject.toml").exists():
+        pytest.skip("installed without its repository")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert importlib.metadata.version("mamlax") == project["version"]
+
+
+def test_types_are_shipped():
+    assert (ROOT / "py.typed").exists() and (ROOT / "__init__.pyi").exists()
+
+
+def test_imports_go_one_way():
+    linter = Path(sys.executable).with_name("lint-imports")
+    if not linter.exists():
+        pytest.skip("import-linter is not installed")
+    done = subprocess.run(
+        [linter, "--no-cache"], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"[1-9]\d* kept, 0 broken", done.stdout)
+
+
+@pytest.mark.parametrize(
+    "package, homes",
+    [
+        ("matplotlib", {"plots.py"}),
+        ("PIL", {"tasks/_images.py"}),
+        ("orbax", {"training/_checkpoint.py"}),
+        ("tyro", {"cli.py", "recipes/_recipe.py"}),
+        ("urllib", {"tasks/_omniglot.py"}),
+    ],
+)
+def test_a_library_has_one_home(package, homes):
+    users = set()
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and node.level == 0
+                else []
+            )
+            if any(name.split(".")[0] == package for name in names):
+                users.add(path.relative_to(ROOT).as_posix())
+    assert users == homes
+
+
+def test_mamlax_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "mamlax", "train", "sinusiod"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and "Did you mean sinusoid?" in done.stderr

@@ -1,0 +1,225 @@
+"""Every figure is drawn from as little as a run may leave, and shows what it was given."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mamlax import plots
+
+METRICS = [
+    {
+        "step": step,
+        "train/query_loss": 4.0 / step,
+        "train/support_loss": 5.0 / step,
+        "train/gradient_norm": 1.0,
+        **({"validation/accuracy": step / 100} if step % 20 == 0 else {}),
+    }
+    for step in (10, 20, 30, 40)
+]
+
+
+def curve(*means):
+    return [{"num_inner_steps": n, "mean": mean, "ci95": 0.1} for n, mean in enumerate(means)]
+
+
+EVALUATION = {
+    "recipe": "sinusoid",
+    "metric": "mse",
+    "num_tasks": 6,
+    "num_seeds": 1,
+    "transductive": False,
+    "curve": curve(4.0, 1.0, 0.5),
+    "baselines": {"random": curve(4.0, 3.9, 3.8), "pretrained": curve(3.0, 2.9, 2.8)},
+}
+
+
+def sinusoid_examples(names=("maml", "pretrained")):
+    grid = np.linspace(-5, 5, 21)
+    arrays = {"kind": np.array("sinusoid"), "grid": grid, "num_steps": np.array([0, 1, 10])}
+    for index in range(2):
+        arrays[f"{index}/support_x"] = np.array([-1.0, 2.0])
+        arrays[f"{index}/support_y"] = np.array([0.5, -0.5])
+        arrays[f"{index}/truth"] = np.sin(grid)
+        for name in names:
+            arrays[f"{index}/{name}"] = np.stack([0 * grid, 0.5 * np.sin(grid), np.sin(grid)])
+    return arrays
+
+
+def few_shot_examples(ways=3, shots=1, num_query=2):
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(ways), (3, ways * num_query))
+    return {
+        "kind": np.array("few-shot"),
+        "ways": np.array(ways),
+        "num_steps": np.array([0, 1, 3]),
+        "support_images": random.random((ways * shots, 6, 6)),
+        "query_images": random.random((ways * num_query, 6, 6)),
+        "query_targets": np.repeat(np.arange(ways), num_query),
+        "probabilities": probabilities,
+    }
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+def assert_drawn(path):
+    """A PNG of a plausible size, neither blank nor of one color."""
+    assert path.stat().st_size > 8000
+    with Image.open(path) as image:
+        assert image.format == "PNG" and min(image.size) > 300
+        pixels = np.asarray(image.convert("RGB"))
+    colors, counts = np.unique(pixels[::4, ::4].reshape(-1, 3), axis=0, return_counts=True)
+    assert len(colors) > 20 and 0.001 < 1 - counts.max() / counts.sum()
+
+
+def save(figure, tmp_path):
+    path = plots._save(figure, tmp_path / "figure.png")
+    assert_drawn(path)
+
+
+def test_a_learning_curve_shows_both_losses_and_validation(tmp_path):
+    figure = plots.learning_curve(METRICS)
+    axes, other = figure.axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_allclose(lines["query loss, after adaptation"], [0.4, 0.2, 4 / 30, 0.1])
+    np.testing.assert_allclose(lines["support loss, before adaptation"][0], 0.5)
+    assert axes.get_yscale() == "log"
+    (validation,) = other.lines
+    np.testing.assert_array_equal(validation.get_xydata(), [[20, 0.2], [40, 0.4]])
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(labels) == 3 and "validation accuracy" in labels
+    save(figure, tmp_path)
+
+
+def test_a_learning_curve_of_one_line_without_inner_steps(tmp_path):
+    line = {"step": 10, "train/query_loss": 1.0}
+    figure = plots.learning_curve([line])
+    assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 1
+    save(figure, tmp_path)
+
+
+def test_adaptation_shows_each_curve_with_its_band(tmp_path):
+    figure = plots.adaptation(EVALUATION)
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert set(lines) == {"MAML", "random", "pretrained"}
+    np.testing.assert_array_equal(lines["MAML"].get_xydata(), [[0, 4.0], [1, 1.0], [2, 0.5]])
+    assert len(axes.collections) == 3
+    low, high = axes.collections[0].get_paths()[0].get_extents().intervaly
+    assert (low, high) == pytest.approx((0.4, 4.1))
+    assert axes.get_ylabel() == "query mean squared error"
+    title = axes.get_title(loc="left")
+    assert "6 held-out tasks" in title and "transductive" not in title and "seeds" not in title
+    save(figure, tmp_path)
+
+
+def test_adaptation_says_transductive_and_how_many_seeds(tmp_path):
+    evaluation = {
+        **EVALUATION,
+        "metric": "accuracy",
+        "transductive": True,
+        "num_seeds": 3,
+        "curve": curve(0.2, 0.9),
+        "baselines": {},
+    }
+    figure = plots.adaptation(evaluation)
+    (axes,) = figure.axes
+    title = axes.get_title(loc="left")
+    assert "3 seeds" in title and "transductive" in title
+    assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] <= 1.05
+    save(figure, tmp_path)
+
+
+def test_adaptation_of_one_point_and_of_what_diverged(tmp_path):
+    diverged = [*curve(4.0), {"num_inner_steps": 1, "mean": None, "ci95": None}]
+    save(plots.adaptation({**EVALUATION, "curve": curve(4.0), "baselines": {}}), tmp_path)
+    save(plots.adaptation({**EVALUATION, "baselines": {"random": diverged}}), tmp_path)
+
+
+@pytest.mark.parametrize("names", [("maml", "pretrained"), ("maml",)])
+def test_sinusoids_show_truth_support_and_every_curve(tmp_path, names):
+    figure = plots.sinusoids(sinusoid_examples(names))
+    assert len(figure.axes) == 2 * len(names)
+    for axes in figure.axes:
+        labels = [line.get_label() for line in axes.lines]
+        assert labels == ["truth", "before", "after 1 step", "after 10 steps", "support points"]
+        np.testing.assert_array_equal(axes.lines[-1].get_xydata(), [[-1.0, 0.5], [2.0, -0.5]])
+    save(figure, tmp_path)
+
+
+@pytest.mark.parametrize("ways, shots, num_query", [(3, 1, 2), (5, 5, 15), (1, 1, 1)])
+def test_few_shot_marks_what_was_guessed_right(tmp_path, ways, shots, num_query):
+    examples = few_shot_examples(ways, shots, num_query)
+    figure = plots.few_shot(examples)
+    shown = min(num_query, 5)
+    rows = np.reshape(figure.axes, (1 + shown, ways))
+    guesses = examples["probabilities"][-1].argmax(-1).reshape(ways, num_query)
+    for way in range(ways):
+        assert f"class {way}" in rows[0][way].get_title()
+        for index in range(shown):
+            axes = rows[index + 1][way]
+            np.testing.assert_allclose(
+                axes.images[0].get_array(), 1 - examples["query_images"][way * num_query + index]
+            )
+            green = axes.spines["left"].get_edgecolor()[1] > axes.spines["left"].get_edgecolor()[0]
+            assert green == (guesses[way, index] == way)
+            assert f"3: class {guesses[way, index]}" in axes.get_xlabel()
+    save(figure, tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory with everything that can be drawn."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in METRICS))
+    (folder / "evaluation.json").write_text(json.dumps(EVALUATION))
+    np.savez(folder / "examples.npz", **sinusoid_examples())
+    return folder
+
+
+def test_all_of_a_run_is_drawn_and_no_figure_left_open(run):
+    import matplotlib.pyplot as plt
+
+    paths = plots.draw_run(run)
+    names = ["learning_curve", "adaptation", "sinusoids"]
+    assert paths == [run / "figures" / f"{name}.png" for name in names]
+    for path in paths:
+        assert_drawn(path)
+    assert sorted((run / "figures").iterdir()) == sorted(paths), "temporary files were left"
+    assert not plt.get_fignums()
+
+
+def test_a_few_shot_run_is_drawn(run):
+    np.savez(run / "examples.npz", **few_shot_examples())
+    assert [path.stem for path in plots.draw_run(run)][-1] == "few_shot"
+
+
+def test_a_run_that_is_still_training_is_drawn_as_far_as_it_is(run):
+    (run / "evaluation.json").unlink()
+    (run / "examples.npz").unlink()
+    assert [path.stem for path in plots.draw_run(run)] == ["learning_curve"]
+    (run / "metrics.jsonl").write_text("")
+    assert plots.draw_run(run) == []
+
+
+def test_a_log_line_cut_short_is_left_out(run):
+    """A killed run has one until it is resumed."""
+    path = run / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert plots.draw_run(run)[0].stem == "learning_curve"
+
+
+def test_drawing_again_replaces_the_figures(run):
+    first = {path: path.read_bytes() for path in plots.draw_run(run)}
+    (run / "metrics.jsonl").write_text(json.dumps(METRICS[0]) + "\n")
+    second = {path: path.read_bytes() for path in plots.draw_run(run)}
+    changed = {path.stem for path in first if first[path] != second[path]}
+    assert changed == {"learning_curve"}, "the same values should give the same file"
