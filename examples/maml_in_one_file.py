@@ -71,8 +71,8 @@ def adam(params, state, gradient, rate=1e-3):
 
 
 def outer_step(carry, tasks):
-    value, gradient = meta_gradient(carry[0], tasks)
     params, state = carry
+    value, gradient = meta_gradient(params, tasks)
     return adam(params, state, gradient), value
 
 

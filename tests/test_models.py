@@ -34,8 +34,8 @@ def make_mlp(norm):
     return models.MLP(weights, biases, norm)
 
 
-def make_conv(norm, downsample="stride", num_blocks=2):
-    """The blocks of `conv4`, but two of them, on images of 5×6 (strided) or 7×6 (pooled)."""
+def make_conv(norm, downsample="stride", num_blocks=1):
+    """Fewer blocks than the four of `conv4`."""
     rng = np.random.default_rng(0)
     shapes = [(3, 3, 2, CHANNELS), *[(3, 3, CHANNELS, CHANNELS)] * (num_blocks - 1)]
     kernels = [jnp.asarray(0.3 * rng.normal(size=shape), jnp.float32) for shape in shapes]
@@ -47,7 +47,7 @@ def make_conv(norm, downsample="stride", num_blocks=2):
 MODELS = {
     "mlp": (make_mlp, (6,)),
     "conv": (make_conv, (5, 6, 2)),
-    "conv_pool": (functools.partial(make_conv, downsample="pool"), (7, 6, 2)),
+    "conv_pool": (functools.partial(make_conv, downsample="pool", num_blocks=2), (7, 6, 2)),
 }
 every_norm = pytest.mark.parametrize("norm", NORMS)
 either_model = pytest.mark.parametrize("name", ["mlp", "conv"])
@@ -277,6 +277,9 @@ def test_where_the_mlp_starts():
     model, same, other = (make(jax.random.key(key), 50, 50) for key in (1, 1, 2))
     for weight in model.weights:
         assert_moments(weight, 0.8796 * 0.02, 0.04)
+    # the default is √(2/inputs) after truncation
+    for weight in models.mlp(jax.random.key(1), 50, 50, hidden_sizes=(50,)).weights:
+        assert_moments(weight, np.sqrt(2 / 50), 2 * np.sqrt(2 / 50) / 0.8796)
     assert not any(bias.any() for bias in model.biases)
     first, second = model.weights
     assert len({float(w[0, 0]) for w in (first, second, other.weights[0])}) == 3

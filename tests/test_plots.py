@@ -76,7 +76,7 @@ def assert_drawn(path):
         assert image.format == "PNG" and min(image.size) > 300
         pixels = np.asarray(image.convert("RGB"))
     colors, counts = np.unique(pixels[::4, ::4].reshape(-1, 3), axis=0, return_counts=True)
-    assert len(colors) > 20 and 0.001 < 1 - counts.max() / counts.sum()
+    assert len(colors) > 20 and 1 - counts.max() / counts.sum() > 0.001
 
 
 def save(figure, tmp_path):

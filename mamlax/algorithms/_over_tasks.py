@@ -67,7 +67,12 @@ def map_tasks(fn: Callable[[Any], Any], tasks: Any) -> Any:
 
 
 def sample_tasks(sample_task: SampleTask, key: Any, num_tasks: int) -> Any:
-    """Draw a meta-batch: `num_tasks` independent tasks, stacked along a leading axis `tasks`.
+    """Draw a meta-batch: independent tasks, stacked along a leading axis `tasks`.
+
+    Args:
+        sample_task: `sample_task(key) -> Task`.
+        key: a PRNG key.
+        num_tasks: how many.
 
     Example:
         >>> import jax, mamlax

@@ -129,7 +129,7 @@ class FewShot(eqx.Module):
         class_key, example_key, rotation_key = jax.random.split(key, 3)
         starts, sizes = jnp.asarray(self.data.starts), jnp.asarray(self.data.sizes)
         classes = _choose(class_key, jnp.ones(len(self.data.names), bool), self.ways)
-        present = jnp.arange(self.max_size) < sizes[classes][:, None]
+        present = jnp.arange(self.max_size)[None] < sizes[classes][:, None]
         chosen = jax.vmap(_choose, in_axes=(0, 0, None))(
             jax.random.split(example_key, self.ways), present, self.shots + self.num_query
         )

@@ -58,9 +58,12 @@ def read_run(directory: Path) -> dict[str, Any]:
     if not path.exists():
         raise MamlaxError(f"{directory} is not a run directory: {path} is missing.")
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        description = json.loads(path.read_text())
+        if not isinstance(description, dict):
+            raise ValueError("it does not hold a JSON object")
+    except ValueError as error:  # not JSON, or not even text
         raise MamlaxError(f"{path} is damaged ({error}).") from error
+    return description
 
 
 def _differences(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:

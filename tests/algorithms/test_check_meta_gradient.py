@@ -182,7 +182,7 @@ def test_which_entries_depend_on_the_seed():
     learner = make_learner(lambda params, x: jnp.sum(jnp.sin(params) * x), num_inner_steps=0)
     wrong = wrong_in(learner, lambda gradient: gradient.at[3].multiply(2.0))
     params, tasks = jnp.arange(6.0), mamlax.Task(jnp.ones((1, 6)), jnp.ones((1, 6)))
-    passed = [check(wrong, params, tasks, max_entries=3, seed=seed).passed for seed in range(8)]
+    passed = [check(wrong, params, tasks, max_entries=3, seed=seed).passed for seed in range(4)]
     assert set(passed) == {True, False}
     assert not check(wrong, params, tasks, max_entries=6).passed
 

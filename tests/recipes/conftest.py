@@ -46,6 +46,7 @@ def small_sinusoid(problem=None, **settings):
         "problem": replace(recipe.problem, **{"shots": 5, "hidden_sizes": (8,), **(problem or {})}),
         "inner_learning_rate": 0.05,
         "outer_learning_rate": 0.05,
+        "gradient_clip": 0.5,
         "meta_batch_size": 4,
         "num_outer_steps": 30,
         "num_baseline_steps": 20,

@@ -72,7 +72,9 @@ def by_hand(small):
     curves = jax.jit(curves, static_argnums=3)
     init_key, run_key = key_of(0)
     learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.05), num_inner_steps=1)
-    optimizer = optax.adam(optax.cosine_decay_schedule(0.05, 30))
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(0.5), optax.adam(optax.cosine_decay_schedule(0.05, 30))
+    )
     loop = mamlax.outer_loop(learner, optimizer, tasks.sample, meta_batch_size=4)
     result = mamlax.run(loop, init(init_key), key=run_key, num_outer_steps=30, log_interval=10)
     random = init(key_of(2)[0])
@@ -403,19 +405,3 @@ def test_a_run_of_seeds_is_loaded_as_its_first(trained, two_seeds):
 def test_nothing_is_loaded_from_no_run(tmp_path):
     with pytest.raises(mamlax.MamlaxError, match="not a run directory"):
         mamlax.load_run(tmp_path)
-
-
-def test_the_outer_gradient_is_clipped(small, tmp_path):
-    """With a tiny clip and plain Adam unchanged, the logged norm is still that before clipping."""
-    recipe = small.sinusoid(gradient_clip=1e-20)
-    loop = _experiment._Experiment(recipe, recipe.problem.build(), tmp_path, seed=0, num_seeds=1)
-    stage = loop.stages["maml"]
-    outer = loop._loop(stage)
-    params = stage.init_params(jax.random.key(0))
-    state, metrics = jax.jit(outer.step)(jax.random.key(1), outer.init(params))
-    moved = max(
-        float(jnp.abs(a - b).max())
-        for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(state.meta_params), strict=True)
-    )
-    # Adam divides by the norm plus 1e-8: what is clipped to 1e-20 moves nothing
-    assert moved < 1e-12 < float(metrics["train/gradient_norm"])

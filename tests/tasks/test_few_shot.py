@@ -1,4 +1,4 @@
-"""Episodes: which classes and examples they hold, how often, how they are turned, and what they refuse.
+"""Few-shot tasks: which classes and examples they hold, how often, turned how; what is refused.
 
 Examples carry their own class and index, so that a mix-up cannot go unseen.
 """

@@ -1,4 +1,4 @@
-"""Omniglot: how it is split, fetched and checked, on an imitation with one drawing per character."""
+"""Omniglot: how it is split, fetched and checked, on an imitation of one drawing per character."""
 
 import hashlib
 import io
@@ -275,17 +275,6 @@ def test_a_good_download_replaces_a_bad_file(server, tmp_path):
     path.write_bytes(b"bad")
     _omniglot._download(_omniglot._URL + path.name, path, _omniglot._MD5["images_background"])
     assert path.read_bytes() == (server / path.name).read_bytes()
-
-
-def test_data_in_place_with_a_wrong_checksum_are_noticed(server, tmp_path):
-    """Characters and drawings are as many as should be; only the pixels are others."""
-    for part, count in SMALL_COUNTS.items():
-        other = {name: drawing(999) for name in entries(part, count)}
-        write_zip(tmp_path / "data/omniglot" / f"{part}.zip", other)
-    with pytest.raises(mamlax.MamlaxError) as error:
-        mamlax.omniglot(tmp_path / "data", size=4)
-    path = tmp_path / "data/omniglot/images_background.zip"
-    offline_help(str(error.value), "images_background.zip", path)
 
 
 def test_the_publisher_is_named_over_an_encrypted_connection_in_the_source():

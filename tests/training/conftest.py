@@ -82,7 +82,7 @@ class Walk:
     PARAMS = {"w": jnp.array([1.0, -2.0, 0.5]), "first": jnp.zeros(())}  # noqa: RUF012
 
     def run(self, directory=None, loop=None, crash_at=None, **settings):
-        """60 steps in blocks of 10, a checkpoint every 20; raises Boom at the log line of a step."""
+        """60 steps in blocks of 10, a checkpoint every 20; a crash at the log line of a step."""
 
         def report(line):
             if line["step"] == crash_at:

@@ -1,4 +1,4 @@
-"""The command line is interrupted and killed in the middle of training, and ends with the same bits."""
+"""The command line, interrupted and killed while it trains, ends with the same bits."""
 
 import json
 import os
