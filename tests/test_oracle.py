@@ -64,7 +64,7 @@ def test_the_oracle_knows_nothing_of_us():
     assert len(EXAMPLE.read_text().splitlines()) <= 100
 
 
-@pytest.mark.parametrize("num_inner_steps", [0, 1, 2])
+@pytest.mark.parametrize("num_inner_steps", [1, 2])
 @jax.enable_x64(True)
 def test_the_same_meta_gradient(num_inner_steps):
     params, tasks = make_problem()

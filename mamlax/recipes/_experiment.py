@@ -62,9 +62,11 @@ def train(
     """
     if num_seeds < 1:
         raise MamlaxError(f"--num-seeds must be 1 or more, got {num_seeds}.")
+    _check(recipe)
     parts = recipe.problem.build(data_dir)
-    open_run(directory, _description(recipe, seed, num_seeds))
     experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
+    experiment.check()
+    open_run(directory, _description(recipe, seed, num_seeds))
     learned = {
         name: experiment.learned(stage, experiment.train(stage, report))
         for name, stage in experiment.stages.items()
@@ -156,6 +158,37 @@ def recipe_from(description: dict[str, Any]) -> Recipe:
     return replace(known, **settings)
 
 
+def _check(recipe: Recipe) -> None:
+    """Refuse numbers that no run could have."""
+    smallest = {
+        "num_inner_steps": 0,
+        "meta_batch_size": 1,
+        "num_outer_steps": 1,
+        "num_baseline_steps": 0,
+        "num_validation_tasks": 1,
+        "log_interval": 1,
+    }
+    for name, least in smallest.items():
+        value = getattr(recipe, name)
+        if value is not None and value < least:
+            raise MamlaxError(f"{name} must be {least} or more, got {value}.")
+    for name in ("checkpoint_interval", "validation_interval"):
+        value = getattr(recipe, name)
+        if value is not None and (value < 1 or value % recipe.log_interval):
+            raise MamlaxError(
+                f"{name}={value} must be a multiple of log_interval={recipe.log_interval}."
+            )
+    _check_evaluation(recipe.num_test_tasks, recipe.num_test_inner_steps)
+
+
+def _check_evaluation(num_tasks: int, num_inner_steps: int) -> None:
+    if num_tasks < 1 or num_inner_steps < 0:
+        raise MamlaxError(
+            f"the evaluation needs tasks and steps, got {num_tasks} tasks and "
+            f"{num_inner_steps} inner steps."
+        )
+
+
 def _description(recipe: Recipe, seed: int, num_seeds: int) -> dict[str, Any]:
     settings = asdict(recipe)
     del settings["name"], settings["evidence"]
@@ -208,6 +241,17 @@ class _Experiment:
         keys = [jax.random.key(seed + i) for i in range(num_seeds)]
         self.key = keys[0] if num_seeds == 1 else jnp.stack(keys)
 
+    def check(self) -> None:
+        """Refuse before training what could not be trained."""
+        mesh, tasks = self._mesh(self.recipe.meta_batch_size), self.recipe.meta_batch_size
+        per_device = tasks if mesh is None else tasks // mesh.size
+        batch_size = self.recipe.task_batch_size
+        if batch_size is not None and (batch_size < 1 or per_device % batch_size):
+            raise MamlaxError(
+                f"{per_device} tasks per device do not divide into micro-batches of "
+                f"task_batch_size={batch_size}."
+            )
+
     def train(self, stage: _Stage, report: Report) -> Run | None:
         """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""
         if stage.sample_train is None:
@@ -255,11 +299,7 @@ class _Experiment:
         self, learned: dict[str, _Learned], num_tasks: int, num_inner_steps: int
     ) -> dict[str, Any]:
         """Write `evaluation.json` and `examples.npz`; return the former."""
-        if num_tasks < 1 or num_inner_steps < 0:
-            raise MamlaxError(
-                f"the evaluation needs tasks and steps, got {num_tasks} tasks and "
-                f"{num_inner_steps} inner steps."
-            )
+        _check_evaluation(num_tasks, num_inner_steps)
         curves_of = self._curves(num_inner_steps, num_tasks)
         curves = {
             name: curves_of(
