@@ -29,9 +29,9 @@ def draw_run(directory: Path) -> list[Path]:
         `sinusoids.png` or `few_shot.png`.
     """
     figures = {}
-    metrics = [
-        json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines() if line
-    ]
+    # only whole lines: a crash may have cut the last one short
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    metrics = [json.loads(line) for line in lines if line.endswith("}")]
     if metrics:
         figures["learning_curve"] = learning_curve(metrics)
     if (directory / "evaluation.json").exists():

@@ -1,5 +1,6 @@
 """Run an outer loop: many steps per dispatch, logged, checkpointed, resumable bit for bit."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -194,6 +195,8 @@ def _finished(progress: Progress) -> Run:
 
 
 def _is_better(value: float, best: float | None, maximize: bool) -> bool:
+    if math.isnan(value):
+        return False
     return best is None or (value > best if maximize else value < best)
 
 
