@@ -1,8 +1,14 @@
 """Folders and zips of images become the same arrays, once; and what is damaged is said to be."""
 
+import errno
 import io
 import os
+import struct
+import time
 import zipfile
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +21,14 @@ SIDE = 6
 COUNTS = {"set/greek/alpha": 3, "set/greek/beta": 1, "set/latin": 2}
 
 
-def png(pixels):
+def encoded(pixels, suffix, **settings):
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "png")
+    Image.fromarray(pixels).save(file, suffix, **settings)
     return file.getvalue()
+
+
+def png(pixels, **settings):
+    return encoded(pixels, "png", **settings)
 
 
 def random_pixels(seed, side=SIDE):
@@ -36,6 +46,7 @@ def entries():
     others = {
         "set/greek/alpha/.hidden.png": b"none",
         "set/greek/._beta": b"none",
+        "set/.checkpoints/alpha/0.png": b"none",
         "set/readme.txt": b"words",
     }
     return {**images, **others}
@@ -43,16 +54,20 @@ def entries():
 
 @pytest.fixture
 def folder(tmp_path, entries):
-    for name, content in entries.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    write_folder(tmp_path, entries)
     return tmp_path / "set"
 
 
 @pytest.fixture
 def archive(tmp_path, entries):
     return write_zip(tmp_path / "archive.zip", dict(reversed(entries.items())))
+
+
+def write_folder(root, entries):
+    for name, content in entries.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def write_zip(path, entries):
@@ -67,6 +82,13 @@ def cache(tmp_path, monkeypatch):
     """An empty cache for each test."""
     monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    """A cache that cannot be written."""
+    (tmp_path / "file").write_text("where the cache should be")
+    monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path / "file"))
 
 
 @pytest.fixture
@@ -121,6 +143,82 @@ def test_roots_of_one_name_do_not_hide_one_another(tmp_path):
         assert data.sizes.sum() == 4, "two images of one name: one of them is lost silently"
 
 
+def test_an_archive_with_one_name_twice_is_refused(tmp_path):
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip", "w") as file,
+        pytest.warns(UserWarning, match="Duplicate"),
+    ):
+        for seed in range(2):
+            file.writestr("a/b/0.png", png(random_pixels(seed)))
+    with pytest.raises(mamlax.MamlaxError, match=r"two images.*a/b/0\.png.*a\.zip"):
+        mamlax.image_classes(tmp_path / "a.zip", size=4)
+
+
+def test_the_folder_one_stands_in_has_its_name(folder, monkeypatch):
+    expected = mamlax.image_classes(folder, size=4)
+    monkeypatch.chdir(folder / "latin")
+    assert_same(mamlax.image_classes("..", size=4), expected)
+    assert mamlax.image_classes(".", size=4).names == ("latin",)
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(folder, tmp_path, entries):
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    (chosen / "one").symlink_to(folder / "greek" / "alpha")
+    (chosen / "two").symlink_to(folder / "greek")
+    (folder / "greek" / "back").symlink_to(chosen)
+    data = mamlax.image_classes(chosen, size=4)
+    assert {"chosen/one": 3, "chosen/two/alpha": 3, "chosen/two/beta": 1}.items() <= dict(
+        zip(data.names, data.sizes.tolist(), strict=True)
+    ).items()
+    assert len(data.names) < 10
+
+
+def test_a_folder_may_be_called_like_an_image(tmp_path):
+    write_folder(tmp_path, {"a/b.png/0.png": png(random_pixels(0))})
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a/b.png/", b"")
+        file.writestr("a/b.png/0.png", png(random_pixels(0)))
+    for root in (tmp_path / "a", tmp_path / "a.zip"):
+        assert mamlax.image_classes(root, size=4).names == ("a/b.png",)
+
+
+def test_names_need_not_be_unicode(tmp_path, decoded):
+    try:
+        write_folder(tmp_path, {os.fsdecode(b"a/b\xff/0.png"): png(random_pixels(0))})
+    except OSError:
+        pytest.skip("not on this file system")
+    first = mamlax.image_classes(tmp_path / "a", size=4)
+    assert os.fsencode(first.names[0]) == b"a/b\xff"
+    assert_same(mamlax.image_classes(tmp_path / "a", size=4), first)
+    assert len(decoded) == 1
+
+
+def test_what_cannot_be_looked_into_is_not_passed_over(folder, monkeypatch):
+    listing = Path.iterdir
+
+    def locked(path):
+        if path.name == "greek":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(mamlax.MamlaxError, match=r"greek cannot be listed.*denied"):
+        mamlax.image_classes(folder, size=4)
+
+
+def test_a_link_to_nothing_is_named(folder, tmp_path):
+    (folder / "latin" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(mamlax.MamlaxError, match=r"latin/gone\.png cannot be read"):
+        mamlax.image_classes(folder, size=4)
+
+
+def test_archives_made_on_windows_are_read(tmp_path):
+    archive = write_zip(tmp_path / "a.zip", {"set\\latin\\0.png": png(random_pixels(0))})
+    archive.write_bytes(archive.read_bytes().replace(b"set/latin/", b"set\\latin\\"))
+    assert mamlax.image_classes(archive, size=4).names == ("set/latin",)
+
+
 @pytest.mark.parametrize("color", [True, False])
 @pytest.mark.parametrize("invert", [True, False])
 def test_color_and_inversion(tmp_path, color, invert):
@@ -139,6 +237,31 @@ def test_black_and_white_drawings_of_one_bit_are_read(tmp_path):
     write_zip(tmp_path / "a.zip", {"a/b/0.png": png(drawing)})
     data = mamlax.image_classes(tmp_path / "a.zip", size=4, color=False)
     np.testing.assert_array_equal(data.examples[0, :, :, 0], drawing * 255)
+
+
+def test_sixteen_bits_keep_their_upper_eight(tmp_path):
+    """Pillow's conversion would make white of all above 255."""
+    gray = np.array([[0, 255, 256, 0x80FF, 0xFFFF]] * 5, np.uint16)
+    write_zip(tmp_path / "a.zip", {"a/b/0.png": png(gray)})
+    data = mamlax.image_classes(tmp_path / "a.zip", size=5, color=False)
+    np.testing.assert_array_equal(data.examples[0, 0, :, 0], [0, 0, 1, 128, 255])
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette"])
+@pytest.mark.parametrize("color", [True, False])
+def test_transparent_is_white(tmp_path, kind, color):
+    """A black stroke on nothing: without its transparency, all is black."""
+    stroke = np.zeros((4, 4), bool)
+    stroke[1] = True
+    if kind == "palette":
+        image = png(stroke, transparency=0)
+    else:
+        colors = np.zeros((4, 4, len(kind) - 1), np.uint8)
+        image = png(np.concatenate([colors, np.uint8(255) * stroke[:, :, None]], axis=2))
+    write_zip(tmp_path / "a.zip", {"a/b/0.png": image})
+    data = mamlax.image_classes(tmp_path / "a.zip", size=4, color=color)
+    expected = np.full((4, 4), 255) if kind == "palette" else np.where(stroke, 0, 255)
+    np.testing.assert_array_equal(data.examples[0, :, :, 0], expected)
 
 
 def test_progress_counts_to_the_end(folder):
@@ -187,6 +310,81 @@ def test_a_damaged_cache_is_made_again(folder, cache, decoded, damage):
     assert [path for path in cache.rglob("*") if path.is_file()] == [file]
 
 
+def test_whatever_byte_of_the_cache_is_garbled_the_images_are_right(folder, cache):
+    root = folder / "greek" / "beta"
+    first = mamlax.image_classes(root, size=1)
+    (file,) = [path for path in cache.rglob("*") if path.is_file()]
+    content = file.read_bytes()
+    directory = content.index(b"PK\1\2")  # where most of what is read is used
+    for place in [*range(0, directory, 17), *range(directory, len(content))]:
+        garbled = bytearray(content)
+        garbled[place] ^= 0x55
+        file.write_bytes(garbled)
+        assert_same(mamlax.image_classes(root, size=1), first)
+
+
+def test_an_interrupted_first_reading_leaves_nothing_and_the_next_is_whole(
+    folder, cache, monkeypatch
+):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mamlax.image_classes(folder, size=SIDE, progress=interrupt)
+    save = np.savez
+
+    def interrupted(file, **arrays):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mamlax.image_classes(folder, size=SIDE)
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+    monkeypatch.setattr(np, "savez", save)
+    data = mamlax.image_classes(folder, size=SIDE)
+    np.testing.assert_array_equal(data.examples, [random_pixels(seed) for seed in range(6)])
+
+
+def test_a_full_disk_is_no_loss(folder, cache, monkeypatch):
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    assert len(mamlax.image_classes(folder, size=4).examples) == 6
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_folders_of_one_name_with_files_of_one_size_and_date_are_told_apart(tmp_path, monkeypatch):
+    """All dates alike, as on file systems that hold none."""
+    stat = Path.stat
+
+    def dateless(path, **settings):
+        status = stat(path, **settings)
+        return SimpleNamespace(
+            st_mode=status.st_mode, st_size=status.st_size, st_mtime_ns=0, st_ctime_ns=0
+        )
+
+    monkeypatch.setattr(Path, "stat", dateless)
+    for seed, side in enumerate("ab"):
+        bitmap = encoded(random_pixels(seed), "bmp")
+        write_folder(tmp_path / side, {"data/x/0.bmp": bitmap})
+    for seed, side in enumerate("ab"):
+        data = mamlax.image_classes(tmp_path / side / "data", size=SIDE)
+        np.testing.assert_array_equal(data.examples[0], random_pixels(seed))
+
+
+def test_an_image_replaced_under_its_old_date_is_noticed(tmp_path):
+    """As `cp -p` and `rsync -t` do."""
+    for seed in range(2):
+        write_folder(tmp_path, {"a/b/0.bmp": encoded(random_pixels(seed), "bmp")})
+        os.utime(tmp_path / "a/b/0.bmp", ns=(1, 1))
+        data = mamlax.image_classes(tmp_path / "a", size=SIDE)
+        np.testing.assert_array_equal(data.examples[0], random_pixels(seed))
+        time.sleep(0.05)  # more than a tick of the file system's clock
+
+
 def test_a_changed_added_or_removed_image_is_noticed(folder):
     mamlax.image_classes(folder, size=SIDE)
     changed = folder / "latin" / "0.png"
@@ -210,9 +408,7 @@ def test_a_changed_archive_is_noticed(archive, entries):
     np.testing.assert_array_equal(data.examples[5], random_pixels(52))
 
 
-def test_no_cache_is_no_loss(folder, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("where the cache should be")
-    monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path / "file"))
+def test_no_cache_is_no_loss(folder, no_cache):
     assert len(mamlax.image_classes(folder, size=4).examples) == 6
 
 
@@ -222,6 +418,54 @@ def test_missing_and_empty_roots_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(mamlax.MamlaxError, match=r"no images.*empty"):
         mamlax.image_classes(tmp_path / "empty", size=4)
+
+
+def test_what_is_no_archive_is_not_to_be_deleted(tmp_path):
+    (tmp_path / "0.png").write_bytes(png(random_pixels(0)))
+    with pytest.raises(mamlax.MamlaxError, match=r"0\.png is not a whole zip.*name a fol") as error:
+        mamlax.image_classes(tmp_path / "0.png", size=4)
+    assert "elete" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_sizes_that_no_image_has_are_refused(folder, size):
+    with pytest.raises(mamlax.MamlaxError, match=f"size.*positive, got {size}"):
+        mamlax.image_classes(folder, size=size)
+
+
+def huge_png(side):
+    """A few bytes that claim `side`² pixels."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_an_image_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path):
+    write_folder(tmp_path, {"a/b/bomb.png": huge_png(100_000)})
+    with pytest.raises(mamlax.MamlaxError, match=r"a/b/bomb\.png cannot be read.*10000000000 pix"):
+        mamlax.image_classes(tmp_path / "a", size=4)
+
+
+def test_an_entry_that_unpacks_to_more_than_any_image_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_images, "_MOST_BYTES", 10_000)
+    archive = write_zip(tmp_path / "a.zip", {"a/b/bomb.png": bytes(10_001)})
+    assert archive.stat().st_size < 500
+    with pytest.raises(mamlax.MamlaxError, match=r"a/b/bomb\.png cannot be read.*10,001 bytes"):
+        mamlax.image_classes(archive, size=4)
+
+
+def test_what_is_called_an_image_and_is_a_program_is_not_run(tmp_path):
+    """Pillow would hand PostScript to Ghostscript, whatever the file is called."""
+    words = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+    Image.open(io.BytesIO(words)).close()  # or else this tests nothing
+    write_folder(tmp_path, {"a/b/0.png": words})
+    with pytest.raises(mamlax.MamlaxError, match=r"a/b/0\.png cannot be read.*none of PNG"):
+        mamlax.image_classes(tmp_path / "a", size=4)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garble", "empty", "words"])
@@ -254,11 +498,13 @@ def test_a_truncated_zip_is_named_with_what_to_do(archive, kept):
         mamlax.image_classes(archive, size=4)
 
 
-def test_whatever_byte_of_a_zip_is_garbled_the_error_is_ours(tmp_path):
-    """Every byte: header, deflated data and directory; every bit where deflating begins."""
-    bitmap = io.BytesIO()
-    Image.fromarray(random_pixels(0, side=12) // 64).save(bitmap, "bmp")
-    archive = write_zip(tmp_path / "a.zip", {"a/b/0.bmp": bitmap.getvalue()})
+def test_whatever_byte_of_a_zip_is_garbled_the_error_is_ours(tmp_path, no_cache):
+    """Every byte: header, deflated data and directory; every bit where deflating begins.
+
+    Without a cache: one flip that does no harm would have all later ones answered from it.
+    """
+    bitmap = encoded(random_pixels(0, side=12) // 64, "bmp")
+    archive = write_zip(tmp_path / "a.zip", {"a/b/0.bmp": bitmap})
     content, strangers = archive.read_bytes(), set()
     flips = [(place, 0x55) for place in range(len(content))]
     flips += [(place, 1 << bit) for place in range(40, 100) for bit in range(8)]

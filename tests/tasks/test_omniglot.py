@@ -1,6 +1,7 @@
 """Omniglot: how it is split, fetched and checked, on an imitation of one drawing per character."""
 
 import hashlib
+import http.client
 import io
 import urllib.request
 import zipfile
@@ -73,18 +74,26 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def splits(whole, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        pretend(monkeypatch, REAL_COUNTS)
-        yield (
-            mamlax.omniglot(whole, size=4),
-            lambda **settings: mamlax.omniglot(whole, size=4, **settings),
-        )
+def draw(whole, tmp_path_factory):
+    """Splits of the imitation, decoded once."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def draw(**settings):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setenv("MAMLAX_CACHE", str(cache))
+            pretend(monkeypatch, REAL_COUNTS)
+            return mamlax.omniglot(whole, size=4, **settings)
+
+    return draw
+
+
+@pytest.fixture(scope="module")
+def splits(draw):
+    return draw()
 
 
 def test_splits_share_no_character_and_leave_none_out(splits):
-    train, validation, test = (set(split.names) for split in splits[0])
+    train, validation, test = (set(split.names) for split in splits)
     assert (len(train), len(validation), len(test)) == (1100, 100, 423)
     everything = {
         name.rsplit("/", 1)[0] for part, n in REAL_COUNTS.items() for name in entries(part, n)
@@ -93,7 +102,7 @@ def test_splits_share_no_character_and_leave_none_out(splits):
 
 
 def test_each_character_keeps_its_own_drawing_strokes_bright(splits):
-    for split in splits[0]:
+    for split in splits:
         for index in (0, len(split.names) - 1):
             part, alphabet, character = split.names[index].split("/")
             number = 20 * int(alphabet[-2:]) + int(character[-2:])
@@ -104,7 +113,7 @@ def test_each_character_keeps_its_own_drawing_strokes_bright(splits):
 
 def test_the_split_is_the_same_everywhere_always(splits):
     """Pinned: a later version that draws another split would not repeat earlier results."""
-    digest = hashlib.sha256("\n".join("\n".join(split.names) for split in splits[0]).encode())
+    digest = hashlib.sha256("\n".join("\n".join(split.names) for split in splits).encode())
     assert digest.hexdigest() == (
         "0ec9abe575cf7823586a4ee8d8942f526392ec7709063fcfed0e37501518518b"
     )
@@ -112,15 +121,15 @@ def test_the_split_is_the_same_everywhere_always(splits):
 
 def test_both_alphabets_parts_are_in_every_split(splits):
     """Pooled and drawn at random: the share of background characters is 964/1623 in each."""
-    for split in splits[0]:
+    for split in splits:
         background = sum(name.startswith("images_background") for name in split.names)
         expected, n = 964 / 1623, len(split.names)
         assert abs(background / n - expected) < 4 * (expected * (1 - expected) / n) ** 0.5
 
 
-def test_another_split_seed_is_another_split(splits):
-    other = splits[1](split_seed=2)
-    common = set(other.test.names) & set(splits[0].test.names)
+def test_another_split_seed_is_another_split(splits, draw):
+    other = draw(split_seed=2)
+    common = set(other.test.names) & set(splits.test.names)
     assert len(other.test.names) == 423 and 60 < len(common) < 170  # 110 expected of 423
 
 
@@ -182,7 +191,56 @@ def test_missing_data_say_which_file_from_where_and_what_to_do_offline(tmp_path)
         mamlax.omniglot(tmp_path / "data")
     path = tmp_path / "data/omniglot/images_background.zip"
     offline_help(str(error.value), "images_background.zip", path)
-    assert not list((tmp_path / "data/omniglot").iterdir()), "something was left behind"
+    assert f"{tmp_path / 'data'} does not exist" in str(error.value), "it may be mistyped"
+    assert not (tmp_path / "data").exists(), "something was left behind"
+
+
+def test_a_folder_without_the_data_is_named_where_nothing_can_be_downloaded(tmp_path):
+    (tmp_path / "data").mkdir()
+    with pytest.raises(mamlax.MamlaxError, match="data/omniglot does not exist"):
+        mamlax.omniglot(tmp_path / "data")
+    (tmp_path / "data/omniglot").mkdir()
+    with pytest.raises(mamlax.MamlaxError, match=r"data/omniglot has no images_background\.zip"):
+        mamlax.omniglot(tmp_path / "data")
+
+
+def test_a_file_is_no_data_directory(small):
+    path = small / "omniglot/images_background.zip"
+    with pytest.raises(mamlax.MamlaxError, match=r"is a file.*folder that has omniglot/.*--data-"):
+        mamlax.omniglot(path)
+
+
+def test_the_data_directory_may_be_omniglots_own(small):
+    """A frequent mistake, with only one meaning."""
+    expected = mamlax.omniglot(small, size=4)
+    assert mamlax.omniglot(small / "omniglot", size=4).train.names == expected.train.names
+    assert {path.name for path in small.rglob("*")} == {
+        "omniglot",
+        "images_background.zip",
+        "images_evaluation.zip",
+    }
+
+
+def test_sizes_that_no_image_has_are_refused_before_anything_is_downloaded(tmp_path):
+    with pytest.raises(mamlax.MamlaxError, match=r"size.*positive, got 0") as error:
+        mamlax.omniglot(tmp_path / "data", size=0)
+    assert "download" not in str(error.value)
+
+
+@pytest.mark.parametrize("stray", ["images_evaluation/extra", "other/a/b"])
+def test_folders_that_are_none_of_omniglots_are_named(small, stray):
+    """They would change the split."""
+    some = {**entries("images_evaluation", 5, 2), f"{stray}/0.png": drawing(1)}
+    write_zip(small / "omniglot/images_evaluation.zip", some)
+    with pytest.raises(mamlax.MamlaxError, match=f"or more: found 5.* images in {stray}"):
+        mamlax.omniglot(small, size=4)
+
+
+def test_an_archive_unpacked_into_a_folder_of_its_own_name_is_named(small):
+    (small / "omniglot/images_evaluation.zip").unlink()
+    unpack(small / "omniglot/images_evaluation", entries("images_evaluation", 5, 2))
+    with pytest.raises(mamlax.MamlaxError, match="images in images_evaluation/images_evaluation/"):
+        mamlax.omniglot(small, size=4)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5])
@@ -193,6 +251,7 @@ def test_a_truncated_file_says_which_from_where_and_what_to_do_offline(small, ke
     with pytest.raises(mamlax.MamlaxError) as error:
         mamlax.omniglot(small, size=4)
     offline_help(str(error.value), "images_evaluation.zip", path)
+    assert f"Delete {path}" in str(error.value)
 
 
 @pytest.fixture
@@ -212,10 +271,15 @@ def server(tmp_path, monkeypatch):
 def test_what_is_missing_is_downloaded_once(server, tmp_path, capfd):
     splits = mamlax.omniglot(tmp_path / "data", size=4)
     assert len(splits.train.names) == 12
+    said = capfd.readouterr().err
     for part in SMALL_COUNTS:
         fetched = tmp_path / "data/omniglot" / f"{part}.zip"
         assert fetched.read_bytes() == (server / f"{part}.zip").read_bytes()
+        line = f"downloading {_omniglot._URL}{part}.zip to {fetched}\n"
+        assert line in said
+        said = said.replace(line, "")
         (server / f"{part}.zip").unlink()
+    assert said == "", "a bar belongs on a terminal only"
     assert len(list((tmp_path / "data/omniglot").iterdir())) == 2, "temporary files were left"
     assert len(mamlax.omniglot(tmp_path / "data", size=4).train.names) == 12
 
@@ -243,15 +307,24 @@ def test_a_wrong_checksum_keeps_nothing_and_says_so(server, tmp_path):
 class Torn(io.BytesIO):
     """A response that breaks off after its first bytes."""
 
-    headers: dict = {}  # noqa: RUF012
+    def __init__(self, content, error):
+        super().__init__(content)
+        self.error, self.headers = error, {"Content-Length": "unknown"}
 
     def read(self, size=-1):
         if self.tell() >= 100:
-            raise ConnectionResetError("connection reset by peer")
+            raise self.error
         return super().read(100)
 
 
-@pytest.mark.parametrize("how", ["wrong", "torn", "absent"])
+REASONS = {
+    "torn": ConnectionResetError("connection reset by peer"),
+    "no HTTP": http.client.BadStatusLine("hello"),
+    "interrupted": KeyboardInterrupt(),
+}
+
+
+@pytest.mark.parametrize("how", ["wrong", "absent", *REASONS])
 def test_a_broken_download_never_replaces_a_good_file(server, tmp_path, monkeypatch, how):
     path, good = tmp_path / "data/omniglot/images_background.zip", b"a good file"
     path.parent.mkdir(parents=True)
@@ -259,14 +332,16 @@ def test_a_broken_download_never_replaces_a_good_file(server, tmp_path, monkeypa
     url = _omniglot._URL + path.name
     if how == "wrong":
         (server / path.name).write_bytes(b"something else")
-    elif how == "torn":
-        content = (server / path.name).read_bytes()
-        monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Torn(content))
-    else:
+    elif how == "absent":
         (server / path.name).unlink()
-    with pytest.raises(mamlax.MamlaxError) as error:
+    else:
+        torn = Torn((server / path.name).read_bytes(), REASONS[how])
+        monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: torn)
+    expected = KeyboardInterrupt if how == "interrupted" else mamlax.MamlaxError
+    with pytest.raises(expected) as error:
         _omniglot._download(url, path, _omniglot._MD5["images_background"])
-    offline_help(str(error.value), path.name, path)
+    if how != "interrupted":
+        offline_help(str(error.value), path.name, path)
     assert path.read_bytes() == good and list(path.parent.iterdir()) == [path]
 
 
