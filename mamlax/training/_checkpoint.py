@@ -1,8 +1,14 @@
 """Checkpoints by orbax: written atomically, the last few kept, checked when read."""
 
+import errno
 import hashlib
+import json
 import logging
+import os
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +36,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep: int = 2):
-        self.directory, self.keep, self._manager = directory.absolute(), keep, None
+        self.directory, self.keep, self._writer = directory.absolute(), keep, None
 
     def save(self, step: int, state: Any, info: dict[str, Any]) -> None:
         """Write a checkpoint after `step` outer steps; it appears whole or not at all.
@@ -41,17 +47,20 @@ class Checkpoints:
         arrays = _arrays(state)
         described = {**info, "shapes": _shapes(arrays), "digest": _digest(arrays)}
         try:
-            ocp, manager = self._open()
-            if step in manager.all_steps():  # a damaged one, or one that a crash outlived
-                manager.delete(step)
-            content = ocp.args.Composite(
-                state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(described)
-            )
-            manager.save(step, args=content, force=True)
+            with _quietly():
+                ocp, manager = self._open()
+                # a damaged one, or one that a crash outlived: they would be taken for the newest
+                for stale in [s for s in manager.all_steps() if s >= step]:
+                    manager.delete(stale)
+                _check_room(self.directory, arrays)
+                content = ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(_signed(described))
+                )
+                manager.save(step, args=content, force=True)
         except Exception as error:  # orbax reports a full disk in many ways
             raise MamlaxError(
                 f"the checkpoint of step {step} could not be written to {self.directory} "
-                f"({_first_line(error)}). Earlier checkpoints are untouched: make room, then "
+                f"({_reason(error)}). Earlier checkpoints are untouched: make room, then "
                 "repeat the command to resume."
             ) from error
 
@@ -65,34 +74,20 @@ class Checkpoints:
         """
         if not self.directory.exists():
             return None
-        ocp, manager = self._open()
-        template = _arrays(like)
-        steps = sorted(manager.all_steps(), reverse=True)
-        for step in steps:
-            try:
-                only_info = ocp.args.Composite(info=ocp.args.JsonRestore())
-                info = dict(manager.restore(step, args=only_info)["info"])
-                digest, shapes = info.pop("digest"), info.pop("shapes")
-                if shapes == _shapes(template):
-                    only_state = ocp.args.Composite(state=ocp.args.StandardRestore(template))
-                    arrays = manager.restore(step, args=only_state)["state"]
-                    if digest != _digest(arrays):
-                        raise ValueError("its content does not match its digest")
-                    return Restored(step, _with_arrays(like, arrays), info)
-            except Exception as error:  # whatever a damaged file makes orbax raise
-                older = next((s for s in steps if s < step), None)
-                warnings.warn(
-                    f"the checkpoint of step {step} in {self.directory} is damaged "
-                    f"({_first_line(error)})"
-                    + ("." if older is None else f"; going back to that of step {older}."),
-                    stacklevel=2,
-                )
-            else:
-                raise MamlaxError(
-                    f"the checkpoint in {self.directory} is of another model or optimizer:\n"
-                    + _differences(shapes, _shapes(template))
-                    + "\nGive another directory, or delete this one."
-                )
+        with _quietly(), self._reading() as (ocp, manager):
+            steps = sorted(manager.all_steps(), reverse=True)
+            for step, older in zip(steps, [*steps[1:], None], strict=True):
+                try:
+                    return self._read(ocp, manager, step, like)
+                except MamlaxError:
+                    raise
+                except Exception as error:  # whatever a damaged file makes orbax raise
+                    warnings.warn(
+                        f"the checkpoint of step {step} in {self.directory} is damaged "
+                        f"({_reason(error)})"
+                        + ("." if older is None else f"; going back to that of step {older}."),
+                        stacklevel=2,
+                    )
         if steps:
             raise MamlaxError(
                 f"no checkpoint in {self.directory} can be read. Delete the run directory to start "
@@ -100,24 +95,92 @@ class Checkpoints:
             )
         return None
 
+    def restore_step(self, step: int, like: Any) -> Restored:
+        """The checkpoint of one step.
+
+        Raises:
+            MamlaxError: if it is not there, is damaged or of another model.
+        """
+        try:
+            with _quietly(), self._reading() as (ocp, manager):
+                return self._read(ocp, manager, step, like)
+        except MamlaxError:
+            raise
+        except Exception as error:
+            raise MamlaxError(
+                f"the checkpoint of step {step} in {self.directory} cannot be read "
+                f"({_reason(error)})."
+            ) from error
+
     def close(self) -> None:
         """Release the directory."""
-        if self._manager is not None:
-            self._manager[1].close()
-            self._manager = None
+        if self._writer is not None:
+            self._writer[1].close()
+            self._writer = None
+
+    def _read(self, ocp: Any, manager: Any, step: int, like: Any) -> Restored:
+        """One checkpoint; MamlaxError if it is another model's, anything else if it is damaged."""
+        template = _arrays(like)
+        only_info = ocp.args.Composite(info=ocp.args.JsonRestore())
+        # its signature is checked first: a damaged name must not be taken for another model
+        info = _unsigned(manager.restore(step, args=only_info)["info"])
+        digest, shapes = info.pop("digest"), info.pop("shapes")
+        if shapes != _shapes(template):
+            raise MamlaxError(
+                f"the checkpoint in {self.directory} is of another model or optimizer:\n"
+                + _differences(shapes, _shapes(template))
+                + "\nGive another directory, or delete this one."
+            )
+        only_state = ocp.args.Composite(state=ocp.args.StandardRestore(template))
+        arrays = manager.restore(step, args=only_state)["state"]
+        if digest != _digest(arrays):
+            raise ValueError("its content does not match its digest")
+        return Restored(step, _with_arrays(like, arrays), info)
 
     def _open(self) -> tuple[Any, Any]:
-        if self._manager is None:
+        if self._writer is None:
             import orbax.checkpoint as ocp
 
-            logging.getLogger("absl").setLevel(logging.ERROR)
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=self.keep,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=True,
             )
-            self._manager = ocp, ocp.CheckpointManager(self.directory, options=options)
-        return self._manager
+            self._writer = ocp, ocp.CheckpointManager(self.directory, options=options)
+        return self._writer
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Any, Any]]:
+        """For reading alone: what a process is just writing there is left to it."""
+        import orbax.checkpoint as ocp
+
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        with ocp.CheckpointManager(self.directory, options=options) as manager:
+            yield ocp, manager
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without orbax's log of what is raised, or said in a warning, anyway."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Raise if the disk is too full, before orbax's threads run into it one by one."""
+    needed = sum(array.nbytes for array in arrays.values()) + _OVERHEAD
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        reason = f"{os.strerror(errno.ENOSPC)}: {needed:,} bytes needed, {free:,} free"
+        raise OSError(errno.ENOSPC, reason)
+
+
+_OVERHEAD = 1 << 16  # of a checkpoint's dozen small files, in bytes
 
 
 def _arrays(state: Any) -> dict[str, np.ndarray]:
@@ -161,6 +224,22 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def _signed(info: dict[str, Any]) -> dict[str, Any]:
+    """`info` with a checksum of itself; it must be JSON."""
+    return {**info, "checksum": _checksum(info)}
+
+
+def _unsigned(signed: dict[str, Any]) -> dict[str, Any]:
+    info = dict(signed)
+    if info.pop("checksum", None) != _checksum(info):
+        raise ValueError("its description does not match its checksum")
+    return info
+
+
+def _checksum(info: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
+
+
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -169,5 +248,7 @@ def _key_data(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _reason(error: Exception) -> str:
+    """The first line of an error's message; of a long one both ends, for the cause comes last."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= 240 else f"{line[:80]} … {line[-150:]}"

@@ -29,7 +29,7 @@ def summarize(curves: Any) -> list[Point]:
             0, 1, … inner steps.
 
     Raises:
-        ValueError: if `curves` has another rank.
+        ValueError: if `curves` has another rank, or nothing in it.
 
     Example:
         >>> import mamlax
@@ -40,6 +40,10 @@ def summarize(curves: Any) -> list[Point]:
     if values.ndim not in (2, 3):
         raise ValueError(
             f"curves must be [tasks, steps] or [seeds, tasks, steps], got {values.shape}."
+        )
+    if 0 in values.shape:
+        raise ValueError(
+            f"curves must hold at least one task and one number of steps, got {values.shape}."
         )
     values = np.where(np.isfinite(values), values, np.nan)
     if values.ndim == 3 and len(values) > 1:

@@ -1,9 +1,15 @@
 """What a run leaves on disk, its log and its checkpoints; nothing, where it has no directory."""
 
+import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._checkpoint import Checkpoints, Restored
+import jax
+import numpy as np
+
+from .._errors import MamlaxError
+from ._checkpoint import Checkpoints
 from ._metrics import append_metrics, keep_metrics_until
 
 
@@ -35,55 +41,106 @@ class Record:
     def __init__(self, directory: str | Path | None):
         self.directory = None if directory is None else Path(directory)
         self._saved: int | None = None
+        self._saved_best: int | None = None
+        self._lock: int | None = None
         if self.directory is not None:
-            self.directory.mkdir(parents=True, exist_ok=True)
             self._latest = Checkpoints(self.directory / "checkpoint" / "latest")
-            self._best = Checkpoints(self.directory / "checkpoint" / "best", keep=1)
+            # as many as of the latest, each of which names its own
+            self._best = Checkpoints(self.directory / "checkpoint" / "best")
 
-    def progress(self, state: Any) -> Progress | None:
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def progress(self, state: Any, key: Any = None) -> Progress | None:
         """The last checkpoint, in the structure of `state`; None if there is none.
 
+        Args:
+            state: a state of the same structure.
+            key: the key the run must have been of; None: any.
+
         Raises:
-            MamlaxError: if checkpoints exist but cannot be used.
+            MamlaxError: if checkpoints exist but cannot be used, or are of another key.
         """
         if self.directory is None or (restored := self._latest.restore(state)) is None:
             return None
-        self._saved = restored.step
-        best = restored.info["best"]
-        if best is None:
-            return Progress(restored.step, restored.state, None, restored.step, restored.state)
-        # after a crash the best one may be newer than the latest; it will be found again
-        kept: Restored = self._best.restore(state) or restored
-        return Progress(restored.step, restored.state, best, kept.step, kept.state)
+        if key is not None and restored.info["key"] != _as_json(key):
+            raise MamlaxError(
+                f"{self.directory} holds a run of another key (seed). Repeat it with its own key "
+                "to resume it, or give another directory."
+            )
+        self._saved, step = restored.step, restored.step
+        if restored.info["best"] is None:
+            return Progress(step, restored.state, None, step, restored.state)
+        best_step = restored.info["best_step"]
+        try:
+            best = self._best.restore_step(best_step, state)
+        except MamlaxError as error:
+            warnings.warn(
+                f"{error} The best state so far is lost with it: the best of what follows takes "
+                "its place, or the last state.",
+                stacklevel=2,
+            )
+            return Progress(step, restored.state, None, step, restored.state)
+        self._saved_best = best_step
+        return Progress(step, restored.state, restored.info["best"], best_step, best.state)
 
-    def resume(self, state: Any) -> Progress:
-        """The last checkpoint, or the beginning; log lines after it are dropped."""
-        progress = self.progress(state) or Progress(0, state, None, 0, state)
+    def open(self) -> None:
+        """Make the directory, and keep other processes from training in it.
+
+        Raises:
+            MamlaxError: if it cannot be made, or one does already.
+        """
+        if self.directory is None:
+            return
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MamlaxError(
+                f"{self.directory} cannot be a run directory ({error}). Give another."
+            ) from error
+        self._lock = _locked(self.directory)
+
+    def drop_lines_after(self, step: int) -> None:
+        """Cut `metrics.jsonl` back to where the run goes on."""
         if self.directory is not None:
-            keep_metrics_until(self.directory / "metrics.jsonl", progress.step)
-        return progress
+            keep_metrics_until(self.directory / "metrics.jsonl", step)
 
     def log(self, line: dict[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""
         if self.directory is not None:
             append_metrics(self.directory / "metrics.jsonl", line)
 
-    def save(self, progress: Progress) -> None:
-        """Write a checkpoint, unless this step has one."""
-        if self.directory is not None and self._saved != progress.step:
-            self._latest.save(progress.step, progress.state, {"best": progress.best_value})
-            self._saved = progress.step
+    def save(self, progress: Progress, key: Any) -> None:
+        """Write a checkpoint, unless this step has one.
 
-    def save_best(self, progress: Progress) -> None:
-        """Write the best state so far."""
-        if self.directory is not None:
+        The best state is written first, and only if the checkpoint that names it comes next: so,
+        whenever a process is killed, each checkpoint finds the best state that was its own.
+        """
+        if self.directory is None or self._saved == progress.step:
+            return
+        has_best = progress.best_value is not None
+        if has_best and progress.best_step != self._saved_best:
             self._best.save(progress.best_step, progress.best_state, {})
+            self._saved_best = progress.best_step
+        info = {
+            "best": progress.best_value,
+            "best_step": progress.best_step if has_best else None,
+            "key": _as_json(key),
+        }
+        self._latest.save(progress.step, progress.state, info)
+        self._saved = progress.step
 
     def close(self) -> None:
         """Release the files."""
         if self.directory is not None:
             self._latest.close()
             self._best.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __str__(self) -> str:
         if self.directory is None:
@@ -94,3 +151,27 @@ class Record:
             f"The last good checkpoint, of step {self._saved}, is in "
             f"{self.directory / 'checkpoint'}."
         )
+
+
+def _as_json(key: Any) -> Any:
+    return np.asarray(jax.random.key_data(key)).tolist()
+
+
+def _locked(directory: Path) -> int | None:
+    """A descriptor that locks `directory` until it is closed; a killed process lets go of it."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: there two processes are not kept apart
+        return None
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise MamlaxError(
+            f"{directory} is being trained in already. Wait for that process, stop it, or give "
+            "another directory."
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+    return descriptor

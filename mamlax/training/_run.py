@@ -1,10 +1,9 @@
 """Run an outer loop: many steps per dispatch, logged, checkpointed, resumable bit for bit."""
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,8 @@ import numpy as np
 
 from .._errors import MamlaxError
 from .._types import OuterLoop
+from ._divergence import not_finite, stayed_finite
+from ._interruption import interruptible
 from ._record import Progress, Record
 
 
@@ -92,10 +93,12 @@ def run(
         The last and the best state.
 
     Raises:
-        TrainingDivergedError: if the loss or gradient is not finite; names the step.
+        TrainingDivergedError: if a metric (the loss, the gradient's norm) or a number in the state
+            is no longer finite; names the step.
         TrainingInterruptedError: after Ctrl-C, once a checkpoint is written.
-        MamlaxError: if a file cannot be written, or no checkpoint can be read.
-        ValueError: if intervals are not positive or do not fit together.
+        MamlaxError: if a file cannot be written, no checkpoint can be read, or the directory is of
+            another key or of another process.
+        ValueError: if the settings do not fit together, or the validation lacks its metric.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, mamlax
@@ -110,47 +113,56 @@ def run(
         >>> run.best_step
         10
     """
+    _check_settings(num_outer_steps, log_interval, checkpoint_interval, validation)
     if checkpoint_interval is None:
         checkpoint_interval = log_interval * max(1, num_outer_steps // (20 * log_interval))
-    _check_intervals(log_interval, checkpoint_interval, validation)
-    seeds = jnp.ndim(key) > 0
-    record = Record(directory)
-    now = record.resume(_initial_state(loop, params, seeds))
-    if now.step > num_outer_steps:
-        raise MamlaxError(
-            f"{directory} has already taken {now.step} outer steps, more than "
-            f"num_outer_steps={num_outer_steps}. Ask for as many, or give another directory."
-        )
-    advance = _Advance(loop.step, key, seeds)
-    with _interruptible() as interrupted:
-        for end in _block_ends(now.step, num_outer_steps, log_interval):
-            seconds, (state, metrics) = advance(now.state, now.step, end)
-            if bad_step := _first_bad_step(metrics, now.step):
-                record.save(now)
-                raise TrainingDivergedError(f"{_DIVERGED.format(bad_step)} {record}")
-            line = {"step": end, **{name: float(np.mean(metrics[name])) for name in metrics}}
-            before, now = now, now._replace(step=end, state=state)
-            last = end == num_outer_steps
-            if validation is not None and (last or end % validation.interval == 0):
-                line.update({name: float(v) for name, v in validation.fn(state).items()})
-                if _is_better(line[validation.metric], now.best_value, validation.maximize):
-                    value = line[validation.metric]
-                    now = now._replace(best_value=value, best_step=end, best_state=state)
-                    record.save_best(now)
-            line["time/outer_steps_per_second"] = (end - before.step) / seconds
-            line["time/compile_seconds"] = advance.compile_seconds
-            line["time/date"] = time.strftime("%Y-%m-%dT%H:%M:%S")
-            record.log(line)
-            if report is not None:
-                report(line)
-            if last or end % checkpoint_interval == 0 or interrupted():
-                record.save(now)
-            if interrupted() and not last:
-                raise TrainingInterruptedError(
-                    f"stopped after outer step {end} of {num_outer_steps}. {record}"
-                    + ("" if directory is None else " Repeat the command to resume.")
-                )
-    record.close()
+    num_seeds = _num_seeds(key, params)
+    with Record(directory) as record:
+        record.open()
+        start = _initial_state(loop, params, num_seeds is not None)
+        now = record.progress(start, key) or Progress(0, start, None, 0, start)
+        if now.step > num_outer_steps:
+            raise MamlaxError(
+                f"{directory} has already taken {now.step} outer steps, more than "
+                f"num_outer_steps={num_outer_steps}. Ask for as many, or give another directory."
+            )
+        record.drop_lines_after(now.step)
+        advance = _Advance(loop.step, key, num_seeds is not None)
+        with interruptible() as interrupted:
+            for end in _block_ends(now.step, num_outer_steps, log_interval):
+                advance.compile(now.state, now.step, end)
+                if interrupted():
+                    break
+                seconds, (state, metrics, finite) = advance(now.state, now.step, end)
+                if bad := not_finite(metrics, finite, now.step, end, num_seeds):
+                    with suppress(MamlaxError):  # a full disk must not hide the divergence
+                        record.save(now, key)
+                    raise TrainingDivergedError(f"{bad} {_TRY} {record}")
+                line = {"step": end, **{name: _mean(metrics[name]) for name in metrics}}
+                begin, now = now.step, now._replace(step=end, state=state)
+                last = end == num_outer_steps
+                if validation is not None and (last or end % validation.interval == 0):
+                    line.update(_validated(validation, state))
+                    if _is_better(line[validation.metric], now.best_value, validation.maximize):
+                        value = line[validation.metric]
+                        now = now._replace(best_value=value, best_step=end, best_state=state)
+                line["time/outer_steps_per_second"] = (end - begin) / seconds
+                line["time/compile_seconds"] = advance.compile_seconds
+                line["time/date"] = time.strftime("%Y-%m-%dT%H:%M:%S")
+                record.log(line)
+                if report is not None:
+                    report(line)
+                if end % checkpoint_interval == 0:
+                    record.save(now, key)
+                if interrupted():
+                    break
+            record.save(now, key)
+        # asked again only now: Ctrl-C at the last step is meant for what the caller does next
+        if interrupted():
+            raise TrainingInterruptedError(
+                f"stopped after outer step {now.step} of {num_outer_steps}. {record}"
+                + ("" if directory is None else " Repeat the command to resume.")
+            )
     return _finished(now)
 
 
@@ -166,21 +178,16 @@ def restore_run(loop: OuterLoop, params: Any, directory: str | Path, *, seeds: b
     Raises:
         MamlaxError: if there is no checkpoint, or none can be read.
     """
-    directory = Path(directory)
-    if not (directory / "checkpoint").exists():
-        raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
-    record = Record(directory)
-    progress = record.progress(_initial_state(loop, params, seeds))
-    record.close()
+    with Record(directory) as record:
+        progress = record.progress(_initial_state(loop, params, seeds))
     if progress is None:
         raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
     return _finished(progress)
 
 
-_DIVERGED = (
-    "the loss or its gradient is not finite at outer step {}. Try a smaller outer or inner "
-    "learning rate, fewer inner steps, or clip the outer gradient (--gradient-clip, or "
-    "optax.clip_by_global_norm before the outer optimizer)."
+_TRY = (
+    "Try a smaller outer or inner learning rate, fewer inner steps, or clip the outer gradient "
+    "(--gradient-clip, or optax.clip_by_global_norm before the outer optimizer)."
 )
 
 
@@ -194,8 +201,28 @@ def _finished(progress: Progress) -> Run:
     return Run(progress.state, progress.best_state, progress.best_step)
 
 
+def _mean(values: Any) -> float:
+    return float(np.mean(np.asarray(values, np.float64)))
+
+
+def _validated(validation: Validation, state: Any) -> dict[str, float]:
+    values = validation.fn(state)
+    if validation.metric not in values:
+        raise ValueError(
+            f"the best state is to be chosen by {validation.metric!r}, but the validation returned "
+            f"{sorted(values)}. Give one of these as the metric."
+        )
+    for name, value in values.items():
+        if np.ndim(value):
+            raise ValueError(
+                f"the validation returned an array of shape {np.shape(value)} for {name!r}; it "
+                "must be one number. Return e.g. the mean (over seeds too)."
+            )
+    return {name: float(value) for name, value in values.items()}
+
+
 def _is_better(value: float, best: float | None, maximize: bool) -> bool:
-    if math.isnan(value):
+    if not math.isfinite(value):
         return False
     return best is None or (value > best if maximize else value < best)
 
@@ -213,8 +240,8 @@ class _Advance:
                 new, metrics = step(jax.random.fold_in(key, index), eqx.combine(arrays, static))
                 return eqx.filter(new, eqx.is_array), metrics
 
-            arrays, metrics = jax.lax.scan(one, arrays, start + jnp.arange(length))
-            return eqx.combine(arrays, static), metrics
+            after, metrics = jax.lax.scan(one, arrays, start + jnp.arange(length))
+            return eqx.combine(after, static), metrics, stayed_finite(arrays, after)
 
         def blocks(step, key, state, start, length):
             if not seeds_axis:
@@ -224,20 +251,26 @@ class _Advance:
 
         self.block, self.step = eqx.filter_jit(blocks), step
 
-    def __call__(self, state: Any, start: int, end: int) -> tuple[float, Any]:
+    def compile(self, state: Any, start: int, end: int) -> None:
+        """Have the program for that many steps ready."""
         length = end - start
-        index = jnp.asarray(start, jnp.int32)
         if length not in self.compiled:
             began = time.perf_counter()
             lowered = self.block.lower(  # pyright: ignore[reportFunctionMemberAccess]
-                self.step, self.key, state, index, length
+                *self._arguments(state, start, length)
             )
             self.compiled[length] = lowered.compile()
             self.compile_seconds += time.perf_counter() - began
+
+    def __call__(self, state: Any, start: int, end: int) -> tuple[float, Any]:
+        """Seconds taken; the state after, the metrics of each step, whether the state is finite."""
         began = time.perf_counter()
-        result = self.compiled[length](self.step, self.key, state, index, length)
+        result = self.compiled[end - start](*self._arguments(state, start, end - start))
         result = jax.block_until_ready(result)
         return time.perf_counter() - began, result
+
+    def _arguments(self, state: Any, start: int, length: int) -> tuple[Any, ...]:
+        return self.step, self.key, state, jnp.asarray(start, jnp.int32), length
 
 
 def _block_ends(start: int, end: int, interval: int) -> Iterator[int]:
@@ -246,41 +279,38 @@ def _block_ends(start: int, end: int, interval: int) -> Iterator[int]:
         yield start
 
 
-def _check_intervals(log: int, checkpoint: int, validation: Validation | None) -> None:
+def _check_settings(
+    num_outer_steps: Any, log: int, checkpoint: int | None, validation: Validation | None
+) -> None:
+    if not isinstance(num_outer_steps, int | np.integer) or num_outer_steps < 0:
+        raise ValueError(
+            f"num_outer_steps must be a whole number, 0 or more, got {num_outer_steps!r}."
+        )
+    if log < 1:
+        raise ValueError(f"log_interval must be positive, got {log}.")
     intervals = {"checkpoint_interval": checkpoint}
     if validation is not None:
         intervals["validation interval"] = validation.interval
-    if log < 1:
-        raise ValueError(f"log_interval must be positive, got {log}.")
     for name, interval in intervals.items():
-        if interval < 1 or interval % log:
+        if interval is not None and (interval < 1 or interval % log):
             raise ValueError(f"{name}={interval} must be a multiple of log_interval={log}.")
 
 
-def _first_bad_step(metrics: Any, start: int) -> int | None:
-    """The first outer step with a metric that is not finite; metrics are `[(seeds,) steps]`."""
-    finite = np.all([np.isfinite(np.asarray(values)) for values in metrics.values()], axis=0)
-    bad = np.flatnonzero(~np.atleast_2d(finite).all(axis=0))
-    return start + int(bad[0]) + 1 if bad.size else None
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks to stop after the running block; a second one stops at once."""
-    asked = False
-
-    def ask(signal_number, frame):
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    try:
-        previous = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not the main thread: leave signals alone
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, previous)
+def _num_seeds(key: Any, params: Any) -> int | None:
+    """How many seeds are trained side by side; None where the key is a single one."""
+    if not hasattr(key, "dtype"):
+        raise ValueError(f"key must be a PRNG key, e.g. jax.random.key(0), got {key!r}.")
+    shape: tuple[int, ...] = jnp.shape(key)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        shape = shape[:-1]  # of an old key, jax.random.PRNGKey, the last axis is its data
+    if not shape:
+        return None
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(eqx.filter(params, eqx.is_array))]
+    num_seeds, *more = shape
+    if more or any(found[:1] != (num_seeds,) for found in shapes):
+        raise ValueError(
+            f"key has shape {list(shape)}: that many seeds are trained side by side, and every "
+            f"array in params must have an axis of seeds first; their shapes are {shapes[:5]}. "
+            "Give a single key, or initialize params for each seed (eqx.filter_vmap)."
+        )
+    return num_seeds

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import MamlaxError
-from .._files import write_json
+from .._files import is_left_over, write_json
 
 
 def open_run(directory: Path, description: dict[str, Any]) -> None:
@@ -37,7 +37,9 @@ def open_run(directory: Path, description: dict[str, Any]) -> None:
                 "delete it."
             )
         return
-    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+    if directory.is_file() or (
+        directory.is_dir() and not all(is_left_over(path) for path in directory.iterdir())
+    ):
         raise MamlaxError(
             f"{directory} exists and is not a run directory (no recipe.json). "
             "Choose another with --out."
@@ -61,6 +63,8 @@ def read_run(directory: Path) -> dict[str, Any]:
         description = json.loads(path.read_text())
         if not isinstance(description, dict):
             raise ValueError("it does not hold a JSON object")
+    except OSError as error:
+        raise MamlaxError(f"{path} could not be read ({error}).") from error
     except ValueError as error:  # not JSON, or not even text
         raise MamlaxError(f"{path} is damaged ({error}).") from error
     return description

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,7 @@ def noisy_loop(bad_step=None, bad_value=float("nan"), bad_params=None, where="tr
     """Adam after the noise of each step's key.
 
     From the params `bad_params`, or any where None, the metric `where` of outer step `bad_step`
-    is `bad_value`.
+    is `bad_value`; where "state", one number of the state after it, which no metric depends on.
     """
     optimizer = optax.adam(0.1)
 
@@ -57,12 +58,16 @@ def noisy_loop(bad_step=None, bad_value=float("nan"), bad_params=None, where="tr
             bad = count == bad_step
             if bad_params is not None:
                 bad &= state.meta_params["first"] == bad_params
+        half = state.half * jnp.bfloat16(0.99)
+        if bad_step is not None and where == "state":
+            half = half.at[1].set(jnp.where(bad, bad_value, half[1]).astype(half.dtype))
+        elif bad_step is not None:
             metrics[where] = jnp.where(bad, bad_value, metrics[where])
         state = state._replace(
             meta_params=optax.apply_updates(state.meta_params, updates),
             optimizer_state=optimizer_state,
             count=count,
-            half=state.half * jnp.bfloat16(0.99),
+            half=half,
         )
         return state, metrics
 
@@ -158,6 +163,18 @@ def compiled_once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def walk():
     return Walk()
+
+
+@pytest.fixture(scope="session")
+def by_hand(walk):
+    """The noisy loop, one jitted step after another: the states after 0 to 60, and the metrics."""
+    loop = walk.loop()
+    step, states, metrics = eqx.filter_jit(loop.step), [loop.init(walk.PARAMS)], []
+    for index in range(60):
+        state, one = step(jax.random.fold_in(walk.KEY, index), states[-1])
+        states.append(state)
+        metrics.append(one)
+    return states, metrics
 
 
 @pytest.fixture(scope="session")

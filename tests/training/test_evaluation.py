@@ -77,3 +77,16 @@ def test_other_ranks_are_refused(shape):
 def test_no_tasks_are_refused():
     with pytest.raises(ValueError):
         mamlax.summarize(np.ones((0, 3)))
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (2, 0, 3), (5, 0), (2, 5, 0)])
+def test_nothing_to_summarize_is_refused(shape):
+    with pytest.raises(ValueError, match="at least one task"):
+        mamlax.summarize(np.ones(shape))
+
+
+def test_a_seed_that_diverged_is_not_averaged_away():
+    curves = np.ones((3, 5, 2))
+    curves[1, :, 1] = np.nan
+    points = mamlax.summarize(curves)
+    assert points[0] == (0, 1.0, 0.0) and math.isnan(points[1].mean)

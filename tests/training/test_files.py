@@ -52,6 +52,15 @@ def test_a_failing_rename_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    """Else a power cut may leave the name without the content."""
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), replace(*paths)))
+    write_json(tmp_path / "file.json", 1)
+    assert done == ["fsync", "replace"]
+
+
 def test_json_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, {"a": 1})
@@ -95,6 +104,26 @@ def test_a_line_cut_short_is_left_out(tmp_path, cut):
     keep_metrics_until(path, 20)
     append_metrics(path, {"step": 30, "a": 3.5})
     assert read_metrics(path) == [*complete, {"step": 30, "a": 3.5}]
+
+
+@pytest.mark.parametrize("garbage", [b"{", b"\xff\xfe\x00", b"[1]", b"3", b'{"a": 1}', b"\0" * 9])
+def test_a_damaged_line_costs_itself_alone_and_is_told(tmp_path, garbage):
+    path = tmp_path / "metrics.jsonl"
+    good = [{"step": step} for step in (10, 20, 40, 50)]
+    texts = [json.dumps(line).encode() for line in good]
+    path.write_bytes(b"\n".join([*texts[:2], garbage, *texts[2:]]) + b"\n")
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl is damaged in line 3: left out"):
+        assert read_metrics(path) == good
+    with pytest.warns(UserWarning, match="line 3"):
+        keep_metrics_until(path, 40)
+    assert read_metrics(path) == good[:3]
+
+
+@pytest.mark.parametrize("use", [read_metrics, lambda path: append_metrics(path, {"step": 1})])
+def test_a_log_that_is_no_file_is_named(tmp_path, use):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(mamlax.MamlaxError, match=r"metrics\.jsonl could not be"):
+        use(tmp_path / "metrics.jsonl")
 
 
 DESCRIPTION = {
@@ -152,6 +181,29 @@ def test_another_machine_may_resume(tmp_path):
     open_run(tmp_path, DESCRIPTION)
     open_run(tmp_path, {**DESCRIPTION, "environment": {"jax": "0.11", "devices": ["gpu"]}})
     assert read_run(tmp_path)["environment"]["jax"] == "0.10.2", "the first record stays"
+
+
+def test_what_a_killed_process_leaves_does_not_spoil_a_directory(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(Killed):
+            open_run(tmp_path, DESCRIPTION)
+    assert [path.name for path in tmp_path.iterdir()] != []
+    open_run(tmp_path, DESCRIPTION)
+    assert read_run(tmp_path)["recipe"] == "sinusoid"
+
+
+def test_a_description_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "recipe.json").mkdir()
+    with pytest.raises(mamlax.MamlaxError, match=r"recipe\.json could not be read"):
+        read_run(tmp_path)
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path):

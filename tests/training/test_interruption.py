@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
-NUM_STEPS, LOG_INTERVAL, CHECKPOINT_INTERVAL = 3000, 10, 50
+# one worker has the story, where workers heed groups
+pytestmark = pytest.mark.xdist_group("interruption")
+
+NUM_STEPS, LOG_INTERVAL, CHECKPOINT_INTERVAL = 1500, 10, 50
 COMMAND = [
     *(sys.executable, "-m", "mamlax", "train", "sinusoid"),
     *("--hidden-sizes", "8", "--meta-batch-size", "4"),

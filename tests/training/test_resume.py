@@ -1,11 +1,14 @@
 """An interrupted run, resumed, ends with the same bits; and nothing that was good is lost."""
 
 import errno
+import logging
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +108,7 @@ def test_half_a_checkpoint_of_a_killed_run_is_no_checkpoint(walk, whole, tmp_pat
 
 @pytest.mark.parametrize("crash_at", [20, 30, 40, 50, 60])
 def test_the_best_state_survives_a_crash_anywhere(walk, whole_validated, tmp_path, crash_at):
-    """The best checkpoint is written before the latest: here a crash comes between the two."""
+    """Between one checkpoint and the next, in which the best state is another."""
     validation = walk.validation(SCORES)
     with pytest.raises(walk.Boom):
         walk.run(tmp_path, crash_at=crash_at, validation=validation)
@@ -118,6 +121,43 @@ def test_the_best_state_survives_a_crash_anywhere(walk, whole_validated, tmp_pat
     again = walk.run(tmp_path, validation=validation)
     walk.assert_same_bits(again.best_state, expected.best_state)
     assert again.best_step == 50
+
+
+def test_a_kill_between_the_best_checkpoint_and_the_latest_leaves_both_of_one_time(
+    walk, whole_validated, by_hand, tmp_path, monkeypatch
+):
+    from mamlax.training._checkpoint import Checkpoints
+
+    save, validation = Checkpoints.save, walk.validation(SCORES)
+
+    def killed(self, step, *rest):
+        if step == 60:
+            raise walk.Boom
+        save(self, step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", killed)
+        with pytest.raises(walk.Boom):
+            walk.run(tmp_path, validation=validation)
+    assert walk.steps(tmp_path, "best") == [20, 50] and walk.steps(tmp_path) == [20, 40]
+    restored = mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path)
+    assert restored.best_step == 20, "a state from the future"
+    walk.assert_same_bits(restored.best_state, by_hand[0][20])
+    result = walk.run(tmp_path, validation=validation)
+    assert result.best_step == 50
+    walk.assert_same_bits(result.best_state, whole_validated[0].best_state)
+
+
+@pytest.mark.filterwarnings("ignore:the checkpoint of step 60 .* is damaged:UserWarning")
+def test_falling_back_to_an_older_checkpoint_falls_back_to_its_best(
+    walk, whole_validated, by_hand, tmp_path
+):
+    shutil.copytree(whole_validated[1], tmp_path / "run")
+    damage(tmp_path / "run/checkpoint/latest/60", "truncate")
+    restored = mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path / "run")
+    assert restored.best_step == 20
+    walk.assert_same_bits(restored.best_state, by_hand[0][20])
+    walk.assert_same_bits(restored.state, by_hand[0][40])
 
 
 def test_a_finished_run_is_restored_without_training(walk, whole_validated, tmp_path):
@@ -196,6 +236,23 @@ def test_whichever_file_is_damaged_the_state_is_right_or_passed_over(walk, whole
     assert outcomes == {40, 60}
 
 
+def test_a_bit_flipped_anywhere_is_noticed_or_harmless(walk, by_hand, copy):
+    """Neither another state nor "another model" comes of it."""
+    for path in sorted((copy / "checkpoint/latest/60").rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        for position in {len(content) * fifth // 5 for fifth in range(5)} if content else ():
+            garbled = bytearray(content)
+            garbled[position] ^= 1
+            path.write_bytes(garbled)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                restored = mamlax.restore_run(walk.loop(), walk.PARAMS, copy)
+            passed_over = any("step 60" in str(w.message) for w in caught)
+            walk.assert_same_bits(restored.state, by_hand[0][40 if passed_over else 60])
+        if content:
+            path.write_bytes(content)
+
+
 def damage_all(directory, kind="latest"):
     for folder in (directory / "checkpoint" / kind).iterdir():
         if folder.name.isdigit():
@@ -222,6 +279,29 @@ def test_a_damaged_best_checkpoint_does_not_cost_the_run(walk, whole_validated, 
     walk.assert_same_bits(result.state, expected.state)
 
 
+@pytest.mark.parametrize("how", ["truncate", "delete all"])
+def test_a_lost_best_checkpoint_is_told_and_the_best_of_what_follows_takes_its_place(
+    walk, by_hand, tmp_path, how
+):
+    validation = walk.validation([3.0, 9.0, 1.0, 4.0, 6.0, 2.0])
+    with pytest.raises(walk.Boom):
+        walk.run(tmp_path, crash_at=50, validation=validation)
+    if how == "truncate":
+        damage_all(tmp_path, "best")
+    else:
+        shutil.rmtree(tmp_path / "checkpoint/best")
+    said = r"checkpoint of step 20 in .*best cannot be read .*best state so far is lost"
+    with pytest.warns(UserWarning, match=said):
+        restored = mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path)
+    assert restored.best_step == 40
+    walk.assert_same_bits(restored.best_state, by_hand[0][40])
+    with pytest.warns(UserWarning, match=said):
+        result = walk.run(tmp_path, validation=validation)
+    assert result.best_step == 50
+    again = mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path)  # all is well again
+    walk.assert_same_bits(again.best_state, by_hand[0][50])
+
+
 @pytest.mark.parametrize(
     "params, words",
     [
@@ -238,6 +318,63 @@ def test_the_checkpoint_of_another_model_is_refused_and_kept(walk, copy, whole, 
         assert word in str(error.value)
     assert walk.steps(copy) == [40, 60] and walk.lines(copy) == walk.lines(whole[1])
     walk.assert_same_bits(walk.run(copy).state, whole[0].state)
+
+
+@pytest.mark.parametrize("steps", [40, 60])
+def test_a_run_of_another_key_is_not_passed_off_as_this_one(walk, whole, tmp_path, steps):
+    """Else three seeds in one directory by mistake are one seed, and its spread is none."""
+    walk.run(tmp_path, num_outer_steps=steps)
+    with pytest.raises(mamlax.MamlaxError, match=r"another key \(seed\)"):
+        walk.run(tmp_path, key=jax.random.key(4))
+    walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
+
+
+def test_asking_for_fewer_steps_than_taken_changes_nothing(walk, tmp_path):
+    with pytest.raises(walk.Boom):
+        walk.run(tmp_path, crash_at=30)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(mamlax.MamlaxError, match="already taken 20 outer steps"):
+        walk.run(tmp_path, num_outer_steps=10)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_two_processes_do_not_train_in_one_directory(walk, whole, tmp_path):
+    pytest.importorskip("fcntl")
+    refused = []
+
+    def report(line):
+        with pytest.raises(mamlax.MamlaxError, match="being trained in already") as error:
+            walk.run(tmp_path)
+        refused.append(error)
+
+    walk.run(tmp_path, report=report)
+    assert len(refused) == 6
+    walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
+    assert walk.lines(tmp_path) == walk.lines(whole[1])
+
+
+def test_reading_a_run_takes_nothing_from_the_process_that_trains_it(walk, copy):
+    """A checkpoint that is just being written lies there under a temporary name."""
+    latest = copy / "checkpoint/latest"
+    shutil.copytree(latest / "40", latest / "80.orbax-checkpoint-tmp")
+    before = sorted(path.relative_to(copy) for path in copy.rglob("*"))
+    restored = mamlax.restore_run(walk.loop(), walk.PARAMS, copy)
+    assert int(restored.state.count) == 60
+    assert sorted(path.relative_to(copy) for path in copy.rglob("*")) == before
+
+
+def test_the_level_of_others_logging_is_left_alone(walk, tmp_path):
+    import orbax.checkpoint  # noqa: F401  (importing it sets it too)
+
+    logger = logging.getLogger("absl")
+    before = logger.level
+    try:
+        logger.setLevel(logging.DEBUG)
+        walk.run(tmp_path)
+        walk.run(tmp_path)
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before)
 
 
 def test_no_space_for_a_checkpoint_is_said_and_the_earlier_one_stays(
@@ -264,11 +401,10 @@ def test_no_space_for_a_checkpoint_is_said_and_the_earlier_one_stays(
     assert walk.lines(tmp_path) == walk.lines(whole[1])
 
 
-@pytest.fixture
-def small_disk(tmp_path):
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory):
     """A file system of 160 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(folder)]
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or subprocess.run(mount).returncode:
         pytest.skip("mounting a small file system needs root")
@@ -280,32 +416,81 @@ LARGE = {
     "params": {"w": jnp.linspace(-1.0, 1.0, 6000) ** 3, "first": jnp.zeros(())},
     "checkpoint_interval": 10,
 }
+ON_A_SMALL_DISK = """
+import sys
+
+import jax.numpy as jnp
+import orbax.checkpoint
+sys.path.insert(0, {tests!r})
+from conftest import Walk
+import mamlax
+
+params = {{"w": jnp.linspace(-1.0, 1.0, 6000) ** 3, "first": jnp.zeros(())}}
+try:
+    Walk().run({run!r}, params=params, checkpoint_interval=10)
+except mamlax.MamlaxError as error:
+    print(error)
+"""
 
 
-def test_on_a_full_disk_the_earlier_checkpoint_stays_and_with_room_the_run_goes_on(
-    walk, small_disk
-):
-    with pytest.raises(mamlax.MamlaxError) as error:
-        walk.run(small_disk / "run", **LARGE)
-    for words in (str(small_disk), "could not be written", "ake room", "repeat the command"):
-        assert words in str(error.value)
-    (kept,) = walk.steps(small_disk / "run")
-    subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
+@pytest.fixture(scope="module")
+def filled(small_disk):
+    """A small disk that a run has filled, and what that run has printed.
+
+    In a process of its own: where orbax's threads meet a full disk, they have been seen to take
+    the process along.
+    """
+    code = ON_A_SMALL_DISK.format(tests=str(Path(__file__).parent), run=str(small_disk / "run"))
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return small_disk, ended
+
+
+def test_a_full_disk_is_called_so_without_pages_of_tracebacks(filled):
+    _, ended = filled
+    assert ended.returncode == 0, ended.stderr
+    assert "No space left on device" in ended.stdout
+    assert not ended.stderr
+
+
+def test_on_a_full_disk_the_earlier_checkpoint_stays_and_with_room_the_run_goes_on(walk, filled):
+    disk, ended = filled
+    for words in (str(disk), "could not be written", "ake room", "repeat the command"):
+        assert words in ended.stdout
+    (kept,) = walk.steps(disk / "run")
+    subprocess.run(["mount", "-o", "remount,size=2m", str(disk)], check=True)
     reported = []
-    result = walk.run(small_disk / "run", report=reported.append, **LARGE)
+    result = walk.run(disk / "run", report=reported.append, **LARGE)
     assert reported[0]["step"] == kept + 10, "it did not resume from the checkpoint"
     walk.assert_same_bits(result.state, walk.run(params=LARGE["params"]).state)
 
 
-def test_a_full_disk_is_called_so_without_pages_of_tracebacks(walk, small_disk, caplog):
-    with pytest.raises(mamlax.MamlaxError, match="No space left on device"):
-        walk.run(small_disk / "run", **LARGE)
-    assert not caplog.records
+def test_no_space_for_the_best_checkpoint_is_said_and_the_run_goes_on(
+    walk, whole_validated, tmp_path, monkeypatch
+):
+    usage, validation = shutil.disk_usage, walk.validation(SCORES)
+
+    def full(path):
+        nothing = path.name == "best" and (path / "20").exists()
+        return usage(path)._replace(free=0) if nothing else usage(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", full)
+        with pytest.raises(mamlax.MamlaxError, match=r"step 50 .*best \(.*No space left.* 0 free"):
+            walk.run(tmp_path, validation=validation)
+    assert walk.steps(tmp_path) == [20, 40]
+    result = walk.run(tmp_path, validation=validation)
+    walk.assert_same_bits(result.best_state, whole_validated[0].best_state)
+    walk.assert_same_bits(result.state, whole_validated[0].state)
+
+
+def test_of_a_long_error_the_cause_is_shown():
+    from mamlax.training._checkpoint import _reason
+
+    error = ValueError("RESOURCE_EXHAUSTED: " + "at a long path/ " * 90 + "Disk quota exceeded")
+    assert "Disk quota exceeded" in _reason(error) and len(_reason(error)) < 250
 
 
 def test_no_space_for_the_log_is_said(walk, tmp_path, monkeypatch):
-    from pathlib import Path
-
     open_path = Path.open
 
     def full(self, mode="r", *args, **kwargs):
@@ -357,6 +542,48 @@ def test_ctrl_c_checkpoints_says_how_to_resume_and_the_resumed_run_ends_alike(
     assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C was not given back"
     walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
     assert walk.lines(tmp_path) == walk.lines(whole[1])
+
+
+def test_ctrl_c_while_compiling_stops_before_the_block(walk, whole, tmp_path):
+    loop = walk.loop()
+
+    def step(key, state):  # this is Python only while it is traced
+        os.kill(os.getpid(), signal.SIGINT)
+        return loop.step(key, state)
+
+    lines = []
+    with pytest.raises(mamlax.TrainingInterruptedError, match="after outer step 0 of 60"):
+        walk.run(tmp_path, mamlax.OuterLoop(loop.init, step), report=lines.append)
+    assert not lines
+    walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
+    assert walk.lines(tmp_path) == walk.lines(whole[1])
+
+
+def test_ctrl_c_while_validating_keeps_the_validation(walk, whole_validated, tmp_path):
+    validation = walk.validation(SCORES)
+
+    def validate(state):
+        if int(state.count) == 50:
+            os.kill(os.getpid(), signal.SIGINT)
+        return validation.fn(state)
+
+    with pytest.raises(mamlax.TrainingInterruptedError, match="after outer step 50 of 60"):
+        walk.run(tmp_path, validation=validation._replace(fn=validate))
+    result = walk.run(tmp_path, validation=validation)
+    assert result.best_step == 50
+    walk.assert_same_bits(result.best_state, whole_validated[0].best_state)
+    assert walk.lines(tmp_path) == walk.lines(whole_validated[1])
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(walk, whole):
+    """As it is for a job in the background: it was meant for another."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = walk.run(report=interrupt(30))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    walk.assert_same_bits(result.state, whole[0].state)
 
 
 def test_ctrl_c_without_a_directory_promises_nothing(walk):

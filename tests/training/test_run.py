@@ -1,10 +1,10 @@
 """What `run` computes, logs, validates and refuses; nothing is interrupted here."""
 
+import errno
 import json
 import re
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,23 +12,13 @@ import optax
 import pytest
 
 import mamlax
-
-
-@pytest.fixture(scope="module")
-def by_hand(walk):
-    """The noisy loop, one jitted step after another: the state and the metrics of each step."""
-    loop = walk.loop()
-    step, state, metrics = eqx.filter_jit(loop.step), loop.init(walk.PARAMS), []
-    for index in range(60):
-        state, one = step(jax.random.fold_in(walk.KEY, index), state)
-        metrics.append(one)
-    return state, metrics
+from mamlax.training._run import _check_settings
 
 
 def test_a_run_is_the_loop_by_hand_bit_for_bit(walk, whole, by_hand):
     result, _ = whole
-    walk.assert_same_bits(result.state, by_hand[0])
-    walk.assert_same_bits(result.best_state, by_hand[0])
+    walk.assert_same_bits(result.state, by_hand[0][60])
+    walk.assert_same_bits(result.best_state, by_hand[0][60])
     assert result.best_step == 60
 
 
@@ -142,15 +132,14 @@ SCORES = [3.0, 5.0, 1.0, 5.0, 0.5, 2.0]
 
 @pytest.mark.parametrize("maximize, best_step", [(True, 20), (False, 50)])
 def test_the_best_validation_is_returned_and_the_first_of_equals(
-    walk, tmp_path, maximize, best_step
+    walk, by_hand, tmp_path, maximize, best_step
 ):
     result = walk.run(tmp_path, validation=walk.validation(SCORES, maximize=maximize))
     assert result.best_step == best_step
     assert int(result.best_state.count) == best_step and int(result.state.count) == 60
-    expected = walk.run(num_outer_steps=best_step)
-    walk.assert_same_bits(result.best_state, expected.state)
+    walk.assert_same_bits(result.best_state, by_hand[0][best_step])
     assert [line["validation/score"] for line in walk.lines(tmp_path)] == SCORES
-    assert walk.steps(tmp_path, "best") == [best_step]
+    assert walk.steps(tmp_path, "best")[-1] == best_step
 
 
 def test_validation_comes_at_its_interval_and_at_the_end(walk, tmp_path):
@@ -206,6 +195,88 @@ def test_intervals_that_do_not_fit_are_refused(walk, tmp_path, settings, words):
     assert not (tmp_path / "run").exists()
 
 
+def test_half_steps_are_refused():
+    """Without the types that these tests check: 1e4 is a float, and would fail at the end."""
+    with pytest.raises(ValueError, match=r"num_outer_steps must be a whole number.*100\.0"):
+        _check_settings(1e2, 10, None, None)
+
+
+def test_a_validation_that_is_an_array_is_explained(walk):
+    validation = mamlax.Validation(
+        lambda state: {"validation/score": jnp.ones(2)}, 10, "validation/score"
+    )
+    with pytest.raises(ValueError, match=r"shape \(2,\) for 'validation/score'.*mean"):
+        walk.run(validation=validation)
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_a_validation_that_is_infinite_is_never_the_best(walk, maximize):
+    inf = float("inf") if maximize else -float("inf")
+    scores = [inf, 2.0, inf, 3.0, 1.0, inf]
+    result = walk.run(validation=walk.validation(scores, maximize=maximize))
+    assert result.best_step == (40 if maximize else 50)
+
+
+def test_no_steps_are_the_beginning_and_can_be_restored_and_made_longer(
+    walk, whole, by_hand, tmp_path
+):
+    result = walk.run(tmp_path, num_outer_steps=0)
+    assert result.best_step == 0
+    for state in (result.state, mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path).state):
+        walk.assert_same_bits(state, by_hand[0][0])
+    walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
+    assert walk.lines(tmp_path) == walk.lines(whole[1])
+
+
+def test_keys_of_the_old_kind_are_one_key(walk, whole):
+    """`jax.random.PRNGKey` gives an array of two numbers, which are not two seeds."""
+    key = jax.random.key_data(walk.KEY)
+    assert key.shape == (2,)
+    walk.assert_same_bits(walk.run(key=key).state, whole[0].state)
+
+
+@pytest.mark.parametrize(
+    "key, words",
+    [
+        (jax.random.split(jax.random.key(0), 2), ["[2]", "axis of seeds", "(3,)"]),
+        (jax.random.split(jax.random.key(0), (3, 2)), ["[3, 2]", "axis of seeds"]),
+        (0, ["jax.random.key", "got 0"]),
+    ],
+)
+def test_keys_that_do_not_fit_are_explained(walk, tmp_path, key, words):
+    with pytest.raises(ValueError) as error:
+        walk.run(tmp_path / "run", key=key)
+    for word in words:
+        assert word in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_is_no_run_directory(walk, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(mamlax.MamlaxError, match=r"file cannot be a run directory.*another"):
+        walk.run(tmp_path / "file")
+
+
+def test_metrics_of_any_shape_are_averaged_and_watched(walk):
+    loop, lines = walk.loop(), []
+
+    def step(key, state):
+        state, metrics = loop.step(key, state)
+        values = jnp.stack([state.count, 3 * state.count]).astype(jnp.float32)
+        bad = jnp.where(state.count == 13, jnp.array([0.0, jnp.nan]), 0.0)
+        return state, {**metrics, "train/several": values + bad}
+
+    with pytest.raises(mamlax.TrainingDivergedError, match=r"outer step 13\. train/several "):
+        walk.run(loop=mamlax.OuterLoop(loop.init, step), report=lines.append)
+    assert lines[0]["train/several"] == pytest.approx(11.0)
+
+
+def test_a_loop_without_metrics_runs(walk, whole):
+    loop = walk.loop()
+    silent = mamlax.OuterLoop(loop.init, lambda key, state: (loop.step(key, state)[0], {}))
+    walk.assert_same_bits(walk.run(loop=silent).state, whole[0].state)
+
+
 @pytest.mark.parametrize("interval", [0, 15, -10])
 def test_validation_intervals_that_do_not_fit_are_refused(walk, interval):
     with pytest.raises(ValueError, match=rf"validation.*{interval}.*log_interval=10"):
@@ -233,7 +304,9 @@ NOT_FINITE = {"nan": float("nan"), "infinite": float("inf")}
 @pytest.mark.parametrize(
     "bad_step, kept", [(1, 0), (10, 0), (11, 10), (17, 10), (20, 10), (35, 30), (60, 50)]
 )
-def test_divergence_names_the_step_and_the_last_good_checkpoint(walk, tmp_path, bad_step, kept):
+def test_divergence_names_the_step_and_the_last_good_checkpoint(
+    walk, by_hand, tmp_path, bad_step, kept
+):
     with pytest.raises(mamlax.TrainingDivergedError) as error:
         walk.run(tmp_path, walk.loop(bad_step))
     message = str(error.value)
@@ -242,7 +315,7 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(walk, tmp_path, 
     for advice in ("smaller", "learning rate", "inner steps", "--gradient-clip"):
         assert advice in message
     restored = mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path)
-    walk.assert_same_bits(restored.state, walk.run(num_outer_steps=kept).state)
+    walk.assert_same_bits(restored.state, by_hand[0][kept])
     assert [line["step"] for line in walk.lines(tmp_path)] == list(range(10, kept + 1, 10))
 
 
@@ -254,11 +327,57 @@ def test_divergence_is_whatever_is_not_finite(walk, value, where):
     assert "no directory" in str(error.value)
 
 
+@pytest.mark.parametrize("value", NOT_FINITE.values(), ids=NOT_FINITE)
+@pytest.mark.parametrize("bad_step, kept", [(20, 10), (60, 50)])
+def test_a_state_that_diverged_unseen_by_any_metric_is_not_kept(
+    walk, by_hand, tmp_path, bad_step, kept, value
+):
+    """As after an update that is too large: only the next step's loss would show it."""
+    loop = walk.loop(bad_step, value, where="state")
+    with pytest.raises(mamlax.TrainingDivergedError) as error:
+        walk.run(tmp_path, loop)
+    for words in ("not finite", f"after outer step {bad_step}.", f"of step {kept},", "smaller"):
+        assert words in str(error.value), error.value
+    restored = mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path)
+    walk.assert_same_bits(restored.state, by_hand[0][kept])
+
+
+def test_a_state_that_diverged_for_one_seed_names_it(walk):
+    keys = jnp.stack([jax.random.key(seed) for seed in (3, 8)])
+    params = {"w": jnp.ones((2, 3)), "first": jnp.array([0.0, 1.0])}
+    loop = walk.loop(60, bad_params=1.0, where="state")
+    with pytest.raises(mamlax.TrainingDivergedError, match=r"step 60\. .* for 1 of the seeds 0 to"):
+        walk.run(loop=loop, key=keys, params=params)
+
+
+def test_a_state_may_begin_with_infinite_numbers(walk, whole):
+    """As a smallest loss so far does."""
+    loop = walk.loop()
+
+    def init(params):
+        return loop.init(params)._replace(half=jnp.array([jnp.inf, jnp.nan], jnp.bfloat16))
+
+    result = walk.run(loop=mamlax.OuterLoop(init, loop.step))
+    walk.assert_same_bits(result.state.meta_params, whole[0].state.meta_params)
+
+
+def test_a_full_disk_does_not_hide_a_divergence(walk, tmp_path, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    with pytest.raises(mamlax.TrainingDivergedError, match=r"outer step 15\..*no checkpoint yet"):
+        walk.run(tmp_path, walk.loop(15))
+
+
 def test_one_seed_that_diverges_stops_all(walk):
     keys = jnp.stack([jax.random.key(seed) for seed in (3, 8)])
     params = {"w": jnp.ones((2, 3)), "first": jnp.array([0.0, 1.0])}
     loop = walk.loop(14, bad_params=1.0)
-    with pytest.raises(mamlax.TrainingDivergedError, match=r"outer step 14\."):
+    named = r"outer step 14\. train/query_loss .* for 1 of the seeds 0 to 1\."
+    with pytest.raises(mamlax.TrainingDivergedError, match=named):
         walk.run(loop=loop, key=keys, params=params)
 
 
