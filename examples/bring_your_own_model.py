@@ -53,12 +53,12 @@ meta_params = trained.state.meta_params
 # --8<-- [end:train]
 # --8<-- [start:adapt]
 patient = sample_task(jax.random.key(2))  # in life: the samples you have of someone new
-adapted = jax.jit(learner.adapt)(meta_params, patient.support)
+adapted = eqx.filter_jit(learner.adapt)(meta_params, patient.support)
 print("level after 1, 2, 3 hours:", predict(adapted.params, jnp.array([[1.0], [2.0], [3.0]])))
 # --8<-- [end:adapt]
 # --8<-- [start:evaluate]
 patients = mamlax.sample_tasks(sample_task, jax.random.key(3), 600)
-curves = jax.jit(mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=10))
+curves = eqx.filter_jit(mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=10))
 for point in mamlax.summarize(curves(meta_params, patients))[::5]:
     print(f"MSE after {point.num_inner_steps} inner steps: {point.mean:.4f} ± {point.ci95:.4f}")
 # --8<-- [end:evaluate]
@@ -76,11 +76,11 @@ equinox_learner = mamlax.maml(equinox_loss, inner_optimizer=optimizer, num_inner
 # --8<-- [start:nnx]
 rngs = nnx.Rngs(0)
 network = nnx.Sequential(nnx.Linear(1, 32, rngs=rngs), nnx.tanh, nnx.Linear(32, 1, rngs=rngs))
-graph, nnx_params = nnx.split(network)
+graph, nnx_params, rest = nnx.split(network, nnx.Param, ...)
 
 
 def nnx_loss(params, batch):
-    return jnp.mean((nnx.merge(graph, params)(batch["hours"]) - batch["level"]) ** 2)
+    return jnp.mean((nnx.merge(graph, params, rest)(batch["hours"]) - batch["level"]) ** 2)
 
 
 nnx_learner = mamlax.maml(
@@ -96,5 +96,5 @@ print(report)
 mesh = jax.sharding.Mesh(jax.devices(), ("tasks",))
 shared = mamlax.over_tasks(learner, batch_size=1, mesh=mesh)
 # --8<-- [end:over_tasks]
-jax.jit(shared.meta_gradient)(params, jax.tree.map(lambda x: x[: 2 * mesh.size], patients))
+eqx.filter_jit(shared.meta_gradient)(params, jax.tree.map(lambda x: x[: 2 * mesh.size], patients))
 assert report.passed and mamlax.check_meta_gradient(nnx_learner, nnx_params, few).passed

@@ -40,7 +40,7 @@ predictions = adapted(new_task.query.inputs)
 assert predictions.shape == new_task.query.targets.shape
 
 # --8<-- [start:evaluate]
-curves = jax.jit(mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=10))
+curves = eqx.filter_jit(mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=10))
 held_out = mamlax.sample_tasks(tasks.sample, jax.random.key(2), 600)
 points = mamlax.summarize(curves(trained.state.meta_params, held_out))
 for steps, mean, ci95 in (points[0], points[1], points[2], points[10]):

@@ -73,8 +73,8 @@ model = mamlax.models.mlp(jax.random.key(0), 1, 1, weight_scale=0.5)
 few = mamlax.sample_tasks(sinusoids.sample, jax.random.key(1), 2)
 
 # before any learning, it is MAML
-(loss, _), gradient = jax.jit(learner.meta_gradient)(learner.init(model), few)
-(plain_loss, _), plain_gradient = jax.jit(plain.meta_gradient)(model, few)
+(loss, _), gradient = eqx.filter_jit(learner.meta_gradient)(learner.init(model), few)
+(plain_loss, _), plain_gradient = eqx.filter_jit(plain.meta_gradient)(model, few)
 assert jnp.allclose(loss, plain_loss)
 assert eqx.tree_equal(gradient.params, plain_gradient, rtol=1e-4, atol=1e-5)
 
@@ -88,7 +88,7 @@ loop = mamlax.outer_loop(learner, optax.adam(1e-3), sinusoids.sample, meta_batch
 model = mamlax.models.mlp(jax.random.key(0), 1, 1)
 run = mamlax.run(loop, model, key=jax.random.key(0), num_outer_steps=num_outer_steps)
 held_out = mamlax.sample_tasks(sinusoids.sample, jax.random.key(2), 600)
-curves = jax.jit(mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=2))
+curves = eqx.filter_jit(mamlax.adaptation_curves(learner, loss_fn, num_inner_steps=2))
 for steps, mean, ci95 in mamlax.summarize(curves(run.state.meta_params, held_out)):
     print(f"query MSE after {steps} inner steps: {mean:.2f} ± {ci95:.2f}")
 print("step sizes of the weights:", run.state.meta_params.step_sizes.weights)

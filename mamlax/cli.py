@@ -3,7 +3,7 @@
 Nothing heavy is imported before a command runs, so that `mamlax --help` answers at once.
 """
 
-import difflib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import tyro
 
 from ._errors import MamlaxError
 from ._files import cache_directory
-from .recipes._catalog import RECIPES
+from .recipes._catalog import RECIPES, nearest_recipe
 from .recipes._recipe import Recipe
 
 if TYPE_CHECKING:
@@ -47,12 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args=arguments,
             config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes),
         )
+    except KeyboardInterrupt as stop:  # a run that could write a checkpoint first says which
+        resume = "stopped. Repeat the command to resume from the last checkpoint."
+        _say(_escape(str(stop) or resume))
+        return 130
     except (MamlaxError, ValueError) as error:
         _say(f"[bold red]error:[/] {_escape(str(error))}")
         return 1
-    except KeyboardInterrupt:
-        _say("[bold red]stopped.[/] Repeat the command to resume from the last checkpoint.")
-        return 130
+    except OSError as error:
+        room = " Make room, then repeat the command." if error.errno == errno.ENOSPC else ""
+        _say(f"[bold red]error:[/] {_escape(str(error))}.{room}")
+        return 1
     return 0
 
 
@@ -172,13 +177,14 @@ def _prepare_jax() -> None:
 
 
 def _suggest_recipe(arguments: list[str]) -> None:
-    if arguments[:1] != ["train"] or len(arguments) < 2 or arguments[1].startswith("-"):
+    """Name the nearest recipe where no word is one; tyro would only list them all."""
+    words = [word for word in arguments[1:] if not word.startswith("-")]
+    if arguments[:1] != ["train"] or set(words) & RECIPES.keys():
         return
-    name = arguments[1]
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.3)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise MamlaxError(f"there is no recipe {name!r}.{hint} mamlax recipes lists them all.")
+    for word in words:  # behind flags, a word may be the value of one
+        near = nearest_recipe(word)
+        if near or word == arguments[1]:
+            raise MamlaxError(f"there is no recipe {word!r}.{near} mamlax recipes lists them all.")
 
 
 class _Progress:

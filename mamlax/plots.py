@@ -108,14 +108,20 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
     metric = evaluation["metric"]
     axes.set(xlabel="inner steps (gradient steps on the support set)")
     axes.set_ylabel(_LABELS.get(metric, metric))
-    axes.set_ylim(0, 1.01 if metric == "accuracy" else None)
+    means = [p["mean"] for curve in curves.values() for p in curve if p["mean"] is not None]
+    if metric == "accuracy":
+        axes.set_ylim(0, 1.01)
+    elif means and min(means) > 0:  # errors of an oracle and of a random start: orders apart
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_ylim(min(means) / 2, 2 * max(means))
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     over = f"{evaluation['num_tasks']} held-out tasks"
     if evaluation.get("num_seeds", 1) > 1:
         over = f"{evaluation['num_seeds']} seeds × {over}"
     note = ", transductive" if evaluation["transductive"] else ""
     axes.set_title(f"{over}, mean and 95 % interval{note}", fontsize=9, loc="left")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(curves), frameon=False)
     return figure
 
 

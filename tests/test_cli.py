@@ -156,7 +156,7 @@ def test_a_value_of_the_wrong_kind_is_named(arguments, words, capsys):
     [
         (["--shots", "0"], ["shots", "positive", "0"]),
         (["--num-seeds", "0"], ["--num-seeds", "1 or more"]),
-        (["--meta-batch-size", "0"], ["meta_batch_size", "positive"]),
+        (["--meta-batch-size", "0"], ["meta_batch_size", "1 or more"]),
         (["--num-inner-steps", "-1"], ["num_inner_steps", "-1"]),
         (["--checkpoint-interval", "7"], ["checkpoint_interval=7", "log_interval=500"]),
         (["--log-interval", "0"], ["log_interval", "0"]),

@@ -5,6 +5,8 @@
 Every algorithm of the family runs this loop; they differ in what they pass to it.
 """
 
+import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -37,9 +39,11 @@ def inner_loop(
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        optimizer: any optax transformation. Through Adam, set `eps_root > 0`: the derivative of
-            √v at v = 0 is infinite.
-        params: θ, any pytree. Its floating-point arrays learn; other leaves ride along.
+        optimizer: any optax transformation that needs gradients, parameters and at most the
+            loss's value (not those that evaluate the loss again, as line searches do). Through
+            Adam, set `eps_root > 0`: the derivative of √v at v = 0 is infinite.
+        params: θ, any pytree. Its floating-point arrays learn; other leaves ride along. Under
+            `jax.jit` Python numbers are arrays; compile with `eqx.filter_jit` to keep them.
         support: what `loss_fn` takes as `batch`; the same at every step, unless
             `support_per_step`.
         num_steps: number of inner steps, 0 or more; static.
@@ -54,8 +58,10 @@ def inner_loop(
         `[num_steps + 1, ...]` probes.
 
     Raises:
-        ValueError: if `num_steps` is negative, or `params` has nothing to learn.
-        TypeError: if `loss_fn` does not return a real floating-point scalar.
+        ValueError: if `num_steps` is negative, `params` has nothing to learn, or `support` has
+            another number of batches than steps.
+        TypeError: if `loss_fn` does not take two arguments or does not return a real
+            floating-point scalar, or `num_steps` is traced.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -71,25 +77,29 @@ def inner_loop(
         Finn, Abbeel & Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks,
         ICML 2017.
     """
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be 0 or more, got {num_steps}.")
+    num_steps = _static(num_steps)
     learnable, rest = split(params)
     optimizer = optax.with_extra_args_support(optimizer)
+    if support_per_step:
+        _check_one_batch_per_step(support, num_steps)
 
     def loss_of(learnable, batch):
-        return as_scalar_loss(loss_fn(eqx.combine(learnable, rest), batch))
+        return scalar_loss(loss_fn, eqx.combine(learnable, rest), batch)
 
     def probe(learnable):
-        return None if probe_fn is None else probe_fn(eqx.combine(learnable, rest))
+        if probe_fn is None:
+            return None
+        return jax.tree.map(jnp.asarray, probe_fn(eqx.combine(learnable, rest)))
 
     def step(carry, batch):
         learnable, optimizer_state = carry
         batch = support if batch is None else batch
         loss, gradient = jax.value_and_grad(loss_of)(learnable, batch)
+        value = loss
         if first_order:
-            gradient = jax.lax.stop_gradient(gradient)
+            value, gradient = jax.lax.stop_gradient((loss, gradient))
         updates, optimizer_state = optimizer.update(
-            gradient, optimizer_state, learnable, value=loss
+            gradient, optimizer_state, learnable, value=value
         )
         learnable = optax.apply_updates(learnable, updates)
         return (learnable, optimizer_state), (loss, probe(learnable))
@@ -98,25 +108,31 @@ def inner_loop(
         step = jax.checkpoint(step)
     before = probe(learnable)
     if num_steps == 0:
-        return Adaptation(
-            params, jnp.zeros(0), jax.tree.map(lambda x: jnp.asarray(x)[None], before)
-        )
+        return Adaptation(params, jnp.zeros(0), jax.tree.map(lambda x: x[None], before))
 
     # The first step stands outside the scan: it starts from the same θ for every task, so under a
     # vmap over tasks its parameters are shared, and a single step needs no loop at all.
     batches = support if support_per_step else None
     carry = (learnable, optimizer.init(learnable))
     carry, first = step(carry, jax.tree.map(lambda x: x[0], batches))
-    carry, later = jax.lax.scan(
-        step, carry, jax.tree.map(lambda x: x[1:], batches), length=num_steps - 1
-    )
-    losses, after = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
-    probes = jax.tree.map(lambda x, xs: jnp.concatenate([jnp.asarray(x)[None], xs]), before, after)
+    losses, after = jax.tree.map(lambda x: x[None], first)
+    if num_steps > 1:
+        later = jax.tree.map(lambda x: x[1:], batches)
+        carry, (later_losses, later_probes) = jax.lax.scan(step, carry, later, num_steps - 1)
+        losses, after = _joined((losses, after), (later_losses, later_probes))
+    probes = _joined(jax.tree.map(lambda x: x[None], before), after)
     return Adaptation(eqx.combine(carry[0], rest), losses, probes)
 
 
-def as_scalar_loss(loss: Any) -> Any:
-    """Return `loss`, or raise if it is not one real floating-point number."""
+def scalar_loss(loss_fn: LossFn, params: Any, batch: Any) -> Any:
+    """`loss_fn(params, batch)`, or raise if it does not take these or gives no real scalar."""
+    _check_takes_two(loss_fn)
+    loss = loss_fn(params, batch)
+    if isinstance(loss, tuple):
+        raise TypeError(
+            f"loss_fn must return the loss alone, got a tuple of {len(loss)}. Record other "
+            "quantities along the inner loop by probe_fn, or by a metric_fn in an evaluation."
+        )
     if not eqx.is_array(loss) or loss.shape or not jnp.issubdtype(loss.dtype, jnp.floating):
         got = f"{loss.dtype}{list(loss.shape)}" if eqx.is_array(loss) else type(loss).__name__
         raise TypeError(
@@ -124,3 +140,45 @@ def as_scalar_loss(loss: Any) -> Any:
             "Average over the examples, e.g. with jnp.mean."
         )
     return loss
+
+
+def _static(num_steps: Any) -> int:
+    try:
+        num_steps = operator.index(num_steps)
+    except TypeError as error:
+        raise TypeError(
+            "the number of inner steps must be a Python integer, got "
+            f"{type(num_steps).__name__}. It is part of the program: under jit name it in "
+            "static_argnames, or bind it with functools.partial before."
+        ) from error
+    if num_steps < 0:
+        raise ValueError(f"num_steps must be 0 or more, got {num_steps}.")
+    return num_steps
+
+
+def _check_one_batch_per_step(support: Any, num_steps: int) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(support):
+        if jnp.shape(leaf)[:1] != (num_steps,):
+            raise ValueError(
+                f"with support_per_step, support holds one batch per inner step: {num_steps} are "
+                f"expected along the leading axis, but support{jax.tree_util.keystr(path)} has "
+                f"shape {list(jnp.shape(leaf))}."
+            )
+
+
+def _check_takes_two(loss_fn: LossFn) -> None:
+    try:
+        signature = inspect.signature(loss_fn)
+    except (TypeError, ValueError):  # some callables have none
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"loss_fn must take (params, batch), where batch is a task's support or query; it "
+            f"takes {signature}. Unpack the batch inside, e.g. batch.inputs and batch.targets."
+        ) from error
+
+
+def _joined(first: Any, later: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), first, later)

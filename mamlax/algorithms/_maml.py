@@ -6,10 +6,14 @@
 Finn, Abbeel & Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, ICML 2017.
 """
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import optax
 
-from .._types import LossFn, MetaLearner
-from ._inner_loop import as_scalar_loss, inner_loop
+from .._types import LossFn, MetaLearner, Task
+from ._inner_loop import inner_loop, scalar_loss
 from ._over_tasks import mean_gradient
 
 
@@ -20,6 +24,7 @@ def maml(
     num_inner_steps: int,
     first_order: bool = False,
     remat: bool = False,
+    support_per_step: bool = False,
 ) -> MetaLearner:
     """Model-agnostic meta-learning, second order or first order (Algorithms 1 and 2).
 
@@ -32,17 +37,21 @@ def maml(
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`, the loss of both loops.
-        inner_optimizer: any optax transformation, e.g. `optax.sgd(0.01)`.
+        inner_optimizer: an optax transformation, e.g. `optax.sgd(0.01)`; see `inner_loop`.
         num_inner_steps: inner steps in training, and the default of `adapt`.
         first_order: treat inner gradients as constants.
         remat: recompute inner steps instead of storing them (less memory, more time).
+        support_per_step: a task's support carries a leading axis `[num_inner_steps, ...]`, one
+            batch for each inner step.
 
     Returns:
         A `MetaLearner` whose meta-parameters are the parameters themselves. `info` of its
         meta-gradient has `query_loss` `[tasks]` and `support_losses` `[tasks, num_inner_steps]`.
 
     Raises:
-        ValueError: if `num_inner_steps` is negative.
+        ValueError: if `num_inner_steps` is negative; when used, if support and query have
+            arrays of different ranks.
+        TypeError: when used, if tasks have no support and query.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -71,13 +80,57 @@ def maml(
             first_order=first_order,
             probe_fn=probe_fn,
             remat=remat,
+            support_per_step=support_per_step,
         )
 
     def query_loss(meta_params, task):
+        _check_one_loss_fits_both(task, support_per_step)
         adaptation = adapt(meta_params, task.support)
-        loss = as_scalar_loss(loss_fn(adaptation.params, task.query))
+        try:
+            loss = scalar_loss(loss_fn, adaptation.params, task.query)
+        except Exception as error:
+            for difference in _differences(task):
+                error.add_note(difference)
+            raise
         return loss, {"query_loss": loss, "support_losses": adaptation.support_losses}
 
     return MetaLearner(
         init=lambda params: params, adapt=adapt, meta_gradient=mean_gradient(query_loss)
     )
+
+
+def _check_one_loss_fits_both(task: Any, support_per_step: bool) -> None:
+    """Refuse a query that would broadcast otherwise than the support, without a word."""
+    if not (hasattr(task, "support") and hasattr(task, "query")):
+        raise TypeError(
+            "a task must have support and query, as mamlax.Task(support, query) has; got "
+            f"{type(task).__name__}."
+        )
+    query = _shapes(task.query)
+    for name, shape in _shapes(task.support).items():
+        shape = shape[1:] if support_per_step else shape
+        if name in query and len(query[name]) != len(shape):
+            raise ValueError(
+                f"support and query do not match: support{name} has shape {list(shape)} and "
+                f"query{name} {list(query[name])}. The same loss_fn is evaluated on both, so that "
+                "only the lengths of their axes may differ."
+            )
+
+
+def _differences(task: Task) -> list[str]:
+    """How the query differs from the support: why a loss may fail on it alone."""
+    support, query = _shapes(task.support), _shapes(task.query)
+    lacking = [
+        f"support{name} has no counterpart in the query, on which loss_fn was evaluated here."
+        for name in support.keys() - query.keys()
+    ]
+    return lacking + [
+        f"support{name} has shape {list(support[name])}, query{name} {list(query[name])}."
+        for name in support.keys() & query.keys()
+        if support[name][1:] != query[name][1:]
+    ]
+
+
+def _shapes(batch: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(batch)
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from .._types import MetaLearner, OuterLoop, SampleTask
@@ -35,9 +36,12 @@ def outer_loop(
 
     Args:
         learner: what to differentiate, e.g. `mamlax.maml(...)`.
-        optimizer: any optax transformation, e.g. `optax.adam(1e-3)`.
+        optimizer: any optax transformation that needs gradients, parameters and at most the
+            loss's value, e.g. `optax.adam(1e-3)`.
         sample_task: `sample_task(key) -> Task`, traceable; where it holds arrays it should be a
-            pytree (as the bound methods of Equinox modules are), so that they are not compiled in.
+            pytree (as the bound methods of Equinox modules are). Its arrays are put on the device
+            once, and are arguments of the compiled step: of `run`, and of `eqx.filter_jit`
+            (`jax.jit` would compile them in).
         meta_batch_size: tasks per outer step.
 
     Returns:
@@ -49,30 +53,39 @@ def outer_loop(
         ValueError: if `meta_batch_size` is not positive.
 
     Example:
-        >>> import jax, jax.numpy as jnp, optax, mamlax
+        >>> import equinox as eqx, jax, jax.numpy as jnp, optax, mamlax
         >>> def loss_fn(params, batch):
         ...     return jnp.mean((params * batch.inputs - batch.targets) ** 2)
         >>> learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.01), num_inner_steps=1)
         >>> loop = mamlax.outer_loop(
         ...     learner, optax.adam(1e-3), mamlax.Sinusoids(shots=5).sample, meta_batch_size=4
         ... )
-        >>> state, metrics = jax.jit(loop.step)(jax.random.key(0), loop.init(jnp.zeros(())))
+        >>> state, metrics = eqx.filter_jit(loop.step)(
+        ...     jax.random.key(0), loop.init(jnp.zeros(()))
+        ... )
         >>> sorted(metrics)
         ['train/gradient_norm', 'train/query_loss', 'train/support_loss']
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
+    optimizer = optax.with_extra_args_support(optimizer)
+    sample_task = jax.tree.map(
+        lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, sample_task
+    )
 
     def init(params):
-        meta_params = learner.init(params)
-        learnable, _ = split(meta_params)
-        return OuterState(meta_params, optimizer.init(learnable))
+        learnable, rest = split(learner.init(params))
+        # a type that is not weak, as after every step: else the second step compiles again
+        learnable = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), learnable)
+        return OuterState(eqx.combine(learnable, rest), optimizer.init(learnable))
 
     def step(sample_task, key, state):
         tasks = sample_tasks(sample_task, key, meta_batch_size)
         (loss, info), gradient = learner.meta_gradient(state.meta_params, tasks)
         learnable, rest = split(state.meta_params)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, learnable)
+        updates, optimizer_state = optimizer.update(
+            gradient, state.optimizer_state, learnable, value=loss
+        )
         learnable = optax.apply_updates(learnable, updates)
         metrics = {
             "train/query_loss": loss,

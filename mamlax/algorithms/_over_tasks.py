@@ -51,6 +51,11 @@ def mean_gradient(objective: Objective) -> MetaGradient:
             losses, info = map_tasks(
                 lambda task: objective(eqx.combine(learnable, rest), task), tasks
             )
+            if losses.ndim != 1:
+                raise TypeError(
+                    "an objective must return one number per task, got an array of shape "
+                    f"{list(losses.shape[1:])}. Average it first."
+                )
             return jnp.mean(losses), info
 
         return jax.value_and_grad(mean_objective, has_aux=True)(learnable)
@@ -176,10 +181,8 @@ def count_tasks(tasks: Any) -> int:
     """The length of the leading axis `tasks`, the same for every array of `tasks`.
 
     Raises:
-        ValueError: if arrays disagree, or the query lacks a field of the support or has it in
-            another shape per example.
+        ValueError: if arrays disagree, or there are none.
     """
-    _check_query_matches_support(tasks)
     lengths = {
         jax.tree_util.keystr(path): jnp.shape(leaf)[:1]
         for path, leaf in jax.tree_util.tree_leaves_with_path(tasks)
@@ -191,24 +194,6 @@ def count_tasks(tasks: Any) -> int:
             f"jax.vmap or jnp.stack); found leading axes {found or 'no arrays'}."
         )
     return next(iter(lengths.values()))[0]
-
-
-def _check_query_matches_support(tasks: Any) -> None:
-    support = dict(jax.tree_util.tree_leaves_with_path(tasks.support))
-    query = dict(jax.tree_util.tree_leaves_with_path(tasks.query))
-    for path, leaf in support.items():
-        name = jax.tree_util.keystr(path)
-        if path not in query:
-            raise ValueError(
-                f"task.query has no field {name!r}, which task.support has. "
-                "The same loss_fn is evaluated on both, so both need the same fields."
-            )
-        if jnp.ndim(leaf) != jnp.ndim(query[path]) or leaf.shape[2:] != query[path].shape[2:]:
-            raise ValueError(
-                f"support and query do not match: task.support{name} has shape "
-                f"{list(jnp.shape(leaf))} and task.query{name} {list(jnp.shape(query[path]))} "
-                "([tasks, examples, ...]); only the number of examples may differ."
-            )
 
 
 def _in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradient:
@@ -229,10 +214,18 @@ def _in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradi
             (loss, info), gradient = meta_gradient(meta_params, batch)
             return jax.tree.map(jnp.add, total, (loss, gradient)), info
 
-        first = jax.eval_shape(meta_gradient, meta_params, jax.tree.map(lambda x: x[0], batches))
-        (loss, _), gradient = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
-        total, info = jax.lax.scan(accumulate, (loss, gradient), batches)
-        loss, gradient = jax.tree.map(lambda x: x / num_batches, total)
+        # sums at least in float32: bfloat16 would lose the later ones
+        first = eqx.filter_eval_shape(
+            meta_gradient, meta_params, jax.tree.map(lambda x: x[0], batches)
+        )
+        (loss, _), gradient = first
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), (loss, gradient)
+        )
+        total, info = jax.lax.scan(accumulate, zeros, batches)
+        loss, gradient = jax.tree.map(
+            lambda x, like: (x / num_batches).astype(like.dtype), total, (loss, gradient)
+        )
         info = jax.tree.map(lambda x: jnp.reshape(x, (num_tasks, *x.shape[2:])), info)
         return (loss, info), gradient
 
@@ -255,6 +248,7 @@ def _share(
     """`fn(meta_params, tasks)` with tasks spread over devices and parameters on all of them."""
     if mesh.axis_names != ("tasks",):
         raise ValueError(f'mesh must have one axis named "tasks", got {mesh.axis_names}.')
+    mesh = Mesh(mesh.devices, mesh.axis_names)  # jax.make_mesh makes axes that shard_map refuses
 
     def shared(meta_params, tasks):
         num_tasks = count_tasks(tasks)

@@ -5,11 +5,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def is_learnable(leaf: Any) -> bool:
     """Whether a leaf of `params` is an array of real floating-point numbers."""
-    return eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def split(params: Any) -> tuple[Any, Any]:

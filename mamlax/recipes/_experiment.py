@@ -6,10 +6,7 @@ A run directory holds `recipe.json`, `metrics.jsonl`, `checkpoint/`, `evaluation
 
 import functools
 import math
-import platform
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +25,9 @@ from ..algorithms._over_tasks import adaptation_curves, over_tasks, sample_tasks
 from ..training._evaluation import summarize
 from ..training._run import Run, Validation, restore_run, run
 from ..training._run_directory import open_run, read_run
-from ._catalog import RECIPES
 from ._recipe import Parts, Recipe
+from ._settings import check_evaluation, check_settings, description_of, recipe_from
+from ._stage import Learned, Stage, stages_of
 
 _VALIDATION_SEED, _TEST_SEED = 1, 2
 _STEP_SIZE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -62,11 +60,11 @@ def train(
     """
     if num_seeds < 1:
         raise MamlaxError(f"--num-seeds must be 1 or more, got {num_seeds}.")
-    _check(recipe)
+    check_settings(recipe)
     parts = recipe.problem.build(data_dir)
     experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
     experiment.check()
-    open_run(directory, _description(recipe, seed, num_seeds))
+    open_run(directory, description_of(recipe, seed, num_seeds))
     learned = {
         name: experiment.learned(stage, experiment.train(stage, report))
         for name, stage in experiment.stages.items()
@@ -89,20 +87,17 @@ def evaluate(
         num_inner_steps: inner steps; as the recipe says where None.
         data_dir: where data sets are.
     """
-    description = read_run(directory)
-    recipe = recipe_from(description)
-    parts = recipe.problem.build(data_dir)
-    seed, num_seeds = description["seed"], description["num_seeds"]
-    experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
+    experiment = _experiment_in(directory, data_dir)
+    recipe = experiment.recipe
+    num_tasks = recipe.num_test_tasks if num_tasks is None else num_tasks
+    if num_inner_steps is None:
+        num_inner_steps = recipe.num_test_inner_steps
+    check_evaluation(num_tasks, num_inner_steps)
     learned = {
         name: experiment.learned(stage, experiment.restore(stage))
         for name, stage in experiment.stages.items()
     }
-    return experiment.evaluate(
-        learned,
-        recipe.num_test_tasks if num_tasks is None else num_tasks,
-        recipe.num_test_inner_steps if num_inner_steps is None else num_inner_steps,
-    )
+    return experiment.evaluate(learned, num_tasks, num_inner_steps)
 
 
 class Trained(NamedTuple):
@@ -136,99 +131,18 @@ def load_run(directory: str | Path, *, data_dir: str | None = None) -> Trained:
             model = trained.learner.adapt(trained.params, support, num_inner_steps=5).params
             predictions = model(inputs)
     """
-    directory = Path(directory)
+    experiment = _experiment_in(Path(directory), data_dir)
+    main = experiment.stages["maml"]
+    learned = experiment.learned(main, experiment.restore(main))
+    return Trained(*experiment.ready(learned), experiment.parts)
+
+
+def _experiment_in(directory: Path, data_dir: str | None) -> "_Experiment":
+    """The experiment whose run a directory holds."""
     description = read_run(directory)
     recipe = recipe_from(description)
     parts = recipe.problem.build(data_dir)
-    seed, num_seeds = description["seed"], description["num_seeds"]
-    experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
-    main = experiment.stages["maml"]
-    learned = experiment.learned(main, experiment.restore(main))
-    return Trained(*experiment.ready(learned), parts)
-
-
-def recipe_from(description: dict[str, Any]) -> Recipe:
-    """The recipe of a run, from its `recipe.json`."""
-    known = RECIPES[description["recipe"]]
-    problem = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in description["settings"]["problem"].items()
-    }
-    settings = {**description["settings"], "problem": replace(known.problem, **problem)}
-    return replace(known, **settings)
-
-
-def _check(recipe: Recipe) -> None:
-    """Refuse numbers that no run could have."""
-    smallest = {
-        "num_inner_steps": 0,
-        "meta_batch_size": 1,
-        "num_outer_steps": 1,
-        "num_baseline_steps": 0,
-        "num_validation_tasks": 1,
-        "log_interval": 1,
-    }
-    for name, least in smallest.items():
-        value = getattr(recipe, name)
-        if value is not None and value < least:
-            raise MamlaxError(f"{name} must be {least} or more, got {value}.")
-    for name in ("checkpoint_interval", "validation_interval"):
-        value = getattr(recipe, name)
-        if value is not None and (value < 1 or value % recipe.log_interval):
-            raise MamlaxError(
-                f"{name}={value} must be a multiple of log_interval={recipe.log_interval}."
-            )
-    _check_evaluation(recipe.num_test_tasks, recipe.num_test_inner_steps)
-
-
-def _check_evaluation(num_tasks: int, num_inner_steps: int) -> None:
-    if num_tasks < 1 or num_inner_steps < 0:
-        raise MamlaxError(
-            f"the evaluation needs tasks and steps, got {num_tasks} tasks and "
-            f"{num_inner_steps} inner steps."
-        )
-
-
-def _description(recipe: Recipe, seed: int, num_seeds: int) -> dict[str, Any]:
-    settings = asdict(recipe)
-    del settings["name"], settings["evidence"]
-    packages = ("jax", "jaxlib", "optax", "equinox", "numpy")
-    return {
-        "recipe": recipe.name,
-        "seed": seed,
-        "num_seeds": num_seeds,
-        "mamlax": version("mamlax"),
-        "settings": settings,
-        "environment": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in packages},
-            "devices": [device.device_kind for device in jax.devices()],
-            "machine": platform.machine(),
-        },
-    }
-
-
-class _Stage(NamedTuple):
-    """One thing to train and evaluate: MAML, or something it is compared with."""
-
-    key_index: int
-    directory: Path
-    init_params: Callable[[Any], Any]
-    finish: Callable[[Any, Any], Any]
-    sample_train: Callable[[Any], Any] | None
-    sample_validation: Callable[[Any], Any]
-    sample_test: Callable[[Any], Any]
-    num_inner_steps: int
-    num_outer_steps: int
-    is_baseline: bool
-
-
-class _Learned(NamedTuple):
-    """What a stage has learned: parameters, and the step size they are fine-tuned with."""
-
-    params: Any
-    inner_learning_rate: float
-    outer_step: int
+    return _Experiment(recipe, parts, directory, description["seed"], description["num_seeds"])
 
 
 class _Experiment:
@@ -237,7 +151,7 @@ class _Experiment:
     def __init__(self, recipe: Recipe, parts: Parts, directory: Path, seed: int, num_seeds: int):
         self.recipe, self.parts, self.directory = recipe, parts, directory
         self.num_seeds = num_seeds
-        self.stages = _stages(recipe, parts, directory)
+        self.stages = stages_of(recipe, parts, directory)
         keys = [jax.random.key(seed + i) for i in range(num_seeds)]
         self.key = keys[0] if num_seeds == 1 else jnp.stack(keys)
 
@@ -252,7 +166,7 @@ class _Experiment:
                 f"task_batch_size={batch_size}."
             )
 
-    def train(self, stage: _Stage, report: Report) -> Run | None:
+    def train(self, stage: Stage, report: Report) -> Run | None:
         """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""
         if stage.sample_train is None:
             return None
@@ -270,7 +184,7 @@ class _Experiment:
             report=lambda line: report(name, {**line, "num_outer_steps": stage.num_outer_steps}),
         )
 
-    def restore(self, stage: _Stage) -> Run | None:
+    def restore(self, stage: Stage) -> Run | None:
         """What a stage's checkpoints hold; None if it has nothing to train."""
         if stage.sample_train is None:
             return None
@@ -278,7 +192,7 @@ class _Experiment:
         params = self._per_seed(stage.init_params)(init_key)
         return restore_run(self._loop(stage), params, stage.directory, seeds=self.num_seeds > 1)
 
-    def learned(self, stage: _Stage, trained: Run | None) -> _Learned:
+    def learned(self, stage: Stage, trained: Run | None) -> Learned:
         """The result of a stage; the step size of a baseline is chosen on validation tasks."""
         init_key, _ = self._keys(stage)
         if trained is None:
@@ -293,13 +207,12 @@ class _Experiment:
             scores = [self._score(stage, params, r, steps, _NUM_TUNING_TASKS) for r in rates]
             best = np.nanargmax if self.parts.metric == "accuracy" else np.nanargmin
             rate = rates[best(scores)]
-        return _Learned(params, rate, outer_step)
+        return Learned(params, rate, outer_step)
 
     def evaluate(
-        self, learned: dict[str, _Learned], num_tasks: int, num_inner_steps: int
+        self, learned: dict[str, Learned], num_tasks: int, num_inner_steps: int
     ) -> dict[str, Any]:
         """Write `evaluation.json` and `examples.npz`; return the former."""
-        _check_evaluation(num_tasks, num_inner_steps)
         curves_of = self._curves(num_inner_steps, num_tasks)
         curves = {
             name: curves_of(
@@ -330,12 +243,12 @@ class _Experiment:
             np.savez(file, allow_pickle=False, **examples)
         return evaluation
 
-    def ready(self, one: _Learned) -> tuple[MetaLearner, Any]:
+    def ready(self, one: Learned) -> tuple[MetaLearner, Any]:
         """A learner with the steps of training, and the parameters of the first seed."""
         learner = self._learner(self.recipe.num_inner_steps, one.inner_learning_rate)
         return learner, self._first_seed(one.params)
 
-    def _adapter(self, one: _Learned) -> Callable[[Any, int], Any]:
+    def _adapter(self, one: Learned) -> Callable[[Any, int], Any]:
         """`adapter(support, num_inner_steps) -> params`, of the first seed."""
 
         @eqx.filter_jit
@@ -346,7 +259,7 @@ class _Experiment:
         params = self._first_seed(one.params)
         return lambda support, num_inner_steps: adapt(params, support, num_inner_steps)
 
-    def _keys(self, stage: _Stage) -> tuple[Any, Any]:
+    def _keys(self, stage: Stage) -> tuple[Any, Any]:
         """Keys for initialization and training, another pair for each stage."""
 
         def keys(key):
@@ -371,7 +284,7 @@ class _Experiment:
             remat=self.recipe.remat,
         )
 
-    def _loop(self, stage: _Stage) -> OuterLoop:
+    def _loop(self, stage: Stage) -> OuterLoop:
         recipe = self.recipe
         if stage.sample_train is None:
             raise ValueError("this stage has nothing to train.")
@@ -387,7 +300,7 @@ class _Experiment:
         rate: Any = recipe.outer_learning_rate
         if recipe.outer_schedule == "cosine":
             rate = optax.cosine_decay_schedule(rate, stage.num_outer_steps)
-        optimizer = optax.adam(rate)
+        optimizer = optax.adam(rate, b2=recipe.second_moment_decay)
         if recipe.gradient_clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(recipe.gradient_clip), optimizer)
         return outer_loop(
@@ -404,7 +317,7 @@ class _Experiment:
             return None
         return jax.sharding.Mesh(np.array(devices[:count]), ("tasks",))
 
-    def _validation(self, stage: _Stage) -> Validation | None:
+    def _validation(self, stage: Stage) -> Validation | None:
         recipe, metric = self.recipe, f"validation/{self.parts.metric}"
         if recipe.validation_interval is None:
             return None
@@ -419,7 +332,7 @@ class _Experiment:
 
     def _score(
         self,
-        stage: _Stage,
+        stage: Stage,
         params: Any,
         inner_learning_rate: float,
         num_inner_steps: int,
@@ -452,37 +365,6 @@ class _Experiment:
         return lambda params, rate, sample, seed: np.asarray(
             curves(params, jnp.asarray(rate, jnp.float32), sample, jnp.asarray(seed))
         )
-
-
-def _stages(recipe: Recipe, parts: Parts, directory: Path) -> dict[str, _Stage]:
-    main = _Stage(
-        key_index=0,
-        directory=directory,
-        init_params=parts.init_params,
-        finish=lambda key, params: params,
-        sample_train=parts.sample_train,
-        sample_validation=parts.sample_validation,
-        sample_test=parts.sample_test,
-        num_inner_steps=recipe.num_inner_steps,
-        num_outer_steps=recipe.num_outer_steps,
-        is_baseline=False,
-    )
-    num_baseline_steps = recipe.num_baseline_steps
-    if num_baseline_steps is None:
-        num_baseline_steps = recipe.num_outer_steps
-    baselines = {
-        name: _Stage(
-            key_index=index,
-            directory=directory / "baselines" / name,
-            **baseline._asdict(),
-            num_inner_steps=0,
-            num_outer_steps=num_baseline_steps,
-            is_baseline=True,
-        )
-        for index, (name, baseline) in enumerate(parts.baselines.items(), start=1)
-        if num_baseline_steps > 0 or baseline.sample_train is None
-    }
-    return {"maml": main, **baselines}
 
 
 def _as_json(curves: np.ndarray) -> list[dict[str, Any]]:

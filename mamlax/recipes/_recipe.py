@@ -52,6 +52,8 @@ class Recipe:
     """Treat inner gradients as constants (FOMAML)."""
     outer_schedule: Literal["constant", "cosine"] = "constant"
     """Course of the outer learning rate: constant, or falling to zero along a cosine."""
+    second_moment_decay: float = 0.999
+    """Adam's β₂ in the outer loop: how long it remembers the size of past gradients."""
     gradient_clip: float | None = None
     """Largest norm of the outer gradient; longer ones are scaled down."""
     remat: bool = False

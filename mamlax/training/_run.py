@@ -23,7 +23,7 @@ class TrainingDivergedError(MamlaxError):
     """The loss or the gradient became infinite or NaN."""
 
 
-class TrainingInterruptedError(MamlaxError):
+class TrainingInterruptedError(MamlaxError, KeyboardInterrupt):
     """The run was asked to stop (Ctrl-C) and left a checkpoint to resume from."""
 
 

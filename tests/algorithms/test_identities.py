@@ -205,20 +205,7 @@ class Module(eqx.Module):
         return self.scale * self.activation(inputs @ self.weight)
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        pytest.param(
-            "batch_size=2",
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=TypeError,
-                reason="_in_micro_batches gives leaves that are no arrays to jax.eval_shape",
-            ),
-        ),
-        "mesh",
-    ],
-)
+@pytest.mark.parametrize("way", ["batch_size=2", "mesh"])
 def test_over_tasks_with_leaves_that_are_no_arrays(way):
     _, tasks = make_problem()
     params = Module(jnp.ones((2, 1)), jnp.tanh, 2.0)
@@ -233,14 +220,81 @@ def test_over_tasks_with_leaves_that_are_no_arrays(way):
     assert same_gradient.activation is None and same_gradient.scale is None
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="jax.make_mesh makes explicit axes; shard_map refuses"
-)
 def test_over_tasks_on_a_mesh_from_make_mesh():
     params, tasks = make_problem()
     mesh = jax.make_mesh((2,), ("tasks",))
     result = mamlax.over_tasks(make_learner(), mesh=mesh).meta_gradient(params, tasks)
     assert furthest(result, make_learner().meta_gradient(params, tasks)) < 1e-5
+
+
+def per_step_problem():
+    """Params and 4 tasks with a batch of their own for each of 3 inner steps."""
+    x = jax.random.normal(jax.random.key(5), (4, 4, 5, 2))
+    y = jnp.sin(x.sum(-1, keepdims=True))
+    support = mamlax.Batch(x[:, :3], y[:, :3])
+    return 0.3 * jnp.ones((2, 1)), mamlax.Task(support, mamlax.Batch(x[:, 3], y[:, 3]))
+
+
+@pytest.mark.parametrize("way", ["plain", "batch_size=1", "mesh"])
+@jax.enable_x64(True)
+def test_a_batch_of_its_own_for_each_step(way):
+    """As Algorithm 3 needs, where each step has trajectories of its own."""
+
+    def loss_fn(params, batch):
+        return jnp.mean((jnp.tanh(batch.inputs @ params) - batch.targets) ** 2)
+
+    def by_hand(params, task):
+        for step in range(3):
+            batch = jax.tree.map(lambda x, i=step: x[i], task.support)
+            params = params - 0.1 * jax.grad(loss_fn)(params, batch)
+        return loss_fn(params, task.query)
+
+    params, tasks = per_step_problem()
+    expected = jax.value_and_grad(lambda p: jax.vmap(by_hand, (None, 0))(p, tasks).mean())(params)
+    learner = mamlax.maml(
+        loss_fn, inner_optimizer=optax.sgd(0.1), num_inner_steps=3, support_per_step=True
+    )
+    ways = {"plain": {}, "batch_size=1": {"batch_size": 1}, "mesh": {"mesh": make_mesh()}}
+    learner = mamlax.over_tasks(learner, **ways[way])
+    (loss, _), gradient = jax.jit(learner.meta_gradient)(params, tasks)
+    assert_same((loss, gradient), expected)
+
+
+@jax.enable_x64(True)
+def test_first_order_stops_the_value_too():
+    """Polyak's step size is made of the loss: a constant, too, for first order."""
+    params, tasks = make_problem()
+    learner = mamlax.maml(
+        squared_error,
+        inner_optimizer=optax.polyak_sgd(max_learning_rate=10.0),
+        num_inner_steps=1,
+        first_order=True,
+    )
+
+    def query_gradient(task):
+        adapted = learner.adapt(params, task.support).params
+        return jax.grad(squared_error)(adapted, task.query)
+
+    gradients = jax.vmap(query_gradient)(tasks)
+    expected = jax.tree.map(lambda g: g.mean(0), gradients)
+    assert_same(learner.meta_gradient(params, tasks)[1], expected)
+
+
+def test_numpy_params_learn():
+    params, tasks = make_problem()
+    result = make_learner().meta_gradient(jax.tree.map(np.asarray, params), tasks)
+    assert furthest(result, make_learner().meta_gradient(params, tasks)) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_micro_batches_sum_in_float32(dtype):
+    """The mean of many small numbers beside large ones keeps its digits."""
+    meta_gradient = mamlax.mean_gradient(lambda params, task: (params * task.query, {}))
+    learner = mamlax.MetaLearner(lambda p: p, lambda *_: None, meta_gradient)
+    tasks = mamlax.Task(jnp.zeros(64), jnp.full(64, 1.01, dtype))
+    one_by_one = mamlax.over_tasks(learner, batch_size=1).meta_gradient
+    gradient = jax.jit(one_by_one)(jnp.ones((), dtype), tasks)[1]
+    assert gradient.dtype == dtype and gradient == tasks.query[0]
 
 
 CURVES = {
@@ -382,9 +436,6 @@ def test_one_batch_per_step():
     assert_same(single, inner_loop(params, one, num_steps=1, probe_fn=None))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="a scan of length zero, which disable_jit refuses"
-)
 def test_one_step_can_be_debugged_without_jit():
     with jax.disable_jit():
         mamlax.inner_loop(lambda x, y: (x - y) ** 2, INNER, jnp.ones(()), 2.0, num_steps=1)

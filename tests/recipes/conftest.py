@@ -44,7 +44,7 @@ def small_sinusoid(problem=None, **settings):
     recipe = RECIPES["sinusoid"]
     settings = {
         "problem": replace(recipe.problem, **{"shots": 5, "hidden_sizes": (8,), **(problem or {})}),
-        "inner_learning_rate": 0.05,
+        "inner_learning_rate": 0.02,
         "outer_learning_rate": 0.05,
         "gradient_clip": 0.5,
         "meta_batch_size": 4,

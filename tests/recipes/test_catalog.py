@@ -7,7 +7,7 @@ import jax
 import pytest
 
 import mamlax
-from mamlax.recipes import RECIPES, _experiment
+from mamlax.recipes import RECIPES, _settings
 
 SINUSOIDS = [name for name in RECIPES if name.startswith("sinusoid")]
 OMNIGLOTS = [name for name in RECIPES if name.startswith("omniglot")]
@@ -15,7 +15,7 @@ OMNIGLOTS = [name for name in RECIPES if name.startswith("omniglot")]
 
 def described(recipe):
     """A recipe's `recipe.json`, read back."""
-    return json.loads(json.dumps(_experiment._description(recipe, seed=0, num_seeds=1)))
+    return json.loads(json.dumps(_settings.description_of(recipe, seed=0, num_seeds=1)))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -111,7 +111,7 @@ def test_omniglot_recipes_build(name, key, monkeypatch, small):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_comes_back_from_its_description(name):
-    assert _experiment.recipe_from(described(RECIPES[name])) == RECIPES[name]
+    assert _settings.recipe_from(described(RECIPES[name])) == RECIPES[name]
 
 
 OTHER = {int: 7, float: 0.125, type(None): 3, tuple: (3, 5, 7)}
@@ -136,13 +136,13 @@ def test_every_setting_comes_back_from_its_description(name):
         return replace(value, **changes)
 
     recipe = changed(replace(RECIPES[name], problem=changed(RECIPES[name].problem)))
-    assert _experiment.recipe_from(described(recipe)) == recipe
+    assert _settings.recipe_from(described(recipe)) == recipe
 
 
 def test_a_recipe_that_no_longer_exists_is_explained():
     description = {**described(RECIPES["sinusoid"]), "recipe": "sinusoids-of-old"}
     with pytest.raises(mamlax.MamlaxError, match="sinusoids-of-old"):
-        _experiment.recipe_from(description)
+        _settings.recipe_from(description)
 
 
 @pytest.mark.parametrize("where", ["settings", "problem"])
@@ -151,7 +151,7 @@ def test_a_setting_of_another_version_is_explained(where):
     settings = description["settings"]
     (settings if where == "settings" else settings["problem"])["curvature"] = 2
     with pytest.raises(mamlax.MamlaxError, match="curvature"):
-        _experiment.recipe_from(description)
+        _settings.recipe_from(description)
 
 
 def test_the_description_says_how_to_repeat_the_run():

@@ -13,7 +13,7 @@ from scipy import stats
 
 import mamlax
 from mamlax import cli, plots
-from mamlax.recipes import RECIPES, _experiment
+from mamlax.recipes import RECIPES, _experiment, _settings, _stage
 
 FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)
 
@@ -71,18 +71,18 @@ def by_hand(small):
 
     curves = jax.jit(curves, static_argnums=3)
     init_key, run_key = key_of(0)
-    learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.05), num_inner_steps=1)
+    learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.02), num_inner_steps=1)
     optimizer = optax.chain(
         optax.clip_by_global_norm(0.5), optax.adam(optax.cosine_decay_schedule(0.05, 30))
     )
     loop = mamlax.outer_loop(learner, optimizer, tasks.sample, meta_batch_size=4)
     result = mamlax.run(loop, init(init_key), key=run_key, num_outer_steps=30, log_interval=10)
     random = init(key_of(2)[0])
-    rates = [factor * 0.05 for factor in FACTORS]
+    rates = [factor * 0.02 for factor in FACTORS]
     scores = [float(curves(random, rate, 1, 50)[:, -1].mean()) for rate in rates]
     rate = rates[int(np.argmin(scores))]
     return {
-        "maml": (np.asarray(curves(result.state.meta_params, 0.05, 2, 50)), 0.05),
+        "maml": (np.asarray(curves(result.state.meta_params, 0.02, 2, 50)), 0.02),
         "random": (np.asarray(curves(random, rate, 2, 50)), rate),
         "scores": scores,
     }
@@ -107,8 +107,8 @@ def test_a_baselines_step_size_is_chosen_on_validation_tasks(trained, by_hand):
     rates = trained[0]["inner_learning_rates"]
     assert set(rates) == {"maml", "pretrained", "random", "oracle"}
     for name, rate in rates.items():
-        assert min(abs(rate / 0.05 - factor) for factor in FACTORS) < 1e-6, name
-    assert rates["maml"] == 0.05
+        assert min(abs(rate / 0.02 - factor) for factor in FACTORS) < 1e-6, name
+    assert rates["maml"] == 0.02
 
 
 @pytest.mark.parametrize("worst_first", [True, False])
@@ -120,7 +120,7 @@ def test_the_best_of_the_step_sizes_is_taken_wherever_it_stands(
     monkeypatch.setattr(_experiment, "_STEP_SIZE_FACTORS", factors)
     evaluation = _experiment.train(small.sinusoid(), directory=tmp_path / "run")
     for name in ("pretrained", "random", "oracle"):
-        assert evaluation["inner_learning_rates"][name] == pytest.approx(0.05)
+        assert evaluation["inner_learning_rates"][name] == pytest.approx(0.02)
 
 
 def test_what_an_evaluation_holds(trained):
@@ -253,19 +253,19 @@ def test_another_recipe_or_version_in_the_same_directory_is_refused(copy, small,
     with pytest.raises(mamlax.MamlaxError, match="recipe: 'sinusoid' there, 'sinusoid-5-shot' now"):
         _experiment.train(other, directory=copy)
     with pytest.raises(mamlax.MamlaxError, match=r"recipe: 'sinusoid' there, 'omniglot"):
-        _experiment.open_run(copy, _experiment._description(RECIPES["omniglot-5-way-1-shot"], 0, 1))
-    version = _experiment.version
+        _experiment.open_run(copy, _settings.description_of(RECIPES["omniglot-5-way-1-shot"], 0, 1))
+    version = _settings.version
     monkeypatch.setattr(
-        _experiment, "version", lambda name: "9.9" if name == "mamlax" else version(name)
+        _settings, "version", lambda name: "9.9" if name == "mamlax" else version(name)
     )
     with pytest.raises(mamlax.MamlaxError, match=r"mamlax: '0\.1\.0' there, '9\.9' now"):
         _experiment.train(small.sinusoid(), directory=copy)
 
 
 def test_another_version_of_a_library_may_resume(trained, copy, small, monkeypatch):
-    version = _experiment.version
+    version = _settings.version
     monkeypatch.setattr(
-        _experiment, "version", lambda name: "9.9" if name == "jax" else version(name)
+        _settings, "version", lambda name: "9.9" if name == "jax" else version(name)
     )
     assert _experiment.train(small.sinusoid(), directory=copy) == trained[0]
 
@@ -333,7 +333,7 @@ def test_without_trained_baselines_the_others_remain(small, tmp_path):
 
 
 def test_baselines_train_as_long_as_maml_by_default(small, tmp_path):
-    stages = _experiment._stages(
+    stages = _stage.stages_of(
         small.sinusoid(num_baseline_steps=None), small.sinusoid().problem.build(), tmp_path
     )
     assert {name: stage.num_outer_steps for name, stage in stages.items()} == dict.fromkeys(

@@ -1,0 +1,81 @@
+"""The stages of an experiment: MAML, and each thing it is compared with."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ._recipe import Parts, Recipe
+
+
+class Stage(NamedTuple):
+    """One thing to train and evaluate.
+
+    Attributes:
+        key_index: which of the seed's keys is its own.
+        directory: where its log and checkpoints go.
+        init_params: `init_params(key) -> params`.
+        finish: `finish(key, params) -> params`, after training.
+        sample_train: tasks to train on; None: nothing is trained.
+        sample_validation: tasks to choose by.
+        sample_test: tasks of the evaluation.
+        num_inner_steps: inner steps in training.
+        num_outer_steps: outer steps of training.
+        is_baseline: whether it is what MAML is compared with.
+    """
+
+    key_index: int
+    directory: Path
+    init_params: Callable[[Any], Any]
+    finish: Callable[[Any, Any], Any]
+    sample_train: Callable[[Any], Any] | None
+    sample_validation: Callable[[Any], Any]
+    sample_test: Callable[[Any], Any]
+    num_inner_steps: int
+    num_outer_steps: int
+    is_baseline: bool
+
+
+class Learned(NamedTuple):
+    """What a stage has learned.
+
+    Attributes:
+        params: the parameters, with a leading axis where there are several seeds.
+        inner_learning_rate: the step size they are adapted with.
+        outer_step: the outer step they are of.
+    """
+
+    params: Any
+    inner_learning_rate: float
+    outer_step: int
+
+
+def stages_of(recipe: Recipe, parts: Parts, directory: Path) -> dict[str, Stage]:
+    """The stages by name, "maml" first."""
+    main = Stage(
+        key_index=0,
+        directory=directory,
+        init_params=parts.init_params,
+        finish=lambda key, params: params,
+        sample_train=parts.sample_train,
+        sample_validation=parts.sample_validation,
+        sample_test=parts.sample_test,
+        num_inner_steps=recipe.num_inner_steps,
+        num_outer_steps=recipe.num_outer_steps,
+        is_baseline=False,
+    )
+    num_baseline_steps = recipe.num_baseline_steps
+    if num_baseline_steps is None:
+        num_baseline_steps = recipe.num_outer_steps
+    baselines = {
+        name: Stage(
+            key_index=index,
+            directory=directory / "baselines" / name,
+            **baseline._asdict(),
+            num_inner_steps=0,
+            num_outer_steps=num_baseline_steps,
+            is_baseline=True,
+        )
+        for index, (name, baseline) in enumerate(parts.baselines.items(), start=1)
+        if num_baseline_steps > 0 or baseline.sample_train is None
+    }
+    return {"maml": main, **baselines}
