@@ -22,7 +22,8 @@ class Batch(NamedTuple):
         inputs: `[examples, ...]`.
         targets: `[examples, ...]` (regression) or `[examples]` of integers (classification).
         reference: `[reference_examples, ...]` or None. Inputs whose moments normalize `inputs`
-            where a model is built with `norm="support"`.
+            where a model is built with `norm="support"`: the support's, for a query. Of length 0
+            it stands for `inputs` themselves, as in the support.
     """
 
     inputs: Any

@@ -4,9 +4,15 @@ Models take a whole batch, because normalization may look across it:
 
 - `"batch"`: moments of the batch at hand, in training and in evaluation. Query examples are then
   normalized by one another: this is **transductive**, and it is what the paper does.
-- `"support"`: moments of the support set, for the query too. Not transductive. The query batch
-  carries the support inputs as `reference`.
-- `"group"`, `"layer"`: moments within each example. Not transductive.
+- `"support"`: moments of the support set, for the query too. Not transductive. Such a model is
+  called with the support inputs as `reference`: `params(batch.inputs, batch.reference)`, with tasks
+  from `FewShot(..., reference=True)`. Without one it raises: the query alone would be transductive.
+  A `reference` of no examples says that the inputs are the support themselves, which then costs no
+  second pass.
+- `"group"`: moments within each example and group of channels. Not transductive. As many groups as
+  divide the width evenly, at most one for every 8 channels (64 channels: 8 groups of 8; 28: 2 of
+  14; 17: 1).
+- `"layer"`: moments within each example. Not transductive.
 - `"none"`.
 
 After normalizing, a learned shift is added. A learned scale would change nothing: a ReLU and a
@@ -14,6 +20,7 @@ linear layer follow, which absorb it (and the paper's code has none). The shift 
 loop like every parameter; in the paper's code it is meta-learned only.
 """
 
+import math
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -39,11 +46,22 @@ class MLP(eqx.Module):
 
     def __call__(self, inputs, reference=None):
         """Outputs `[examples, outputs]` for inputs `[examples, ...]`, which are flattened."""
-        x, num_reference = _with_reference(inputs, reference, self.norm)
+        x, num_reference = _with_reference(inputs, reference, self.norm, self._check)
         x = x.reshape(len(x), -1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = jax.nn.relu(_normalize(x @ weight, self.norm, num_reference) + bias[None])
         return (x @ self.weights[-1] + self.biases[-1][None])[num_reference:]
+
+    def _check(self, name: str, shape: tuple[int, ...]):
+        num_inputs = self.weights[0].shape[0]
+        if not shape or math.prod(shape[1:]) != num_inputs:
+            advice = f"build it with num_inputs={math.prod(shape[1:])}, or reshape them"
+            if shape == (num_inputs,):
+                advice = f"add an axis of examples with {name}[None]"
+            raise ValueError(
+                f"this mlp was built for {num_inputs} inputs per example, got {name} "
+                f"{list(shape)}; {advice}."
+            )
 
     def with_head_of(self, other: "MLP") -> "MLP":
         """This model with the last layer of another."""
@@ -79,7 +97,8 @@ def mlp(
     with an error after ten steps that is larger and differs more from seed to seed.
 
     Raises:
-        ValueError: if `norm` is unknown.
+        ValueError: if `norm` is unknown; by the network, if it is called with another number of
+            inputs per example, or without the reference that `norm="support"` needs.
 
     Example:
         >>> import jax, jax.numpy as jnp, mamlax
@@ -108,10 +127,11 @@ class Conv4(eqx.Module):
     head_bias: Float[Array, " outputs"]
     downsample: Downsample = eqx.field(static=True)
     norm: Norm = eqx.field(static=True)
+    image_shape: tuple[int, int, int] | None = eqx.field(static=True, default=None)
 
     def __call__(self, inputs, reference=None):
         """Outputs `[examples, outputs]` for images `[examples, height, width, channels]`."""
-        x, num_reference = _with_reference(inputs, reference, self.norm)
+        x, num_reference = _with_reference(inputs, reference, self.norm, self._check)
         stride = 2 if self.downsample == "stride" else 1
         for kernel, shift in zip(self.kernels, self.shifts, strict=True):
             x = _convolve(x, kernel, stride)
@@ -121,10 +141,24 @@ class Conv4(eqx.Module):
         x = x.mean((1, 2)) if self.downsample == "stride" else x.reshape(len(x), -1)
         return (x @ self.head_weight + self.head_bias[None])[num_reference:]
 
+    def _check(self, name: str, shape: tuple[int, ...]):
+        built_for = self.image_shape
+        if built_for is None or shape[1:] == built_for:
+            return
+        advice = "resize the images, or build the network for them"
+        if (*shape[1:], 1) == built_for:
+            advice = f"add a channel axis with {name}[..., None]"
+        elif shape == built_for:
+            advice = f"add an axis of examples with {name}[None]"
+        raise ValueError(
+            f"this conv4 was built for images {list(built_for)}, got {name} {list(shape)}; "
+            f"{advice}."
+        )
+
     def with_head_of(self, other: "Conv4") -> "Conv4":
         """This model with the linear head of another."""
         head = (other.head_weight, other.head_bias)
-        return Conv4(self.kernels, self.shifts, *head, self.downsample, self.norm)
+        return Conv4(self.kernels, self.shifts, *head, self.downsample, self.norm, self.image_shape)
 
 
 def conv4(
@@ -159,7 +193,9 @@ def conv4(
     which outer training has to shrink it first.
 
     Raises:
-        ValueError: if `norm` or `downsample` is unknown, or the image is too small to pool.
+        ValueError: if `norm` or `downsample` is unknown, or the image is too small to pool; by
+            the network, if it is called with images of another shape, or without the reference
+            that `norm="support"` needs.
 
     Example:
         >>> import jax, jax.numpy as jnp, mamlax
@@ -187,12 +223,23 @@ def conv4(
         num_features *= (height // 16) * (width // 16)
     head_weight = head_scale * jax.random.normal(head_key, (num_features, num_outputs))
     shifts = [jnp.zeros(channels) for _ in kernels]
-    return Conv4(kernels, shifts, head_weight, jnp.zeros(num_outputs), downsample, norm)
+    head = (head_weight, jnp.zeros(num_outputs))
+    return Conv4(kernels, shifts, *head, downsample, norm, (height, width, in_channels))
 
 
-def _with_reference(inputs, reference, norm: Norm) -> tuple[Any, int]:
+def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, int]:
     """The reference inputs in front of `inputs`, and how many there are."""
-    if norm != "support" or reference is None:
+    check("inputs", jnp.shape(inputs))
+    if norm != "support":
+        return inputs, 0
+    if reference is None:
+        raise ValueError(
+            'norm="support" normalizes by the moments of the support set, got no reference. Pass '
+            "batch.reference as the second argument, and sample tasks with "
+            "FewShot(..., reference=True)."
+        )
+    check("reference", jnp.shape(reference))
+    if reference is inputs or len(reference) == 0:  # the support set itself
         return inputs, 0
     return jnp.concatenate([reference, inputs]), len(reference)
 
@@ -206,12 +253,17 @@ def _normalize(x, norm: Norm, num_reference: int, epsilon: float = 1e-3):
         mean = moments_of.mean(axes, keepdims=True)
         variance = jnp.square(moments_of - mean).mean(axes, keepdims=True)
         return (x - mean) * jax.lax.rsqrt(variance + epsilon)
-    num_groups = 1 if norm == "layer" else max(1, x.shape[-1] // 8)
+    num_groups = 1 if norm == "layer" else _num_groups(x.shape[-1])
     grouped = x.reshape(*x.shape[:-1], num_groups, -1)
     axes = (*range(1, x.ndim - 1), x.ndim)
     mean = grouped.mean(axes, keepdims=True)
     variance = jnp.square(grouped - mean).mean(axes, keepdims=True)
     return ((grouped - mean) * jax.lax.rsqrt(variance + epsilon)).reshape(x.shape)
+
+
+def _num_groups(width: int) -> int:
+    """The largest divisor of `width` that leaves groups of 8 channels or more; else 1."""
+    return max(n for n in range(1, max(1, width // 8) + 1) if width % n == 0)
 
 
 def _convolve(x, kernel, stride: int):

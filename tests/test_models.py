@@ -65,6 +65,12 @@ def examples(name, seed=0):
     return jnp.asarray(2.0 + 3.0 * rng.normal(size=(4, *MODELS[name][1])), jnp.float32)
 
 
+def references(norm):
+    """What a model may be called with beside `x`, as functions of it."""
+    given = [lambda x: x, lambda x: x + 1, lambda x: x[:1], lambda x: x[:0]]
+    return given if norm == "support" else [lambda x: None, *given]
+
+
 def largest_difference(one, two):
     return float(np.abs(np.asarray(one) - np.asarray(two)).max())
 
@@ -90,10 +96,9 @@ def test_conv4_shapes(shape, downsample, num_features, norm):
     assert [shift.shape for shift in model.shifts] == 4 * [(4,)]
     assert (model.head_weight.shape, model.head_bias.shape) == ((num_features, 5), (5,))
     inputs = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    outputs = eqx.filter_eval_shape(lambda model, x: model(x), model, inputs)
-    assert (outputs.shape, outputs.dtype) == ((2, 5), jnp.float32)
-    outputs = eqx.filter_eval_shape(lambda model, x: model(x, x), model, inputs)
-    assert outputs.shape == (2, 5)
+    for reference_of in references(norm):
+        outputs = eqx.filter_eval_shape(lambda f, x, r=reference_of: f(x, r(x)), model, inputs)
+        assert (outputs.shape, outputs.dtype) == ((2, 5), jnp.float32)
 
 
 @every_norm
@@ -105,8 +110,9 @@ def test_mlp_shapes(norm):
     assert model.norm == norm
     for shape in ((5, 6), (5, 3, 2, 1)):  # inputs are flattened
         inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
-        outputs = eqx.filter_eval_shape(lambda model, x: model(x), model, inputs)
-        assert (outputs.shape, outputs.dtype) == ((5, 2), jnp.float32)
+        for reference_of in references(norm):
+            outputs = eqx.filter_eval_shape(lambda f, x, r=reference_of: f(x, r(x)), model, inputs)
+            assert (outputs.shape, outputs.dtype) == ((5, 2), jnp.float32)
 
 
 def test_default_networks_of_the_paper():
@@ -206,7 +212,8 @@ def predicted_by_hand(model, x, norm):
 def test_predictions_by_hand(name, norm):
     inputs = examples(name)
     expected = predicted_by_hand(MODELS[name][0](norm), inputs, norm)
-    np.testing.assert_allclose(predictor(name, norm)(inputs), expected, rtol=1e-3, atol=1e-3)
+    found = predictor(name, norm)(inputs, inputs if norm == "support" else None)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @either_model
@@ -224,8 +231,7 @@ def test_who_is_transductive(name, norm):
 def test_support_norm_uses_the_moments_of_the_support(name):
     """A support example has one prediction, in its set or as a query to it."""
     predict, support, query = predictor(name, "support"), examples(name, 1), examples(name, 2)
-    own = predict(support)
-    np.testing.assert_allclose(predict(support, support), own, rtol=1e-3, atol=1e-3)
+    own = predict(support, support)
     np.testing.assert_allclose(own, predictor(name, "batch")(support), rtol=1e-3, atol=1e-3)
     # a query example among the support examples, all normalized by the support alone
     mixed = jnp.concatenate([query[:1], support[1:]])
@@ -233,9 +239,36 @@ def test_support_norm_uses_the_moments_of_the_support(name):
     np.testing.assert_allclose(
         predict(mixed, support)[0], predict(query, support)[0], rtol=1e-3, atol=1e-3
     )
-    assert largest_difference(predict(query, support), predict(query)) > 1e-2
+    assert largest_difference(predict(query, support), predict(query, query)) > 1e-2
     other = 1.0 + 0.2 * support
     assert largest_difference(predict(query, support), predict(query, other)) > 1e-2
+
+
+@either_model
+def test_a_reference_of_no_examples_is_the_support_itself(name):
+    predict, support = predictor(name, "support"), examples(name, 1)
+    own = predict(support, support)
+    np.testing.assert_allclose(predict(support, support[:0]), own, rtol=1e-3, atol=1e-3)
+
+
+@either_model
+def test_the_support_itself_costs_no_second_pass(name):
+    """As the same object, or as no examples: the program of `norm="batch"`."""
+    x = examples(name)
+    plain = str(jax.make_jaxpr(MODELS[name][0]("batch"))(x))
+    model = MODELS[name][0]("support")
+    assert str(jax.make_jaxpr(lambda x: model(x, x))(x)) == plain
+    assert str(jax.make_jaxpr(lambda x: model(x, np.zeros((0, *x.shape[1:]))))(x)) == plain
+    assert str(jax.make_jaxpr(lambda x: model(x, x + 1))(x)) != plain
+
+
+@either_model
+def test_support_norm_without_a_reference_is_refused(name):
+    """It would normalize the query by itself, which is transductive."""
+    with pytest.raises(ValueError) as caught:
+        MODELS[name][0]("support")(examples(name))
+    for part in ('norm="support"', "no reference", "batch.reference", "reference=True"):
+        assert part in str(caught.value)
 
 
 @either_model
@@ -326,15 +359,64 @@ def test_mlp_errors():
         unchecked(models.mlp)(jax.random.key(0), 1, 1, norm="instance")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TypeError,
-    reason='norm="group" cannot split widths that are no multiple of the number of groups',
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [
+        ((10, 28, 28), ["images [28, 28, 1]", "inputs [10, 28, 28]", "inputs[..., None]"]),
+        ((28, 28, 1), ["images [28, 28, 1]", "inputs [28, 28, 1]", "inputs[None]"]),
+        ((10, 32, 28, 1), ["images [28, 28, 1]", "inputs [10, 32, 28, 1]", "resize"]),
+        ((10, 28, 28, 3), ["images [28, 28, 1]", "inputs [10, 28, 28, 3]"]),
+        ((28, 28), ["images [28, 28, 1]", "inputs [28, 28]"]),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("width", [17, 25, 28])
-def test_group_norm_of_any_width(width):
+@pytest.mark.parametrize("downsample", ["stride", "pool"])
+def test_conv4_of_other_images(shape, parts, downsample):
+    make = functools.partial(models.conv4, channels=2, downsample=downsample)
+    call = lambda key, x: make(key, (28, 28, 1), 5)(x)  # noqa: E731
+    with pytest.raises(ValueError) as caught:
+        jax.eval_shape(call, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+    assert all(part in str(caught.value) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [
+        ((10, 4), ["6 inputs per example", "inputs [10, 4]", "num_inputs=4"]),
+        ((10, 3, 3), ["6 inputs per example", "inputs [10, 3, 3]", "num_inputs=9"]),
+        ((6,), ["6 inputs per example", "inputs [6]", "inputs[None]"]),
+        ((), ["6 inputs per example", "inputs []"]),
+    ],
+    ids=str,
+)
+def test_mlp_of_other_inputs(shape, parts):
+    with pytest.raises(ValueError) as caught:
+        make_mlp("none")(jnp.ones(shape))
+    assert all(part in str(caught.value) for part in parts)
+
+
+def test_the_reference_is_checked_too():
+    with pytest.raises(ValueError, match=r"got reference \[4, 5\]"):
+        make_mlp("support")(jnp.ones((4, 6)), jnp.ones((4, 5)))
+    model = models.conv4(jax.random.key(0), (5, 5, 1), 2, channels=2, norm="support")
+    model = model.with_head_of(model)
+    with pytest.raises(ValueError, match=r"got reference \[4, 5, 5\]; .*reference\[..., None\]"):
+        model(jnp.ones((4, 5, 5, 1)), jnp.ones((4, 5, 5)))
+
+
+@pytest.mark.parametrize(
+    ("width", "num_groups"),
+    [(1, 1), (7, 1), (8, 1), (16, 2), (17, 1), (25, 1), (28, 2), (40, 5), (60, 6), (64, 8)],
+)
+def test_groups_divide_any_width(width, num_groups):
+    """As many as can be of 8 channels or more, and the model has as many."""
     make = functools.partial(models.mlp, hidden_sizes=(width,), norm="group")
     jax.eval_shape(lambda key, x: make(key, 1, 1)(x), jax.random.key(0), jnp.ones((4, 1)))
+    x = np.random.default_rng(0).normal(size=(3, width))
+    groups = np.asarray(models._normalize(jnp.asarray(x, jnp.float32), "group", 0))
+    groups = groups.reshape(3, num_groups, -1)
+    np.testing.assert_allclose(groups.mean(-1), 0, atol=1e-6)
+    assert num_groups == models._num_groups(width)
 
 
 def unchecked(fn):

@@ -55,6 +55,8 @@ def _omniglot(
         num_baseline_steps=3_000,
         task_batch_size=1,
         validation_interval=1_000,
+        # what the paper reports: three steps where it trains with one
+        num_validation_inner_steps=3 if five_way else 5,
         log_interval=50,
         checkpoint_interval=500,
     )

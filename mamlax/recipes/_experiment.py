@@ -323,8 +323,9 @@ class _Experiment:
             return None
 
         def validate(state):
-            rate, steps = recipe.inner_learning_rate, recipe.num_inner_steps
-            num_tasks = recipe.num_validation_tasks
+            rate, num_tasks = recipe.inner_learning_rate, recipe.num_validation_tasks
+            steps = recipe.num_validation_inner_steps
+            steps = recipe.num_inner_steps if steps is None else steps
             return {metric: self._score(stage, state.meta_params, rate, steps, num_tasks)}
 
         maximize = self.parts.metric == "accuracy"

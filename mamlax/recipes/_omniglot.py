@@ -25,6 +25,8 @@ class OmniglotProblem:
     """Four strided convolutions, or four fully connected layers."""
     channels: int = 64
     """Filters per convolution."""
+    head_scale: float = 0.0
+    """Standard deviation of the first weights of conv4's head; the paper's code has 1.0."""
     norm: Literal["batch", "support", "group", "layer", "none"] = "batch"
     """Normalization. "batch" is the paper's, and transductive; the others are not."""
     rotations: bool = True
@@ -60,7 +62,12 @@ class OmniglotProblem:
             for data in splits
         )
         image_shape = (self.image_size, self.image_size, 1)
-        pretraining = AllWays(splits.train, num_examples=2 * self.ways, rotations=self.rotations)
+        pretraining = AllWays(
+            splits.train,
+            num_examples=2 * self.ways,
+            rotations=self.rotations,
+            reference=self.norm == "support",
+        )
 
         def init_params(key, num_outputs=self.ways):
             if self.network == "fully-connected":
@@ -73,7 +80,12 @@ class OmniglotProblem:
                     weight_scale=0.01,
                 )
             return models.conv4(
-                key, image_shape, num_outputs, channels=self.channels, norm=self.norm
+                key,
+                image_shape,
+                num_outputs,
+                channels=self.channels,
+                norm=self.norm,
+                head_scale=self.head_scale,
             )
 
         def logits_of(params, batch):

@@ -73,6 +73,8 @@ class Recipe:
     """Outer steps between validations that choose the best checkpoint. None: the last is kept."""
     num_validation_tasks: int = 400
     """Tasks of each validation."""
+    num_validation_inner_steps: int | None = None
+    """Inner steps of each validation; as many as in training where None."""
     log_interval: int = 100
     """Outer steps per line of metrics.jsonl."""
     checkpoint_interval: int | None = None

@@ -17,6 +17,7 @@ _SMALLEST = {
     "num_outer_steps": 1,
     "num_baseline_steps": 0,
     "num_validation_tasks": 1,
+    "num_validation_inner_steps": 0,
     "log_interval": 1,
     "num_devices": 1,
     "task_batch_size": 1,

@@ -1,5 +1,7 @@
 """N-way K-shot classification tasks, drawn on the device from class-indexed arrays."""
 
+import operator
+from collections import Counter
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -34,23 +36,33 @@ class ClassArrays(eqx.Module):
     def of(classes: dict[str, np.ndarray]) -> "ClassArrays":
         """From a dictionary of class name → `[examples, ...]`, in the dictionary's order.
 
+        Raises:
+            MamlaxError: if there is no class, one has no examples, or classes differ in dtype or
+                in the shape of an example.
+
         Example:
             >>> import numpy as np, mamlax
             >>> data = mamlax.ClassArrays.of({"a": np.zeros((3, 2)), "b": np.ones((5, 2))})
             >>> data.examples.shape, data.sizes.tolist()
             ((8, 2), [3, 5])
         """
-        sizes = np.array([len(examples) for examples in classes.values()], np.int32)
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-        return ClassArrays(np.concatenate(list(classes.values())), starts, sizes, tuple(classes))
+        return _joined(tuple(classes), [np.asarray(examples) for examples in classes.values()])
 
     def select(self, indices: Sequence[int]) -> "ClassArrays":
-        """Only the classes with these indices, in this order."""
+        """Only the classes with these indices, in this order.
+
+        Raises:
+            MamlaxError: if an index comes twice or is none of 0 … classes − 1, or there is none.
+        """
+        indices, last = [operator.index(i) for i in indices], len(self.names) - 1
+        absent = [f"{i}" for i in indices if not 0 <= i <= last]
+        repeated = [f"{i} more than once" for i, count in Counter(indices).items() if count > 1]
+        for wrong in (*absent, *repeated):
+            raise MamlaxError(f"select takes different indices from 0 to {last}, got {wrong}.")
         examples, starts = np.asarray(self.examples), np.asarray(self.starts)
-        sizes = np.asarray(self.sizes)
-        return ClassArrays.of(
-            {self.names[i]: examples[starts[i] : starts[i] + sizes[i]] for i in indices}
-        )
+        ends = starts + np.asarray(self.sizes)
+        names = tuple(self.names[i] for i in indices)
+        return _joined(names, [examples[starts[i] : ends[i]] for i in indices])
 
 
 class FewShot(eqx.Module):
@@ -67,8 +79,8 @@ class FewShot(eqx.Module):
         shots: K, support examples per class.
         num_query: query examples per class; as many as `shots` where None.
         rotations: turn classes at random (square images `[height, width, channels]` only).
-        reference: also give the support inputs as the query's `reference`, for models built with
-            `norm="support"`.
+        reference: also give `reference`, for models built with `norm="support"`: to the query the
+            support inputs, to the support no examples, which stands for its own inputs.
 
     Raises:
         MamlaxError: if the data has fewer classes or examples than asked for.
@@ -87,7 +99,6 @@ class FewShot(eqx.Module):
     num_query: int = eqx.field(static=True)
     rotations: bool = eqx.field(static=True)
     reference: bool = eqx.field(static=True)
-    max_size: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -103,7 +114,6 @@ class FewShot(eqx.Module):
         self.num_query = shots if num_query is None else num_query
         self.rotations, self.reference = rotations, reference
         sizes = np.asarray(data.sizes)
-        self.max_size = int(sizes.max(initial=0))
         if min(ways, shots, self.num_query) < 1:
             raise MamlaxError(
                 "ways, shots and num_query must be positive, got "
@@ -128,10 +138,9 @@ class FewShot(eqx.Module):
         """
         class_key, example_key, rotation_key = jax.random.split(key, 3)
         starts, sizes = jnp.asarray(self.data.starts), jnp.asarray(self.data.sizes)
-        classes = _choose(class_key, jnp.ones(len(self.data.names), bool), self.ways)
-        present = jnp.arange(self.max_size)[None] < sizes[classes][:, None]
+        classes = _choose(class_key, len(self.data.names), self.ways)
         chosen = jax.vmap(_choose, in_axes=(0, 0, None))(
-            jax.random.split(example_key, self.ways), present, self.shots + self.num_query
+            jax.random.split(example_key, self.ways), sizes[classes], self.shots + self.num_query
         )
         inputs = _as_floats(jnp.asarray(self.data.examples)[starts[classes][:, None] + chosen])
         if self.rotations:
@@ -144,8 +153,8 @@ class FewShot(eqx.Module):
             return Batch(inputs.reshape(-1, *inputs.shape[2:]), targets, reference)
 
         support = batch(inputs[:, : self.shots], None)
-        reference = support.inputs if self.reference else None
-        return Task(support, batch(inputs[:, self.shots :], reference))
+        query = batch(inputs[:, self.shots :], support.inputs if self.reference else None)
+        return Task(_own_reference(support) if self.reference else support, query)
 
 
 class AllWays(eqx.Module):
@@ -159,6 +168,8 @@ class AllWays(eqx.Module):
         data: the classes.
         num_examples: examples per batch.
         rotations: turn examples at random.
+        reference: also give a `reference` of no examples, which stands for the batch itself, for
+            models built with `norm="support"`.
 
     Example:
         >>> import jax, numpy as np, mamlax
@@ -171,9 +182,18 @@ class AllWays(eqx.Module):
     data: ClassArrays
     num_examples: int = eqx.field(static=True)
     rotations: bool = eqx.field(static=True)
+    reference: bool = eqx.field(static=True)
 
-    def __init__(self, data: ClassArrays, *, num_examples: int, rotations: bool = False):
-        self.data, self.num_examples, self.rotations = data, num_examples, rotations
+    def __init__(
+        self,
+        data: ClassArrays,
+        *,
+        num_examples: int,
+        rotations: bool = False,
+        reference: bool = False,
+    ):
+        self.data, self.num_examples = data, num_examples
+        self.rotations, self.reference = rotations, reference
         _check_rotatable(data, rotations)
 
     @property
@@ -193,6 +213,7 @@ class AllWays(eqx.Module):
             inputs = jax.vmap(lambda x, turns: rotate(x[None], turns)[0])(inputs, quarter_turns)
             targets = 4 * targets + quarter_turns
         batch = Batch(inputs, targets)
+        batch = _own_reference(batch) if self.reference else batch
         return Task(batch, batch)
 
 
@@ -202,16 +223,65 @@ def rotate(images: Shaped[Array, "examples size size channels"], quarter_turns):
     return jnp.where(quarter_turns % 2 == 1, jnp.rot90(half, axes=(1, 2)), half)
 
 
-def _choose(key, allowed, count: int):
-    """`count` distinct indices of `allowed`, uniformly: those with the largest random scores."""
-    scores = jnp.where(allowed, jax.random.uniform(key, allowed.shape), -1.0)
-    return jax.lax.top_k(scores, count)[1]
+def _choose(key, size, count: int):
+    """`count` different integers of 0 … size − 1 in random order, every selection alike.
+
+    Floyd's algorithm: the i-th draw is uniform over 0 … size − count + i; where it came before,
+    the largest of these, which cannot have, takes its place. The cost depends on `count` alone.
+    """
+    draw_key, order_key = jax.random.split(key)
+    largest = size - count + jnp.arange(count, dtype=jnp.int32)
+    drawn = jax.random.randint(draw_key, (count,), 0, largest + 1, jnp.int32)
+
+    def add(i, chosen):
+        came_before = (chosen == drawn[i]).any()
+        return chosen.at[i].set(jnp.where(came_before, largest[i], drawn[i]))
+
+    chosen = jax.lax.fori_loop(0, count, add, jnp.full(count, -1, jnp.int32))
+    return jax.random.permutation(order_key, chosen)
+
+
+def _own_reference(batch: Batch) -> Batch:
+    """No examples as reference: models with `norm="support"` take the inputs themselves.
+
+    The inputs again would cost a second pass: under `vmap` nothing tells that they are the same.
+    """
+    return batch._replace(reference=batch.inputs[:0])
 
 
 def _as_floats(examples):
     if examples.dtype == jnp.uint8:
         return examples.astype(jnp.float32) / 255
     return examples
+
+
+def _joined(names: tuple[str, ...], classes: list[np.ndarray]) -> ClassArrays:
+    if not classes:
+        raise MamlaxError(
+            "got no classes, expected one or more: ClassArrays.of({name: [examples, ...], ...}), "
+            "data.select([index, ...])."
+        )
+    first = classes[0]
+    for name, examples in zip(names, classes, strict=True):
+        if not examples.ndim or not len(examples):
+            raise MamlaxError(
+                f"class {name!r} has no examples, expected an array [examples, ...] of one or "
+                f"more, got shape {list(examples.shape)}. Leave it out."
+            )
+        if examples.dtype != first.dtype:
+            raise MamlaxError(
+                f"classes must have one dtype, got {first.dtype} in class {names[0]!r} and "
+                f"{examples.dtype} in class {name!r}. Convert them alike: bytes (uint8) are taken "
+                "for pixels and divided by 255, other numbers stay as they are."
+            )
+        if examples.shape[1:] != first.shape[1:]:
+            raise MamlaxError(
+                f"examples must have one shape, got {list(first.shape[1:])} in class "
+                f"{names[0]!r} and {list(examples.shape[1:])} in class {name!r}. Resize them."
+            )
+    sizes = np.array([len(examples) for examples in classes], np.int32)
+    starts = (np.cumsum(sizes) - sizes).astype(np.int32)
+    return ClassArrays(np.concatenate(classes), starts, sizes, names)
 
 
 def _check_rotatable(data: ClassArrays, rotations: bool):

@@ -3,6 +3,9 @@
 Examples carry their own class and index, so that a mix-up cannot go unseen.
 """
 
+import functools
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,11 +15,12 @@ import pytest
 from scipy import stats
 
 import mamlax
-from mamlax.tasks._few_shot import rotate
+from mamlax.tasks._few_shot import _choose, rotate
 
 SIZES = (5, 9, 6, 12, 5, 7, 8)
 WAYS, SHOTS, NUM_QUERY, NUM_TASKS = 3, 2, 3, 4000
 SMALLEST_P = 1e-3
+KEY = jax.random.key(7)
 
 
 def labeled(sizes=SIZES):
@@ -119,6 +123,62 @@ def test_ways_are_drawn_independently_of_examples(tasks):
     assert small.sum() > 150 and p_uniform(pairs[small], 25) > SMALLEST_P
 
 
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def choose_often(num_keys, size, count):
+    """`[num_keys, count]` selections, of a traced size."""
+    return jax.vmap(lambda key: _choose(key, size, count))(jax.random.split(KEY, num_keys))
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [(1, 1), (7, 1), (5, 2), (5, 3), (4, 4), (6, 3), (5, 5), (40, 2)]
+)
+def test_every_selection_in_every_order_is_equally_likely(size, count):
+    """By enumeration of all size!/(size − count)! of them."""
+    orders = {order: i for i, order in enumerate(itertools.permutations(range(size), count))}
+    drawn = np.asarray(choose_often(100 * len(orders), size, count))
+    found = np.array([orders[order] for order in map(tuple, drawn.tolist())])  # all are distinct
+    counts = np.bincount(found, minlength=len(orders))
+    assert len(orders) == 1 or stats.chisquare(counts).pvalue > SMALLEST_P
+
+
+def test_selections_of_large_sizes_are_distinct_uniform_and_reach_the_ends():
+    size, count = 200_000, 16
+    drawn = np.asarray(choose_often(20_000, size, count))
+    assert (np.diff(np.sort(drawn, axis=1), axis=1) > 0).all()
+    assert 0 <= drawn.min() < 20 and size - 20 < drawn.max() < size
+    for place in range(count):
+        assert p_uniform(drawn[:, place] * 100 // size, 100) > SMALLEST_P
+
+
+def test_selections_are_the_same_in_any_precision():
+    drawn = np.asarray(choose_often(10, 30, 5))
+    with jax.enable_x64(True):
+        again = np.asarray(choose_often(10, 30, 5))
+    np.testing.assert_array_equal(drawn, again)
+    assert drawn.dtype == again.dtype == np.int32
+
+
+def test_support_and_query_are_exchangeable():
+    """A class of four, two and two: each of the six splits is as likely."""
+    sampler = mamlax.FewShot(labeled((4,)), ways=1, shots=2, num_query=2)
+    drawn = draw(sampler, 3000)
+    support = np.sort(drawn.support.inputs[..., 1], axis=1).astype(int)
+    query = np.sort(drawn.query.inputs[..., 1], axis=1).astype(int)
+    assert all({*one, *other} == {0, 1, 2, 3} for one, other in zip(support, query, strict=True))
+    splits = {pair: i for i, pair in enumerate(itertools.combinations(range(4), 2))}
+    assert p_uniform(np.array([splits[tuple(pair)] for pair in support.tolist()]), 6) > SMALLEST_P
+
+
+def test_one_very_large_class_costs_nothing():
+    """32 tasks with a class of 200,000: the program's memory is that of its tasks."""
+    classes = {f"{size}": np.zeros((size, 2)) for size in (20, 21, 22, 200_000)}
+    sampler = mamlax.FewShot(mamlax.ClassArrays.of(classes), ways=3, shots=1)
+    sampler = jax.tree.map(jnp.asarray, sampler)
+    sample = eqx.filter_jit(lambda sampler, key: mamlax.sample_tasks(sampler.sample, key, 32))
+    memory = sample.lower(sampler, jax.random.key(0)).compile().compiled.memory_analysis()
+    assert memory.temp_size_in_bytes < 100_000  # a score per example would take 77 MB
+
+
 def test_as_many_ways_and_examples_as_there_are():
     task = draw(mamlax.FewShot(labeled((4, 4)), ways=2, shots=1, num_query=3), 50)
     everything = np.concatenate([task.support.inputs, task.query.inputs], axis=1)
@@ -144,14 +204,38 @@ def test_same_key_same_task_under_jit_and_vmap(key):
     assert not (mapped.query.inputs[0] == eager.query.inputs).all()
 
 
-def test_reference_is_the_support_turned_alike_and_only_in_the_query():
+def test_reference_is_the_support_turned_alike():
     settings = dict(ways=3, shots=2, num_query=1, rotations=True)
     task = draw(mamlax.FewShot(pictures(), **settings, reference=True), 3)
-    assert task.support.reference is None
     np.testing.assert_array_equal(task.query.reference, task.support.inputs)
+    # the support's own inputs are its reference, which no examples stand for
+    assert task.support.reference.shape == (3, 0, *task.support.inputs.shape[2:])
     plain = draw(mamlax.FewShot(pictures(), **settings), 3)
-    assert plain.query.reference is None
+    assert plain.support.reference is None and plain.query.reference is None
     np.testing.assert_array_equal(plain.query.inputs, task.query.inputs)
+
+
+@pytest.mark.parametrize("kind", ["episodes", "batches"])
+def test_models_normalized_by_the_support_take_their_reference_from_tasks(kind, key):
+    data = labeled()
+    if kind == "episodes":
+        sampler = mamlax.FewShot(data, ways=3, shots=2, num_query=1, reference=True)
+    else:
+        sampler = mamlax.AllWays(data, num_examples=5, reference=True)
+    one, batch = (
+        mamlax.models.mlp(key, 2, 3, hidden_sizes=(8,), norm=norm) for norm in ("support", "batch")
+    )
+    task = jax.tree.map(jnp.asarray, draw(sampler, 1))
+    support, query = jax.tree.map(lambda x: x[0], task)
+    own = one(support.inputs, support.reference)
+    np.testing.assert_allclose(own, batch(support.inputs), rtol=1e-5)
+    logits = one(query.inputs, query.reference)
+    joint = one(jnp.concatenate([support.inputs, query.inputs]), support.inputs)
+    if kind == "episodes":
+        np.testing.assert_allclose(logits, joint[-len(logits) :], rtol=1e-4, atol=1e-5)
+    else:
+        np.testing.assert_allclose(logits, own, rtol=1e-5)
+        assert mamlax.AllWays(data, num_examples=5).sample(key).query.reference is None
 
 
 def test_bytes_become_floats_between_0_and_1():
@@ -251,6 +335,51 @@ def test_select_keeps_order_names_and_examples():
     assert chosen.names == ("class 3", "class 0") and list(chosen.sizes) == [12, 5]
     np.testing.assert_array_equal(chosen.examples[:, 0], [3] * 12 + [0] * 5)
     np.testing.assert_array_equal(chosen.starts, [0, 12])
+
+
+@pytest.mark.parametrize(
+    ("indices", "words"),
+    [
+        ([0, 0, 1], ["0 to 6", "0 more than once"]),
+        ([1, 7], ["0 to 6", "got 7"]),
+        ([-1], ["0 to 6", "got -1"]),
+        ([], ["no classes"]),
+    ],
+    ids=str,
+)
+def test_classes_that_cannot_be_selected(indices, words):
+    with pytest.raises(mamlax.MamlaxError) as error:
+        labeled().select(indices)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_classes_of_one_name_are_both_kept():
+    data = labeled((2, 3))
+    data = mamlax.ClassArrays(data.examples, data.starts, data.sizes, ("a", "a"))
+    chosen = data.select([1, 0])
+    assert chosen.names == ("a", "a") and list(chosen.sizes) == [3, 2]
+
+
+BYTES = np.zeros((3, 2), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ({}, ["no classes"]),
+        ({"a": BYTES, "b": BYTES[:0]}, ["'b'", "no examples", "[0, 2]"]),
+        ({"a": np.array(1.0)}, ["'a'", "no examples", "[]"]),
+        ({"a": BYTES, "b": BYTES / 2.0}, ["uint8", "'a'", "float64", "'b'", "divided by 255"]),
+        ({"a": BYTES, "b": np.zeros((3, 4), np.uint8)}, ["[2]", "'a'", "[4]", "'b'"]),
+    ],
+    ids=["none", "empty", "scalar", "dtypes", "shapes"],
+)
+def test_classes_that_do_not_fit_together(classes, words):
+    with pytest.raises(mamlax.MamlaxError) as error:
+        mamlax.ClassArrays.of(classes)
+    for word in words:
+        assert word in str(error.value)
 
 
 def test_batches_over_all_classes_are_uniform_over_classes_then_examples():
