@@ -8,6 +8,7 @@ Expect  query MSE 0.51 ± 0.05 after 2 inner steps and 0.32 ± 0.06 after 10, fr
 
 import sys
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax

@@ -1,5 +1,6 @@
 """`check_meta_gradient` passes what is right, fails what is wrong, and says where."""
 
+import collections
 import functools
 import math
 
@@ -57,7 +58,7 @@ def wrong_in(learner, change):
 
 
 def wrong_names(report):
-    return [leaf.name for leaf in report.leaves if leaf.error > report.tolerance]
+    return [leaf.name for leaf in report.leaves if leaf.verdict(report.tolerance) == "WRONG"]
 
 
 @functools.cache
@@ -137,6 +138,31 @@ def test_the_report_is_a_table():
         "['bias']  [3]                  3  2.3e-08  ok",
         "Gradient and finite differences agree (tolerance 1e-05).",
     ]
+
+
+def test_the_report_says_what_was_not_checked():
+    report = mamlax.MetaGradientReport(
+        (
+            mamlax.LeafCheck("a", (3,), 2, 1e-8, num_kinks=1),
+            mamlax.LeafCheck("b", (3,), 3, 2e-3, noise=3e-3),
+            mamlax.LeafCheck("c", (3,), 0, 0.0, num_kinks=3),
+            mamlax.LeafCheck("d", (3,), 3, 0.5, noise=0.9),
+            mamlax.LeafCheck("e", (0,), 0, 0.0),
+        ),
+        tolerance=1e-5,
+        remarks=("Something else.",),
+    )
+    assert not report.passed
+    assert str(report).splitlines()[1:] == [
+        "a     [3]                  2  1.0e-08  ok (1 on a kink, skipped)",
+        "b     [3]                  3  2.0e-03  ok (rounding 3e-03)",
+        "c     [3]                  0  0.0e+00  NOT CHECKED (3 on a kink, skipped)",
+        "d     [3]                  3  5.0e-01  NOT CHECKED (rounding 9e-01)",
+        "e     [0]                  0  0.0e+00  ok",
+        "Gradient and finite differences agree where checked (tolerance 1e-05).",
+        "Something else.",
+    ]
+    assert report._replace(leaves=report.leaves[:2]).passed
 
 
 def test_an_error_at_the_tolerance_passes():
@@ -241,3 +267,267 @@ def test_a_bare_array_is_called_params():
     report = check(learner, jnp.array(0.3), tasks)
     assert report.passed, report
     assert [leaf[:3] for leaf in report.leaves] == [("params", (), 1)]
+
+
+def test_what_init_adds_is_converted():
+    """Meta-SGD in small: the learner brings a step size of its own, in float32."""
+    alpha = jnp.asarray(0.01, jnp.float32)
+
+    def objective(meta_params, task):
+        params, alpha = meta_params
+        gradient = jax.grad(squared_error)(params, task.support)
+        adapted = jax.tree.map(lambda p, g: p - alpha * g, params, gradient)
+        return squared_error(adapted, task.query), {}
+
+    learner = make_learner()._replace(
+        init=lambda params: (params, alpha), meta_gradient=mamlax.mean_gradient(objective)
+    )
+    report = check(learner, *make_problem())
+    assert report.passed, report
+    assert report.leaves[-1].name == "[1]"
+    assert report.leaves[-1].error < 1e-7
+
+
+def cast_in_scan(x, dtype):
+    return jax.lax.scan(lambda carry, _: (cast(carry, dtype), None), x, length=2)[0]
+
+
+def cast_in_custom_vjp(x, dtype):
+    identity = jax.custom_vjp(lambda x: cast(x, dtype))
+    identity.defvjp(lambda x: (cast(x, dtype), None), lambda _, g: (g,))
+    return identity(x)
+
+
+def cast(x, dtype):
+    return x.astype(dtype).astype(x.dtype)
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [
+        cast,
+        cast_in_scan,
+        cast_in_custom_vjp,
+        lambda x, dtype: jax.jit(lambda x: cast(x, dtype))(x),
+        lambda x, dtype: jax.checkpoint(lambda x: cast(x, dtype))(x),
+        lambda x, dtype: jax.lax.cond(x[0, 0] < 9, lambda x: cast(x, dtype), lambda x: x, x),
+        lambda x, dtype: jax.lax.dot(
+            x, jnp.eye(x.shape[1], dtype=x.dtype), preferred_element_type=dtype
+        ),
+    ],
+    ids=["bare", "scan", "custom_vjp", "jit", "checkpoint", "cond", "dot"],
+)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_loss_in_low_precision_is_named(cast, dtype):
+    def loss_fn(params, batch):
+        return squared_error(params | {"in": cast(params["in"], dtype)}, batch)
+
+    report = check(make_learner(loss_fn, num_inner_steps=0), *make_problem(), max_entries=1)
+    assert not report.passed
+    name = jnp.dtype(dtype).name
+    assert f"The loss computes in {name} somewhere; the check needs float64" in str(report)
+
+
+def test_a_cast_that_does_not_matter_is_not_mentioned():
+    def loss_fn(params, batch):
+        return squared_error(params, batch._replace(targets=cast(batch.targets, jnp.float32)))
+
+    report = check(make_learner(loss_fn), *make_problem())
+    assert report.passed
+    assert not report.remarks
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_loss_that_is_not_float64_is_refused(dtype):
+    learner = make_learner(lambda params, batch: squared_error(params, batch).astype(dtype))
+    with pytest.raises(TypeError, match=rf"float64 scalar.*{jnp.dtype(dtype).name}\[\].*cast"):
+        check(learner, *make_problem())
+
+
+def test_a_loss_that_is_not_finite_is_refused():
+    learner = make_learner(lambda p, batch: squared_error(p, batch) / 0, num_inner_steps=0)
+    with pytest.raises(ValueError, match="meta-loss is inf"):
+        check(learner, *make_problem())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g | {"bias": None}, r"missing: \['bias'\] \[3\]; extra: none"),
+        (lambda g: {"in": g["in"]}, r"missing: \['bias'\] \[3\], \['out'\] \[3, 1\]; extra: none"),
+        (lambda g: g | {"more": g["bias"]}, r"missing: none; extra: \['more'\] \[3\]"),
+        (lambda g: g | {"bias": g["out"]}, r"\['bias'\] \[3\]; extra: \['bias'\] \[3, 1\]"),
+        (lambda g: None, r"missing: \['bias'\] .*; extra: none"),
+    ],
+    ids=["none", "lacking", "extra", "shape", "nothing"],
+)
+def test_a_gradient_of_another_structure_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        check(wrong_in(make_learner(), change), *make_problem())
+
+
+def test_leaves_are_paired_by_name():
+    """A gradient in another order of leaves is still the right one."""
+    right = make_learner(lambda params, batch: squared_error(dict(params), batch))
+
+    def init(params):
+        return collections.OrderedDict((name, params[name]) for name in ("out", "in", "bias"))
+
+    def meta_gradient(meta_params, tasks):
+        result, gradient = right.meta_gradient(dict(meta_params), tasks)
+        return result, dict(sorted(gradient.items()))
+
+    report = check(right._replace(init=init, meta_gradient=meta_gradient), *make_problem())
+    assert report.passed, report
+    assert [leaf.name for leaf in report.leaves] == ["['out']", "['in']", "['bias']"]
+
+
+@pytest.mark.parametrize("offset", [1e6, -1e6])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_rounding_of_a_large_loss(offset, first_order):
+    """Rounding is allowed for, and does not hide what is wrong."""
+    learner = make_learner(lambda p, b: squared_error(p, b) + offset, first_order=first_order)
+    report = check(learner, *make_problem())
+    assert report.passed is not first_order, report
+    assert all(1e-5 < leaf.noise < 0.1 for leaf in report.leaves)
+    assert "rounding" in str(report)
+
+
+def test_rounding_that_drowns_the_gradient_does_not_pass():
+    learner = make_learner(lambda params, batch: squared_error(params, batch) + 1e12)
+    report = check(learner, *make_problem())
+    assert not report.passed
+    assert not wrong_names(report)
+    assert {leaf.verdict(report.tolerance) for leaf in report.leaves} == {"NOT CHECKED"}
+
+
+def test_large_parameters():
+    tasks = mamlax.Task(jnp.ones((2, 1)), jnp.ones((2, 1)))
+    learner = make_learner(lambda p, batch: jnp.mean(jnp.log(p) * batch), num_inner_steps=0)
+    report = check(learner, jnp.array([1e7, 2e8]), tasks)
+    assert report.passed, report
+
+
+def with_a_zero_among_the_inputs(seed):
+    model = mamlax.models.mlp(jax.random.key(seed), 1, 1, hidden_sizes=(8, 8))
+    inputs = jax.random.normal(jax.random.key(seed + 1), (2, 2, 5, 1)).at[:, :, 0].set(0.0)
+    support, query = (mamlax.Batch(x, jnp.sin(x) + 1) for x in inputs)
+    return model, mamlax.Task(support, query)
+
+
+def model_error(params, batch):
+    return jnp.mean((params(batch.inputs) - batch.targets) ** 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_units_on_their_kink(seed):
+    """Zero biases and a zero among the inputs: the gradient is the one to the left."""
+    report = check(make_learner(model_error), *with_a_zero_among_the_inputs(seed), max_entries=8)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kinks_do_not_hide_a_first_order_gradient(seed):
+    problem = with_a_zero_among_the_inputs(seed)
+    report = check(make_learner(model_error, first_order=True), *problem, max_entries=8)
+    assert not report.passed
+    assert set(wrong_names(report)) >= {".weights[1]", ".weights[2]", ".biases[2]"}, report
+
+
+def at_a_kink(value_and_gradient, params):
+    """A report on a loss and gradient given by hand."""
+
+    def meta_gradient(params, tasks):
+        loss, gradient = value_and_gradient(params)
+        return (loss, {}), gradient
+
+    tasks = mamlax.Task(jnp.ones((1, 1)), jnp.ones((1, 1)))
+    return check(make_learner()._replace(meta_gradient=meta_gradient), params, tasks)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+def test_the_sides_of_a_kink_and_their_mean_are_right(slope):
+    report = at_a_kink(lambda p: (jnp.sum(jax.nn.relu(p)), jnp.full(2, slope)), jnp.zeros(2))
+    assert report.passed, report
+    assert report.leaves[0].num_checked == 2
+
+
+def test_a_leaf_on_kinks_alone_does_not_pass():
+    report = at_a_kink(lambda p: (jnp.sum(jax.nn.relu(p)), jnp.full(2, 0.3)), jnp.zeros(2))
+    assert not report.passed
+    assert not wrong_names(report)
+    assert report.leaves[0][2:5] == (0, 0.0, 2)
+    assert "NOT CHECKED (2 on a kink, skipped)" in str(report)
+
+
+def test_kinks_are_skipped_entry_by_entry():
+    def value_and_gradient(p):
+        return jnp.sum(jax.nn.relu(p)), jnp.where(p == 0, 0.3, 1.0)
+
+    report = at_a_kink(value_and_gradient, jnp.array([0.0, 1.0, 2.0]))
+    assert report.passed, report
+    assert (report.leaves[0].num_checked, report.leaves[0].num_kinks) == (2, 1)
+
+
+@pytest.mark.parametrize("params", [0.0, 3e-7, -5e-7, 1e-6, 1.5e-6])
+@pytest.mark.parametrize("jump", [0.0, 0.1])
+def test_a_gradient_is_not_wrong_near_a_kink_or_a_jump(params, jump):
+    def loss(p):
+        return jnp.sin(p + 1) + jnp.where(p > 0, 2 * p + jump, 0.0)
+
+    report = at_a_kink(jax.value_and_grad(loss), jnp.array(params))
+    assert not wrong_names(report), report
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-2])
+def test_a_kink_smaller_than_the_error_does_not_excuse_it(size):
+    """The gradient is 5 % wrong, the kink explains less."""
+
+    def value_and_gradient(p):
+        return jnp.sin(p + 1) + size * jax.nn.relu(p), 1.05 * jnp.cos(p + 1)
+
+    assert wrong_names(at_a_kink(value_and_gradient, jnp.array(0.0))) == ["params"]
+
+
+@pytest.mark.parametrize("factor", [1.0001, 0.0, -1.0, jnp.nan, jnp.inf])
+def test_curvature_does_not_excuse_an_error(factor):
+    """A strongly curved loss at its steepest and at its most curved point."""
+    for params in 0.0, 0.015:
+
+        def value_and_gradient(p):
+            return jnp.sin(100 * p), factor * 100 * jnp.cos(100 * p)
+
+        assert wrong_names(at_a_kink(value_and_gradient, jnp.array(params))) == ["params"]
+
+
+def test_a_loss_that_ends_beside_the_parameters():
+    """Losses to the left are NaN; the difference to the right is still there."""
+    report = at_a_kink(jax.value_and_grad(lambda p: jnp.sqrt(p + 1) ** 3), jnp.array(-1 + 1e-6))
+    assert not report.passed
+    report = at_a_kink(
+        lambda p: (jnp.where(p < 0, jnp.nan, jnp.sin(p)), jnp.cos(p)), jnp.array(0.0)
+    )
+    assert report.passed, report
+
+
+def test_complex_leaves_are_said_not_to_be_checked():
+    def loss_fn(params, batch):
+        return squared_error(params["net"], batch) * jnp.abs(params["phase"])
+
+    params, tasks = make_problem()
+    params = {"net": params, "phase": jnp.array(1.0 + 2.0j)}
+    report = check(make_learner(loss_fn), params, tasks)
+    assert report.passed, report
+    assert report.remarks == ("['phase'] is complex: it does not learn and is not checked.",)
+    assert str(report).endswith(report.remarks[0])
+
+
+def test_keys_and_empty_leaves_ride_along():
+    def loss_fn(params, batch):
+        noise = jax.random.normal(params["key"], ())
+        return squared_error(params, batch) * jnp.exp(noise) + jnp.sum(params["empty"])
+
+    params, tasks = make_problem()
+    params = params | {"key": jax.random.key(0), "empty": jnp.zeros((0, 2))}
+    report = check(make_learner(loss_fn), params, tasks)
+    assert report.passed, report
