@@ -23,7 +23,10 @@ else:
     _RecipeChoice = Annotated[
         tyro.extras.subcommand_type_from_defaults(
             RECIPES,
-            descriptions={name: recipe.evidence.paper for name, recipe in RECIPES.items()},
+            descriptions={
+                name: f"{recipe.evidence.summary} ({recipe.evidence.paper})."
+                for name, recipe in RECIPES.items()
+            },
             prefix_names=False,
         ),
         tyro.conf.arg(name=""),
@@ -64,18 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def recipes() -> None:
     """List the recipes: what they repeat, what was published, and what was measured here."""
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, header_style="bold")
-    table.add_column("recipe", no_wrap=True)
-    for column in ("repeats", "published", "measured"):
-        table.add_column(column)
+    console = Console(highlight=False)
     for name, recipe in RECIPES.items():
         evidence = recipe.evidence
-        measured = ", ".join(filter(None, (evidence.measured, evidence.duration)))
-        table.add_row(name, evidence.paper, evidence.expected, measured or "not yet")
-    Console().print(table)
-    Console().print("\nmamlax train RECIPE trains one; mamlax train RECIPE --help lists its flags.")
+        measured = "; ".join(filter(None, (evidence.measured, evidence.duration)))
+        console.print(f"[bold]{name}[/]\n  {evidence.summary} ({evidence.paper})", soft_wrap=True)
+        console.print(f"  published  {evidence.expected}", soft_wrap=True)
+        console.print(f"  here       {measured or 'not measured yet'}\n", soft_wrap=True)
+    console.print("mamlax train RECIPE trains one; mamlax train RECIPE --help lists its flags.")
 
 
 def train(

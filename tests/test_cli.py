@@ -69,7 +69,7 @@ def test_recipes_are_listed_with_what_was_published(capsys):
     assert exits(["recipes"]) == 0
     text = capsys.readouterr().out
     for name, recipe in RECIPES.items():
-        assert re.search(rf"^ *{re.escape(name)} ", text, re.MULTILINE), f"{name} is broken"
+        assert re.search(rf"^{re.escape(name)}$", text, re.MULTILINE), f"{name} is broken"
         assert recipe.evidence.expected.split()[0] in text
     assert "mamlax train RECIPE" in text
 

@@ -11,7 +11,11 @@ def _sinusoid(name: str, shots: int, *, expected: str, measured: str, duration: 
     return Recipe(
         name=name,
         evidence=Evidence(
-            "Finn et al. 2017, section 5.1 and figure 3", expected, measured, duration
+            f"Sine waves, each from {shots} points",
+            "Finn et al. 2017, section 5.1 and figure 3",
+            expected,
+            measured,
+            duration,
         ),
         problem=SinusoidProblem(shots=shots),
         inner_learning_rate=0.01,
@@ -42,7 +46,14 @@ def _omniglot(
     five_way = ways == 5
     return Recipe(
         name=name,
-        evidence=Evidence("Finn et al. 2017, table 1", expected, measured, duration),
+        evidence=Evidence(
+            f"Handwritten characters, {ways} classes from {shots} example{'s' * (shots > 1)} each"
+            + (", without convolutions" if network == "fully-connected" else ""),
+            "Finn et al. 2017, table 1",
+            expected,
+            measured,
+            duration,
+        ),
         problem=OmniglotProblem(ways=ways, shots=shots, network=network),
         # The paper's 0.4 and 0.1 multiply the gradient of a loss that its code sums over classes:
         # N times the mean cross-entropy used here, for which they are 2.0.

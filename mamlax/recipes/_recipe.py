@@ -18,12 +18,14 @@ class Evidence:
     """What a recipe should give, and what it gave here.
 
     Attributes:
-        paper: the experiment repeated.
+        summary: the experiment in a few words.
+        paper: where it was published.
         expected: the published number.
         measured: our number; the files under `benchmarks/` say how.
         duration: how long it took, on what.
     """
 
+    summary: str
     paper: str
     expected: str
     measured: str
