@@ -4,6 +4,9 @@ The public names stand in `__init__.pyi`, on one screen; each is imported when f
 `import mamlax` and `mamlax --help` stay light.
 """
 
+from importlib.metadata import version
+
 import lazy_loader
 
+__version__ = version("mamlax")
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,3 +1,5 @@
+__version__: str
+
 from . import models as models
 from . import plots as plots
 from ._errors import MamlaxError as MamlaxError

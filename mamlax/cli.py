@@ -6,7 +6,9 @@ Nothing heavy is imported before a command runs, so that `mamlax --help` answers
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,20 +38,23 @@ else:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(f"mamlax {version('mamlax')}")
+        return 0
     try:
         _suggest_recipe(arguments)
-        tyro.extras.subcommand_cli_from_dict(
-            {
-                "recipes": recipes,
-                "train": train,
-                "evaluate": evaluate,
-                "plot": plot,
-            },
-            prog="mamlax",
-            description="Learning to learn: meta-train on many small tasks, adapt to a new one.",
-            args=arguments,
-            config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes),
-        )
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            tyro.extras.subcommand_cli_from_dict(
+                {"recipes": recipes, "train": train, "evaluate": evaluate, "plot": plot},
+                prog="mamlax",
+                description=(
+                    "Learning to learn: meta-train on many small tasks, adapt to a new one. "
+                    "Start with: mamlax train sinusoid"
+                ),
+                args=arguments,
+                config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes),
+            )
     except KeyboardInterrupt as stop:  # a run that could write a checkpoint first says which
         resume = "stopped. Repeat the command to resume from the last checkpoint."
         _say(_escape(str(stop) or resume))
@@ -155,7 +160,8 @@ def plot(run: tyro.conf.Positional[Path]) -> None:
     from . import plots
 
     if not (run / "metrics.jsonl").exists():
-        raise MamlaxError(f"{run} is not a run directory: it has no metrics.jsonl.")
+        why = "it has no metrics.jsonl" if run.exists() else "it does not exist"
+        raise MamlaxError(f"{run} is not a run directory: {why}.")
     _say_paths(plots.draw_run(run))
 
 
@@ -267,26 +273,35 @@ def _show(evaluation: dict[str, Any]) -> None:
     over = f"{evaluation['num_tasks']} held-out tasks" + (f", {seeds} seeds" if seeds > 1 else "")
     note = " (transductive)" if evaluation["transductive"] else ""
     table = Table(box=None, header_style="bold", title_justify="left")
-    table.title = f"query {evaluation['metric']} by inner steps, {over}{note}"
-    table.add_column("", no_wrap=True)
-    for step in shown:
-        table.add_column(str(step), justify="right", no_wrap=True)
-    for name, curve in curves.items():
-        table.add_row(name, *(_mean_and_interval(curve[step]) for step in shown))
     console = Console()
-    console.width = max(console.width, 112)
+    console.print(f"[bold]query {evaluation['metric']}, {over}{note}[/]", soft_wrap=True)
+    table.add_column("inner steps", justify="right", no_wrap=True)
+    for name in curves:
+        table.add_column(name, justify="right", no_wrap=True)
+    for step in shown:
+        table.add_row(str(step), *(_mean_and_interval(curve[step]) for curve in curves.values()))
+    console.width = max(console.width, 80)
     console.print(table)
 
 
 def _mean_and_interval(point: dict[str, Any]) -> str:
     if point["mean"] is None:
         return "diverged"
-    return f"{point['mean']:.3f} ±{point['ci95']:.3f}"
+    interval = "" if point["ci95"] is None else f" ±{_short(point['ci95'])}"
+    return _short(point["mean"]) + interval
+
+
+def _short(number: float) -> str:
+    return f"{number:.3f}" if abs(number) < 100 else f"{number:.2g}"
 
 
 def _say_paths(paths: Sequence[Path]) -> None:
     for path in paths:
         _say(_escape(str(path)))
+
+
+def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"[bold yellow]warning:[/] {_escape(str(message))}")
 
 
 def _say(text: str) -> None:

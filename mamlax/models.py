@@ -97,8 +97,9 @@ def mlp(
     with an error after ten steps that is larger and differs more from seed to seed.
 
     Raises:
-        ValueError: if `norm` is unknown; by the network, if it is called with another number of
-            inputs per example, or without the reference that `norm="support"` needs.
+        ValueError: if `norm` is unknown or a size is not positive; by the network, if it is called
+            with another number of inputs per example, or without the reference that
+            `norm="support"` needs.
 
     Example:
         >>> import jax, jax.numpy as jnp, mamlax
@@ -107,6 +108,13 @@ def mlp(
         (10, 1)
     """
     _check_norm(norm)
+    if min(num_inputs, num_outputs, *hidden_sizes) < 1:
+        raise ValueError(
+            "num_inputs, num_outputs and hidden_sizes must be positive, got "
+            f"{num_inputs}, {num_outputs} and {hidden_sizes}."
+        )
+    if weight_scale is not None and weight_scale < 0:
+        raise ValueError(f"weight_scale must be 0 or more, got {weight_scale}.")
     sizes = (num_inputs, *hidden_sizes, num_outputs)
     keys = jax.random.split(key, len(sizes) - 1)
     weights = [

@@ -171,6 +171,38 @@ def test_bad_settings_are_errors_without_a_traceback(arguments, words, capsys):
         assert word in text
 
 
+def test_the_version_is_told(capsys):
+    assert exits(["--version"]) == 0
+    assert capsys.readouterr().out == f"mamlax {mamlax.__version__}\n"
+
+
+def test_the_folder_above_a_run_is_no_run_but_a_hint(capsys, tmp_path):
+    (tmp_path / "sinusoid" / "0").mkdir(parents=True)
+    (tmp_path / "sinusoid" / "0" / "recipe.json").write_text("{}")
+    assert exits(["evaluate", str(tmp_path / "sinusoid")]) == 1
+    assert f"Did you mean {tmp_path / 'sinusoid' / '0'}?" in capsys.readouterr().err
+
+
+def test_warnings_are_said_without_the_line_of_code(capsys, monkeypatch, recwarn):
+    import warnings
+
+    from mamlax.recipes import _experiment
+
+    def train(*_, **__):
+        with warnings.catch_warnings(action="always"):
+            warnings.warn("the checkpoint is [damaged]", stacklevel=1)
+        raise mamlax.MamlaxError("enough")
+
+    monkeypatch.setattr(_experiment, "train", train)
+    assert exits(["train", "sinusoid"]) == 1
+    assert capsys.readouterr().err.splitlines()[0] == "warning: the checkpoint is [damaged]"
+
+
+@pytest.mark.parametrize("number, text", [(0.0004, "0.000"), (21.5414, "21.541"), (2e16, "2e+16")])
+def test_numbers_in_the_table_are_short(number, text):
+    assert cli._mean_and_interval({"mean": number, "ci95": None}) == text
+
+
 def test_brackets_in_a_message_are_not_taken_for_markup(capsys, tmp_path):
     (tmp_path / "[bold]run[red]").write_text("")
     assert exits(["train", "sinusoid", "--out", "[bold]run[red]"]) == 1
@@ -351,4 +383,4 @@ def test_what_diverged_is_called_so_in_the_table(capsys):
     cli._show(evaluation)
     text = words_of(capsys.readouterr().out)
     assert "9 held-out tasks, 3 seeds (transductive)" in text
-    assert "maml 4.000 ±0.500 diverged random" in text
+    assert "inner steps maml random 0 4.000 ±0.500 4.000 ±0.500 1 diverged 4.000" in text

@@ -3,13 +3,16 @@
     .venv/bin/mamlax train sinusoid --num-seeds 3 --out runs/sinusoid/0-2      # minutes to hours
     .venv/bin/python -m benchmarks.accuracy.record runs/sinusoid/0-2           # seconds
 
-Writes the evaluation with the command that repeats the run, the versions and machine it ran with,
-and what it took: outer steps per second (median over log intervals) and the seconds of training.
+Run it on the machine that trained. Writes the evaluation with the command that repeats the run, the
+versions and machine it ran with, and what meta-training took: outer steps per second (median over
+log intervals), the seconds in compiled steps, and those by the clock from the first line of the log
+to the last, validation and checkpoints included (and other work, where the machine had some).
 """
 
 import argparse
 import dataclasses
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ def main() -> None:
             {
                 "repeat": command_of(description),
                 "note": args.note,
-                "machine": report.machine(),
+                "machine": {k: v for k, v in report.machine().items() if k != "load_before"},
                 "versions": {"mamlax": description["mamlax"], **description["environment"]},
                 "training": training(lines),
                 "evaluation": json.loads((run / "evaluation.json").read_text()),
@@ -67,6 +70,7 @@ def training(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """What meta-training took, from its log."""
     steps = [0, *(line["step"] for line in lines)]
     rates = [line["time/outer_steps_per_second"] for line in lines]
+    dates = [datetime.fromisoformat(line["time/date"]) for line in lines]
     seconds = [
         (end - start) / rate for start, end, rate in zip(steps, steps[1:], rates, strict=False)
     ]
@@ -74,6 +78,7 @@ def training(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "num_outer_steps": steps[-1],
         "median_outer_steps_per_second": report.rounded_median(rates),
         "seconds": round(sum(seconds), 1),
+        "seconds_by_the_clock": (dates[-1] - dates[0]).total_seconds(),
     }
 
 

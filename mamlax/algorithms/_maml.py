@@ -51,7 +51,7 @@ def maml(
     Raises:
         ValueError: if `num_inner_steps` is negative; when used, if support and query have
             arrays of different ranks.
-        TypeError: when used, if tasks have no support and query.
+        TypeError: if `inner_optimizer` is none; when used, if tasks have no support and query.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -68,9 +68,18 @@ def maml(
     """
     if num_inner_steps < 0:
         raise ValueError(f"num_inner_steps must be 0 or more, got {num_inner_steps}.")
+    if not hasattr(inner_optimizer, "update"):
+        raise TypeError(
+            "inner_optimizer must be an optax transformation, e.g. optax.sgd(0.1), got "
+            f"{inner_optimizer!r}."
+        )
     default_num_inner_steps = num_inner_steps
 
     def adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None):
+        if hasattr(meta_params, "meta_params"):
+            raise TypeError("adapt takes parameters, got a state. Give state.meta_params.")
+        if hasattr(support, "support"):
+            raise TypeError("adapt takes a support set, got a task. Give task.support.")
         return inner_loop(
             loss_fn,
             inner_optimizer,

@@ -183,6 +183,11 @@ def count_tasks(tasks: Any) -> int:
     Raises:
         ValueError: if arrays disagree, or there are none.
     """
+    if callable(tasks) or hasattr(tasks, "sample"):
+        raise ValueError(
+            f"tasks must be a meta-batch, got a distribution ({type(tasks).__name__}). Draw one: "
+            "mamlax.sample_tasks(tasks.sample, key, 4)."
+        )
     lengths = {
         jax.tree_util.keystr(path): jnp.shape(leaf)[:1]
         for path, leaf in jax.tree_util.tree_leaves_with_path(tasks)

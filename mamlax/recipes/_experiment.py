@@ -6,6 +6,7 @@ A run directory holds `recipe.json`, `metrics.jsonl`, `checkpoint/`, `evaluation
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from ..algorithms._maml import maml
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves, over_tasks, sample_tasks
 from ..training._evaluation import summarize
+from ..training._metrics import read_metrics
 from ..training._run import Run, Validation, restore_run, run
 from ..training._run_directory import open_run, read_run
 from ._recipe import Parts, Recipe
@@ -171,7 +173,6 @@ class _Experiment:
         if stage.sample_train is None:
             return None
         init_key, run_key = self._keys(stage)
-        name = stage.directory.name if stage.is_baseline else "maml"
         return run(
             self._loop(stage),
             self._per_seed(stage.init_params)(init_key),
@@ -181,13 +182,25 @@ class _Experiment:
             log_interval=self.recipe.log_interval,
             checkpoint_interval=self.recipe.checkpoint_interval,
             validation=None if stage.is_baseline else self._validation(stage),
-            report=lambda line: report(name, {**line, "num_outer_steps": stage.num_outer_steps}),
+            report=lambda line: report(
+                stage.name, {**line, "num_outer_steps": stage.num_outer_steps}
+            ),
         )
 
     def restore(self, stage: Stage) -> Run | None:
         """What a stage's checkpoints hold; None if it has nothing to train."""
         if stage.sample_train is None:
             return None
+        lines = read_metrics(stage.directory / "metrics.jsonl")
+        taken = lines[-1]["step"] if lines else 0
+        if taken < stage.num_outer_steps:
+            unfinished = (
+                f"{self.directory} is unfinished: {stage.name} has taken {taken} of "
+                f"{stage.num_outer_steps} outer steps. Repeat its mamlax train to finish it."
+            )
+            if not (stage.directory / "checkpoint").exists():
+                raise MamlaxError(unfinished)
+            warnings.warn(f"{unfinished} This is what there is so far.", stacklevel=2)
         init_key, _ = self._keys(stage)
         params = self._per_seed(stage.init_params)(init_key)
         return restore_run(self._loop(stage), params, stage.directory, seeds=self.num_seeds > 1)

@@ -11,6 +11,7 @@ class Stage(NamedTuple):
     """One thing to train and evaluate.
 
     Attributes:
+        name: "maml", or the baseline's.
         key_index: which of the seed's keys is its own.
         directory: where its log and checkpoints go.
         init_params: `init_params(key) -> params`.
@@ -23,6 +24,7 @@ class Stage(NamedTuple):
         is_baseline: whether it is what MAML is compared with.
     """
 
+    name: str
     key_index: int
     directory: Path
     init_params: Callable[[Any], Any]
@@ -52,6 +54,7 @@ class Learned(NamedTuple):
 def stages_of(recipe: Recipe, parts: Parts, directory: Path) -> dict[str, Stage]:
     """The stages by name, "maml" first."""
     main = Stage(
+        name="maml",
         key_index=0,
         directory=directory,
         init_params=parts.init_params,
@@ -68,6 +71,7 @@ def stages_of(recipe: Recipe, parts: Parts, directory: Path) -> dict[str, Stage]
         num_baseline_steps = recipe.num_outer_steps
     baselines = {
         name: Stage(
+            name=name,
             key_index=index,
             directory=directory / "baselines" / name,
             **baseline._asdict(),

@@ -13,7 +13,7 @@ class Point(NamedTuple):
         num_inner_steps: inner steps taken.
         mean: mean over tasks (and seeds).
         ci95: half the width of the 95 % interval: 1.96 s/√n over n tasks of one seed; with
-            several seeds, Student's t over the seeds' means.
+            several seeds, Student's t over the seeds' means. NaN with one task of one seed.
     """
 
     num_inner_steps: int
@@ -55,7 +55,8 @@ def summarize(curves: Any) -> list[Point]:
         samples = values.reshape(-1, values.shape[-1])
         factor = 1.96
     count = len(samples)
-    deviation = samples.std(axis=0, ddof=1) if count > 1 else np.zeros(values.shape[-1])
+    # one number says nothing of its spread
+    deviation = samples.std(axis=0, ddof=1) if count > 1 else np.full(values.shape[-1], np.nan)
     return [
         Point(step, float(mean), float(factor * s / math.sqrt(count)))
         for step, (mean, s) in enumerate(zip(samples.mean(axis=0), deviation, strict=True))

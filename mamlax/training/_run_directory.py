@@ -58,7 +58,9 @@ def read_run(directory: Path) -> dict[str, Any]:
     """
     path = directory / "recipe.json"
     if not path.exists():
-        raise MamlaxError(f"{directory} is not a run directory: {path} is missing.")
+        runs = sorted(found.parent for found in directory.glob("*/recipe.json"))
+        hint = f" Did you mean {runs[0]}?" if runs else ""
+        raise MamlaxError(f"{directory} is not a run directory: {path} is missing.{hint}")
     try:
         description = json.loads(path.read_text())
         if not isinstance(description, dict):

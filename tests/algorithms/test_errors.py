@@ -96,6 +96,23 @@ def test_a_loss_takes_params_and_a_batch():
     assert_raises(TypeError, parts, learner.meta_gradient, PARAMS, TASKS)
 
 
+def test_a_distribution_is_no_meta_batch():
+    parts = ["a meta-batch", "Sinusoids", "mamlax.sample_tasks"]
+    assert_raises(ValueError, parts, make_learner().meta_gradient, PARAMS, mamlax.Sinusoids())
+
+
+def test_what_is_nearly_right_is_told_what_would_be():
+    learner = make_learner()
+    assert_raises(TypeError, ["Give task.support"], learner.adapt, PARAMS, TASKS)
+    state = mamlax.OuterState(PARAMS, None)
+    assert_raises(TypeError, ["Give state.meta_params"], learner.adapt, state, SUPPORT)
+    maml = mamlax.maml
+    while hasattr(maml, "__wrapped__"):  # the run-time type checks of the tests, which speak first
+        maml = maml.__wrapped__
+    with pytest.raises(TypeError, match=r"optax.sgd\(0.1\), got 0.1"):
+        maml(squared_error, inner_optimizer=0.1, num_inner_steps=1)
+
+
 def test_tasks_have_support_and_query():
     learner = make_learner()
     parts = ["support and query", "got tuple"]
