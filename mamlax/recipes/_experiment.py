@@ -216,7 +216,8 @@ class _Experiment:
         rate = self.recipe.inner_learning_rate
         if stage.is_baseline:
             rates = [factor * rate for factor in _STEP_SIZE_FACTORS]
-            steps = self.recipe.num_test_inner_steps
+            steps = self.recipe.num_validation_inner_steps
+            steps = self.recipe.num_test_inner_steps if steps is None else steps
             scores = [self._score(stage, params, r, steps, _NUM_TUNING_TASKS) for r in rates]
             best = np.nanargmax if self.parts.metric == "accuracy" else np.nanargmin
             rate = rates[best(scores)]

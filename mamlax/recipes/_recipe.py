@@ -76,7 +76,8 @@ class Recipe:
     num_validation_tasks: int = 400
     """Tasks of each validation."""
     num_validation_inner_steps: int | None = None
-    """Inner steps of each validation; as many as in training where None."""
+    """Inner steps of each validation; as many as in training where None. Also those after which a
+    baseline's step size is chosen; as many as in the evaluation where None."""
     log_interval: int = 100
     """Outer steps per line of metrics.jsonl."""
     checkpoint_interval: int | None = None

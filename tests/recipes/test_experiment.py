@@ -73,7 +73,7 @@ def by_hand(small):
     init_key, run_key = key_of(0)
     learner = mamlax.maml(loss_fn, inner_optimizer=optax.sgd(0.02), num_inner_steps=1)
     optimizer = optax.chain(
-        optax.clip_by_global_norm(0.5), optax.adam(optax.cosine_decay_schedule(0.05, 30))
+        optax.clip_by_global_norm(0.5), optax.adam(optax.cosine_decay_schedule(0.05, 30), b2=0.9)
     )
     loop = mamlax.outer_loop(learner, optimizer, tasks.sample, meta_batch_size=4)
     result = mamlax.run(loop, init(init_key), key=run_key, num_outer_steps=30, log_interval=10)
