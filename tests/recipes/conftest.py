@@ -55,6 +55,8 @@ def small_sinusoid(problem=None, **settings):
         "num_test_tasks": NUM_TASKS,
         "num_test_inner_steps": 2,
         "num_validation_tasks": NUM_TASKS,
+        "validation_interval": None,
+        "num_validation_inner_steps": None,
         **settings,
     }
     return replace(recipe, **settings)

@@ -20,6 +20,7 @@ COMMAND = [
     *("--hidden-sizes", "8", "--meta-batch-size", "4"),
     *("--num-outer-steps", str(NUM_STEPS), "--num-baseline-steps", "0"),
     *("--log-interval", str(LOG_INTERVAL), "--checkpoint-interval", str(CHECKPOINT_INTERVAL)),
+    *("--num-validation-tasks", "10", "--num-validation-inner-steps", "1"),
     *("--num-test-tasks", "10", "--num-test-inner-steps", "1"),
 ]
 
