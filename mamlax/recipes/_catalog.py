@@ -83,7 +83,7 @@ _RECIPES = (
         "sinusoid",
         10,
         expected="MSE 0.77 ± 0.11 after 1 step (MAML in the Meta-SGD protocol)",
-        measured="0.33 ± 0.04 after 1 step, 0.11 ± 0.07 after 10 (3 seeds)",
+        measured="0.32 ± 0.01 after 1 step, 0.10 ± 0.02 after 10 (3 seeds)",
         duration="",
     ),
     _sinusoid(
@@ -97,7 +97,7 @@ _RECIPES = (
         "sinusoid-20-shot",
         20,
         expected="MSE 0.48 ± 0.08 after 1 step (MAML in the Meta-SGD protocol)",
-        measured="",
+        measured="0.198 ± 0.004 after 1 step, 0.03 ± 0.02 after 10 (3 seeds)",
         duration="",
     ),
     _omniglot(
@@ -105,7 +105,8 @@ _RECIPES = (
         5,
         1,
         expected="98.7 ± 0.4 %",
-        measured="99.1 ± 0.3 % after 1 step, 98.5 ± 0.6 % after 3 (20,000 outer steps)",
+        measured="99.1 ± 0.4 % after 3 steps (27,000 outer steps)",
+        duration="48 minutes on 2 processor cores",
     ),
     _omniglot("omniglot-5-way-5-shot", 5, 5, expected="99.9 ± 0.1 %"),
     _omniglot("omniglot-20-way-1-shot", 20, 1, expected="95.8 ± 0.3 %"),
