@@ -10,7 +10,7 @@ sinusoid: .venv/installed
 	@echo "Figures: runs/sinusoid/0/figures/"
 
 test: .venv/installed-dev
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed-dev
 	$(BIN)/pytest -m slow

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command runs, so that `mamlax --help` answers
 """
 
 import errno
+import math
 import os
 import sys
 import warnings
@@ -211,7 +212,8 @@ class _Progress:
         text = f"loss {line['train/query_loss']:.4g}"
         for name, value in line.items():
             if name.startswith("validation/"):
-                text += f"  {name.replace('/', ' ')} {value:.4g}"
+                shown = f"{value:.4g}" if math.isfinite(value) else "diverged"
+                text += f"  {name.replace('/', ' ')} {shown}"
         if not console.is_terminal:
             finished = line["step"] == total
             if finished or stage != self.stage or time.monotonic() - self.last > 10:

@@ -76,7 +76,7 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
         name = validated[0][1]
         other.plot(
             [step for step, _, _ in validated],
-            [value for _, _, value in validated],
+            np.array([value for _, _, value in validated], float),  # null, diverged, becomes NaN
             color=_COLORS["oracle"],
             label=name.replace("/", " "),
             lw=1.3,

@@ -1,6 +1,7 @@
 """`metrics.jsonl`: one line per log interval, append-only, cut back to the checkpoint on resume."""
 
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +13,13 @@ from .._files import replacing
 
 
 def append_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Add one line."""
+    """Add one line; a number that is not finite, as of a validation that diverged, becomes null."""
+    line = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
+    }
     with _said(path, "written"), path.open("a") as file:
-        file.write(json.dumps(metrics) + "\n")
+        file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

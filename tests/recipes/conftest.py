@@ -77,6 +77,7 @@ def small_omniglot(problem=None, **settings):
         "num_test_tasks": NUM_TASKS,
         "num_test_inner_steps": 1,
         "num_validation_tasks": NUM_TASKS,
+        "num_validation_inner_steps": None,
         "num_devices": 1,
         **settings,
     }
