@@ -9,12 +9,12 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from . import __version__
 from ._errors import MamlaxError
 from ._files import cache_directory
 from .recipes._catalog import RECIPES, nearest_recipe
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
-        print(f"mamlax {version('mamlax')}")
+        print(f"mamlax {__version__}")
         return 0
     try:
         _suggest_recipe(arguments)

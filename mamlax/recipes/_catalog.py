@@ -23,8 +23,8 @@ def _sinusoid(name: str, shots: int, *, expected: str, measured: str, duration: 
         outer_learning_rate=2e-3,
         # with a constant rate the error after many inner steps stays ragged
         outer_schedule="cosine",
-        # A rare steep wave has a gradient a hundred times the usual. It must count, or later inner
-        # steps overshoot on such waves; and be forgotten, or Adam's steps stay small long after.
+        # A rare steep wave has a gradient many times the usual. It must count, or later inner steps
+        # overshoot on such waves; and be forgotten, or Adam's steps stay small long after.
         second_moment_decay=0.9,
         meta_batch_size=25,
         num_outer_steps=70_000,
@@ -84,7 +84,7 @@ _RECIPES = (
         10,
         expected="MSE 0.77 ± 0.11 after 1 step (MAML in the Meta-SGD protocol)",
         measured="0.32 ± 0.01 after 1 step, 0.10 ± 0.02 after 10 (3 seeds)",
-        duration="",
+        duration="2 minutes",
     ),
     _sinusoid(
         "sinusoid-5-shot",
@@ -98,7 +98,7 @@ _RECIPES = (
         20,
         expected="MSE 0.48 ± 0.08 after 1 step (MAML in the Meta-SGD protocol)",
         measured="0.198 ± 0.004 after 1 step, 0.03 ± 0.02 after 10 (3 seeds)",
-        duration="",
+        duration="4 minutes",
     ),
     _omniglot(
         "omniglot-5-way-1-shot",

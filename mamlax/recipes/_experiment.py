@@ -162,7 +162,7 @@ class _Experiment:
         mesh, tasks = self._mesh(self.recipe.meta_batch_size), self.recipe.meta_batch_size
         per_device = tasks if mesh is None else tasks // mesh.size
         batch_size = self.recipe.task_batch_size
-        if batch_size is not None and (batch_size < 1 or per_device % batch_size):
+        if batch_size is not None and per_device % batch_size:
             raise MamlaxError(
                 f"{per_device} tasks per device do not divide into micro-batches of "
                 f"task_batch_size={batch_size}."

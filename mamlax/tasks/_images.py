@@ -5,7 +5,7 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -189,17 +189,15 @@ def _read_cached(path: Path) -> ClassArrays | None:
 
 
 def _write_cached(path: Path, data: ClassArrays) -> None:
-    try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                examples=data.examples,
-                starts=data.starts,
-                sizes=data.sizes,
-                names=np.array(data.names),
-            )
-    except OSError:
-        pass  # read-only or full: the next start is slow too
+    # where it is read-only or full, the next start is slow too, and nothing else
+    with suppress(OSError), replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            examples=data.examples,
+            starts=data.starts,
+            sizes=data.sizes,
+            names=np.array(data.names),
+        )
 
 
 def _decode_all(
