@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def is_left_over(path: Path) -> bool:
     return path.name.startswith(".") and path.suffix.startswith(_MARK)
 
 
-def write_json(path: Path, value: Any, default: Callable[[Any], Any] | None = None) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, default=default) + "\n")
+        temporary.write_text(json.dumps(value, indent=2) + "\n")

@@ -247,7 +247,7 @@ def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, int]:
             "FewShot(..., reference=True)."
         )
     check("reference", jnp.shape(reference))
-    if reference is inputs or len(reference) == 0:  # the support set itself
+    if len(reference) == 0:  # the inputs are the support set itself
         return inputs, 0
     return jnp.concatenate([reference, inputs]), len(reference)
 

@@ -5,7 +5,6 @@
 Every algorithm of the family runs this loop; they differ in what they pass to it.
 """
 
-import inspect
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from .._types import Adaptation, LossFn
+from ._loss import scalar_loss
 from ._params import split
 
 
@@ -78,6 +78,7 @@ def inner_loop(
         ICML 2017.
     """
     num_steps = _static(num_steps)
+    _check_nearly_right(params, support)
     learnable, rest = split(params)
     optimizer = optax.with_extra_args_support(optimizer)
     if support_per_step:
@@ -124,24 +125,6 @@ def inner_loop(
     return Adaptation(eqx.combine(carry[0], rest), losses, probes)
 
 
-def scalar_loss(loss_fn: LossFn, params: Any, batch: Any) -> Any:
-    """`loss_fn(params, batch)`, or raise if it does not take these or gives no real scalar."""
-    _check_takes_two(loss_fn)
-    loss = loss_fn(params, batch)
-    if isinstance(loss, tuple):
-        raise TypeError(
-            f"loss_fn must return the loss alone, got a tuple of {len(loss)}. Record other "
-            "quantities along the inner loop by probe_fn, or by a metric_fn in an evaluation."
-        )
-    if not eqx.is_array(loss) or loss.shape or not jnp.issubdtype(loss.dtype, jnp.floating):
-        got = f"{loss.dtype}{list(loss.shape)}" if eqx.is_array(loss) else type(loss).__name__
-        raise TypeError(
-            f"loss_fn must return a floating-point scalar, got {got}. "
-            "Average over the examples, e.g. with jnp.mean."
-        )
-    return loss
-
-
 def _static(num_steps: Any) -> int:
     try:
         num_steps = operator.index(num_steps)
@@ -156,6 +139,13 @@ def _static(num_steps: Any) -> int:
     return num_steps
 
 
+def _check_nearly_right(params: Any, support: Any) -> None:
+    if hasattr(params, "meta_params"):
+        raise TypeError("adapting takes parameters, got a state. Give state.meta_params.")
+    if hasattr(support, "support"):
+        raise TypeError("adapting takes a support set, got a task. Give task.support.")
+
+
 def _check_one_batch_per_step(support: Any, num_steps: int) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(support):
         if jnp.shape(leaf)[:1] != (num_steps,):
@@ -164,20 +154,6 @@ def _check_one_batch_per_step(support: Any, num_steps: int) -> None:
                 f"expected along the leading axis, but support{jax.tree_util.keystr(path)} has "
                 f"shape {list(jnp.shape(leaf))}."
             )
-
-
-def _check_takes_two(loss_fn: LossFn) -> None:
-    try:
-        signature = inspect.signature(loss_fn)
-    except (TypeError, ValueError):  # some callables have none
-        return
-    try:
-        signature.bind(None, None)
-    except TypeError as error:
-        raise TypeError(
-            f"loss_fn must take (params, batch), where batch is a task's support or query; it "
-            f"takes {signature}. Unpack the batch inside, e.g. batch.inputs and batch.targets."
-        ) from error
 
 
 def _joined(first: Any, later: Any) -> Any:

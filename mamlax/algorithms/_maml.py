@@ -6,14 +6,11 @@
 Finn, Abbeel & Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, ICML 2017.
 """
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 import optax
 
-from .._types import LossFn, MetaLearner, Task
-from ._inner_loop import inner_loop, scalar_loss
+from .._types import LossFn, MetaLearner
+from ._inner_loop import inner_loop
+from ._loss import check_task, query_loss
 from ._over_tasks import mean_gradient
 
 
@@ -76,10 +73,6 @@ def maml(
     default_num_inner_steps = num_inner_steps
 
     def adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None):
-        if hasattr(meta_params, "meta_params"):
-            raise TypeError("adapt takes parameters, got a state. Give state.meta_params.")
-        if hasattr(support, "support"):
-            raise TypeError("adapt takes a support set, got a task. Give task.support.")
         return inner_loop(
             loss_fn,
             inner_optimizer,
@@ -92,54 +85,12 @@ def maml(
             support_per_step=support_per_step,
         )
 
-    def query_loss(meta_params, task):
-        _check_one_loss_fits_both(task, support_per_step)
+    def objective(meta_params, task):
+        check_task(task, support_per_step)
         adaptation = adapt(meta_params, task.support)
-        try:
-            loss = scalar_loss(loss_fn, adaptation.params, task.query)
-        except Exception as error:
-            for difference in _differences(task):
-                error.add_note(difference)
-            raise
+        loss = query_loss(loss_fn, adaptation.params, task)
         return loss, {"query_loss": loss, "support_losses": adaptation.support_losses}
 
     return MetaLearner(
-        init=lambda params: params, adapt=adapt, meta_gradient=mean_gradient(query_loss)
+        init=lambda params: params, adapt=adapt, meta_gradient=mean_gradient(objective)
     )
-
-
-def _check_one_loss_fits_both(task: Any, support_per_step: bool) -> None:
-    """Refuse a query that would broadcast otherwise than the support, without a word."""
-    if not (hasattr(task, "support") and hasattr(task, "query")):
-        raise TypeError(
-            "a task must have support and query, as mamlax.Task(support, query) has; got "
-            f"{type(task).__name__}."
-        )
-    query = _shapes(task.query)
-    for name, shape in _shapes(task.support).items():
-        shape = shape[1:] if support_per_step else shape
-        if name in query and len(query[name]) != len(shape):
-            raise ValueError(
-                f"support and query do not match: support{name} has shape {list(shape)} and "
-                f"query{name} {list(query[name])}. The same loss_fn is evaluated on both, so that "
-                "only the lengths of their axes may differ."
-            )
-
-
-def _differences(task: Task) -> list[str]:
-    """How the query differs from the support: why a loss may fail on it alone."""
-    support, query = _shapes(task.support), _shapes(task.query)
-    lacking = [
-        f"support{name} has no counterpart in the query, on which loss_fn was evaluated here."
-        for name in support.keys() - query.keys()
-    ]
-    return lacking + [
-        f"support{name} has shape {list(support[name])}, query{name} {list(query[name])}."
-        for name in support.keys() & query.keys()
-        if support[name][1:] != query[name][1:]
-    ]
-
-
-def _shapes(batch: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(batch)
-    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}

@@ -1,0 +1,89 @@
+"""The user's loss, on a batch and on a task's query: mistakes are told where they are made."""
+
+import inspect
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._types import LossFn, Task
+
+
+def scalar_loss(loss_fn: LossFn, params: Any, batch: Any) -> Any:
+    """`loss_fn(params, batch)`, or raise if it does not take these or gives no real scalar."""
+    _check_takes_two(loss_fn)
+    loss = loss_fn(params, batch)
+    if isinstance(loss, tuple):
+        raise TypeError(
+            f"loss_fn must return the loss alone, got a tuple of {len(loss)}. Record other "
+            "quantities along the inner loop by probe_fn, or by a metric_fn in an evaluation."
+        )
+    if not eqx.is_array(loss) or loss.shape or not jnp.issubdtype(loss.dtype, jnp.floating):
+        got = f"{loss.dtype}{list(loss.shape)}" if eqx.is_array(loss) else type(loss).__name__
+        raise TypeError(
+            f"loss_fn must return a floating-point scalar, got {got}. "
+            "Average over the examples, e.g. with jnp.mean."
+        )
+    return loss
+
+
+def query_loss(loss_fn: LossFn, params: Any, task: Task) -> Any:
+    """`scalar_loss` on the query; where it fails, how query and support differ is noted."""
+    try:
+        return scalar_loss(loss_fn, params, task.query)
+    except Exception as error:
+        for difference in _differences(task):
+            error.add_note(difference)
+        raise
+
+
+def check_task(task: Any, support_per_step: bool) -> None:
+    """Refuse a query that would broadcast otherwise than the support, without a word."""
+    if not (hasattr(task, "support") and hasattr(task, "query")):
+        raise TypeError(
+            "a task must have support and query, as mamlax.Task(support, query) has; got "
+            f"{type(task).__name__}."
+        )
+    query = _shapes(task.query)
+    for name, shape in _shapes(task.support).items():
+        shape = shape[1:] if support_per_step else shape
+        if name in query and len(query[name]) != len(shape):
+            raise ValueError(
+                f"support and query do not match: support{name} has shape {list(shape)} and "
+                f"query{name} {list(query[name])}. The same loss_fn is evaluated on both, so that "
+                "only the lengths of their axes may differ."
+            )
+
+
+def _check_takes_two(loss_fn: LossFn) -> None:
+    try:
+        signature = inspect.signature(loss_fn)
+    except (TypeError, ValueError):  # some callables have none
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"loss_fn must take (params, batch), where batch is a task's support or query; it "
+            f"takes {signature}. Unpack the batch inside, e.g. batch.inputs and batch.targets."
+        ) from error
+
+
+def _differences(task: Task) -> list[str]:
+    """How the query differs from the support: why a loss may fail on it alone."""
+    support, query = _shapes(task.support), _shapes(task.query)
+    lacking = [
+        f"support{name} has no counterpart in the query, on which loss_fn was evaluated here."
+        for name in support.keys() - query.keys()
+    ]
+    return lacking + [
+        f"support{name} has shape {list(support[name])}, query{name} {list(query[name])}."
+        for name in support.keys() & query.keys()
+        if support[name][1:] != query[name][1:]
+    ]
+
+
+def _shapes(batch: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(batch)
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
