@@ -51,6 +51,9 @@ def draw_run(directory: Path) -> list[Path]:
 def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
     """Loss before and after adaptation against outer steps, with validation where there is any.
 
+    Validation errors share the axis of the losses; a dot is missing where adaptation diverged on
+    some validation task, or nearly did.
+
     Args:
         metrics: the lines of a `metrics.jsonl`.
     """
@@ -64,28 +67,23 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
             axes.plot(steps, [line[key] for line in metrics], color=color, label=label, lw=1.3)
     axes.set(xlabel="outer steps", ylabel="meta-training loss", xlim=(0, max(steps)))
     axes.set_yscale("log")
-    handles, labels = axes.get_legend_handles_labels()
-    validated = [
-        (line["step"], name, line[name])
-        for line in metrics
-        for name in line
+    validated = {
+        name: [(line["step"], line[name]) for line in metrics if name in line]
+        for name in sorted({name for line in metrics for name in line})
         if name.startswith("validation/")
-    ]
-    if validated:
+    }
+    for name, points in validated.items():
+        points = np.array(points, float)  # null, diverged, becomes NaN
+        label = name.replace("/", " ")
+        if name == "validation/mse":
+            _validation_error(axes, points, label)
+            continue
         other = axes.twinx()
-        name = validated[0][1]
-        other.plot(
-            [step for step, _, _ in validated],
-            np.array([value for _, _, value in validated], float),  # null, diverged, becomes NaN
-            color=_COLORS["oracle"],
-            label=name.replace("/", " "),
-            lw=1.3,
-        )
-        other.set_ylabel(name.replace("/", " "))
+        other.plot(*points.T, color=_COLORS["oracle"], label=label, lw=1.3)
+        other.set_ylabel(label)
         other.spines["right"].set_visible(True)
-        more = other.get_legend_handles_labels()
-        handles, labels = handles + more[0], labels + more[1]
-    axes.legend(handles, labels, frameon=False, loc="center right")
+    _plain_numbers(axes)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
@@ -114,7 +112,7 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
     elif means and min(means) > 0:  # errors of an oracle and of a random start: orders apart
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(min(means) / 2, 2 * max(means))
-        axes.yaxis.set_major_formatter("{x:g}")
+        _plain_numbers(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
     over = f"{evaluation['num_tasks']} held-out tasks"
     if evaluation.get("num_seeds", 1) > 1:
@@ -219,6 +217,24 @@ def few_shot(examples: Mapping[str, Any]) -> Any:
         "predictions after 0, 1 and 3 inner steps; frame green where the last is right", fontsize=8
     )
     return figure
+
+
+def _validation_error(axes: Any, points: np.ndarray, label: str) -> None:
+    """An error has the axis of the losses; where it left it, adaptation diverged on some task."""
+    low, high = axes.get_ylim()
+    points = points[points[:, 1] <= high]  # which NaN is not
+    axes.plot(*points.T, ".", color=_COLORS["oracle"], label=label, ms=5)
+    axes.set_ylim(min([low, *(0.8 * points[:, 1])]), high)
+    axes.set_ylabel("loss")
+
+
+def _plain_numbers(axes: Any) -> None:
+    """0.1, 0.2, 0.5 on a logarithmic axis, instead of powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:

@@ -93,8 +93,24 @@ def test_a_learning_curve_shows_both_losses_and_validation(tmp_path):
     assert axes.get_yscale() == "log"
     (validation,) = other.lines
     np.testing.assert_array_equal(validation.get_xydata(), [[20, 0.2], [40, 0.4]])
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(labels) == 3 and "validation accuracy" in labels
+    save(figure, tmp_path)
+
+
+def test_validation_errors_share_the_axis_and_none_that_diverged_stretches_it(tmp_path):
+    errors = [0.05, None, 5e22, 0.2]
+    metrics = [
+        {**{k: v for k, v in line.items() if k[:10] != "validation"}, "validation/mse": error}
+        for line, error in zip(METRICS, errors, strict=True)
+    ]
+    figure = plots.learning_curve(metrics)
+    (axes,) = figure.axes
+    dots = axes.lines[-1].get_xydata()
+    steps = [line["step"] for line in METRICS]
+    np.testing.assert_array_equal(dots, [[steps[0], 0.05], [steps[3], 0.2]])
+    low, high = axes.get_ylim()
+    assert low < 0.05 and high < 1
     save(figure, tmp_path)
 
 
