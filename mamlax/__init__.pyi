@@ -2,6 +2,7 @@ __version__: str
 
 from . import models as models
 from . import plots as plots
+from . import rl as rl
 from ._errors import MamlaxError as MamlaxError
 from ._types import Adaptation as Adaptation
 from ._types import Batch as Batch

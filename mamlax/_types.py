@@ -51,11 +51,13 @@ class Adaptation(NamedTuple):
         support_losses: `[steps]`, the support loss before each inner step.
         probes: `probe_fn(params)` before the first and after every inner step, stacked along a
             leading axis `[steps + 1, ...]`; None without a `probe_fn`.
+        recorded: the batches that a `record_fn` gathered, stacked `[steps, ...]`; None without.
     """
 
     params: Any
     support_losses: Float[Array, " steps"]
     probes: Any = None
+    recorded: Any = None
 
 
 class MetaLearner(NamedTuple):

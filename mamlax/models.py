@@ -30,6 +30,7 @@ from jaxtyping import Array, Float
 
 Norm = Literal["batch", "support", "group", "layer", "none"]
 Downsample = Literal["stride", "pool"]
+Activation = Literal["relu", "tanh"]
 
 
 def is_transductive(norm: Norm) -> bool:
@@ -38,18 +39,20 @@ def is_transductive(norm: Norm) -> bool:
 
 
 class MLP(eqx.Module):
-    """Fully connected layers with ReLU between them; see `mlp`."""
+    """Fully connected layers with an activation between them; see `mlp`."""
 
     weights: list[Float[Array, "_inputs _outputs"]]
     biases: list[Float[Array, " _outputs"]]
     norm: Norm = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True, default="relu")
 
     def __call__(self, inputs, reference=None):
         """Outputs `[examples, outputs]` for inputs `[examples, ...]`, which are flattened."""
         x, num_reference = _with_reference(inputs, reference, self.norm, self._check)
         x = x.reshape(len(x), -1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = jax.nn.relu(_normalize(x @ weight, self.norm, num_reference) + bias[None])
+            x = _normalize(x @ weight, self.norm, num_reference) + bias[None]
+            x = jax.nn.relu(x) if self.activation == "relu" else jnp.tanh(x)
         return (x @ self.weights[-1] + self.biases[-1][None])[num_reference:]
 
     def _check(self, name: str, shape: tuple[int, ...]):
@@ -69,6 +72,7 @@ class MLP(eqx.Module):
             [*self.weights[:-1], other.weights[-1]],
             [*self.biases[:-1], other.biases[-1]],
             self.norm,
+            self.activation,
         )
 
 

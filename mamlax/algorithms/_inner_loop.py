@@ -30,6 +30,7 @@ def inner_loop(
     probe_fn: Callable[[Any], Any] | None = None,
     remat: bool = False,
     support_per_step: bool = False,
+    record_fn: Callable[[Any, Any], Any] | None = None,
 ) -> Adaptation:
     """Take `num_steps` optimizer steps on the support loss, from `params`.
 
@@ -52,10 +53,14 @@ def inner_loop(
         remat: recompute each step when differentiating, instead of storing it: less memory for
             about one more forward and backward pass per step.
         support_per_step: `support` carries a leading axis `[num_steps, ...]`, one batch a step.
+        record_fn: `record_fn(params, batch) -> batch`, where data depend on who gathers them, as
+            episodes do: what φᵢ makes of its batch (a PRNG key, say) is the batch of step i, a
+            constant when differentiating.
 
     Returns:
-        The adapted params, the `[num_steps]` support losses before each step, and the
-        `[num_steps + 1, ...]` probes.
+        The adapted params, the `[num_steps]` support losses before each step, the
+        `[num_steps + 1, ...]` probes and, with a `record_fn`, the `[num_steps, ...]` batches
+        recorded: with `support_per_step` they replay the same loop.
 
     Raises:
         ValueError: if `num_steps` is negative, `params` has nothing to learn, or `support` has
@@ -95,6 +100,9 @@ def inner_loop(
     def step(carry, batch):
         learnable, optimizer_state = carry
         batch = support if batch is None else batch
+        recorded = None
+        if record_fn is not None:
+            batch = recorded = jax.lax.stop_gradient(record_fn(eqx.combine(learnable, rest), batch))
         loss, gradient = jax.value_and_grad(loss_of)(learnable, batch)
         value = loss
         if first_order:
@@ -103,7 +111,7 @@ def inner_loop(
             gradient, optimizer_state, learnable, value=value
         )
         learnable = optax.apply_updates(learnable, updates)
-        return (learnable, optimizer_state), (loss, probe(learnable))
+        return (learnable, optimizer_state), (loss, probe(learnable), recorded)
 
     if remat:
         step = jax.checkpoint(step)
@@ -116,13 +124,14 @@ def inner_loop(
     batches = support if support_per_step else None
     carry = (learnable, optimizer.init(learnable))
     carry, first = step(carry, jax.tree.map(lambda x: x[0], batches))
-    losses, after = jax.tree.map(lambda x: x[None], first)
+    stacked = jax.tree.map(lambda x: x[None], first)
     if num_steps > 1:
         later = jax.tree.map(lambda x: x[1:], batches)
-        carry, (later_losses, later_probes) = jax.lax.scan(step, carry, later, num_steps - 1)
-        losses, after = _joined((losses, after), (later_losses, later_probes))
+        carry, others = jax.lax.scan(step, carry, later, num_steps - 1)
+        stacked = _joined(stacked, others)
+    losses, after, recorded = stacked
     probes = _joined(jax.tree.map(lambda x: x[None], before), after)
-    return Adaptation(eqx.combine(carry[0], rest), losses, probes)
+    return Adaptation(eqx.combine(carry[0], rest), losses, probes, recorded)
 
 
 def _static(num_steps: Any) -> int:

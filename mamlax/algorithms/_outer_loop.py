@@ -74,10 +74,7 @@ def outer_loop(
     )
 
     def init(params):
-        learnable, rest = split(learner.init(params))
-        # a type that is not weak, as after every step: else the second step compiles again
-        learnable = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), learnable)
-        return OuterState(eqx.combine(learnable, rest), optimizer.init(learnable))
+        return initial_state(learner.init(params), optimizer)
 
     def step(sample_task, key, state):
         tasks = sample_tasks(sample_task, key, meta_batch_size)
@@ -98,3 +95,11 @@ def outer_loop(
 
     # a Partial is a pytree: arrays held by sample_task become arguments of the compiled program
     return OuterLoop(init, jax.tree_util.Partial(step, sample_task))
+
+
+def initial_state(meta_params: Any, optimizer: optax.GradientTransformation) -> OuterState:
+    """The state before the first outer step."""
+    learnable, rest = split(meta_params)
+    # a type that is not weak, as after every step: else the second step compiles again
+    learnable = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), learnable)
+    return OuterState(eqx.combine(learnable, rest), optimizer.init(learnable))

@@ -174,7 +174,7 @@ def adaptation_curves(
 
     if mesh is None:
         return curves
-    return _share(curves, mesh, lambda curves: curves, PartitionSpec("tasks"))
+    return share(curves, mesh, lambda curves: curves, PartitionSpec("tasks"))
 
 
 def count_tasks(tasks: Any) -> int:
@@ -244,10 +244,10 @@ def _on_devices(meta_gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
         return (loss, info), gradient
 
     replicated = PartitionSpec()
-    return _share(meta_gradient, mesh, average, ((replicated, PartitionSpec("tasks")), replicated))
+    return share(meta_gradient, mesh, average, ((replicated, PartitionSpec("tasks")), replicated))
 
 
-def _share(
+def share(
     fn: Callable[[Any, Any], Any], mesh: Mesh, combine: Callable[[Any], Any], out_specs: Any
 ) -> Callable[[Any, Any], Any]:
     """`fn(meta_params, tasks)` with tasks spread over devices and parameters on all of them."""

@@ -1,0 +1,35 @@
+"""Reinforcement learning: policies that adapt to a task from a few episodes (Algorithm 3)."""
+
+from ._advantages import BaselineFn as BaselineFn
+from ._advantages import Experience as Experience
+from ._advantages import discounted_returns as discounted_returns
+from ._advantages import estimate_advantages as estimate_advantages
+from ._advantages import linear_baseline as linear_baseline
+from ._distribution import Categorical as Categorical
+from ._distribution import Distribution as Distribution
+from ._distribution import Gaussian as Gaussian
+from ._environment import Box as Box
+from ._environment import Discrete as Discrete
+from ._environment import TaskEnv as TaskEnv
+from ._environment import check_environment as check_environment
+from ._maml_trpo import maml_trpo as maml_trpo
+from ._policy import CategoricalPolicy as CategoricalPolicy
+from ._policy import GaussianPolicy as GaussianPolicy
+from ._policy import mlp_policy as mlp_policy
+from ._policy_gradient import policy_gradient as policy_gradient
+from ._policy_gradient import promp as promp
+from ._policy_learner import Exploration as Exploration
+from ._policy_learner import PolicyLearner as PolicyLearner
+from ._policy_learner import policy_learner as policy_learner
+from ._rollout import Trajectory as Trajectory
+from ._rollout import rollout as rollout
+from ._rollout import total_rewards as total_rewards
+from ._surrogates import clipped_likelihood_ratio as clipped_likelihood_ratio
+from ._surrogates import dice as dice
+from ._surrogates import likelihood_ratio as likelihood_ratio
+from ._surrogates import log_likelihood as log_likelihood
+from .envs._bandit import BernoulliBandit as BernoulliBandit
+from .envs._grid_world import GridWorld as GridWorld
+from .envs._point_navigation import PointNavigation as PointNavigation
+from .envs._tabular_mdp import MDP as MDP
+from .envs._tabular_mdp import TabularMDP as TabularMDP

@@ -1,0 +1,189 @@
+"""What an environment is: one Markov decision process for every task, as pure functions."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclass(frozen=True)
+class Box:
+    """Continuous actions: `[size]` numbers between `low` and `high`.
+
+    A policy may act beyond them: episodes record what it did, and the environment is given the
+    nearest action within.
+
+    Args:
+        size: numbers per action.
+        low: the least of each.
+        high: the greatest of each.
+
+    Raises:
+        ValueError: if `size` is not positive or `low` is not less than `high`.
+    """
+
+    size: int
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self):
+        if self.size < 1 or not self.low < self.high:
+            raise ValueError(f"a box needs a positive size and low < high, got {self}.")
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Actions that are integers from 0 to `num_actions` − 1.
+
+    Args:
+        num_actions: how many.
+
+    Raises:
+        ValueError: if there are fewer than two.
+    """
+
+    num_actions: int
+
+    def __post_init__(self):
+        if self.num_actions < 2:
+            raise ValueError(f"num_actions must be 2 or more, got {self.num_actions}.")
+
+
+ActionSpace: TypeAlias = Box | Discrete
+
+
+@runtime_checkable
+class TaskEnv(Protocol):
+    """An environment: what a task is, and the decision process it makes. Everything is traceable.
+
+    Nothing resets by itself. An episode ends where `terminated` says so, or is cut off (truncated)
+    after `horizon` steps; a step after its end changes nothing and counts for nothing.
+
+    Attributes:
+        observation_size: numbers per observation.
+        action: a `Box` or a `Discrete`.
+        horizon: the longest episode, in steps.
+    """
+
+    @property
+    def observation_size(self) -> int: ...
+
+    @property
+    def action(self) -> ActionSpace: ...
+
+    @property
+    def horizon(self) -> int: ...
+
+    def sample_task(self, key: Any) -> Any:
+        """Draw a task: any pytree of arrays."""
+        ...
+
+    def reset(self, key: Any, task: Any) -> tuple[Any, Any]:
+        """Begin an episode: `(state, observation)`, the state any pytree of arrays."""
+        ...
+
+    def step(self, key: Any, task: Any, state: Any, action: Any) -> tuple[Any, Any, Any, Any]:
+        """Act: `(state, observation, reward, terminated)`.
+
+        `action` is `[size]` within the box, or an integer scalar. `observation` is
+        `[observation_size]`, `reward` a number, `terminated` a boolean.
+        """
+        ...
+
+
+def check_environment(env: Any) -> None:
+    """Refuse an environment that does not keep to its declaration, before anything is compiled.
+
+    Args:
+        env: what should be a `TaskEnv`.
+
+    Raises:
+        TypeError: if something is missing or of another kind.
+        ValueError: if a shape or a data type is not what was declared.
+
+    Example:
+        >>> import mamlax
+        >>> mamlax.rl.check_environment(mamlax.rl.PointNavigation())
+    """
+    name = type(env).__name__
+    lacking = [word for word in _PARTS if not hasattr(env, word)]
+    if lacking:
+        raise TypeError(f"{name} is no TaskEnv: it lacks {', '.join(lacking)}.")
+    if not isinstance(env.action, Box | Discrete):
+        raise TypeError(f"{name}.action must be a Box or a Discrete, got {env.action!r}.")
+    for word in ("observation_size", "horizon"):
+        value = getattr(env, word)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}.{word} must be a positive integer, got {value!r}.")
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    task = _shapes_of(f"{name}.sample_task", env.sample_task, key)
+    began = _shapes_of(f"{name}.reset", env.reset, key, task)
+    state, observation = _parts(f"{name}.reset", began, ("state", "observation"))
+    _check_array(f"{name}.reset: observation", observation, (env.observation_size,), jnp.floating)
+    done = _shapes_of(f"{name}.step", env.step, key, task, state, action_shape(env.action))
+    after, observation, reward, terminated = _parts(
+        f"{name}.step", done, ("state", "observation", "reward", "terminated")
+    )
+    _check_array(f"{name}.step: observation", observation, (env.observation_size,), jnp.floating)
+    _check_array(f"{name}.step: reward", reward, (), jnp.floating)
+    _check_array(f"{name}.step: terminated", terminated, (), jnp.bool_)
+    if _described(after) != _described(state):
+        raise ValueError(
+            f"{name}.step must return a state like the one that reset began with:\n"
+            f"  reset: {_described(state)}\n  step:  {_described(after)}"
+        )
+
+
+def action_shape(action: ActionSpace) -> jax.ShapeDtypeStruct:
+    """Shape and data type of one action."""
+    if isinstance(action, Box):
+        return jax.ShapeDtypeStruct((action.size,), jnp.result_type(float))
+    return jax.ShapeDtypeStruct((), jnp.int32)
+
+
+_PARTS = ("observation_size", "action", "horizon", "sample_task", "reset", "step")
+
+
+def _shapes_of(name: str, fn: Any, *arguments: Any) -> Any:
+    """What `fn` would return; everything in it must be an array."""
+    try:
+        found = jax.eval_shape(fn, *arguments)
+    except TypeError as error:
+        if "not a valid JAX type" in str(error):
+            raise TypeError(
+                f"{name} must return arrays in any pytree (tuples, dicts, dataclasses that JAX "
+                f"knows): {error}"
+            ) from error
+        raise
+    if name.endswith("sample_task") and not jax.tree.leaves(found):
+        raise TypeError(
+            f"{name} must return a task: a pytree with at least one array, got {found!r}."
+        )
+    return found
+
+
+def _parts(name: str, found: Any, expected: tuple[str, ...]) -> tuple[Any, ...]:
+    if not isinstance(found, tuple) or len(found) != len(expected):
+        got = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
+        raise TypeError(f"{name} must return ({', '.join(expected)}), got {got}.")
+    return found
+
+
+def _check_array(name: str, found: Any, shape: tuple[int, ...], kind: Any) -> None:
+    wanted = {jnp.floating: "floating-point", jnp.bool_: "boolean"}[kind]
+    if not hasattr(found, "shape") or not hasattr(found, "dtype"):
+        raise TypeError(f"{name} must be an array, got {type(found).__name__}.")
+    if found.shape != shape or not jnp.issubdtype(found.dtype, kind):
+        raise ValueError(
+            f"{name} must be {wanted} of shape {list(shape)}, got "
+            f"{found.dtype} of shape {list(found.shape)}."
+        )
+
+
+def _described(tree: Any) -> str:
+    return ", ".join(
+        f"{jax.tree_util.keystr(path) or 'itself'} {leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    )

@@ -1,0 +1,176 @@
+"""MAML with a trust region in its outer loop: the paper's Algorithm 3 as it was run."""
+
+from typing import Any, Literal, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from .._types import OuterLoop
+from ..algorithms._outer_loop import OuterState
+from ..algorithms._params import split
+from ._advantages import Experience, masked_mean
+from ._meta_batch import MetaBatch, policy_outer_loop
+from ._policy_learner import Exploration, PolicyLearner, policy_objective
+from ._trust_region import fisher_vector_product, line_search, longest_step
+
+Fisher = Literal["exact", "adapted"]
+
+
+def maml_trpo(
+    learner: PolicyLearner,
+    *,
+    meta_batch_size: int,
+    max_kl: float = 0.01,
+    num_conjugate_gradient_steps: int = 10,
+    damping: float = 1e-5,
+    fisher: Fisher = "exact",
+    fisher_fraction: float = 1.0,
+    backtrack: float = 0.8,
+    max_backtracks: int = 15,
+    mesh: Mesh | None = None,
+) -> OuterLoop:
+    """Explore `meta_batch_size` tasks, then step along the natural meta-gradient.
+
+    The trust region is that of the adapted policies: KL(π_φ(θ_old) ‖ π_φ(θ)) ≤ δ on the query, a
+    mean over tasks. A step is taken only if the outer loss falls and the KL keeps to δ, as they
+    are, not as estimated; otherwise θ stays as it is, bit for bit.
+
+    Args:
+        learner: how each task is learned; see `policy_learner`.
+        meta_batch_size: tasks per outer step.
+        max_kl: δ, in nats.
+        num_conjugate_gradient_steps: iterations that solve for the direction.
+        damping: added to the Fisher matrix's diagonal.
+        fisher: the matrix that bends the direction. `"exact"`: of the adapted policies as functions
+            of θ. `"adapted"`: as functions of their own parameters, as if adaptation moved θ by a
+            constant (a first-order inner loop): much cheaper, and good enough where a task is
+            simple. Neither changes what is accepted.
+        fisher_fraction: share of the episodes, support and query, that the matrix is made from.
+        backtrack: factor by which a refused step is shortened, at most.
+        max_backtracks: how often, before giving up.
+        mesh: devices that share the tasks, as for `over_tasks`.
+
+    Returns:
+        An `OuterLoop`, as `outer_loop` gives. Its metrics are those of `policy_gradient`, with
+        `train/kl` of the adapted policies, `train/accepted` (1 or 0) and `train/backtracks`.
+
+    Raises:
+        ValueError: if a number is out of range or `fisher` is unknown.
+
+    Example:
+        >>> import jax, mamlax, optax
+        >>> env = mamlax.rl.PointNavigation(horizon=10)
+        >>> learner = mamlax.rl.policy_learner(
+        ...     env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=5
+        ... )
+        >>> loop = mamlax.rl.maml_trpo(learner, meta_batch_size=4)
+        >>> state = loop.init(mamlax.rl.mlp_policy(jax.random.key(0), env))
+        >>> state, metrics = jax.jit(loop.step)(jax.random.key(1), state)
+        >>> bool(metrics["train/kl"] <= 0.01)
+        True
+
+    References:
+        Finn, Abbeel & Levine, ICML 2017, Algorithm 3 and section 5.3; Schulman et al., Trust
+        Region Policy Optimization, ICML 2015.
+    """
+    if not max_kl > 0 or damping < 0 or not 0 < fisher_fraction <= 1 or not 0 < backtrack < 1:
+        raise ValueError(
+            "max_kl must be positive, damping 0 or more, fisher_fraction in (0, 1] and backtrack "
+            f"in (0, 1), got {max_kl}, {damping}, {fisher_fraction} and {backtrack}."
+        )
+    if num_conjugate_gradient_steps < 1 or max_backtracks < 0:
+        raise ValueError(
+            "num_conjugate_gradient_steps must be 1 or more and max_backtracks 0 or more, got "
+            f"{num_conjugate_gradient_steps} and {max_backtracks}."
+        )
+    if fisher not in get_args(Fisher):
+        raise ValueError(f"fisher must be one of {get_args(Fisher)}, got {fisher!r}.")
+
+    def update(meta_batch: MetaBatch, state: OuterState):
+        learnable, rest = split(state.meta_params)
+
+        def adapted(learnable, exploration, first_order=None):
+            policy = eqx.combine(learnable, rest)
+            return learner.adapt(policy, exploration.support, first_order=first_order).params
+
+        def distributions(learnable, explorations, first_order=None):
+            def of_task(exploration):
+                policy = adapted(learnable, exploration, first_order)
+                return policy(exploration.query.trajectory.observations)
+
+            return jax.vmap(of_task)(explorations)
+
+        def evaluate(learnable):
+            def of_task(exploration, score, old):
+                policy = eqx.combine(learnable, rest)
+                loss, _ = policy_objective(learner, policy, exploration, score)
+                trajectory = exploration.query.trajectory
+                new = adapted(learnable, exploration)(trajectory.observations)
+                return loss, masked_mean(old.kl(new), trajectory.mask)
+
+            return meta_batch.mean(of_task, old)
+
+        explorations = meta_batch.explorations._replace(policy=None)
+        old = distributions(learnable, explorations)
+        (loss, _), gradient = meta_batch.gradient(state.meta_params)
+        some = _some_episodes(explorations, fisher_fraction)
+        product = fisher_vector_product(
+            lambda learnable: distributions(
+                learnable, some, first_order=True if fisher == "adapted" else None
+            ),
+            _weights(some.query),
+            learnable,
+            damping=damping,
+            average=meta_batch.average,
+        )
+        step = longest_step(
+            product, gradient, max_kl=max_kl, num_iterations=num_conjugate_gradient_steps
+        )
+        search = line_search(
+            evaluate,
+            learnable,
+            step,
+            loss=loss,
+            max_kl=max_kl,
+            backtrack=backtrack,
+            max_backtracks=max_backtracks,
+        )
+        metrics = {
+            "train/query_loss": loss,
+            "train/gradient_norm": optax.tree.norm(gradient),
+            "train/kl": search.kl,
+            "train/accepted": search.accepted.astype(jnp.float32),
+            "train/backtracks": search.num_backtracks.astype(jnp.float32),
+        }
+        new = OuterState(eqx.combine(search.params, rest), state.optimizer_state)
+        return new, metrics
+
+    return policy_outer_loop(
+        learner, optax.identity(), update, meta_batch_size=meta_batch_size, mesh=mesh
+    )
+
+
+def _some_episodes(explorations: Exploration, fraction: float) -> Exploration:
+    """The first episodes of each task, `fraction` of them."""
+    count = max(1, round(fraction * explorations.query.advantages.shape[1]))
+
+    def first(experience: Any, axis: int) -> Any:
+        trajectory = jax.tree.map(
+            lambda x: jax.lax.slice_in_dim(x, 0, count, axis=axis), experience.trajectory
+        )
+        advantages = jax.lax.slice_in_dim(experience.advantages, 0, count, axis=axis)
+        return experience._replace(trajectory=trajectory, advantages=advantages)
+
+    support = explorations.support
+    return explorations._replace(
+        support=None if support is None else first(support, 2), query=first(explorations.query, 1)
+    )
+
+
+def _weights(query: Experience) -> Any:
+    """The weight of each step in the mean over steps, then tasks: `[tasks, episodes, time]`."""
+    mask = query.trajectory.mask.astype(query.advantages.dtype)
+    return mask / jnp.sum(mask, axis=(1, 2), keepdims=True) / len(mask)

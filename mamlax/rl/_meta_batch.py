@@ -1,0 +1,142 @@
+"""What every outer loop of policies begins with: exploring a meta-batch of tasks."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+from .._types import OuterLoop
+from ..algorithms._outer_loop import OuterState, initial_state
+from ..algorithms._over_tasks import map_tasks, mean_gradient, share
+from ._advantages import masked_mean
+from ._policy_learner import (
+    Exploration,
+    PolicyLearner,
+    policy_objective,
+    return_per_step,
+)
+from ._rollout import total_rewards
+
+Update = Callable[["MetaBatch", OuterState], tuple[OuterState, dict[str, Any]]]
+
+
+class MetaBatch(NamedTuple):
+    """Explored tasks, on this device, and how to average over those of all devices.
+
+    Attributes:
+        learner: how each task is learned.
+        explorations: stacked along a leading axis `tasks`.
+        scores: `[tasks]`; see `policy_objective`.
+        average: the mean over devices of a tree of means over the tasks of one.
+    """
+
+    learner: PolicyLearner
+    explorations: Exploration
+    scores: Any
+    average: Callable[[Any], Any]
+
+    def gradient(self, policy: Any) -> tuple[tuple[Any, dict[str, Any]], Any]:
+        """`((loss, info), gradient)`, means over all tasks; `info` of those on this device."""
+
+        def objective(policy, task):
+            return policy_objective(self.learner, policy, *task)
+
+        (loss, info), gradient = mean_gradient(objective)(
+            policy, (self.explorations._replace(policy=None), self.scores)
+        )
+        loss, gradient = self.average((loss, gradient))
+        return (loss, info), gradient
+
+    def mean(self, fn: Callable[..., Any], *others: Any) -> Any:
+        """The mean over all tasks of `fn(exploration, score, *others)`."""
+        tasks = (self.explorations._replace(policy=None), self.scores, *others)
+        values = map_tasks(lambda task: fn(*task), tasks)
+        return self.average(jax.tree.map(lambda x: jnp.mean(x, axis=0), values))
+
+
+def policy_outer_loop(
+    learner: PolicyLearner,
+    optimizer: optax.GradientTransformation,
+    update: Update,
+    *,
+    meta_batch_size: int,
+    mesh: Mesh | None,
+) -> OuterLoop:
+    """An outer loop that explores a meta-batch of tasks and then updates the policy.
+
+    Args:
+        learner: how each task is learned.
+        optimizer: whose state the outer state holds.
+        update: `update(meta_batch, state) -> (state, metrics)`. It runs on every device alike:
+            what it takes from a meta-batch it must average.
+        meta_batch_size: tasks per outer step.
+        mesh: devices with one axis named "tasks", over which tasks are spread; None: one.
+
+    Raises:
+        ValueError: if `meta_batch_size` is not positive, or does not divide over the devices.
+    """
+    if meta_batch_size < 1:
+        raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
+    if mesh is not None and meta_batch_size % mesh.size:
+        raise ValueError(f"{meta_batch_size} tasks do not divide over {mesh.size} devices.")
+
+    def average(tree):
+        return tree if mesh is None else jax.lax.pmean(tree, "tasks")
+
+    def init(policy):
+        learner.check(policy)
+        return initial_state(policy, optimizer)
+
+    def on_each_device(state, keys):
+        def explore(key):
+            task_key, explore_key = jax.random.split(key)
+            task = learner.sample_task(task_key)
+            return learner.explore(explore_key, state.meta_params, task)
+
+        explorations = map_tasks(explore, keys)
+        returns = jax.vmap(return_per_step)(explorations.query)
+        # judged by the other tasks: independent of what was recorded in this one
+        total = meta_batch_size * average(jnp.mean(returns))
+        others = (total - returns) / max(1, meta_batch_size - 1)
+        scores = returns - others if meta_batch_size > 1 else returns
+        meta_batch = MetaBatch(learner, explorations, scores, average)
+        new, metrics = update(meta_batch, state)
+        return new, {**_described(meta_batch, meta_batch_size), **metrics}
+
+    def step(key, state):
+        keys = jax.random.split(key, meta_batch_size)
+        if mesh is None:
+            return on_each_device(state, keys)
+        shared = share(on_each_device, mesh, lambda result: result, PartitionSpec())
+        return shared(state, keys)
+
+    return OuterLoop(init, step)
+
+
+def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
+    """Metrics of the episodes themselves."""
+    support, query = meta_batch.explorations.support, meta_batch.explorations.query
+    entropy = eqx.filter_vmap(
+        lambda policy, experience: masked_mean(
+            policy(experience.trajectory.observations).entropy(), experience.trajectory.mask
+        )
+    )(meta_batch.explorations.policy, query)
+    num_steps = jnp.sum(query.trajectory.mask, axis=(1, 2))
+    metrics = {
+        "train/post_adaptation_return": jnp.mean(total_rewards(query.trajectory), axis=-1),
+        "train/explained_variance": query.explained_variance,
+        "train/entropy": entropy,
+    }
+    if support is not None:
+        returns = total_rewards(support.trajectory)[:, 0]
+        metrics["train/pre_adaptation_return"] = jnp.mean(returns, axis=-1)
+        num_steps += jnp.sum(support.trajectory.mask, axis=(1, 2, 3))
+    means = {name: jnp.mean(values, axis=0) for name, values in metrics.items()}
+    means["train/environment_steps"] = jnp.mean(num_steps.astype(jnp.float32))
+    means = meta_batch.average(means)
+    means["train/environment_steps"] *= meta_batch_size
+    return means

@@ -1,0 +1,123 @@
+"""Policies: networks from observations to distributions over actions.
+
+Any pytree that is called with observations `[..., features]` and returns a `Distribution` is a
+policy; these are the paper's.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..models import MLP, Activation
+from ._distribution import Categorical, Gaussian
+from ._environment import Box, TaskEnv, action_shape
+
+
+class GaussianPolicy(eqx.Module):
+    """A normal distribution around what a network says, for continuous actions.
+
+    Attributes:
+        network: from observations to means.
+        log_std: `[size]`, the same for all observations. It adapts like every parameter.
+    """
+
+    network: MLP
+    log_std: Float[Array, " size"]
+
+    def __call__(self, observations):
+        """The distribution of actions for observations `[..., features]`."""
+        mean = _along_last_axis(self.network, observations)
+        return Gaussian(mean, jnp.broadcast_to(self.log_std, mean.shape))
+
+
+class CategoricalPolicy(eqx.Module):
+    """The distribution whose logits a network says, for discrete actions.
+
+    Attributes:
+        network: from observations to logits.
+    """
+
+    network: MLP
+
+    def __call__(self, observations):
+        """The distribution of actions for observations `[..., features]`."""
+        return Categorical(_along_last_axis(self.network, observations))
+
+
+def mlp_policy(
+    key,
+    env: TaskEnv,
+    *,
+    hidden_sizes: tuple[int, ...] = (100, 100),
+    activation: Activation = "relu",
+    log_std: float = 0.0,
+) -> GaussianPolicy | CategoricalPolicy:
+    """A fully connected policy for an environment, as in the paper's control problems.
+
+    Weights start at Glorot and Bengio's uniform distribution, biases at zero.
+
+    Args:
+        key: a PRNG key.
+        env: what it acts in: the kind of its actions decides the kind of the policy.
+        hidden_sizes: width of each hidden layer.
+        activation: between layers.
+        log_std: where the logarithm of the standard deviation starts, for continuous actions.
+
+    Raises:
+        ValueError: if a size is not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, mamlax
+        >>> policy = mamlax.rl.mlp_policy(jax.random.key(0), mamlax.rl.PointNavigation())
+        >>> policy(jnp.zeros((3, 2))).mean.shape
+        (3, 2)
+    """
+    if min(hidden_sizes, default=1) < 1:
+        raise ValueError(f"hidden_sizes must be positive, got {hidden_sizes}.")
+    action = env.action
+    num_outputs = action.size if isinstance(action, Box) else action.num_actions
+    sizes = (env.observation_size, *hidden_sizes, num_outputs)
+    keys = jax.random.split(key, len(sizes) - 1)
+    weights = [
+        jax.nn.initializers.glorot_uniform()(k, (m, n))
+        for k, m, n in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    ]
+    network = MLP(weights, [jnp.zeros(n) for n in sizes[1:]], "none", activation)
+    if isinstance(action, Box):
+        return GaussianPolicy(network, jnp.full(action.size, log_std))
+    return CategoricalPolicy(network)
+
+
+def check_policy(policy: Any, env: TaskEnv) -> None:
+    """Refuse a policy that does not act as the environment wants.
+
+    Raises:
+        TypeError: if it returns no distribution.
+        ValueError: if its actions have another shape or kind.
+    """
+    name = type(env).__name__
+    observations = jax.ShapeDtypeStruct((2, env.observation_size), jnp.result_type(float))
+    distribution = eqx.filter_eval_shape(lambda policy, x: policy(x), policy, observations)
+    if not hasattr(distribution, "sample") or not hasattr(distribution, "log_prob"):
+        raise TypeError(
+            "a policy must return a distribution over actions, e.g. mamlax.rl.Gaussian(mean, "
+            f"log_std), got {type(distribution).__name__}."
+        )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    found = jax.eval_shape(lambda d, key: d.sample(key), distribution, key)
+    wanted = action_shape(env.action)
+    same_kind = jnp.issubdtype(found.dtype, jnp.floating) == isinstance(env.action, Box)
+    if found.shape != (2, *wanted.shape) or not same_kind:
+        raise ValueError(
+            f"{name} takes {env.action}, but the policy's actions are {found.dtype} of shape "
+            f"{list(found.shape[1:])}. Build it for this environment: "
+            "mamlax.rl.mlp_policy(key, env)."
+        )
+
+
+def _along_last_axis(network: MLP, observations: Any) -> Any:
+    outputs = network(observations.reshape(-1, observations.shape[-1]))
+    return outputs.reshape(*observations.shape[:-1], outputs.shape[-1])

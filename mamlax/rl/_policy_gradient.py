@@ -1,0 +1,159 @@
+"""Outer loops that follow the meta-gradient: plain, and several times on the same episodes."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from .._types import OuterLoop
+from ..algorithms._outer_loop import OuterState
+from ..algorithms._params import split
+from ._advantages import masked_mean
+from ._meta_batch import MetaBatch, policy_outer_loop
+from ._policy_learner import Exploration, PolicyLearner, along_inner_loop
+from ._surrogates import clipped_likelihood_ratio
+
+
+def policy_gradient(
+    learner: PolicyLearner,
+    optimizer: optax.GradientTransformation,
+    *,
+    meta_batch_size: int,
+    num_gradient_steps: int = 1,
+    kl_penalty: float = 0.0,
+    mesh: Mesh | None = None,
+) -> OuterLoop:
+    """Learn across tasks: explore `meta_batch_size` tasks, and follow their meta-gradient.
+
+    Args:
+        learner: how each task is learned; see `policy_learner`.
+        optimizer: any optax transformation, e.g. `optax.adam(1e-3)`.
+        meta_batch_size: tasks per outer step.
+        num_gradient_steps: steps of the optimizer on the same episodes.
+        kl_penalty: η, weight of the mean over inner steps and tasks of KL(π_old ‖ π) on the
+            support, π the policies that act there.
+        mesh: devices that share the tasks, as for `over_tasks`.
+
+    Returns:
+        An `OuterLoop`, as `outer_loop` gives. Its metrics are `train/pre_adaptation_return`,
+        `train/post_adaptation_return`, `train/query_loss`, `train/gradient_norm`, `train/kl`,
+        `train/entropy`, `train/explained_variance` and `train/environment_steps`.
+
+    Raises:
+        ValueError: if `meta_batch_size` or `num_gradient_steps` is not positive.
+
+    Example:
+        >>> import jax, mamlax, optax
+        >>> env = mamlax.rl.PointNavigation(horizon=10)
+        >>> learner = mamlax.rl.policy_learner(
+        ...     env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=5
+        ... )
+        >>> loop = mamlax.rl.policy_gradient(learner, optax.adam(1e-3), meta_batch_size=4)
+        >>> state = loop.init(mamlax.rl.mlp_policy(jax.random.key(0), env))
+        >>> state, metrics = jax.jit(loop.step)(jax.random.key(1), state)
+        >>> print(metrics["train/environment_steps"])
+        400.0
+    """
+    if num_gradient_steps < 1:
+        raise ValueError(f"num_gradient_steps must be positive, got {num_gradient_steps}.")
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def update(meta_batch: MetaBatch, state: OuterState):
+        learnable, rest = split(state.meta_params)
+        old = _support_distributions(meta_batch, state.meta_params) if kl_penalty else None
+
+        def penalty(learnable):
+            if old is None:
+                return jnp.zeros(())
+            new = _support_distributions(meta_batch, eqx.combine(learnable, rest))
+            return _mean_kl(meta_batch, old, new)
+
+        def step(carry, _):
+            learnable, optimizer_state = carry
+            (loss, _), gradient = meta_batch.gradient(eqx.combine(learnable, rest))
+            if old is not None:
+                pulled = meta_batch.average(jax.grad(penalty)(learnable))
+                gradient = jax.tree.map(lambda g, p: g + kl_penalty * p, gradient, pulled)
+            updates, optimizer_state = optimizer.update(
+                gradient, optimizer_state, learnable, value=loss
+            )
+            learnable = optax.apply_updates(learnable, updates)
+            return (learnable, optimizer_state), (loss, optax.tree.norm(gradient))
+
+        carry = (learnable, state.optimizer_state)
+        carry, (losses, norms) = jax.lax.scan(step, carry, None, length=num_gradient_steps)
+        learnable, optimizer_state = carry
+        metrics = {"train/query_loss": losses[0], "train/gradient_norm": norms[0]}
+        if old is not None:
+            metrics["train/kl"] = meta_batch.average(penalty(learnable))
+        return OuterState(eqx.combine(learnable, rest), optimizer_state), metrics
+
+    return policy_outer_loop(learner, optimizer, update, meta_batch_size=meta_batch_size, mesh=mesh)
+
+
+def promp(
+    learner: PolicyLearner,
+    optimizer: optax.GradientTransformation,
+    *,
+    meta_batch_size: int,
+    num_gradient_steps: int = 5,
+    clip: float = 0.3,
+    kl_penalty: float = 5e-4,
+    mesh: Mesh | None = None,
+) -> OuterLoop:
+    """Proximal meta-policy search: several steps on a clipped surrogate, near the acting policy.
+
+    The loss is the clipped likelihood ratio of the adapted policies, plus η KL(π_old ‖ π) of the
+    policies before it. Give it a learner with `surrogate=likelihood_ratio`.
+
+    Args:
+        learner: how each task is learned; its outer surrogate is replaced by the clipped one.
+        optimizer: any optax transformation, e.g. `optax.adam(1e-3)`.
+        meta_batch_size: tasks per outer step.
+        num_gradient_steps: steps on the same episodes.
+        clip: how far a ratio of probabilities counts.
+        kl_penalty: η.
+        mesh: devices that share the tasks.
+
+    References:
+        Rothfuss et al., ProMP: Proximal Meta-Policy Search, ICLR 2019.
+    """
+    if not clip > 0:
+        raise ValueError(f"clip must be positive, got {clip}.")
+    clipped = functools.partial(clipped_likelihood_ratio, clip=clip)
+    return policy_gradient(
+        learner._replace(outer_surrogate=clipped),
+        optimizer,
+        meta_batch_size=meta_batch_size,
+        num_gradient_steps=num_gradient_steps,
+        kl_penalty=kl_penalty,
+        mesh=mesh,
+    )
+
+
+def _support_distributions(meta_batch: MetaBatch, policy: Any) -> Any:
+    """Distributions of the acting policies on their own support, `[tasks, steps, ...]`."""
+
+    def of_task(support):
+        _, policies = along_inner_loop(meta_batch.learner, policy, support)
+        return eqx.filter_vmap(lambda policy, x: policy(x))(
+            policies, support.trajectory.observations
+        )
+
+    return jax.vmap(of_task)(_support(meta_batch.explorations))
+
+
+def _mean_kl(meta_batch: MetaBatch, old: Any, new: Any) -> Any:
+    mask = _support(meta_batch.explorations).trajectory.mask
+    per_step = jax.vmap(jax.vmap(masked_mean))(old.kl(new), mask)
+    return jnp.mean(per_step)
+
+
+def _support(explorations: Exploration) -> Any:
+    if explorations.support is None:
+        raise ValueError("a KL penalty on the support needs inner steps: give kl_penalty=0.")
+    return explorations.support

@@ -1,0 +1,227 @@
+"""MAML for policies (the paper's Algorithm 3): its parts, for one task.
+
+    D₀ ~ π_θ,   φ₁ = φ₀ + update(∇ℒ(φ₀, D₀)),   D₁ ~ π_φ₁,  …      explore: act, adapt, act again
+    φ(θ) = inner_loop(θ, D₀, D₁, …)                                adapt: the same, replayed
+    ℒ(φ(θ), D_query)                                               objective
+
+Episodes depend on who acts, so they are recorded first, and the inner loop is then replayed on the
+recorded episodes as a function of θ: what an outer step differentiates, linearizes or searches.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from .._types import Adaptation, LossFn
+from ..algorithms._inner_loop import inner_loop
+from ..algorithms._params import split
+from ._advantages import BaselineFn, Experience, estimate_advantages, linear_baseline, masked_mean
+from ._environment import TaskEnv, check_environment
+from ._policy import check_policy
+from ._rollout import rollout
+from ._surrogates import likelihood_ratio, log_likelihood
+
+
+class Exploration(NamedTuple):
+    """What was recorded in one task.
+
+    Attributes:
+        support: `[steps, ...]`, the experience of each inner step; None without inner steps.
+        query: the experience of the adapted policy.
+        policy: the adapted policy.
+    """
+
+    support: Experience | None
+    query: Experience
+    policy: Any
+
+
+class PolicyLearner(NamedTuple):
+    """How a policy learns a task, as pure functions.
+
+    Attributes:
+        sample_task: `sample_task(key) -> task`.
+        explore: `explore(key, policy, task, *, num_inner_steps=None) -> Exploration`. Acts.
+        adapt: `adapt(policy, support, *, num_inner_steps=None, probe_fn=None, first_order=None)
+            -> Adaptation`. Replays an exploration, as a function of the policy.
+        outer_surrogate: the loss of the adapted policy on the query.
+        sampling_correction: whether the meta-gradient counts how the policy changes its support.
+        check: `check(policy)` raises if the policy does not fit the environment.
+    """
+
+    sample_task: Callable[[Any], Any]
+    explore: Callable[..., Exploration]
+    adapt: Callable[..., Adaptation]
+    outer_surrogate: LossFn
+    sampling_correction: bool
+    check: Callable[[Any], None]
+
+
+def policy_learner(
+    env: TaskEnv,
+    *,
+    inner_optimizer: optax.GradientTransformation,
+    num_inner_steps: int,
+    episodes_per_task: int,
+    surrogate: LossFn = log_likelihood,
+    outer_surrogate: LossFn = likelihood_ratio,
+    first_order: bool = False,
+    sampling_correction: bool = False,
+    discount: float = 0.99,
+    gae_lambda: float = 1.0,
+    baseline_fn: BaselineFn | None = linear_baseline,
+    normalize_advantages: bool = True,
+    remat: bool = False,
+) -> PolicyLearner:
+    """MAML for policies (Algorithm 3), for an outer loop such as `maml_trpo`.
+
+    Args:
+        env: where to act.
+        inner_optimizer: an optax transformation, e.g. `optax.sgd(0.1)`.
+        num_inner_steps: inner steps in training. 0 is joint training on all tasks, the paper's
+            pretrained baseline.
+        episodes_per_task: episodes before each inner step, and after the last.
+        surrogate: the loss of the inner loop: `log_likelihood` (the paper), `likelihood_ratio`,
+            `dice`, or `loss_fn(policy, experience) -> scalar`.
+        outer_surrogate: the loss of the adapted policy.
+        first_order: treat inner gradients as constants.
+        sampling_correction: add the gradient of log-probability of the support episodes, times the
+            return after adapting to them (E-MAML): the policy is then also taught to gather
+            episodes worth adapting to. With `log_likelihood` it makes the meta-gradient unbiased
+            for what is executed, at the price of variance; with `dice` it would count twice.
+        discount: γ.
+        gae_lambda: λ of generalized advantage estimation.
+        baseline_fn: see `estimate_advantages`.
+        normalize_advantages: bring advantages to mean 0 and standard deviation 1, per task.
+        remat: recompute inner steps instead of storing them.
+
+    Raises:
+        ValueError: if a number is out of range, or the environment does not keep to its
+            declaration.
+        TypeError: if the environment lacks something.
+
+    Example:
+        >>> import jax, mamlax, optax
+        >>> env = mamlax.rl.PointNavigation()
+        >>> learner = mamlax.rl.policy_learner(
+        ...     env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=5
+        ... )
+        >>> policy = mamlax.rl.mlp_policy(jax.random.key(0), env)
+        >>> task = learner.sample_task(jax.random.key(1))
+        >>> exploration = learner.explore(jax.random.key(2), policy, task)
+        >>> exploration.query.trajectory.rewards.shape
+        (5, 100)
+
+    References:
+        Finn, Abbeel & Levine, ICML 2017, Algorithm 3. Sampling correction: Stadie et al., Some
+        Considerations on Learning to Explore via Meta-Reinforcement Learning, NeurIPS 2018;
+        Fallah et al., On the Convergence Theory of Debiased MAML, NeurIPS 2021.
+    """
+    if num_inner_steps < 0 or episodes_per_task < 1:
+        raise ValueError(
+            "num_inner_steps must be 0 or more and episodes_per_task 1 or more, got "
+            f"{num_inner_steps} and {episodes_per_task}."
+        )
+    check_environment(env)
+    default_num_inner_steps, default_first_order = num_inner_steps, first_order
+    loop = functools.partial(inner_loop, surrogate, inner_optimizer, remat=remat)
+
+    def explore(key, policy, task, *, num_inner_steps=None):
+        if num_inner_steps is None:
+            num_inner_steps = default_num_inner_steps
+        keys = jax.random.split(key, num_inner_steps + 1)
+
+        def act(policy, key):
+            return estimate_advantages(
+                rollout(key, env, task, policy, num_episodes=episodes_per_task),
+                discount=discount,
+                gae_lambda=gae_lambda,
+                baseline_fn=baseline_fn,
+                normalize=normalize_advantages,
+            )
+
+        adaptation = loop(
+            policy, keys[:-1], num_steps=num_inner_steps, support_per_step=True, record_fn=act
+        )
+        query = act(adaptation.params, keys[-1])
+        return Exploration(adaptation.recorded, query, adaptation.params)
+
+    def adapt(policy, support, *, num_inner_steps=None, probe_fn=None, first_order=None):
+        return loop(
+            policy,
+            support,
+            num_steps=default_num_inner_steps if num_inner_steps is None else num_inner_steps,
+            probe_fn=probe_fn,
+            support_per_step=True,
+            first_order=default_first_order if first_order is None else first_order,
+        )
+
+    return PolicyLearner(
+        sample_task=env.sample_task,
+        explore=explore,
+        adapt=adapt,
+        outer_surrogate=outer_surrogate,
+        sampling_correction=sampling_correction,
+        check=functools.partial(check_policy, env=env),
+    )
+
+
+def policy_objective(
+    learner: PolicyLearner, policy: Any, exploration: Exploration, score: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The outer loss of one task, as a function of the policy before adaptation.
+
+    Args:
+        learner: how it learns.
+        policy: θ.
+        exploration: what was recorded.
+        score: how much better than expected the adapted policy did, per step: the weight of the
+            sampling correction.
+
+    Returns:
+        The loss, and `support_losses` `[steps]`.
+    """
+    if not learner.sampling_correction:
+        adaptation = learner.adapt(policy, exploration.support)
+        loss = learner.outer_surrogate(adaptation.params, exploration.query)
+        return loss, {"support_losses": adaptation.support_losses}
+    adaptation, policies = along_inner_loop(learner, policy, exploration.support)
+    loss = learner.outer_surrogate(adaptation.params, exploration.query)
+    if exploration.support is not None:
+        log_probs = eqx.filter_vmap(_log_prob_of_episodes)(policies, exploration.support)
+        loss -= jax.lax.stop_gradient(score) * jnp.sum(log_probs)
+    return loss, {"support_losses": adaptation.support_losses}
+
+
+def along_inner_loop(
+    learner: PolicyLearner, policy: Any, support: Experience | None
+) -> tuple[Adaptation, Any]:
+    """The replayed adaptation, and the policy of each inner step: who acted in the support."""
+    _, rest = split(policy)
+    adaptation = learner.adapt(policy, support, probe_fn=lambda policy: split(policy)[0])
+    before_last = jax.tree.map(lambda x: x[:-1], adaptation.probes)
+    rest = jax.tree.map(
+        lambda x: (
+            jnp.broadcast_to(x, (len(adaptation.support_losses), *jnp.shape(x)))
+            if eqx.is_array(x)
+            else x
+        ),
+        rest,
+    )
+    return adaptation, eqx.combine(before_last, rest)
+
+
+def _log_prob_of_episodes(policy: Any, experience: Experience) -> Any:
+    trajectory = experience.trajectory
+    log_probs = policy(trajectory.observations).log_prob(trajectory.actions)
+    return jnp.sum(jnp.where(trajectory.mask, log_probs, 0.0))
+
+
+def return_per_step(experience: Experience) -> Any:
+    """The mean reward per step: the return in the units of the surrogates, which are means too."""
+    return masked_mean(experience.trajectory.rewards, experience.trajectory.mask)

@@ -1,0 +1,107 @@
+"""Episodes: a policy acting in an environment, recorded."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ._environment import Box, TaskEnv
+
+
+class Trajectory(NamedTuple):
+    """Episodes of one task, padded to the horizon.
+
+    Attributes:
+        observations: `[episodes, time, features]`, what the policy saw before it acted.
+        actions: `[episodes, time, size]`, or `[episodes, time]` where they are discrete; as the
+            policy drew them.
+        log_probs: `[episodes, time]`, of these actions under the policy that drew them.
+        rewards: `[episodes, time]`, zero after the end.
+        mask: `[episodes, time]`, true up to the last step, false after the end.
+        terminated: `[episodes]`, whether the episode ended by itself; else it was truncated at
+            the horizon.
+    """
+
+    observations: Float[Array, "*tasks episodes time features"]
+    actions: Any
+    log_probs: Float[Array, "*tasks episodes time"]
+    rewards: Float[Array, "*tasks episodes time"]
+    mask: Bool[Array, "*tasks episodes time"]
+    terminated: Bool[Array, "*tasks episodes"]
+
+
+def rollout(
+    key: Any, env: TaskEnv, task: Any, policy: Any, *, num_episodes: int, explore: bool = True
+) -> Trajectory:
+    """Act in one task for `num_episodes` episodes, side by side.
+
+    Where an episode has ended, its state, observation and mask stay as they are until the horizon.
+    Nothing is differentiated: what was recorded is data.
+
+    Args:
+        key: a PRNG key.
+        env: the environment.
+        task: which task.
+        policy: who acts: `policy(observations) -> Distribution`.
+        num_episodes: how many.
+        explore: draw actions; False takes the likeliest ones.
+
+    Raises:
+        ValueError: if `num_episodes` is not positive.
+
+    Example:
+        >>> import jax, mamlax
+        >>> env = mamlax.rl.PointNavigation(horizon=50)
+        >>> policy = mamlax.rl.mlp_policy(jax.random.key(0), env)
+        >>> task = env.sample_task(jax.random.key(1))
+        >>> trajectory = mamlax.rl.rollout(
+        ...     jax.random.key(2), env, task, policy, num_episodes=20
+        ... )
+        >>> trajectory.rewards.shape
+        (20, 50)
+    """
+    if num_episodes < 1:
+        raise ValueError(f"num_episodes must be positive, got {num_episodes}.")
+    policy, task = jax.tree.map(
+        lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, (policy, task)
+    )
+    reset_key, time_key = jax.random.split(key)
+    of_all = lambda key: jax.random.split(key, num_episodes)  # noqa: E731
+    state, observation = jax.vmap(env.reset, (0, None))(of_all(reset_key), task)
+
+    def act(carry, key):
+        state, observation, alive = carry
+        action_key, step_key = jax.random.split(key)
+        distribution = policy(observation)
+        action = distribution.sample(action_key) if explore else distribution.mode()
+        log_prob = distribution.log_prob(action)
+        taken = action
+        if isinstance(env.action, Box):
+            taken = jnp.clip(action, env.action.low, env.action.high)
+        step = jax.vmap(env.step, (0, None, 0, 0))
+        after, seen, reward, ended = step(of_all(step_key), task, state, taken)
+        after, seen = jax.tree.map(
+            lambda new, old: jnp.where(_like(alive, new), new, old),
+            (after, seen),
+            (state, observation),
+        )
+        record = (observation, action, log_prob, jnp.where(alive, reward, 0.0), alive)
+        return (after, seen, alive & ~ended), record
+
+    alive = jnp.ones(num_episodes, bool)
+    keys = jax.random.split(time_key, env.horizon)
+    (_, _, alive), recorded = jax.lax.scan(act, (state, observation, alive), keys)
+    recorded = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
+    return Trajectory(*recorded, terminated=~alive)
+
+
+def total_rewards(trajectory: Trajectory) -> Any:
+    """The undiscounted return of each episode, `[..., episodes]`."""
+    return jnp.sum(trajectory.rewards, axis=-1)
+
+
+def _like(alive: Any, array: Any) -> Any:
+    """`alive` `[episodes]` with as many axes as `array` `[episodes, ...]`."""
+    return alive.reshape(alive.shape + (1,) * (array.ndim - 1))

@@ -1,0 +1,88 @@
+"""Surrogates: losses of recorded episodes whose gradient is the policy gradient.
+
+Each is a `loss_fn(policy, experience) -> scalar`, so the inner loop is that of every algorithm.
+With the policy that acted, all have the same gradient, −mean(∇log π · A). They differ in their
+second derivatives, which the meta-gradient needs, and in what they do once the policy has moved
+away from the one that acted.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from ._advantages import Experience, masked_mean
+
+
+def log_likelihood(policy: Any, experience: Experience) -> Any:
+    """−mean(log π(a|s) · A): the paper's inner loss (REINFORCE).
+
+    Its Hessian is not that of the expected return: how the policy changes which episodes occur is
+    left out. With `sampling_correction` the meta-gradient is nonetheless exactly that of the
+    expected return after adapting to episodes of the initial policy.
+
+    References:
+        Finn, Abbeel & Levine, ICML 2017, equation 4 and Algorithm 3.
+    """
+    log_probs = policy(experience.trajectory.observations).log_prob(experience.trajectory.actions)
+    return -masked_mean(log_probs * experience.advantages, experience.trajectory.mask)
+
+
+def likelihood_ratio(policy: Any, experience: Experience) -> Any:
+    """−mean(π(a|s)/π₀(a|s) · A), π₀ the policy that acted: low variance curvature (LVC).
+
+    Its Hessian has the curvature within each step, and leaves out products of different steps:
+    less variance than `dice`, some bias. Also the outer surrogate of the trust region.
+
+    References:
+        Rothfuss et al., ProMP: Proximal Meta-Policy Search, ICLR 2019, section 5.
+    """
+    return -masked_mean(_ratios(policy, experience) * experience.advantages, _mask(experience))
+
+
+def clipped_likelihood_ratio(policy: Any, experience: Experience, *, clip: float = 0.3) -> Any:
+    """−mean(min(ρ A, clip(ρ, 1 − c, 1 + c) A)) with ρ = π(a|s)/π₀(a|s): no gain in moving far.
+
+    Args:
+        policy: the policy.
+        experience: what was recorded.
+        clip: c.
+
+    References:
+        Schulman et al., Proximal Policy Optimization Algorithms, 2017, equation 7.
+    """
+    ratios = _ratios(policy, experience)
+    gains = jnp.minimum(
+        ratios * experience.advantages,
+        jnp.clip(ratios, 1.0 - clip, 1.0 + clip) * experience.advantages,
+    )
+    return -masked_mean(gains, _mask(experience))
+
+
+def dice(policy: Any, experience: Experience) -> Any:
+    """−mean((Πₖ≤ₜ ρₖ − Πₖ<ₜ ρₖ) · Aₜ), ρₖ the ratios of the steps so far: loaded DiCE.
+
+    Gradient and Hessian are unbiased for those of the expected return, with any baseline; the
+    variance grows with the horizon.
+
+    References:
+        Foerster et al., DiCE: The Infinitely Differentiable Monte Carlo Estimator, ICML 2018;
+        Farquhar et al., Loaded DiCE, NeurIPS 2019.
+    """
+    products = jnp.exp(jnp.cumsum(_log_ratios(policy, experience), axis=-1))
+    before = jnp.concatenate([jnp.ones_like(products[:, :1]), products[:, :-1]], axis=-1)
+    return -masked_mean((products - before) * experience.advantages, _mask(experience))
+
+
+def _mask(experience: Experience) -> Any:
+    return experience.trajectory.mask
+
+
+def _log_ratios(policy: Any, experience: Experience) -> Any:
+    trajectory = experience.trajectory
+    log_probs = policy(trajectory.observations).log_prob(trajectory.actions)
+    # the recorded ones, not stop_gradient of these: the policy may have moved since
+    return jnp.where(trajectory.mask, log_probs - trajectory.log_probs, 0.0)
+
+
+def _ratios(policy: Any, experience: Experience) -> Any:
+    return jnp.exp(_log_ratios(policy, experience))

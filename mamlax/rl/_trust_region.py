@@ -1,0 +1,137 @@
+"""Steps within a trust region: the natural direction, and how far to go along it.
+
+    minimize ℒ(θ)   subject to   KL(θ_old ‖ θ) ≤ δ
+
+To second order the KL is ½ dᵀFd, so the direction is x = F⁻¹∇ℒ and the longest step √(2δ / xᵀFx).
+Schulman et al., Trust Region Policy Optimization, ICML 2015, appendix C.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Search(NamedTuple):
+    """The outcome of a line search.
+
+    Attributes:
+        params: the accepted ones; those given, bit for bit, where none was accepted.
+        accepted: whether one was.
+        kl: KL(θ_old ‖ θ) of `params`.
+        num_backtracks: how many were refused.
+    """
+
+    params: Any
+    accepted: Any
+    kl: Any
+    num_backtracks: Any
+
+
+def fisher_vector_product(
+    distributions_fn: Callable[[Any], Any],
+    weights: Any,
+    params: Any,
+    *,
+    damping: float = 0.0,
+    average: Callable[[Any], Any] = lambda tree: tree,
+) -> Callable[[Any], Any]:
+    """v ↦ JᵀFJv + damping · v: the Hessian of the mean KL at `params`, times a vector.
+
+    J is the derivative of the parameters of the action distributions, F their Fisher matrix. At
+    the point where the KL is taken its gradient vanishes, so this Gauss–Newton product is the
+    Hessian product exactly, without third derivatives. The linearization is done once.
+
+    Args:
+        distributions_fn: `distributions_fn(params) -> Distribution`, of any shape.
+        weights: the weight of each distribution in the mean, of that shape.
+        params: a pytree of floating-point arrays.
+        damping: added to the diagonal.
+        average: the mean over devices.
+    """
+    distributions, forward = jax.linearize(distributions_fn, params)
+    backward = jax.linear_transpose(forward, params)
+
+    def product(vector):
+        tangent = distributions.fisher_product(forward(vector))
+        tangent = jax.tree.map(
+            lambda x: x * weights.reshape(weights.shape + (1,) * (x.ndim - weights.ndim)), tangent
+        )
+        (curved,) = backward(tangent)
+        return jax.tree.map(lambda c, v: c + damping * v, average(curved), vector)
+
+    return product
+
+
+def longest_step(
+    product_fn: Callable[[Any], Any], gradient: Any, *, max_kl: float, num_iterations: int
+) -> Any:
+    """−√(2δ / xᵀFx) x with x ≈ F⁻¹∇ℒ, by conjugate gradients; zero where the gradient is.
+
+    Args:
+        product_fn: v ↦ Fv.
+        gradient: ∇ℒ.
+        max_kl: δ.
+        num_iterations: of conjugate gradients.
+    """
+    direction, _ = jax.scipy.sparse.linalg.cg(
+        product_fn, gradient, tol=1e-10, maxiter=num_iterations
+    )
+    curvature = _dot(direction, product_fn(direction))
+    length = jnp.sqrt(2 * max_kl / jnp.where(curvature > 0, curvature, jnp.inf))
+    return jax.tree.map(lambda x: -length * x, direction)
+
+
+def line_search(
+    evaluate_fn: Callable[[Any], tuple[Any, Any]],
+    params: Any,
+    step: Any,
+    *,
+    loss: Any,
+    max_kl: float,
+    backtrack: float = 0.8,
+    max_backtracks: int = 15,
+) -> Search:
+    """Shorten `step` until the loss falls and the KL is within δ.
+
+    The KL grows about with the square of the step, so where it is too large the step is shortened
+    at once to where it should be just within.
+
+    Args:
+        evaluate_fn: `evaluate_fn(params) -> (loss, kl)`.
+        params: where to start.
+        step: what to add.
+        loss: ℒ at `params`.
+        max_kl: δ.
+        backtrack: the factor of each shortening, at most.
+        max_backtracks: how often to shorten before giving up.
+    """
+
+    def moved(scale):
+        return jax.tree.map(lambda p, s: p + scale * s, params, step)
+
+    def good(new_loss, kl):
+        return (new_loss < loss) & (kl <= max_kl)  # NaN is neither
+
+    def try_again(search):
+        _, new_loss, kl, count = search
+        return ~good(new_loss, kl) & (count < max_backtracks)
+
+    def shorten(search):
+        scale, _, kl, count = search
+        within = jnp.sqrt(0.9 * max_kl / jnp.maximum(kl, max_kl))
+        within = jnp.where(jnp.isfinite(kl), jnp.maximum(within, 0.1), 0.1)
+        scale = scale * jnp.where(kl <= max_kl, backtrack, jnp.minimum(backtrack, within))
+        return scale, *evaluate_fn(moved(scale)), count + 1
+
+    one = jnp.ones((), jnp.result_type(loss))
+    search = (one, *evaluate_fn(moved(one)), jnp.zeros((), jnp.int32))
+    scale, new_loss, kl, count = jax.lax.while_loop(try_again, shorten, search)
+    accepted = good(new_loss, kl)
+    kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved(scale), params)
+    return Search(kept, accepted, jnp.where(accepted, kl, 0.0), count)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)))
