@@ -1,7 +1,7 @@
 """Distributions over actions, with what policy gradients and trust regions ask of them."""
 
 import math
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +28,11 @@ class Distribution(Protocol):
         """The entropy, in nats."""
         ...
 
-    def kl(self, other: Self) -> Any:
+    def kl(self, other: Any) -> Any:
         """KL(self ‖ other), in nats."""
         ...
 
-    def fisher_product(self, tangent: Self) -> Self:
+    def fisher_product(self, tangent: Any) -> Any:
         """The Fisher matrix of the parameters, times a tangent of them."""
         ...
 
