@@ -210,6 +210,8 @@ class _Progress:
         total = line["num_outer_steps"]
         rate = line["time/outer_steps_per_second"]
         text = f"loss {line['train/query_loss']:.4g}"
+        if "train/post_adaptation_return" in line:  # the loss of episodes says little
+            text = f"return {line['train/post_adaptation_return']:.4g}"
         for name, value in line.items():
             if name.startswith("validation/"):
                 shown = f"{value:.4g}" if math.isfinite(value) else "diverged"

@@ -15,14 +15,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from .._errors import MamlaxError
 from .._files import replacing, write_json
 from .._types import MetaLearner, OuterLoop
-from ..algorithms._maml import maml
-from ..algorithms._outer_loop import outer_loop
-from ..algorithms._over_tasks import adaptation_curves, over_tasks, sample_tasks
+from ..rl import PolicyLearner
 from ..training._evaluation import summarize
 from ..training._metrics import read_metrics
 from ..training._run import Run, Validation, restore_run, run
@@ -63,7 +60,7 @@ def train(
     if num_seeds < 1:
         raise MamlaxError(f"--num-seeds must be 1 or more, got {num_seeds}.")
     check_settings(recipe)
-    parts = recipe.problem.build(data_dir)
+    parts = recipe.build(data_dir)
     experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
     experiment.check()
     open_run(directory, description_of(recipe, seed, num_seeds))
@@ -106,12 +103,13 @@ class Trained(NamedTuple):
     """A trained run, ready to use.
 
     Attributes:
-        learner: adapts: `learner.adapt(params, support).params`.
+        learner: adapts: `learner.adapt(params, support).params`; a policy
+            `learner.explore(key, params, task)`, which returns the episodes it used.
         params: the meta-learned initialization; with several seeds, the first one's.
         parts: the problem it was trained on: distributions, loss and metric.
     """
 
-    learner: MetaLearner
+    learner: MetaLearner | PolicyLearner
     params: Any
     parts: Parts
 
@@ -136,14 +134,14 @@ def load_run(directory: str | Path, *, data_dir: str | None = None) -> Trained:
     experiment = _experiment_in(Path(directory), data_dir)
     main = experiment.stages["maml"]
     learned = experiment.learned(main, experiment.restore(main))
-    return Trained(*experiment.ready(learned), experiment.parts)
+    return Trained(*experiment.ready(main, learned), experiment.parts)
 
 
 def _experiment_in(directory: Path, data_dir: str | None) -> "_Experiment":
     """The experiment whose run a directory holds."""
     description = read_run(directory)
     recipe = recipe_from(description)
-    parts = recipe.problem.build(data_dir)
+    parts = recipe.build(data_dir)
     return _Experiment(recipe, parts, directory, description["seed"], description["num_seeds"])
 
 
@@ -152,25 +150,19 @@ class _Experiment:
 
     def __init__(self, recipe: Recipe, parts: Parts, directory: Path, seed: int, num_seeds: int):
         self.recipe, self.parts, self.directory = recipe, parts, directory
-        self.num_seeds = num_seeds
+        self.num_seeds, self.method = num_seeds, recipe.method(parts)
         self.stages = stages_of(recipe, parts, directory)
         keys = [jax.random.key(seed + i) for i in range(num_seeds)]
         self.key = keys[0] if num_seeds == 1 else jnp.stack(keys)
 
     def check(self) -> None:
         """Refuse before training what could not be trained."""
-        mesh, tasks = self._mesh(self.recipe.meta_batch_size), self.recipe.meta_batch_size
-        per_device = tasks if mesh is None else tasks // mesh.size
-        batch_size = self.recipe.task_batch_size
-        if batch_size is not None and per_device % batch_size:
-            raise MamlaxError(
-                f"{per_device} tasks per device do not divide into micro-batches of "
-                f"task_batch_size={batch_size}."
-            )
+        mesh = self._mesh(self.recipe.meta_batch_size)
+        self.method.check(1 if mesh is None else mesh.size)
 
     def train(self, stage: Stage, report: Report) -> Run | None:
         """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""
-        if stage.sample_train is None:
+        if stage.train_tasks is None:
             return None
         init_key, run_key = self._keys(stage)
         return run(
@@ -189,7 +181,7 @@ class _Experiment:
 
     def restore(self, stage: Stage) -> Run | None:
         """What a stage's checkpoints hold; None if it has nothing to train."""
-        if stage.sample_train is None:
+        if stage.train_tasks is None:
             return None
         lines = read_metrics(stage.directory / "metrics.jsonl")
         taken = lines[-1]["step"] if lines else 0
@@ -219,7 +211,7 @@ class _Experiment:
             steps = self.recipe.num_validation_inner_steps
             steps = self.recipe.num_test_inner_steps if steps is None else steps
             scores = [self._score(stage, params, r, steps, _NUM_TUNING_TASKS) for r in rates]
-            best = np.nanargmax if self.parts.metric == "accuracy" else np.nanargmin
+            best = np.nanargmax if self.parts.maximize else np.nanargmin
             rate = rates[best(scores)]
         return Learned(params, rate, outer_step)
 
@@ -230,11 +222,13 @@ class _Experiment:
         curves_of = self._curves(num_inner_steps, num_tasks)
         curves = {
             name: curves_of(
-                one.params, one.inner_learning_rate, self.stages[name].sample_test, _TEST_SEED
+                one.params, one.inner_learning_rate, self.stages[name].test_tasks, _TEST_SEED
             )
             for name, one in learned.items()
         }
         results = {name: _as_json(curve) for name, curve in curves.items()}
+        for name, values in self._bounds(num_tasks).items():
+            results[name] = _as_json(np.repeat(values[:, None], num_inner_steps + 1, axis=1))
         rates = {name: one.inner_learning_rate for name, one in learned.items()}
         evaluation = {
             "recipe": self.recipe.name,
@@ -251,27 +245,23 @@ class _Experiment:
             evaluation["seeds"] = [_as_json(curve) for curve in curves["maml"]]
         write_json(self.directory / "evaluation.json", evaluation)
 
-        adapters = {name: self._adapter(one) for name, one in learned.items()}
+        adapters = {
+            name: self.method.adapter(
+                self.stages[name].test_tasks, self._first_seed(one.params), one.inner_learning_rate
+            )
+            for name, one in learned.items()
+        }
         examples = {k: np.asarray(v) for k, v in self.parts.examples(adapters).items()}
-        with replacing(self.directory / "examples.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **examples)
+        if examples:
+            path = self.directory / "examples.npz"
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **examples)
         return evaluation
 
-    def ready(self, one: Learned) -> tuple[MetaLearner, Any]:
+    def ready(self, stage: Stage, one: Learned) -> tuple[Any, Any]:
         """A learner with the steps of training, and the parameters of the first seed."""
-        learner = self._learner(self.recipe.num_inner_steps, one.inner_learning_rate)
-        return learner, self._first_seed(one.params)
-
-    def _adapter(self, one: Learned) -> Callable[[Any, int], Any]:
-        """`adapter(support, num_inner_steps) -> params`, of the first seed."""
-
-        @eqx.filter_jit
-        def adapt(params, support, num_inner_steps):
-            learner = self._learner(num_inner_steps, one.inner_learning_rate)
-            return learner.adapt(params, support).params
-
-        params = self._first_seed(one.params)
-        return lambda support, num_inner_steps: adapt(params, support, num_inner_steps)
+        steps, rate = self.recipe.num_inner_steps, one.inner_learning_rate
+        return self.method.learner(stage.test_tasks, steps, rate), self._first_seed(one.params)
 
     def _keys(self, stage: Stage) -> tuple[Any, Any]:
         """Keys for initialization and training, another pair for each stage."""
@@ -289,37 +279,10 @@ class _Experiment:
             return tree
         return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, tree)
 
-    def _learner(self, num_inner_steps: int, inner_learning_rate: Any) -> MetaLearner:
-        return maml(
-            self.parts.loss_fn,
-            inner_optimizer=optax.sgd(inner_learning_rate),
-            num_inner_steps=num_inner_steps,
-            first_order=self.recipe.first_order,
-            remat=self.recipe.remat,
-        )
-
     def _loop(self, stage: Stage) -> OuterLoop:
-        recipe = self.recipe
-        if stage.sample_train is None:
+        if stage.train_tasks is None:
             raise ValueError("this stage has nothing to train.")
-        mesh = self._mesh(recipe.meta_batch_size)
-        batch_size = recipe.task_batch_size
-        if batch_size is not None and stage.num_inner_steps == 0:
-            batch_size = None  # weights are shared by all tasks: one large product is fastest
-        learner = over_tasks(
-            self._learner(stage.num_inner_steps, recipe.inner_learning_rate),
-            batch_size=batch_size,
-            mesh=mesh,
-        )
-        rate: Any = recipe.outer_learning_rate
-        if recipe.outer_schedule == "cosine":
-            rate = optax.cosine_decay_schedule(rate, stage.num_outer_steps)
-        optimizer = optax.adam(rate, b2=recipe.second_moment_decay)
-        if recipe.gradient_clip is not None:
-            optimizer = optax.chain(optax.clip_by_global_norm(recipe.gradient_clip), optimizer)
-        return outer_loop(
-            learner, optimizer, stage.sample_train, meta_batch_size=recipe.meta_batch_size
-        )
+        return self.method.outer_loop(stage, self._mesh(self.recipe.meta_batch_size))
 
     def _mesh(self, num_tasks: int) -> jax.sharding.Mesh | None:
         """The devices that share `num_tasks` tasks; None where it is one."""
@@ -342,8 +305,7 @@ class _Experiment:
             steps = recipe.num_inner_steps if steps is None else steps
             return {metric: self._score(stage, state.meta_params, rate, steps, num_tasks)}
 
-        maximize = self.parts.metric == "accuracy"
-        return Validation(validate, recipe.validation_interval, metric, maximize)
+        return Validation(validate, recipe.validation_interval, metric, self.parts.maximize)
 
     def _score(
         self,
@@ -355,31 +317,37 @@ class _Experiment:
     ) -> float:
         """The mean metric after `num_inner_steps` on validation tasks."""
         curves = self._curves(num_inner_steps, num_tasks)
-        values = curves(params, inner_learning_rate, stage.sample_validation, _VALIDATION_SEED)
+        values = curves(params, inner_learning_rate, stage.validation_tasks, _VALIDATION_SEED)
         return float(np.mean(values[..., -1]))
 
     @functools.cache  # noqa: B019  an experiment lives as long as its command
     def _curves(self, num_inner_steps: int, num_tasks: int) -> Callable[..., np.ndarray]:
-        """`curves(params, inner_learning_rate, sample, seed) -> [(seeds,) tasks, steps + 1]`.
+        """`curves(params, inner_learning_rate, tasks, seed) -> [(seeds,) tasks, steps + 1]`.
 
         The step size is an argument of the compiled program, so that trying several is cheap.
         """
 
         @eqx.filter_jit
-        def curves(params, inner_learning_rate, sample, seed):
-            tasks = sample_tasks(sample, jax.random.key(seed), num_tasks)
-            of_one = adaptation_curves(
-                self._learner(0, inner_learning_rate),
-                self.parts.metric_fn,
-                num_inner_steps=num_inner_steps,
-                batch_size=self.recipe.task_batch_size,
-                mesh=self._mesh(num_tasks),
+        def curves(params, inner_learning_rate, tasks, seed):
+            keys = jax.random.split(jax.random.key(seed), num_tasks)
+            of_one = self.method.curves(
+                tasks, num_inner_steps, inner_learning_rate, self._mesh(num_tasks)
             )
-            return self._per_seed(lambda params: of_one(params, tasks))(params)
+            return self._per_seed(lambda params: of_one(params, keys))(params)
 
-        return lambda params, rate, sample, seed: np.asarray(
-            curves(params, jnp.asarray(rate, jnp.float32), sample, jnp.asarray(seed))
+        return lambda params, rate, tasks, seed: np.asarray(
+            curves(params, jnp.asarray(rate, jnp.float32), tasks, jnp.asarray(seed))
         )
+
+    def _bounds(self, num_tasks: int) -> dict[str, np.ndarray]:
+        """What is known of the held-out tasks without learning, by name: `[tasks]`."""
+        keys = jax.random.split(jax.random.key(_TEST_SEED), num_tasks)
+
+        def on_tasks(bound):
+            tasks = self.stages["maml"].test_tasks
+            return np.asarray(jax.vmap(lambda key: bound(self.method.task(tasks, key)))(keys))
+
+        return {name: on_tasks(bound) for name, bound in self.parts.bounds.items()}
 
 
 def _as_json(curves: np.ndarray) -> list[dict[str, Any]]:

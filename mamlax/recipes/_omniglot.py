@@ -127,9 +127,9 @@ class OmniglotProblem:
             loss_fn=loss_fn,
             metric="accuracy",
             metric_fn=metric_fn,
-            sample_train=train.sample,
-            sample_validation=validation.sample,
-            sample_test=test.sample,
+            train_tasks=train.sample,
+            validation_tasks=validation.sample,
+            test_tasks=test.sample,
             transductive=models.is_transductive(self.norm),
             baselines={
                 "pretrained": Baseline(

@@ -3,14 +3,19 @@
 Nothing here imports JAX, so that the command line answers at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import tyro
 
+from ._control import BanditProblem, NavigationProblem, TabularMDPProblem
 from ._omniglot import OmniglotProblem
 from ._sinusoid import SinusoidProblem
+
+if TYPE_CHECKING:
+    from ._stage import Stage
 
 
 @dataclass(frozen=True)
@@ -32,36 +37,26 @@ class Evidence:
     duration: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Every setting of an experiment. Each field is a flag of `mamlax train`."""
+    """Settings that every experiment has. Each field is a flag of `mamlax train`."""
 
     name: tyro.conf.Suppress[str]
     evidence: tyro.conf.Suppress[Evidence]
-    problem: tyro.conf.AvoidSubcommands[SinusoidProblem | OmniglotProblem]
+    problem: Any
     """Where tasks come from and what model learns them."""
     inner_learning_rate: float
     """Step size α of the inner gradient descent."""
     num_inner_steps: int
     """Inner steps while meta-training."""
-    outer_learning_rate: float
-    """Adam's learning rate β in the outer loop."""
     meta_batch_size: int
     """Tasks per outer step."""
     num_outer_steps: int
     """Outer steps in all."""
     first_order: bool = False
     """Treat inner gradients as constants (FOMAML)."""
-    outer_schedule: Literal["constant", "cosine"] = "constant"
-    """Course of the outer learning rate: constant, or falling to zero along a cosine."""
-    second_moment_decay: float = 0.999
-    """Adam's β₂ in the outer loop: how long it remembers the size of past gradients."""
-    gradient_clip: float | None = None
-    """Largest norm of the outer gradient; longer ones are scaled down."""
     remat: bool = False
     """Recompute inner steps instead of storing them: less memory, more time."""
-    task_batch_size: int | None = None
-    """Tasks per device at once; the others of a meta-batch wait in sequence. None: all at once."""
     num_devices: int | None = None
     """Devices (or processor cores) that tasks are spread over. None: as many as divide the
     meta-batch."""
@@ -83,49 +78,178 @@ class Recipe:
     checkpoint_interval: int | None = None
     """Outer steps between checkpoints, a multiple of log_interval. None: twenty per run."""
 
+    def build(self, data_dir: str | None) -> "Parts":
+        """The problem made concrete."""
+        return self.problem.build(data_dir)
+
+    def method(self, parts: "Parts") -> "Method":
+        """How the problem is learned."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedRecipe(Recipe):
+    """Few-shot regression or classification: Algorithm 2 with Adam in the outer loop."""
+
+    problem: tyro.conf.AvoidSubcommands[SinusoidProblem | OmniglotProblem]
+    """Where tasks come from and what model learns them."""
+    outer_learning_rate: float
+    """Adam's learning rate β in the outer loop."""
+    outer_schedule: Literal["constant", "cosine"] = "constant"
+    """Course of the outer learning rate: constant, or falling to zero along a cosine."""
+    second_moment_decay: float = 0.999
+    """Adam's β₂ in the outer loop: how long it remembers the size of past gradients."""
+    gradient_clip: float | None = None
+    """Largest norm of the outer gradient; longer ones are scaled down."""
+    task_batch_size: int | None = None
+    """Tasks per device at once; the others of a meta-batch wait in sequence. None: all at once."""
+
+    def method(self, parts: "Parts") -> "Method":
+        """MAML on support and query sets."""
+        from ._supervised import Supervised
+
+        return Supervised(self, parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRecipe(Recipe):
+    """Reinforcement learning: Algorithm 3."""
+
+    problem: tyro.conf.AvoidSubcommands[NavigationProblem | BanditProblem | TabularMDPProblem]
+    """Where tasks come from."""
+    outer_algorithm: Literal["trust-region", "promp", "adam"] = "trust-region"
+    """What the outer loop does with the meta-gradient."""
+    surrogate: Literal["log-likelihood", "likelihood-ratio", "dice"] = "log-likelihood"
+    """The loss of the inner loop; the paper's is log-likelihood."""
+    sampling_correction: bool = False
+    """Teach the policy to gather episodes worth adapting to (E-MAML)."""
+    step_weights: tuple[float, ...] | None = None
+    """How much the policy after each inner step counts in the outer loss. None: only the last."""
+    inner_learning_rate_decay: float = 0.5
+    """Factor of the inner learning rate after the first inner step."""
+    episodes_per_task: int = 20
+    """Episodes before each inner step, and after the last."""
+    num_test_episodes: int = 40
+    """The same, in validation and evaluation."""
+    hidden_sizes: tuple[int, ...] = (100, 100)
+    """Width of each hidden layer of the policy."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Between these layers."""
+    discount: float = 0.99
+    """γ: how much less a reward counts a step later."""
+    gae_lambda: float = 1.0
+    """λ of generalized advantage estimation."""
+    baseline: Literal["linear", "none"] = "linear"
+    """What advantages are measured against: a regression on observations and time, or nothing."""
+    normalize_advantages: bool = True
+    """Bring the advantages of a task to mean 0 and standard deviation 1."""
+    max_kl: float = 0.01
+    """Trust region: how far an outer step may move the adapted policies, in nats."""
+    fisher: Literal["exact", "adapted"] = "exact"
+    """Trust region: the matrix that bends the direction; adapted is cheaper."""
+    fisher_fraction: float = 1.0
+    """Trust region: share of the episodes that the matrix is made from."""
+    outer_learning_rate: float = 1e-3
+    """Adam's learning rate, of ProMP and of plain outer steps."""
+    num_gradient_steps: int = 5
+    """ProMP: steps of Adam on the same episodes."""
+
+    def build(self, data_dir: str | None) -> "Parts":
+        """The environment and its policy."""
+        return self.problem.build(
+            data_dir, hidden_sizes=self.hidden_sizes, activation=self.activation
+        )
+
+    def method(self, parts: "Parts") -> "Method":
+        """MAML on episodes."""
+        from ._policy_search import PolicySearch
+
+        return PolicySearch(self, parts)
+
 
 class Baseline(NamedTuple):
     """What MAML is compared with: parameters got in another way, fine-tuned alike.
 
     Attributes:
         init_params: `init_params(key) -> params`.
-        sample_train: tasks it is trained on jointly, without inner steps; None: not trained.
-        sample_validation: tasks on which the step size of its fine-tuning is chosen.
-        sample_test: held-out tasks, the same ones as MAML's.
+        train_tasks: tasks it is trained on jointly, without inner steps; None: not trained.
+        validation_tasks: tasks on which the step size of its fine-tuning is chosen.
+        test_tasks: held-out tasks, the same ones as MAML's.
         finish: `finish(key, params) -> params`, after training.
     """
 
     init_params: Callable[[Any], Any]
-    sample_train: Callable[[Any], Any] | None
-    sample_validation: Callable[[Any], Any]
-    sample_test: Callable[[Any], Any]
+    train_tasks: Any
+    validation_tasks: Any
+    test_tasks: Any
     finish: Callable[[Any, Any], Any] = lambda key, params: params
 
 
 class Parts(NamedTuple):
     """A problem made concrete: functions and distributions, for algorithms and evaluation.
 
+    Where tasks come from is `sample_task(key) -> Task` for support and query sets, and a
+    `TaskEnv` for reinforcement learning.
+
     Attributes:
         init_params: `init_params(key) -> params`.
-        loss_fn: the loss of both loops.
-        metric: the name of what is reported, `"mse"` or `"accuracy"`.
-        metric_fn: `metric_fn(params, batch) -> scalar`.
-        sample_train: tasks to meta-train on.
-        sample_validation: tasks to choose by.
-        sample_test: tasks held out for the result.
-        transductive: whether query examples influence one another's predictions.
+        metric: the name of what is reported, `"mse"`, `"accuracy"` or `"return"`.
+        train_tasks: tasks to meta-train on.
+        validation_tasks: tasks to choose by.
+        test_tasks: tasks held out for the result.
         baselines: by name.
-        examples: `examples(adapters) -> {name: array}`, what the figures of adaptation show, where
-            `adapters[name](support, num_inner_steps) -> params`, for "maml" and each baseline.
+        examples: `examples(adapters) -> {name: array}`, what the figures of adaptation show, for
+            "maml" and each baseline: `adapters[name](support, num_inner_steps) -> params`, or
+            `adapters[name](key, task, num_inner_steps) -> Exploration`.
+        loss_fn: the loss of both loops; episodes have surrogates of their own.
+        metric_fn: `metric_fn(params, batch) -> scalar`; episodes have their return.
+        transductive: whether query examples influence one another's predictions.
+        bounds: by name, `bound(task) -> metric`: what is known without learning.
     """
 
     init_params: Callable[[Any], Any]
-    loss_fn: Callable[[Any, Any], Any]
     metric: str
-    metric_fn: Callable[[Any, Any], Any]
-    sample_train: Callable[[Any], Any]
-    sample_validation: Callable[[Any], Any]
-    sample_test: Callable[[Any], Any]
-    transductive: bool
+    train_tasks: Any
+    validation_tasks: Any
+    test_tasks: Any
     baselines: dict[str, Baseline]
-    examples: Callable[[dict[str, Callable[[Any, int], Any]]], dict[str, Any]]
+    examples: Callable[[dict[str, Callable[..., Any]]], dict[str, Any]]
+    loss_fn: Callable[[Any, Any], Any] | None = None
+    metric_fn: Callable[[Any, Any], Any] | None = None
+    transductive: bool = False
+    bounds: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of the metric is better."""
+        return self.metric != "mse"
+
+
+class Method(Protocol):
+    """How the tasks of a problem are learned: what an experiment trains and measures."""
+
+    def check(self, num_devices: int) -> None:
+        """Refuse before training what could not be trained on so many devices."""
+        ...
+
+    def learner(self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any) -> Any:
+        """Adapts to a task."""
+        ...
+
+    def outer_loop(self, stage: "Stage", mesh: Any) -> Any:
+        """Trains a stage."""
+        ...
+
+    def curves(
+        self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, mesh: Any
+    ) -> Callable[[Any, Any], Any]:
+        """`curves(params, keys) -> [tasks, steps + 1]`, the metric in the task of each key."""
+        ...
+
+    def task(self, tasks: Any, key: Any) -> Any:
+        """The task that `curves` draws from a key."""
+        ...
+
+    def adapter(self, tasks: Any, params: Any, inner_learning_rate: float) -> Callable[..., Any]:
+        """What `Parts.examples` adapts with."""
+        ...

@@ -21,8 +21,12 @@ _SMALLEST = {
     "log_interval": 1,
     "num_devices": 1,
     "task_batch_size": 1,
+    "episodes_per_task": 1,
+    "num_test_episodes": 1,
+    "num_gradient_steps": 1,
 }
-_POSITIVE = ("inner_learning_rate", "outer_learning_rate", "gradient_clip")
+_POSITIVE = ("inner_learning_rate", "outer_learning_rate", "gradient_clip", "max_kl")
+_FRACTIONS = ("discount", "gae_lambda", "fisher_fraction", "inner_learning_rate_decay")
 
 
 def check_settings(recipe: Recipe) -> None:
@@ -32,17 +36,20 @@ def check_settings(recipe: Recipe) -> None:
         MamlaxError: naming the setting, its value and what is allowed.
     """
     for name, least in _SMALLEST.items():
-        value = getattr(recipe, name)
+        value = getattr(recipe, name, None)
         if value is not None and value < least:
             raise MamlaxError(f"{name} must be {least} or more, got {value}.")
     for name in _POSITIVE:
-        value = getattr(recipe, name)
+        value = getattr(recipe, name, None)
         if value is not None and not 0 < value < float("inf"):
             raise MamlaxError(f"{name} must be a positive number, got {value}.")
-    if not 0 <= recipe.second_moment_decay < 1:
-        raise MamlaxError(
-            f"second_moment_decay must be in [0, 1), got {recipe.second_moment_decay}."
-        )
+    for name in _FRACTIONS:
+        value = getattr(recipe, name, None)
+        if value is not None and not 0 <= value <= 1:
+            raise MamlaxError(f"{name} must be in [0, 1], got {value}.")
+    decay = getattr(recipe, "second_moment_decay", None)
+    if decay is not None and not 0 <= decay < 1:
+        raise MamlaxError(f"second_moment_decay must be in [0, 1), got {decay}.")
     for name in ("checkpoint_interval", "validation_interval"):
         value = getattr(recipe, name)
         if value is not None and (value < 1 or value % recipe.log_interval):
@@ -116,7 +123,8 @@ def recipe_from(description: dict[str, Any]) -> Recipe:
                 f"{version('mamlax')} does not have: {', '.join(sorted(unknown))}. Install that "
                 "version, or train again."
             )
-    problem = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in problem.items()
-    }
+    settings, problem = (
+        {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        for given in (settings, problem)
+    )
     return replace(known, **settings, problem=replace(known.problem, **problem))

@@ -70,9 +70,9 @@ class SinusoidProblem:
             loss_fn=loss_fn,
             metric="mse",
             metric_fn=loss_fn,
-            sample_train=tasks.sample,
-            sample_validation=tasks.sample,
-            sample_test=tasks.sample,
+            train_tasks=tasks.sample,
+            validation_tasks=tasks.sample,
+            test_tasks=tasks.sample,
             transductive=False,
             baselines={
                 "pretrained": Baseline(init_params, tasks.sample, tasks.sample, tasks.sample),

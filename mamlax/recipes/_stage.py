@@ -16,9 +16,9 @@ class Stage(NamedTuple):
         directory: where its log and checkpoints go.
         init_params: `init_params(key) -> params`.
         finish: `finish(key, params) -> params`, after training.
-        sample_train: tasks to train on; None: nothing is trained.
-        sample_validation: tasks to choose by.
-        sample_test: tasks of the evaluation.
+        train_tasks: tasks to train on; None: nothing is trained.
+        validation_tasks: tasks to choose by.
+        test_tasks: tasks of the evaluation.
         num_inner_steps: inner steps in training.
         num_outer_steps: outer steps of training.
         is_baseline: whether it is what MAML is compared with.
@@ -29,9 +29,9 @@ class Stage(NamedTuple):
     directory: Path
     init_params: Callable[[Any], Any]
     finish: Callable[[Any, Any], Any]
-    sample_train: Callable[[Any], Any] | None
-    sample_validation: Callable[[Any], Any]
-    sample_test: Callable[[Any], Any]
+    train_tasks: Any
+    validation_tasks: Any
+    test_tasks: Any
     num_inner_steps: int
     num_outer_steps: int
     is_baseline: bool
@@ -59,9 +59,9 @@ def stages_of(recipe: Recipe, parts: Parts, directory: Path) -> dict[str, Stage]
         directory=directory,
         init_params=parts.init_params,
         finish=lambda key, params: params,
-        sample_train=parts.sample_train,
-        sample_validation=parts.sample_validation,
-        sample_test=parts.sample_test,
+        train_tasks=parts.train_tasks,
+        validation_tasks=parts.validation_tasks,
+        test_tasks=parts.test_tasks,
         num_inner_steps=recipe.num_inner_steps,
         num_outer_steps=recipe.num_outer_steps,
         is_baseline=False,
@@ -80,6 +80,6 @@ def stages_of(recipe: Recipe, parts: Parts, directory: Path) -> dict[str, Stage]
             is_baseline=True,
         )
         for index, (name, baseline) in enumerate(parts.baselines.items(), start=1)
-        if num_baseline_steps > 0 or baseline.sample_train is None
+        if num_baseline_steps > 0 or baseline.train_tasks is None
     }
     return {"maml": main, **baselines}

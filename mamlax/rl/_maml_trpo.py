@@ -10,10 +10,11 @@ from jax.sharding import Mesh
 
 from .._types import OuterLoop
 from ..algorithms._outer_loop import OuterState
+from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
-from ._advantages import Experience, masked_mean
+from ._advantages import masked_mean
 from ._meta_batch import MetaBatch, policy_outer_loop
-from ._policy_learner import Exploration, PolicyLearner, policy_objective
+from ._policy_learner import Exploration, Judged, PolicyLearner, policy_objective, replay
 from ._trust_region import fisher_vector_product, line_search, longest_step
 
 Fisher = Literal["exact", "adapted"]
@@ -92,36 +93,41 @@ def maml_trpo(
     def update(meta_batch: MetaBatch, state: OuterState):
         learnable, rest = split(state.meta_params)
 
-        def adapted(learnable, exploration, first_order=None):
+        def judged(learnable, exploration, first_order=None):
             policy = eqx.combine(learnable, rest)
-            return learner.adapt(policy, exploration.support, first_order=first_order).params
+            found, _, _ = replay(learner, policy, exploration, first_order=first_order)
+            return found
 
-        def distributions(learnable, explorations, first_order=None):
-            def of_task(exploration):
-                policy = adapted(learnable, exploration, first_order)
-                return policy(exploration.query.trajectory.observations)
-
-            return jax.vmap(of_task)(explorations)
+        def distributions_of(found):
+            return map_tasks(
+                lambda each: each[0](each[1]),
+                (found.policies, found.experiences.trajectory.observations),
+            )
 
         def evaluate(learnable):
             def of_task(exploration, score, old):
                 policy = eqx.combine(learnable, rest)
                 loss, _ = policy_objective(learner, policy, exploration, score)
-                trajectory = exploration.query.trajectory
-                new = adapted(learnable, exploration)(trajectory.observations)
-                return loss, masked_mean(old.kl(new), trajectory.mask)
+                found = judged(learnable, exploration)
+                kl = jax.vmap(masked_mean)(
+                    old.kl(distributions_of(found)), found.experiences.trajectory.mask
+                )
+                return loss, jnp.sum(found.weights * kl)
 
             return meta_batch.mean(of_task, old)
 
         explorations = meta_batch.explorations._replace(policy=None)
-        old = distributions(learnable, explorations)
+        old = map_tasks(lambda one: distributions_of(judged(learnable, one)), explorations)
         (loss, _), gradient = meta_batch.gradient(state.meta_params)
         some = _some_episodes(explorations, fisher_fraction)
         product = fisher_vector_product(
-            lambda learnable: distributions(
-                learnable, some, first_order=True if fisher == "adapted" else None
+            lambda learnable: map_tasks(
+                lambda one: distributions_of(
+                    judged(learnable, one, first_order=True if fisher == "adapted" else None)
+                ),
+                some,
             ),
-            _weights(some.query),
+            map_tasks(lambda one: _weights(judged(learnable, one)), some) / len(meta_batch.scores),
             learnable,
             damping=damping,
             average=meta_batch.average,
@@ -170,7 +176,8 @@ def _some_episodes(explorations: Exploration, fraction: float) -> Exploration:
     )
 
 
-def _weights(query: Experience) -> Any:
-    """The weight of each step in the mean over steps, then tasks: `[tasks, episodes, time]`."""
-    mask = query.trajectory.mask.astype(query.advantages.dtype)
-    return mask / jnp.sum(mask, axis=(1, 2), keepdims=True) / len(mask)
+def _weights(judged: Judged) -> Any:
+    """The weight of each step in the mean over steps and judged policies."""
+    mask = judged.experiences.trajectory.mask.astype(judged.weights.dtype)
+    per_step = mask / jnp.sum(mask, axis=(1, 2), keepdims=True)
+    return per_step * judged.weights[:, None, None]

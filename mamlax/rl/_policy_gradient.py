@@ -11,10 +11,11 @@ from jax.sharding import Mesh
 
 from .._types import OuterLoop
 from ..algorithms._outer_loop import OuterState
+from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import masked_mean
 from ._meta_batch import MetaBatch, policy_outer_loop
-from ._policy_learner import Exploration, PolicyLearner, along_inner_loop
+from ._policy_learner import PolicyLearner, replay
 from ._surrogates import clipped_likelihood_ratio
 
 
@@ -138,22 +139,19 @@ def promp(
 def _support_distributions(meta_batch: MetaBatch, policy: Any) -> Any:
     """Distributions of the acting policies on their own support, `[tasks, steps, ...]`."""
 
-    def of_task(support):
-        _, policies = along_inner_loop(meta_batch.learner, policy, support)
-        return eqx.filter_vmap(lambda policy, x: policy(x))(
-            policies, support.trajectory.observations
-        )
+    def of_task(exploration):
+        if exploration.support is None:
+            raise ValueError("a KL penalty on the support needs inner steps: give kl_penalty=0.")
+        _, acting, _ = replay(meta_batch.learner, policy, exploration)
+        observations = exploration.support.trajectory.observations
+        return map_tasks(lambda each: each[0](each[1]), (acting, observations))
 
-    return jax.vmap(of_task)(_support(meta_batch.explorations))
+    return map_tasks(of_task, meta_batch.explorations._replace(policy=None))
 
 
 def _mean_kl(meta_batch: MetaBatch, old: Any, new: Any) -> Any:
-    mask = _support(meta_batch.explorations).trajectory.mask
+    support = meta_batch.explorations.support
+    assert support is not None
+    mask = support.trajectory.mask
     per_step = jax.vmap(jax.vmap(masked_mean))(old.kl(new), mask)
     return jnp.mean(per_step)
-
-
-def _support(explorations: Exploration) -> Any:
-    if explorations.support is None:
-        raise ValueError("a KL penalty on the support needs inner steps: give kl_penalty=0.")
-    return explorations.support

@@ -19,6 +19,7 @@ import optax
 
 from .._types import Adaptation, LossFn
 from ..algorithms._inner_loop import inner_loop
+from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import BaselineFn, Experience, estimate_advantages, linear_baseline, masked_mean
 from ._environment import TaskEnv, check_environment
@@ -49,7 +50,9 @@ class PolicyLearner(NamedTuple):
         explore: `explore(key, policy, task, *, num_inner_steps=None) -> Exploration`. Acts.
         adapt: `adapt(policy, support, *, num_inner_steps=None, probe_fn=None, first_order=None)
             -> Adaptation`. Replays an exploration, as a function of the policy.
-        outer_surrogate: the loss of the adapted policy on the query.
+        outer_surrogate: the loss of an adapted policy on its episodes.
+        step_weights: `[steps]`, how much the policy after each inner step counts in the outer
+            loss; None: only the last.
         sampling_correction: whether the meta-gradient counts how the policy changes its support.
         check: `check(policy)` raises if the policy does not fit the environment.
     """
@@ -58,6 +61,7 @@ class PolicyLearner(NamedTuple):
     explore: Callable[..., Exploration]
     adapt: Callable[..., Adaptation]
     outer_surrogate: LossFn
+    step_weights: tuple[float, ...] | None
     sampling_correction: bool
     check: Callable[[Any], None]
 
@@ -70,6 +74,7 @@ def policy_learner(
     episodes_per_task: int,
     surrogate: LossFn = log_likelihood,
     outer_surrogate: LossFn = likelihood_ratio,
+    step_weights: tuple[float, ...] | None = None,
     first_order: bool = False,
     sampling_correction: bool = False,
     discount: float = 0.99,
@@ -88,7 +93,10 @@ def policy_learner(
         episodes_per_task: episodes before each inner step, and after the last.
         surrogate: the loss of the inner loop: `log_likelihood` (the paper), `likelihood_ratio`,
             `dice`, or `loss_fn(policy, experience) -> scalar`.
-        outer_surrogate: the loss of the adapted policy.
+        outer_surrogate: the loss of an adapted policy.
+        step_weights: how much the policy after each inner step counts in the outer loss, one
+            weight per step (MAML++'s multi-step loss). It costs no episodes: those before the next
+            step judge the policy that acted in them. None: only the last policy counts.
         first_order: treat inner gradients as constants.
         sampling_correction: add the gradient of log-probability of the support episodes, times the
             return after adapting to them (E-MAML): the policy is then also taught to gather
@@ -126,6 +134,13 @@ def policy_learner(
         raise ValueError(
             "num_inner_steps must be 0 or more and episodes_per_task 1 or more, got "
             f"{num_inner_steps} and {episodes_per_task}."
+        )
+    if step_weights is not None and (
+        len(step_weights) != num_inner_steps or min(step_weights, default=0) < 0
+    ):
+        raise ValueError(
+            f"step_weights must be one number per inner step, {num_inner_steps} of them and none "
+            f"negative, got {step_weights}."
         )
     check_environment(env)
     default_num_inner_steps, default_first_order = num_inner_steps, first_order
@@ -166,9 +181,58 @@ def policy_learner(
         explore=explore,
         adapt=adapt,
         outer_surrogate=outer_surrogate,
+        step_weights=step_weights or None,
         sampling_correction=sampling_correction,
         check=functools.partial(check_policy, env=env),
     )
+
+
+class Judged(NamedTuple):
+    """Policies that the outer loss judges, by the episodes they acted in.
+
+    Attributes:
+        policies: stacked `[judged, ...]`: the last, or those after each inner step.
+        experiences: `[judged, ...]`.
+        weights: `[judged]`, which sum to 1.
+    """
+
+    policies: Any
+    experiences: Experience
+    weights: Any
+
+
+def replay(
+    learner: PolicyLearner,
+    policy: Any,
+    exploration: Exploration,
+    *,
+    first_order: bool | None = None,
+) -> tuple[Judged, Any, Any]:
+    """The recorded adaptation as a function of the policy before it.
+
+    Returns:
+        What is judged; the policies that acted in the support, stacked `[steps, ...]`; and the
+        support losses `[steps]`.
+    """
+    _, rest = split(policy)
+    adaptation = learner.adapt(
+        policy,
+        exploration.support,
+        probe_fn=lambda policy: split(policy)[0],
+        first_order=first_order,
+    )
+
+    acting = jax.tree.map(lambda x: x[:-1], adaptation.probes)
+    support, query = exploration.support, jax.tree.map(lambda x: x[None], exploration.query)
+    if learner.step_weights is None or support is None:
+        judged = Judged(jax.tree.map(lambda x: x[-1:], adaptation.probes), query, jnp.ones(1))
+    else:
+        weights = jnp.array(learner.step_weights)
+        later = jax.tree.map(lambda x, last: jnp.concatenate([x[1:], last]), support, query)
+        after = jax.tree.map(lambda x: x[1:], adaptation.probes)
+        judged = Judged(after, later, weights / jnp.sum(weights))
+    judged = judged._replace(policies=_with_rest(judged.policies, rest))
+    return judged, _with_rest(acting, rest), adaptation.support_losses
 
 
 def policy_objective(
@@ -186,34 +250,26 @@ def policy_objective(
     Returns:
         The loss, and `support_losses` `[steps]`.
     """
-    if not learner.sampling_correction:
-        adaptation = learner.adapt(policy, exploration.support)
-        loss = learner.outer_surrogate(adaptation.params, exploration.query)
-        return loss, {"support_losses": adaptation.support_losses}
-    adaptation, policies = along_inner_loop(learner, policy, exploration.support)
-    loss = learner.outer_surrogate(adaptation.params, exploration.query)
-    if exploration.support is not None:
-        log_probs = eqx.filter_vmap(_log_prob_of_episodes)(policies, exploration.support)
-        loss -= jax.lax.stop_gradient(score) * jnp.sum(log_probs)
-    return loss, {"support_losses": adaptation.support_losses}
-
-
-def along_inner_loop(
-    learner: PolicyLearner, policy: Any, support: Experience | None
-) -> tuple[Adaptation, Any]:
-    """The replayed adaptation, and the policy of each inner step: who acted in the support."""
-    _, rest = split(policy)
-    adaptation = learner.adapt(policy, support, probe_fn=lambda policy: split(policy)[0])
-    before_last = jax.tree.map(lambda x: x[:-1], adaptation.probes)
-    rest = jax.tree.map(
-        lambda x: (
-            jnp.broadcast_to(x, (len(adaptation.support_losses), *jnp.shape(x)))
-            if eqx.is_array(x)
-            else x
-        ),
-        rest,
+    judged, acting, support_losses = replay(learner, policy, exploration)
+    losses = map_tasks(
+        lambda each: learner.outer_surrogate(*each), (judged.policies, judged.experiences)
     )
-    return adaptation, eqx.combine(before_last, rest)
+    loss = jnp.sum(judged.weights * losses)
+    if learner.sampling_correction and exploration.support is not None:
+        log_probs = map_tasks(
+            lambda each: _log_prob_of_episodes(*each), (acting, exploration.support)
+        )
+        loss -= jax.lax.stop_gradient(score) * jnp.sum(log_probs)
+    return loss, {"support_losses": support_losses}
+
+
+def _with_rest(stacked: Any, rest: Any) -> Any:
+    """Stacked learnable parts made policies again."""
+    count = len(jax.tree.leaves(stacked)[0])
+    rest = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))) if eqx.is_array(x) else x, rest
+    )
+    return eqx.combine(stacked, rest)
 
 
 def _log_prob_of_episodes(policy: Any, experience: Experience) -> Any:

@@ -396,10 +396,10 @@ def test_divergence_stops_the_experiment(small, tmp_path):
 
 def test_a_trained_run_is_loaded_to_adapt(trained, by_hand):
     loaded = mamlax.load_run(trained[1])
-    task = loaded.parts.sample_test(jax.random.key(5))
+    task = loaded.parts.test_tasks(jax.random.key(5))
     adaptation = jax.jit(loaded.learner.adapt)(loaded.params, task.support)
     assert adaptation.support_losses.shape == (1,), "as many steps as in training"
-    tasks = mamlax.sample_tasks(loaded.parts.sample_test, jax.random.key(2), 50)
+    tasks = mamlax.sample_tasks(loaded.parts.test_tasks, jax.random.key(2), 50)
     before = jax.vmap(lambda task: loaded.parts.metric_fn(loaded.params, task.query))(tasks)
     np.testing.assert_allclose(before, by_hand["maml"][0][:, 0], rtol=1e-4)
 

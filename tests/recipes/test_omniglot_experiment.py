@@ -78,7 +78,7 @@ def test_transductive_means_that_query_examples_see_one_another(norm, small, fak
     def first_logits(key):
         params = parts.init_params(key)
         params = jax.tree.map(lambda x: x + jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
-        query = parts.sample_test(key).query
+        query = parts.test_tasks(key).query
         other = query._replace(inputs=query.inputs.at[1:].set(0.3))
         return [params(batch.inputs, batch.reference)[0] for batch in (query, other)]
 

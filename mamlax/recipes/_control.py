@@ -1,0 +1,141 @@
+"""The problems of reinforcement learning: settings, and the parts made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ..rl import TaskEnv
+    from ._recipe import Parts
+
+
+@dataclass(frozen=True)
+class NavigationProblem:
+    """A point on a plane that must find a goal it does not see."""
+
+    goals: Literal["square", "circle", "semicircle", "corners"] = "square"
+    """Where goals lie; the paper's are on a square of side 1."""
+    horizon: int = 100
+    """Longest episode, in steps."""
+    sparse_radius: float | None = None
+    """Reward only within this distance of the goal. None: the negative distance, everywhere."""
+
+    def build(self, data_dir: str | None = None, **policy: Any) -> Parts:
+        """Make the parts; no data is needed."""
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+
+        from ..rl import PointNavigation
+
+        env = PointNavigation(
+            goals=self.goals, horizon=self.horizon, sparse_radius=self.sparse_radius
+        )
+        told = PointNavigation(
+            goals=self.goals, horizon=self.horizon, sparse_radius=self.sparse_radius, oracle=True
+        )
+
+        def examples(adapters):
+            """Three episodes to each of four goals, before, after 1 and after 3 steps."""
+            goals = jax.vmap(env.sample_task)(jax.random.split(jax.random.key(5), 4))
+            arrays = {"kind": np.array("navigation"), "goals": goals, "num_steps": [0, 1, 3]}
+            for name in adapters.keys() & {"maml", "pretrained"}:
+                shown = [
+                    [adapters[name](jax.random.key(index), goal, steps) for steps in (0, 1, 3)]
+                    for index, goal in enumerate(goals)
+                ]
+                trajectories = [[one.query.trajectory for one in steps] for steps in shown]
+                arrays[f"{name}/paths"] = jnp.stack(
+                    [jnp.stack([t.observations[:3] for t in steps]) for steps in trajectories]
+                )
+                arrays[f"{name}/mask"] = jnp.stack(
+                    [jnp.stack([t.mask[:3] for t in steps]) for steps in trajectories]
+                )
+            return arrays
+
+        return _parts(env, told, examples, policy)
+
+
+@dataclass(frozen=True)
+class BanditProblem:
+    """A row of slot machines, each paying with a probability of its own."""
+
+    num_arms: int = 10
+    """How many."""
+
+    def build(self, data_dir: str | None = None, **policy: Any) -> Parts:
+        """Make the parts; no data is needed."""
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+
+        from ..rl import BernoulliBandit
+
+        env = BernoulliBandit(self.num_arms)
+
+        def examples(adapters):
+            """Four bandits: what arms pay, and how often each is pulled before and after."""
+            tasks = jax.vmap(env.sample_task)(jax.random.split(jax.random.key(5), 4))
+            arrays = {"kind": np.array("bandit"), "payouts": tasks, "num_steps": [0, 1, 3]}
+            for name in adapters.keys() & {"maml", "pretrained"}:
+                shown = [
+                    [
+                        jax.nn.softmax(
+                            adapters[name](jax.random.key(i), task, n).policy(jnp.ones(1)).logits
+                        )
+                        for n in (0, 1, 3)
+                    ]
+                    for i, task in enumerate(tasks)
+                ]
+                arrays[f"{name}/pulls"] = jnp.array(shown)
+            return arrays
+
+        return _parts(env, None, examples, policy, oracle=env.optimal_return)
+
+
+@dataclass(frozen=True)
+class TabularMDPProblem:
+    """Random Markov decision processes with few states."""
+
+    num_states: int = 10
+    """How many states."""
+    num_actions: int = 5
+    """How many actions."""
+    horizon: int = 10
+    """Steps per episode."""
+
+    def build(self, data_dir: str | None = None, **policy: Any) -> Parts:
+        """Make the parts; no data is needed."""
+        from ..rl import TabularMDP
+
+        env = TabularMDP(self.num_states, self.num_actions, self.horizon)
+        return _parts(env, None, lambda adapters: {}, policy, oracle=env.optimal_return)
+
+
+def _parts(
+    env: TaskEnv, told: TaskEnv | None, examples: Any, policy: dict[str, Any], **bounds: Any
+) -> Parts:
+    """The parts of an environment; `told` is the same one, its task observed."""
+    from ..rl import mlp_policy
+    from ._recipe import Baseline, Parts
+
+    def init_params(key, env=env):
+        return mlp_policy(key, env, **policy)
+
+    baselines = {
+        "pretrained": Baseline(init_params, env, env, env),
+        "random": Baseline(init_params, None, env, env),
+    }
+    if told is not None:
+        baselines["oracle"] = Baseline(lambda key: init_params(key, told), told, told, told)
+    return Parts(
+        init_params=init_params,
+        metric="return",
+        train_tasks=env,
+        validation_tasks=env,
+        test_tasks=env,
+        baselines=baselines,
+        examples=examples,
+        bounds=bounds,
+    )

@@ -1,0 +1,95 @@
+"""Support and query sets: MAML with Adam in the outer loop (the paper's Algorithm 2)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import optax
+from jax.sharding import Mesh
+
+from .._errors import MamlaxError
+from .._types import LossFn, MetaLearner, OuterLoop
+from ..algorithms._maml import maml
+from ..algorithms._outer_loop import outer_loop
+from ..algorithms._over_tasks import adaptation_curves, over_tasks
+from ._recipe import Parts, SupervisedRecipe
+from ._stage import Stage
+
+
+class Supervised:
+    """How few-shot regression and classification are learned."""
+
+    def __init__(self, recipe: SupervisedRecipe, parts: Parts):
+        if parts.loss_fn is None or parts.metric_fn is None:
+            raise ValueError("a problem of support and query sets needs a loss and a metric.")
+        self.recipe, self.parts = recipe, parts
+        self.loss_fn: LossFn = parts.loss_fn
+        self.metric_fn: Callable[[Any, Any], Any] = parts.metric_fn
+
+    def check(self, num_devices: int) -> None:
+        """Refuse micro-batches that the tasks of a device do not divide into."""
+        per_device = self.recipe.meta_batch_size // num_devices
+        batch_size = self.recipe.task_batch_size
+        if batch_size is not None and per_device % batch_size:
+            raise MamlaxError(
+                f"{per_device} tasks per device do not divide into micro-batches of "
+                f"task_batch_size={batch_size}."
+            )
+
+    def learner(self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any) -> MetaLearner:
+        """MAML with gradient descent."""
+        return maml(
+            self.loss_fn,
+            inner_optimizer=optax.sgd(inner_learning_rate),
+            num_inner_steps=num_inner_steps,
+            first_order=self.recipe.first_order,
+            remat=self.recipe.remat,
+        )
+
+    def outer_loop(self, stage: Stage, mesh: Mesh | None) -> OuterLoop:
+        """Adam on the meta-gradient."""
+        recipe, batch_size = self.recipe, self.recipe.task_batch_size
+        if batch_size is not None and stage.num_inner_steps == 0:
+            batch_size = None  # weights are shared by all tasks: one large product is fastest
+        learner = over_tasks(
+            self.learner(stage.train_tasks, stage.num_inner_steps, recipe.inner_learning_rate),
+            batch_size=batch_size,
+            mesh=mesh,
+        )
+        rate: Any = recipe.outer_learning_rate
+        if recipe.outer_schedule == "cosine":
+            rate = optax.cosine_decay_schedule(rate, stage.num_outer_steps)
+        optimizer = optax.adam(rate, b2=recipe.second_moment_decay)
+        if recipe.gradient_clip is not None:
+            optimizer = optax.chain(optax.clip_by_global_norm(recipe.gradient_clip), optimizer)
+        return outer_loop(
+            learner, optimizer, stage.train_tasks, meta_batch_size=recipe.meta_batch_size
+        )
+
+    def curves(
+        self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, mesh: Mesh | None
+    ) -> Callable[[Any, Any], Any]:
+        """`curves(params, keys) -> [tasks, steps + 1]`, the query metric."""
+        curves = adaptation_curves(
+            self.learner(tasks, 0, inner_learning_rate),
+            self.metric_fn,
+            num_inner_steps=num_inner_steps,
+            batch_size=self.recipe.task_batch_size,
+            mesh=mesh,
+        )
+        return lambda params, keys: curves(params, jax.vmap(tasks)(keys))
+
+    def task(self, tasks: Any, key: Any) -> Any:
+        """A support and a query set."""
+        return tasks(key)
+
+    def adapter(self, tasks: Any, params: Any, inner_learning_rate: float) -> Callable[..., Any]:
+        """`adapter(support, num_inner_steps) -> params`."""
+
+        @eqx.filter_jit
+        def adapt(params, support, num_inner_steps):
+            learner = self.learner(tasks, num_inner_steps, inner_learning_rate)
+            return learner.adapt(params, support).params
+
+        return lambda support, num_inner_steps: adapt(params, support, num_inner_steps)
