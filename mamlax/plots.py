@@ -15,7 +15,11 @@ from ._files import replacing
 
 _COLORS = {"maml": "#1b6ca8", "pretrained": "#d1495b", "random": "#8d99ae", "oracle": "#2e933c"}
 _STEP_COLORS = ("#b8c4ce", "#6aa5d1", "#1b6ca8")
-_LABELS = {"mse": "query mean squared error", "accuracy": "query accuracy"}
+_LABELS = {
+    "mse": "query mean squared error",
+    "accuracy": "query accuracy",
+    "return": "return of an episode",
+}
 
 
 def draw_run(directory: Path) -> list[Path]:
@@ -25,24 +29,26 @@ def draw_run(directory: Path) -> list[Path]:
         directory: a run directory.
 
     Returns:
-        The paths written: `learning_curve.png`, `adaptation.png`, and of the examples
-        `sinusoids.png` or `few_shot.png`.
+        The paths written: `learning_curve.png`, `adaptation.png`, of the examples `sinusoids.png`,
+        `few_shot.png`, `navigation.png` or `bandit.png`, and of episodes `diagnostics.png`.
     """
     figures = {}
     # only whole lines: a crash may have cut the last one short
     lines = (directory / "metrics.jsonl").read_text().splitlines()
     metrics = [json.loads(line) for line in lines if line.endswith("}")]
-    if metrics:
+    if metrics and "train/post_adaptation_return" in metrics[0]:
+        figures["learning_curve"] = return_curves(metrics)
+        figures["diagnostics"] = diagnostics(metrics)
+    elif metrics:
         figures["learning_curve"] = learning_curve(metrics)
     if (directory / "evaluation.json").exists():
         figures["adaptation"] = adaptation(json.loads((directory / "evaluation.json").read_text()))
     if (directory / "examples.npz").exists():
         with np.load(directory / "examples.npz") as arrays:
             examples = dict(arrays)
-        if examples["kind"] == "sinusoid":
-            figures["sinusoids"] = sinusoids(examples)
-        else:
-            figures["few_shot"] = few_shot(examples)
+        kind = str(examples["kind"])
+        name, draw = _EXAMPLES[kind]
+        figures[name] = draw(examples)
     return [
         _save(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()
     ]
@@ -105,10 +111,15 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
         axes.fill_between(steps, mean - ci95, mean + ci95, color=color, alpha=0.18, lw=0)
     metric = evaluation["metric"]
     axes.set(xlabel="inner steps (gradient steps on the support set)")
+    if metric == "return":
+        axes.set(xlabel="inner steps (gradient steps, each on new episodes)")
     axes.set_ylabel(_LABELS.get(metric, metric))
     means = [p["mean"] for curve in curves.values() for p in curve if p["mean"] is not None]
     if metric == "accuracy":
         axes.set_ylim(0, 1.01)
+    elif means and metric == "return":
+        if max(means) < 0:  # sums of distances: orders apart, and better upwards
+            _logarithm_of_costs(axes, means)
     elif means and min(means) > 0:  # errors of an oracle and of a random start: orders apart
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(min(means) / 2, 2 * max(means))
@@ -120,6 +131,142 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
     note = ", transductive" if evaluation["transductive"] else ""
     axes.set_title(f"{over}, mean and 95 % interval{note}", fontsize=9, loc="left")
     figure.legend(loc="outside lower center", ncols=len(curves), frameon=False)
+    return figure
+
+
+def return_curves(metrics: Sequence[Mapping[str, Any]]) -> Any:
+    """Return before and after adaptation while meta-training: against environment steps, and
+    against seconds in the compiled program.
+
+    Args:
+        metrics: the lines of a `metrics.jsonl` of a policy.
+    """
+    figure, (left, right) = _panels(1, 2, 9.0, 3.6)
+    taken = np.diff([0, *(line["step"] for line in metrics)])
+    steps = np.cumsum(
+        [n * line["train/environment_steps"] for n, line in zip(taken, metrics, strict=True)]
+    )
+    seconds = np.cumsum(
+        [n / line["time/outer_steps_per_second"] for n, line in zip(taken, metrics, strict=True)]
+    )
+    validated = np.array([line.get("validation/return", np.nan) for line in metrics], float)
+    for axes, x, label in (
+        (left, steps / 1e6, "environment steps (millions)"),
+        (right, seconds, "seconds of meta-training (sampling and updates)"),
+    ):
+        for key, name, color in (
+            ("train/pre_adaptation_return", "before adaptation", _COLORS["random"]),
+            ("train/post_adaptation_return", "after adaptation", _COLORS["maml"]),
+        ):
+            if key in metrics[0]:
+                axes.plot(x, [line[key] for line in metrics], color=color, label=name, lw=1.3)
+        known = np.isfinite(validated)
+        if known.any():
+            axes.plot(
+                x[known], validated[known], ".", color=_COLORS["oracle"], label="validation", ms=5
+            )
+        axes.set(xlabel=label, xlim=(0, None))
+    left.set_ylabel(_LABELS["return"])
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
+    """What tells whether policy search is well: how far outer steps went, how well returns were
+    predicted, and how much the adapted policies still explore.
+
+    Args:
+        metrics: the lines of a `metrics.jsonl` of a policy.
+    """
+    titles = {
+        "train/kl": "KL of the outer step (nats)",
+        "train/accepted": "outer steps accepted",
+        "train/backtracks": "step shortened, times",
+        "train/explained_variance": "variance explained by the baseline",
+        "train/entropy": "entropy of adapted policies (nats)",
+        "train/gradient_norm": "norm of the meta-gradient",
+    }
+    shown = {key: title for key, title in titles.items() if key in metrics[0]}
+    figure, grid = _panels(2, 3, 9.0, 4.6)
+    steps = [line["step"] for line in metrics]
+    for axes, (key, title) in zip(grid.flat, shown.items(), strict=False):
+        axes.plot(steps, [line[key] for line in metrics], color=_COLORS["maml"], lw=1.2)
+        axes.set_title(title, fontsize=9, loc="left")
+        if key == "train/accepted":
+            axes.set_ylim(-0.05, 1.05)
+    for axes in grid.flat[len(shown) :]:
+        axes.remove()
+    for axes in grid[-1]:
+        axes.set_xlabel("outer steps")
+    return figure
+
+
+def navigation(examples: Mapping[str, Any]) -> Any:
+    """Paths of the point before and after inner steps, with its goals (the paper's figure 4).
+
+    Args:
+        examples: the arrays of an `examples.npz` of a navigation run.
+    """
+    goals, num_steps = examples["goals"], examples["num_steps"]
+    names = [name for name in ("maml", "pretrained") if f"{name}/paths" in examples]
+    figure, rows = _panels(len(names), len(goals), 2.5 * len(goals), 2.6 * len(names) + 0.5)
+    for row, name in zip(rows.reshape(len(names), -1), names, strict=True):
+        for index, axes in enumerate(row):
+            for step, color, style in zip(range(len(num_steps)), _STEP_COLORS, "-:-", strict=True):
+                paths, mask = (
+                    examples[f"{name}/{what}"][index, step] for what in ("paths", "mask")
+                )
+                label = _after(num_steps[step])
+                for path, seen in zip(paths, mask, strict=True):
+                    axes.plot(*path[seen][:, :2].T, color=color, lw=1.1, ls=style, label=label)
+                    label = None
+            axes.plot(
+                *goals[index], "*", color=_COLORS["pretrained"], ms=13, label="goal", zorder=5
+            )
+            axes.plot(0, 0, "o", color="#333333", ms=4, label="start", zorder=5)
+            axes.set(xlim=(-0.9, 0.9), ylim=(-0.9, 0.9), aspect="equal")
+            axes.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
+        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+    handles, labels = rows.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def bandit(examples: Mapping[str, Any]) -> Any:
+    """What the arms of some bandits pay, and how often each is pulled before and after adaptation.
+
+    Args:
+        examples: the arrays of an `examples.npz` of a bandit run.
+    """
+    payouts, num_steps = examples["payouts"], examples["num_steps"]
+    names = [name for name in ("maml", "pretrained") if f"{name}/pulls" in examples]
+    figure, rows = _panels(len(names), len(payouts), 2.6 * len(payouts), 2.1 * len(names) + 0.6)
+    arms = np.arange(payouts.shape[1])
+    for row, name in zip(rows.reshape(len(names), -1), names, strict=True):
+        for index, axes in enumerate(row):
+            axes.plot(arms, payouts[index], "_", color=_COLORS["pretrained"], ms=9, mew=2)
+            for step, color in zip(range(len(num_steps)), _STEP_COLORS, strict=True):
+                axes.bar(
+                    arms + 0.27 * (step - 1),
+                    examples[f"{name}/pulls"][index, step],
+                    width=0.27,
+                    color=color,
+                    label=_after(num_steps[step]),
+                )
+            axes.set(ylim=(0, 1.02), xticks=arms)
+            axes.tick_params(labelsize=7)
+        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+    handles, labels = rows.flat[0].get_legend_handles_labels()
+    mark = rows.flat[0].lines[0]
+    figure.legend(
+        [mark, *handles],
+        ["probability that the arm pays", *(f"share of pulls, {label}" for label in labels)],
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 
@@ -149,7 +296,7 @@ def sinusoids(examples: Mapping[str, Any]) -> Any:
             for steps, curve, color in zip(
                 examples["num_steps"], examples[f"{index}/{name}"], _STEP_COLORS, strict=True
             ):
-                label = "before" if steps == 0 else f"after {steps} step{'s' if steps > 1 else ''}"
+                label = _after(steps)
                 style = "--" if steps == 0 else ":" if steps == 1 else "-"
                 axes.plot(grid, curve, color=color, ls=style, lw=1.6, label=label)
             axes.plot(
@@ -219,6 +366,35 @@ def few_shot(examples: Mapping[str, Any]) -> Any:
     return figure
 
 
+_EXAMPLES = {
+    "sinusoid": ("sinusoids", sinusoids),
+    "few-shot": ("few_shot", few_shot),
+    "navigation": ("navigation", navigation),
+    "bandit": ("bandit", bandit),
+}
+
+
+def _after(num_steps: int) -> str:
+    if num_steps == 0:
+        return "before"
+    return f"after {num_steps} step{'s' if num_steps > 1 else ''}"
+
+
+def _logarithm_of_costs(axes: Any, returns: Sequence[float]) -> None:
+    """A logarithmic axis of −return that rises as the return does."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_yscale(
+        "function", functions=(lambda x: -np.log(np.maximum(-x, 1e-9)), lambda y: -np.exp(-y))
+    )
+    low, high = 1.3 * min(returns), max(returns) / 1.3
+    axes.set_ylim(low, high)
+    ticks = [-m * 10.0**e for e in range(-3, 6) for m in (1, 2, 5)]
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
 def _validation_error(axes: Any, points: np.ndarray, label: str) -> None:
     """An error has the axis of the losses; where it left it, adaptation diverged on some task."""
     low, high = axes.get_ylim()
@@ -244,6 +420,19 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     return figure, axes
+
+
+def _panels(num_rows: int, num_columns: int, width: float, height: float) -> tuple[Any, Any]:
+    """A figure and its axes: `[columns]` for one row, else `[rows, columns]`."""
+    import matplotlib.pyplot as plt
+
+    figure, grid = plt.subplots(
+        num_rows, num_columns, figsize=(width, height), layout="constrained"
+    )
+    for axes in np.ravel(grid):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, lw=0.6)
+    return figure, np.atleast_1d(grid)
 
 
 def _save(figure: Any, path: Path) -> Path:
