@@ -278,7 +278,9 @@ def _show(evaluation: dict[str, Any]) -> None:
     note = " (transductive)" if evaluation["transductive"] else ""
     table = Table(box=None, header_style="bold", title_justify="left")
     console = Console()
-    console.print(f"[bold]query {evaluation['metric']}, {over}{note}[/]", soft_wrap=True)
+    metric = evaluation["metric"]
+    shown_metric = metric if metric == "return" else f"query {metric}"
+    console.print(f"[bold]{shown_metric}, {over}{note}[/]", soft_wrap=True)
     table.add_column("inner steps", justify="right", no_wrap=True)
     for name in curves:
         table.add_column(name, justify="right", no_wrap=True)

@@ -93,12 +93,14 @@ def _navigation(name: str, summary: str, **settings: Any) -> Recipe:
         "inner_learning_rate": 0.5,
         "num_inner_steps": 1,
         "meta_batch_size": 20,
-        "num_outer_steps": 200,
+        "num_outer_steps": 150,
+        # the paper's log-likelihood has the wrong second derivatives; see docs/algorithms/rl.md
+        "surrogate": "likelihood-ratio",
         # a matrix made from a quarter of the episodes bends the direction almost as well
         "fisher_fraction": 0.25,
         "num_test_tasks": 40,
         "num_test_inner_steps": 4,
-        # later inner steps go wrong again once the policy explores less: keep the best
+        # later inner steps get worse again once the policy explores less: keep the best
         "validation_interval": 10,
         "num_validation_tasks": 100,
         "num_validation_inner_steps": 3,
@@ -117,10 +119,16 @@ def _small_control(name: str, problem: Any, summary: str, **settings: Any) -> Re
     )
     defaults = {
         "problem": problem,
-        "inner_learning_rate": 0.5,
+        "inner_learning_rate": 2.0,
         "num_inner_steps": 1,
         "meta_batch_size": 40,
-        "num_outer_steps": 500,
+        "num_outer_steps": 200,
+        "episodes_per_task": 100,
+        "num_test_episodes": 100,
+        "hidden_sizes": (32, 32),
+        # with log-likelihood, whose second derivatives are wrong, the policy stops exploring
+        "surrogate": "likelihood-ratio",
+        "num_validation_inner_steps": 1,
         "num_test_tasks": 400,
         "num_test_inner_steps": 4,
         "log_interval": 10,
@@ -173,7 +181,7 @@ _RECIPES = (
         "navigation-2d-promp",
         "The same, by proximal meta-policy search",
         outer_algorithm="promp",
-        surrogate="likelihood-ratio",
+        num_outer_steps=300,
     ),
     _navigation(
         "navigation-2d-first-order", "The same, without second derivatives", first_order=True

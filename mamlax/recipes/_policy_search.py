@@ -46,7 +46,7 @@ class PolicySearch:
         decay = recipe.inner_learning_rate_decay
 
         def rate(step):
-            return jnp.where(step == 0, inner_learning_rate, decay * inner_learning_rate)
+            return inner_learning_rate * jnp.power(decay, step)
 
         return rl.policy_learner(
             tasks,

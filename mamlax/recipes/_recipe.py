@@ -126,7 +126,8 @@ class PolicyRecipe(Recipe):
     step_weights: tuple[float, ...] | None = None
     """How much the policy after each inner step counts in the outer loss. None: only the last."""
     inner_learning_rate_decay: float = 0.5
-    """Factor of the inner learning rate after the first inner step."""
+    """Factor of the inner learning rate after each inner step: near a solution, steps as long as
+    the first would leave it again."""
     episodes_per_task: int = 20
     """Episodes before each inner step, and after the last."""
     num_test_episodes: int = 40
