@@ -1,7 +1,7 @@
 """What mkdocs runs while it builds: a check that the public API is documented, and doctests shown.
 
-The build fails if a public name of `mamlax/__init__.pyi`, or a public function or class of
-`mamlax.models` or `mamlax.plots`, is on no page under `docs/api/` or has no docstring.
+The build fails if a public name of `mamlax/__init__.pyi` or of `mamlax.rl`, or a public function or
+class of `mamlax.models` or `mamlax.plots`, is on no page under `docs/api/` or has no docstring.
 """
 
 import re
@@ -14,6 +14,7 @@ from mkdocs.exceptions import PluginError
 
 _ROOT = Path(__file__).parents[1]
 _MODULES = ("models", "plots")
+_PACKAGES = ("rl",)
 
 
 def on_files(files: Any, config: Any) -> None:
@@ -45,8 +46,12 @@ class DoctestSections(griffe.Extension):
 def _public_names(package: griffe.Module) -> Iterator[tuple[str, griffe.Object]]:
     stub = (_ROOT / "mamlax" / "__init__.pyi").read_text()
     for name in re.findall(r" as (\w+)$", stub, re.M):
-        if name not in _MODULES:
+        if name not in (*_MODULES, *_PACKAGES):
             yield f"mamlax.{name}", _target(package[name])
+    for part in _PACKAGES:
+        text = (_ROOT / "mamlax" / part / "__init__.py").read_text()
+        for name in re.findall(r" as (\w+)$", text, re.M):
+            yield f"mamlax.{part}.{name}", _target(package[f"{part}.{name}"])
     for module in _MODULES:
         for name, item in package[module].members.items():
             imported = item.is_alias

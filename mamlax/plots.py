@@ -374,7 +374,7 @@ _EXAMPLES = {
 }
 
 
-def _after(num_steps: int) -> str:
+def _after(num_steps: Any) -> str:
     if num_steps == 0:
         return "before"
     return f"after {num_steps} step{'s' if num_steps > 1 else ''}"

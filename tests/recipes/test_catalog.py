@@ -11,6 +11,7 @@ from mamlax.recipes import RECIPES, _settings
 
 SINUSOIDS = [name for name in RECIPES if name.startswith("sinusoid")]
 SMALL_CONTROL = ["bandit-10-arms", "tabular-mdp"]
+NAVIGATIONS = [name for name in RECIPES if name.startswith("navigation")]
 OMNIGLOTS = [name for name in RECIPES if name.startswith("omniglot")]
 
 
@@ -177,3 +178,19 @@ def test_the_description_says_how_to_repeat_the_run():
         description["environment"]
     )
     assert "name" not in description["settings"] and "evidence" not in description["settings"]
+
+
+@pytest.mark.parametrize("name", NAVIGATIONS)
+def test_navigation_settings_are_the_papers(name):
+    """What differs stands in docs/algorithms/rl.md."""
+    recipe = RECIPES[name]
+    assert recipe.problem == RECIPES["navigation-2d"].problem
+    assert recipe.problem.goals == "square" and recipe.problem.horizon == 100
+    assert (recipe.inner_learning_rate, recipe.inner_learning_rate_decay) == (0.5, 0.5)
+    assert (recipe.num_inner_steps, recipe.num_test_inner_steps) == (1, 4)
+    assert (recipe.meta_batch_size, recipe.episodes_per_task) == (20, 20)
+    assert (recipe.num_test_tasks, recipe.num_test_episodes) == (40, 40)
+    assert recipe.hidden_sizes == (100, 100) and recipe.activation == "relu"
+    assert (recipe.discount, recipe.gae_lambda, recipe.max_kl) == (0.99, 1.0, 0.01)
+    assert recipe.first_order == name.endswith("first-order")
+    assert (recipe.outer_algorithm == "promp") == name.endswith("promp")

@@ -1,0 +1,177 @@
+"""Recipes of reinforcement learning, from training to figures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mamlax
+from mamlax import plots, rl
+from mamlax.recipes import RECIPES, _experiment
+
+QUICK = {
+    "meta_batch_size": 4,
+    "num_outer_steps": 4,
+    "num_baseline_steps": 2,
+    "episodes_per_task": 4,
+    "num_test_episodes": 3,
+    "num_test_tasks": 6,
+    "num_test_inner_steps": 3,
+    "num_validation_tasks": 4,
+    "num_validation_inner_steps": 1,
+    "validation_interval": 2,
+    "log_interval": 2,
+    "hidden_sizes": (8,),
+    "inner_learning_rate": 0.1,
+}
+
+
+def small(name, problem=None, **settings):
+    recipe = RECIPES[name]
+    problem = replace(recipe.problem, **(problem or {}))
+    return replace(recipe, **{**QUICK, "problem": problem, **settings})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("navigation") / "run"
+    recipe = small("navigation-2d", {"horizon": 8}, num_devices=1)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 4)
+        return _experiment.train(recipe, directory=directory), directory, recipe
+
+
+def test_the_evaluation_has_returns_of_all_after_each_step(trained):
+    evaluation, _, _ = trained
+    assert evaluation["metric"] == "return" and not evaluation["transductive"]
+    assert set(evaluation["baselines"]) == {"pretrained", "random", "oracle"}
+    for curve in (evaluation["curve"], *evaluation["baselines"].values()):
+        assert [point["num_inner_steps"] for point in curve] == [0, 1, 2, 3]
+        assert all(-30 < point["mean"] < 0 for point in curve)
+
+
+def test_the_best_validation_is_evaluated(trained):
+    evaluation, directory, _ = trained
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    best = max(lines, key=lambda line: line["validation/return"])
+    assert evaluation["outer_step"] == best["step"]
+
+
+def test_an_evaluation_is_repeated_exactly(trained):
+    evaluation, directory, _ = trained
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 4)
+        assert _experiment.evaluate(directory) == evaluation
+
+
+def test_the_curve_is_the_return_of_the_episodes(trained):
+    """The mean return of each task's own episodes, recomputed one task after another."""
+    evaluation, directory, recipe = trained
+    loaded = mamlax.load_run(directory)
+    env, last = loaded.parts.test_tasks, recipe.num_test_inner_steps
+
+    @jax.jit
+    def returns(key):
+        task_key, explore_key = jax.random.split(key)
+        task = env.sample_task(task_key)
+        exploration = loaded.learner.explore(explore_key, loaded.params, task, num_inner_steps=last)
+        support = rl.total_rewards(exploration.support.trajectory).mean(-1)
+        return support, rl.total_rewards(exploration.query.trajectory).mean()
+
+    keys = jax.random.split(jax.random.key(2), recipe.num_test_tasks)
+    support, query = map(np.stack, zip(*map(returns, keys), strict=True))
+    found = np.concatenate([support.mean(0), query.mean()[None]])
+    expected = [point["mean"] for point in evaluation["curve"]]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_trained_policy_adapts_from_python(trained):
+    _, directory, _ = trained
+    loaded = mamlax.load_run(directory)
+    goal = jnp.array([0.3, 0.2])
+    exploration = loaded.learner.explore(jax.random.key(0), loaded.params, goal)
+    assert exploration.support.trajectory.rewards.shape == (1, 3, 8)
+    assert exploration.policy(jnp.zeros(2)).mean.shape == (2,)
+    replayed = loaded.learner.adapt(loaded.params, exploration.support).params
+    for ours, expected in zip(
+        jax.tree.leaves(replayed), jax.tree.leaves(exploration.policy), strict=True
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_figures(trained):
+    _, directory, _ = trained
+    names = {path.stem for path in plots.draw_run(directory)}
+    assert names == {"learning_curve", "diagnostics", "adaptation", "navigation"}
+
+
+def test_later_steps_are_shorter(trained):
+    """α, α/2, α/4: the inner learning rate falls with each inner step."""
+    _, directory, recipe = trained
+    loaded = mamlax.load_run(directory)
+    exploration = loaded.learner.explore(
+        jax.random.key(0), loaded.params, jnp.array([0.3, 0.2]), num_inner_steps=3
+    )
+    learner = loaded.learner
+    adaptation = learner.adapt(
+        loaded.params,
+        exploration.support,
+        num_inner_steps=3,
+        probe_fn=lambda policy: policy.log_std,
+    )
+    policies = [
+        learner.adapt(
+            loaded.params,
+            jax.tree.map(lambda x, n=n: x[:n], exploration.support),
+            num_inner_steps=n,
+        ).params
+        for n in range(3)
+    ]
+    for step, policy in enumerate(policies):
+        experience = jax.tree.map(lambda x, n=step: x[n], exploration.support)
+        gradient = jax.grad(rl.likelihood_ratio)(policy, experience).log_std
+        moved = adaptation.probes[step + 1] - adaptation.probes[step]
+        rate = recipe.inner_learning_rate * 0.5**step
+        np.testing.assert_allclose(moved, -rate * gradient, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bandit-10-arms", "tabular-mdp"])
+def test_the_best_possible_return_is_known(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 4)
+    recipe = small(name, num_devices=1, validation_interval=None, num_baseline_steps=0)
+    evaluation = _experiment.train(recipe, directory=tmp_path / "run")
+    oracle = evaluation["baselines"]["oracle"]
+    assert len({point["mean"] for point in oracle}) == 1
+    assert oracle[0]["mean"] > max(point["mean"] for point in evaluation["curve"])
+    expected = {"learning_curve", "diagnostics", "adaptation"}
+    expected |= {"bandit"} if "bandit" in name else set()
+    assert {path.stem for path in plots.draw_run(tmp_path / "run")} == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"outer_algorithm": "promp", "num_gradient_steps": 2},
+        {"outer_algorithm": "adam", "surrogate": "log-likelihood", "sampling_correction": True},
+        {"num_inner_steps": 2, "step_weights": (1.0, 1.0), "fisher": "adapted"},
+    ],
+    ids=["promp", "adam", "steps weighed"],
+)
+def test_other_outer_loops_and_two_seeds(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 4)
+    recipe = small("navigation-2d", {"horizon": 5}, num_baseline_steps=0, **settings)
+    evaluation = _experiment.train(recipe, num_seeds=2, directory=tmp_path / "run")
+    assert len(evaluation["seeds"]) == 2
+    one, other = ([point["mean"] for point in curve] for curve in evaluation["seeds"])
+    assert one != other
+
+
+def test_every_metric_is_explained(trained):
+    _, directory, _ = trained
+    page = (Path(mamlax.__file__).parents[1] / "docs" / "metrics.md").read_text()
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert {name for line in lines for name in line if f"`{name}`" not in page} == set()
