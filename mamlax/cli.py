@@ -212,6 +212,9 @@ class _Progress:
         text = f"loss {line['train/query_loss']:.4g}"
         if "train/post_adaptation_return" in line:  # the loss of episodes says little
             text = f"return {line['train/post_adaptation_return']:.4g}"
+            refused = 1 - line.get("train/accepted", 1)
+            if refused > 0.5:
+                text += f"  {refused:.0%} of outer steps refused"
         for name, value in line.items():
             if name.startswith("validation/"):
                 shown = f"{value:.4g}" if math.isfinite(value) else "diverged"

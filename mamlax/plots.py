@@ -197,7 +197,7 @@ def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
             axes.set_ylim(-0.05, 1.05)
     for axes in grid.flat[len(shown) :]:
         axes.remove()
-    for axes in grid[-1]:
+    for axes in grid.flat[max(0, len(shown) - 3) : len(shown)]:
         axes.set_xlabel("outer steps")
     return figure
 
@@ -209,6 +209,7 @@ def navigation(examples: Mapping[str, Any]) -> Any:
         examples: the arrays of an `examples.npz` of a navigation run.
     """
     goals, num_steps = examples["goals"], examples["num_steps"]
+    limit = 1.8 * max(0.5, np.abs(goals).max())
     names = [name for name in ("maml", "pretrained") if f"{name}/paths" in examples]
     figure, rows = _panels(len(names), len(goals), 2.5 * len(goals), 2.6 * len(names) + 0.5)
     for row, name in zip(rows.reshape(len(names), -1), names, strict=True):
@@ -225,8 +226,7 @@ def navigation(examples: Mapping[str, Any]) -> Any:
                 *goals[index], "*", color=_COLORS["pretrained"], ms=13, label="goal", zorder=5
             )
             axes.plot(0, 0, "o", color="#333333", ms=4, label="start", zorder=5)
-            axes.set(xlim=(-0.9, 0.9), ylim=(-0.9, 0.9), aspect="equal")
-            axes.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
+            axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
     handles, labels = rows.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)

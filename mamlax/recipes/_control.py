@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ class NavigationProblem:
     """Longest episode, in steps."""
     sparse_radius: float | None = None
     """Reward only within this distance of the goal. None: the negative distance, everywhere."""
+    terminate: bool = True
+    """End an episode at the goal."""
 
     def build(self, data_dir: str | None = None, **policy: Any) -> Parts:
         """Make the parts; no data is needed."""
@@ -30,11 +32,12 @@ class NavigationProblem:
         from ..rl import PointNavigation
 
         env = PointNavigation(
-            goals=self.goals, horizon=self.horizon, sparse_radius=self.sparse_radius
+            goals=self.goals,
+            horizon=self.horizon,
+            sparse_radius=self.sparse_radius,
+            terminate=self.terminate,
         )
-        told = PointNavigation(
-            goals=self.goals, horizon=self.horizon, sparse_radius=self.sparse_radius, oracle=True
-        )
+        told = replace(env, oracle=True)
 
         def examples(adapters):
             """Three episodes to each of four goals, before, after 1 and after 3 steps."""

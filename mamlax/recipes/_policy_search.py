@@ -71,7 +71,9 @@ class PolicySearch:
             stage.train_tasks,
             stage.num_inner_steps,
             recipe.inner_learning_rate,
-            num_episodes=recipe.episodes_per_task,
+            # what acts once may act as often as what acts after every inner step too
+            num_episodes=recipe.episodes_per_task
+            * (1 if stage.num_inner_steps else 1 + recipe.num_inner_steps),
             step_weights=recipe.step_weights if stage.num_inner_steps else None,
         )
         shared: dict[str, Any] = {"meta_batch_size": recipe.meta_batch_size, "mesh": mesh}

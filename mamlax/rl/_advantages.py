@@ -21,11 +21,13 @@ class Experience(NamedTuple):
         advantages: `[episodes, time]`, zero after the end.
         explained_variance: of the returns by the baseline: 1 is perfect, 0 is no better than a
             constant.
+        scale: what the advantages were divided by to normalize them; 1 where they were not.
     """
 
     trajectory: Trajectory
     advantages: Float[Array, "*tasks episodes time"]
     explained_variance: Float[Array, "*tasks"]
+    scale: Float[Array, "*tasks"]
 
 
 def discounted_returns(rewards: Any, discount: float) -> Any:
@@ -80,11 +82,12 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
     usable = deviation > 1e-5 * jnp.sqrt(weight @ features**2)
     centered = jnp.where(usable[None], centered / jnp.where(usable, deviation, 1.0)[None], 0.0)
     mean = weight @ targets
-    covariance = (centered * weight[:, None]).T @ centered
-    penalty = ridge * jnp.eye(len(covariance), dtype=covariance.dtype)
-    factor = jax.scipy.linalg.cho_factor(covariance + penalty)
-    slopes = jax.scipy.linalg.cho_solve(factor, centered.T @ (weight * (targets - mean)))
-    values = (mean + centered @ slopes).reshape(returns.shape)
+    with jax.default_matmul_precision("highest"):  # TensorFloat-32 would not do
+        covariance = (centered * weight[:, None]).T @ centered
+        penalty = ridge * jnp.eye(len(covariance), dtype=covariance.dtype)
+        factor = jax.scipy.linalg.cho_factor(covariance + penalty)
+        slopes = jax.scipy.linalg.cho_solve(factor, centered.T @ (weight * (targets - mean)))
+        values = (mean + centered @ slopes).reshape(returns.shape)
     return jnp.where(trajectory.mask, values, 0.0)
 
 
@@ -106,7 +109,8 @@ def estimate_advantages(
         discount: γ.
         gae_lambda: λ.
         baseline_fn: `baseline_fn(trajectory, returns) -> values` `[episodes, time]`; None: V = 0.
-        normalize: bring the advantages to mean 0 and standard deviation 1.
+        normalize: bring the advantages to mean 0 and standard deviation 1 (less where they are
+            tiny beside the returns).
 
     Raises:
         ValueError: if `discount` or `gae_lambda` is not in [0, 1], or the baseline's values have
@@ -116,9 +120,7 @@ def estimate_advantages(
         Schulman et al., High-Dimensional Continuous Control Using Generalized Advantage
         Estimation, ICLR 2016.
     """
-    for name, value in (("discount", discount), ("gae_lambda", gae_lambda)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {value}.")
+    check_discounts(discount, gae_lambda)
     mask = trajectory.mask
     returns = discounted_returns(trajectory.rewards, discount)
     values = jnp.zeros_like(returns) if baseline_fn is None else baseline_fn(trajectory, returns)
@@ -133,10 +135,24 @@ def estimate_advantages(
     advantages = discounted_returns(errors, discount * gae_lambda)
     residual = masked_variance(returns - values, mask)
     explained = 1.0 - residual / jnp.maximum(masked_variance(returns, mask), 1e-12)
+    scale = jnp.ones_like(explained)
     if normalize:
-        centered = advantages - masked_mean(advantages, mask)
-        advantages = centered / (jnp.sqrt(masked_variance(advantages, mask)) + 1e-8)
-    return Experience(trajectory, jnp.where(mask, advantages, 0.0), explained)
+        # where all returns are alike, what is left is misfit of the baseline: not to be blown up
+        smallest = 1e-3 * jnp.sqrt(masked_mean(returns**2, mask)) + 1e-8
+        scale = jnp.sqrt(masked_variance(advantages, mask)) + smallest
+        advantages = (advantages - masked_mean(advantages, mask)) / scale
+    return Experience(trajectory, jnp.where(mask, advantages, 0.0), explained, scale)
+
+
+def check_discounts(discount: float, gae_lambda: float) -> None:
+    """Refuse what is not in [0, 1].
+
+    Raises:
+        ValueError: naming it.
+    """
+    for name, value in (("discount", discount), ("gae_lambda", gae_lambda)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {value}.")
 
 
 def masked_mean(values: Any, mask: Any) -> Any:

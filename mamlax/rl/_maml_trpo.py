@@ -1,5 +1,6 @@
 """MAML with a trust region in its outer loop: the paper's Algorithm 3 as it was run."""
 
+import functools
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -14,7 +15,7 @@ from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import masked_mean
 from ._meta_batch import MetaBatch, policy_outer_loop
-from ._policy_learner import Exploration, Judged, PolicyLearner, policy_objective, replay
+from ._policy_learner import Exploration, PolicyLearner, Replay, policy_objective, replay
 from ._trust_region import fisher_vector_product, line_search, longest_step
 
 Fisher = Literal["exact", "adapted"]
@@ -93,41 +94,34 @@ def maml_trpo(
     def update(meta_batch: MetaBatch, state: OuterState):
         learnable, rest = split(state.meta_params)
 
-        def judged(learnable, exploration, first_order=None):
-            policy = eqx.combine(learnable, rest)
-            found, _, _ = replay(learner, policy, exploration, first_order=first_order)
-            return found
-
-        def distributions_of(found):
-            return map_tasks(
-                lambda each: each[0](each[1]),
-                (found.policies, found.experiences.trajectory.observations),
-            )
+        def objective(policy, task):
+            return policy_objective(learner, policy, *task)
 
         def evaluate(learnable):
             def of_task(exploration, score, old):
                 policy = eqx.combine(learnable, rest)
-                loss, _ = policy_objective(learner, policy, exploration, score)
-                found = judged(learnable, exploration)
-                kl = jax.vmap(masked_mean)(
-                    old.kl(distributions_of(found)), found.experiences.trajectory.mask
-                )
-                return loss, jnp.sum(found.weights * kl)
+                loss, info = objective(policy, (exploration, score))
+                return loss, _kl(old, info["replay"])
 
             return meta_batch.mean(of_task, old)
 
-        explorations = meta_batch.explorations._replace(policy=None)
-        old = map_tasks(lambda one: distributions_of(judged(learnable, one)), explorations)
-        (loss, _), gradient = meta_batch.gradient(state.meta_params)
-        some = _some_episodes(explorations, fisher_fraction)
+        def distributions(learnable):
+            policy, first_order = (
+                eqx.combine(learnable, rest),
+                True if fisher == "adapted" else None,
+            )
+            return map_tasks(
+                lambda one: replay(learner, policy, one, first_order=first_order).judged, some
+            )
+
+        (loss, info), gradient = meta_batch.gradient(objective, state.meta_params)
+        old, weights = info["replay"].judged, info["replay"].weights
+        some = _some_episodes(meta_batch.explorations, fisher_fraction)
         product = fisher_vector_product(
-            lambda learnable: map_tasks(
-                lambda one: distributions_of(
-                    judged(learnable, one, first_order=True if fisher == "adapted" else None)
-                ),
-                some,
+            distributions,
+            _step_weights(
+                _some(info["replay"].experiences.trajectory.mask, fisher_fraction, 2), weights
             ),
-            map_tasks(lambda one: _weights(judged(learnable, one)), some) / len(meta_batch.scores),
             learnable,
             damping=damping,
             average=meta_batch.average,
@@ -159,16 +153,19 @@ def maml_trpo(
     )
 
 
+def _kl(old: Any, replayed: Replay) -> Any:
+    """KL(old ‖ new) of the judged policies of one task, weighed as in the outer loss."""
+    mask = replayed.experiences.trajectory.mask
+    return jnp.sum(replayed.weights * jax.vmap(masked_mean)(old.kl(replayed.judged), mask))
+
+
 def _some_episodes(explorations: Exploration, fraction: float) -> Exploration:
     """The first episodes of each task, `fraction` of them."""
-    count = max(1, round(fraction * explorations.query.advantages.shape[1]))
 
     def first(experience: Any, axis: int) -> Any:
-        trajectory = jax.tree.map(
-            lambda x: jax.lax.slice_in_dim(x, 0, count, axis=axis), experience.trajectory
-        )
-        advantages = jax.lax.slice_in_dim(experience.advantages, 0, count, axis=axis)
-        return experience._replace(trajectory=trajectory, advantages=advantages)
+        some = functools.partial(_some, fraction=fraction, axis=axis)
+        trajectory = jax.tree.map(some, experience.trajectory)
+        return experience._replace(trajectory=trajectory, advantages=some(experience.advantages))
 
     support = explorations.support
     return explorations._replace(
@@ -176,8 +173,19 @@ def _some_episodes(explorations: Exploration, fraction: float) -> Exploration:
     )
 
 
-def _weights(judged: Judged) -> Any:
-    """The weight of each step in the mean over steps and judged policies."""
-    mask = judged.experiences.trajectory.mask.astype(judged.weights.dtype)
-    per_step = mask / jnp.sum(mask, axis=(1, 2), keepdims=True)
-    return per_step * judged.weights[:, None, None]
+def _some(array: Any, fraction: float, axis: int) -> Any:
+    """The first episodes, which lie along `axis`."""
+    count = max(1, round(fraction * array.shape[axis]))
+    return jax.lax.slice_in_dim(array, 0, count, axis=axis)
+
+
+def _step_weights(mask: Any, weights: Any) -> Any:
+    """The weight of each time step in the mean over time, judged policies, and tasks.
+
+    Args:
+        mask: `[tasks, judged, episodes, time]`.
+        weights: `[tasks, judged]`.
+    """
+    mask = mask.astype(weights.dtype)
+    in_time = mask / jnp.sum(mask, axis=(2, 3), keepdims=True)
+    return in_time * weights[..., None, None] / len(mask)

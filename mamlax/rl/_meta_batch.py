@@ -16,8 +16,6 @@ from ._advantages import masked_mean
 from ._policy_learner import (
     Exploration,
     PolicyLearner,
-    policy_objective,
-    return_per_step,
 )
 from ._rollout import total_rewards
 
@@ -39,21 +37,21 @@ class MetaBatch(NamedTuple):
     scores: Any
     average: Callable[[Any], Any]
 
-    def gradient(self, policy: Any) -> tuple[tuple[Any, dict[str, Any]], Any]:
-        """`((loss, info), gradient)`, means over all tasks; `info` of those on this device."""
+    def gradient(
+        self, objective: Callable[[Any, Any], tuple[Any, Any]], policy: Any, *others: Any
+    ) -> tuple[tuple[Any, Any], Any]:
+        """`((loss, info), gradient)` of `objective(policy, (exploration, score, *others))`.
 
-        def objective(policy, task):
-            return policy_objective(self.learner, policy, *task)
-
-        (loss, info), gradient = mean_gradient(objective)(
-            policy, (self.explorations._replace(policy=None), self.scores)
-        )
+        Means over all tasks, but for `info`, which is of those on this device.
+        """
+        tasks = (self.explorations, self.scores, *others)
+        (loss, info), gradient = mean_gradient(objective)(policy, tasks)
         loss, gradient = self.average((loss, gradient))
         return (loss, info), gradient
 
     def mean(self, fn: Callable[..., Any], *others: Any) -> Any:
         """The mean over all tasks of `fn(exploration, score, *others)`."""
-        tasks = (self.explorations._replace(policy=None), self.scores, *others)
+        tasks = (self.explorations, self.scores, *others)
         values = map_tasks(lambda task: fn(*task), tasks)
         return self.average(jax.tree.map(lambda x: jnp.mean(x, axis=0), values))
 
@@ -95,24 +93,30 @@ def policy_outer_loop(
         def explore(key):
             task_key, explore_key = jax.random.split(key)
             task = learner.sample_task(task_key)
-            return learner.explore(explore_key, state.meta_params, task)
+            return learner.explore(explore_key, state.meta_params, task)._replace(policy=None)
 
         explorations = map_tasks(explore, keys)
-        returns = jax.vmap(return_per_step)(explorations.query)
+        query = explorations.query
+        returns = jnp.mean(total_rewards(query.trajectory), axis=-1)
         # judged by the other tasks: independent of what was recorded in this one
         total = meta_batch_size * average(jnp.mean(returns))
         others = (total - returns) / max(1, meta_batch_size - 1)
-        scores = returns - others if meta_batch_size > 1 else returns
+        gains = returns - others if meta_batch_size > 1 else returns
+        # the units of the outer loss: per step, and as advantages are scaled
+        lengths = jnp.mean(jnp.sum(query.trajectory.mask, axis=-1), axis=-1)
+        scores = gains / (lengths * query.scale)
         meta_batch = MetaBatch(learner, explorations, scores, average)
         new, metrics = update(meta_batch, state)
-        return new, {**_described(meta_batch, meta_batch_size), **metrics}
+        arrays = eqx.filter(new, eqx.is_array)  # all that a device can return
+        return arrays, {**_described(meta_batch, meta_batch_size), **metrics}
 
     def step(key, state):
         keys = jax.random.split(key, meta_batch_size)
-        if mesh is None:
-            return on_each_device(state, keys)
-        shared = share(on_each_device, mesh, lambda result: result, PartitionSpec())
-        return shared(state, keys)
+        on_devices = on_each_device
+        if mesh is not None:
+            on_devices = share(on_each_device, mesh, lambda result: result, PartitionSpec())
+        arrays, metrics = on_devices(state, keys)
+        return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
 
     return OuterLoop(init, step)
 
@@ -120,11 +124,8 @@ def policy_outer_loop(
 def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
     """Metrics of the episodes themselves."""
     support, query = meta_batch.explorations.support, meta_batch.explorations.query
-    entropy = eqx.filter_vmap(
-        lambda policy, experience: masked_mean(
-            policy(experience.trajectory.observations).entropy(), experience.trajectory.mask
-        )
-    )(meta_batch.explorations.policy, query)
+    # the mean of −log π over what π did is its entropy, but for noise
+    entropy = jax.vmap(masked_mean)(-query.trajectory.log_probs, query.trajectory.mask)
     num_steps = jnp.sum(query.trajectory.mask, axis=(1, 2))
     metrics = {
         "train/post_adaptation_return": jnp.mean(total_rewards(query.trajectory), axis=-1),

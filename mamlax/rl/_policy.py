@@ -4,6 +4,7 @@ Any pytree that is called with observations `[..., features]` and returns a `Dis
 policy; these are the paper's.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -12,8 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..models import MLP, Activation
-from ._distribution import Categorical, Gaussian
-from ._environment import Box, TaskEnv, action_shape
+from ._distribution import Categorical, Distribution, Gaussian
+from ._environment import Box, Discrete, TaskEnv, action_shape
+
+_SMALLEST_LOG_STD = math.log(1e-6)
 
 
 class GaussianPolicy(eqx.Module):
@@ -21,7 +24,8 @@ class GaussianPolicy(eqx.Module):
 
     Attributes:
         network: from observations to means.
-        log_std: `[size]`, the same for all observations. It adapts like every parameter.
+        log_std: `[size]`, the same for all observations. It adapts like every parameter; the
+            distribution's does not fall below log 10⁻⁶.
     """
 
     network: MLP
@@ -30,7 +34,8 @@ class GaussianPolicy(eqx.Module):
     def __call__(self, observations):
         """The distribution of actions for observations `[..., features]`."""
         mean = _along_last_axis(self.network, observations)
-        return Gaussian(mean, jnp.broadcast_to(self.log_std, mean.shape))
+        log_std = jnp.maximum(self.log_std, _SMALLEST_LOG_STD)
+        return Gaussian(mean, jnp.broadcast_to(log_std, mean.shape))
 
 
 class CategoricalPolicy(eqx.Module):
@@ -87,7 +92,7 @@ def mlp_policy(
     ]
     network = MLP(weights, [jnp.zeros(n) for n in sizes[1:]], "none", activation)
     if isinstance(action, Box):
-        return GaussianPolicy(network, jnp.full(action.size, log_std))
+        return GaussianPolicy(network, jnp.full(action.size, float(log_std)))
     return CategoricalPolicy(network)
 
 
@@ -101,10 +106,11 @@ def check_policy(policy: Any, env: TaskEnv) -> None:
     name = type(env).__name__
     observations = jax.ShapeDtypeStruct((2, env.observation_size), jnp.result_type(float))
     distribution = eqx.filter_eval_shape(lambda policy, x: policy(x), policy, observations)
-    if not hasattr(distribution, "sample") or not hasattr(distribution, "log_prob"):
+    if not isinstance(distribution, Distribution):
         raise TypeError(
             "a policy must return a distribution over actions, e.g. mamlax.rl.Gaussian(mean, "
-            f"log_std), got {type(distribution).__name__}."
+            f"log_std), with all methods of mamlax.rl.Distribution; got "
+            f"{type(distribution).__name__}."
         )
     key = jax.eval_shape(lambda: jax.random.key(0))
     found = jax.eval_shape(lambda d, key: d.sample(key), distribution, key)
@@ -115,6 +121,20 @@ def check_policy(policy: Any, env: TaskEnv) -> None:
             f"{name} takes {env.action}, but the policy's actions are {found.dtype} of shape "
             f"{list(found.shape[1:])}. Build it for this environment: "
             "mamlax.rl.mlp_policy(key, env)."
+        )
+
+    if isinstance(distribution, Categorical) and isinstance(env.action, Discrete):
+        num_logits = distribution.logits.shape[-1]
+        if num_logits != env.action.num_actions:
+            raise ValueError(
+                f"{name} takes {env.action}, but the policy has {num_logits} logits. Build it for "
+                "this environment: mamlax.rl.mlp_policy(key, env)."
+            )
+    log_prob = jax.eval_shape(lambda d, actions: d.log_prob(actions), distribution, found)
+    if log_prob.shape != (2,):
+        raise ValueError(
+            "log_prob must be one number per action, summed over the numbers of an action: "
+            f"[2] for two observations, got {list(log_prob.shape)}."
         )
 
 

@@ -15,7 +15,7 @@ from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import masked_mean
 from ._meta_batch import MetaBatch, policy_outer_loop
-from ._policy_learner import PolicyLearner, replay
+from ._policy_learner import Exploration, PolicyLearner, Replay, policy_objective, replay
 from ._surrogates import clipped_likelihood_ratio
 
 
@@ -41,11 +41,13 @@ def policy_gradient(
 
     Returns:
         An `OuterLoop`, as `outer_loop` gives. Its metrics are `train/pre_adaptation_return`,
-        `train/post_adaptation_return`, `train/query_loss`, `train/gradient_norm`, `train/kl`,
-        `train/entropy`, `train/explained_variance` and `train/environment_steps`.
+        `train/post_adaptation_return`, `train/query_loss`, `train/gradient_norm`, `train/kl` (where
+        there is a penalty, before the last step), `train/entropy`, `train/explained_variance` and
+        `train/environment_steps`.
 
     Raises:
-        ValueError: if `meta_batch_size` or `num_gradient_steps` is not positive.
+        ValueError: if `meta_batch_size` or `num_gradient_steps` is not positive, or `kl_penalty` is
+            negative.
 
     Example:
         >>> import jax, mamlax, optax
@@ -61,36 +63,46 @@ def policy_gradient(
     """
     if num_gradient_steps < 1:
         raise ValueError(f"num_gradient_steps must be positive, got {num_gradient_steps}.")
+    if kl_penalty < 0:
+        raise ValueError(f"kl_penalty must be 0 or more, got {kl_penalty}.")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def update(meta_batch: MetaBatch, state: OuterState):
         learnable, rest = split(state.meta_params)
-        old = _support_distributions(meta_batch, state.meta_params) if kl_penalty else None
+        old = None
+        if kl_penalty:
+            old = map_tasks(
+                lambda one: replay(learner, state.meta_params, one).acting, meta_batch.explorations
+            )
 
-        def penalty(learnable):
+        def objective(policy, task):
+            exploration, score, old = task
+            loss, info = policy_objective(learner, policy, exploration, score)
             if old is None:
-                return jnp.zeros(())
-            new = _support_distributions(meta_batch, eqx.combine(learnable, rest))
-            return _mean_kl(meta_batch, old, new)
+                return loss, {"loss": loss, "kl": jnp.zeros(())}
+            kl = _penalty(info["replay"], old, exploration)
+            return loss + kl_penalty * kl, {"loss": loss, "kl": kl}
+
+        def evaluate(learnable):
+            policy = eqx.combine(learnable, rest)
+            (_, info), gradient = meta_batch.gradient(objective, policy, old)
+            return meta_batch.average(jax.tree.map(jnp.mean, info)), gradient
 
         def step(carry, _):
             learnable, optimizer_state = carry
-            (loss, _), gradient = meta_batch.gradient(eqx.combine(learnable, rest))
-            if old is not None:
-                pulled = meta_batch.average(jax.grad(penalty)(learnable))
-                gradient = jax.tree.map(lambda g, p: g + kl_penalty * p, gradient, pulled)
+            info, gradient = evaluate(learnable)
             updates, optimizer_state = optimizer.update(
-                gradient, optimizer_state, learnable, value=loss
+                gradient, optimizer_state, learnable, value=info["loss"]
             )
             learnable = optax.apply_updates(learnable, updates)
-            return (learnable, optimizer_state), (loss, optax.tree.norm(gradient))
+            return (learnable, optimizer_state), (info, optax.tree.norm(gradient))
 
         carry = (learnable, state.optimizer_state)
-        carry, (losses, norms) = jax.lax.scan(step, carry, None, length=num_gradient_steps)
+        carry, (infos, norms) = jax.lax.scan(step, carry, None, length=num_gradient_steps)
         learnable, optimizer_state = carry
-        metrics = {"train/query_loss": losses[0], "train/gradient_norm": norms[0]}
+        metrics = {"train/query_loss": infos["loss"][0], "train/gradient_norm": norms[0]}
         if old is not None:
-            metrics["train/kl"] = meta_batch.average(penalty(learnable))
+            metrics["train/kl"] = infos["kl"][-1]
         return OuterState(eqx.combine(learnable, rest), optimizer_state), metrics
 
     return policy_outer_loop(learner, optimizer, update, meta_batch_size=meta_batch_size, mesh=mesh)
@@ -136,22 +148,9 @@ def promp(
     )
 
 
-def _support_distributions(meta_batch: MetaBatch, policy: Any) -> Any:
-    """Distributions of the acting policies on their own support, `[tasks, steps, ...]`."""
-
-    def of_task(exploration):
-        if exploration.support is None:
-            raise ValueError("a KL penalty on the support needs inner steps: give kl_penalty=0.")
-        _, acting, _ = replay(meta_batch.learner, policy, exploration)
-        observations = exploration.support.trajectory.observations
-        return map_tasks(lambda each: each[0](each[1]), (acting, observations))
-
-    return map_tasks(of_task, meta_batch.explorations._replace(policy=None))
-
-
-def _mean_kl(meta_batch: MetaBatch, old: Any, new: Any) -> Any:
-    support = meta_batch.explorations.support
-    assert support is not None
-    mask = support.trajectory.mask
-    per_step = jax.vmap(jax.vmap(masked_mean))(old.kl(new), mask)
-    return jnp.mean(per_step)
+def _penalty(replayed: Replay, old: Any, exploration: Exploration) -> Any:
+    """The mean over inner steps of KL(π_old ‖ π) on the support of one task."""
+    if exploration.support is None:
+        raise ValueError("a KL penalty on the support needs inner steps: give kl_penalty=0.")
+    mask = exploration.support.trajectory.mask
+    return jnp.mean(jax.vmap(masked_mean)(old.kl(replayed.acting), mask))

@@ -21,7 +21,13 @@ from .._types import Adaptation, LossFn
 from ..algorithms._inner_loop import inner_loop
 from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
-from ._advantages import BaselineFn, Experience, estimate_advantages, linear_baseline, masked_mean
+from ._advantages import (
+    BaselineFn,
+    Experience,
+    check_discounts,
+    estimate_advantages,
+    linear_baseline,
+)
 from ._environment import TaskEnv, check_environment
 from ._policy import check_policy
 from ._rollout import rollout
@@ -101,7 +107,9 @@ def policy_learner(
         sampling_correction: add the gradient of log-probability of the support episodes, times the
             return after adapting to them (E-MAML): the policy is then also taught to gather
             episodes worth adapting to. With `log_likelihood` it makes the meta-gradient unbiased
-            for what is executed, at the price of variance; with `dice` it would count twice.
+            for what is executed (where `discount` is 1, episodes have one length, and the query's
+            advantages are not normalized), at the price of variance; with `dice` it would count
+            twice.
         discount: γ.
         gae_lambda: λ of generalized advantage estimation.
         baseline_fn: see `estimate_advantages`.
@@ -136,12 +144,20 @@ def policy_learner(
             f"{num_inner_steps} and {episodes_per_task}."
         )
     if step_weights is not None and (
-        len(step_weights) != num_inner_steps or min(step_weights, default=0) < 0
+        len(step_weights) != num_inner_steps
+        or min(step_weights, default=0) < 0
+        or not sum(step_weights) > 0
     ):
         raise ValueError(
-            f"step_weights must be one number per inner step, {num_inner_steps} of them and none "
-            f"negative, got {step_weights}."
+            f"step_weights must be one number per inner step, {num_inner_steps} of them, none "
+            f"negative and not all zero, got {step_weights}."
         )
+    if sampling_correction and step_weights is not None:
+        raise ValueError(
+            "sampling_correction counts the return after the last inner step only: leave out "
+            "step_weights."
+        )
+    check_discounts(discount, gae_lambda)
     check_environment(env)
     default_num_inner_steps, default_first_order = num_inner_steps, first_order
     loop = functools.partial(inner_loop, surrogate, inner_optimizer, remat=remat)
@@ -181,24 +197,32 @@ def policy_learner(
         explore=explore,
         adapt=adapt,
         outer_surrogate=outer_surrogate,
-        step_weights=step_weights or None,
+        step_weights=step_weights,
         sampling_correction=sampling_correction,
         check=functools.partial(check_policy, env=env),
     )
 
 
-class Judged(NamedTuple):
-    """Policies that the outer loss judges, by the episodes they acted in.
+class Replay(NamedTuple):
+    """A recorded adaptation, as a function of the policy before it.
 
     Attributes:
-        policies: stacked `[judged, ...]`: the last, or those after each inner step.
-        experiences: `[judged, ...]`.
-        weights: `[judged]`, which sum to 1.
+        acting: distributions of the policies that acted in the support, at its observations,
+            `[steps, ...]`; None without inner steps.
+        judged: distributions of the policies that the outer loss judges, at the observations of
+            `experiences`, `[judged, ...]`: the last, or those after each inner step.
+        losses: `[judged]`, their outer surrogates.
+        experiences: `[judged, ...]`, the episodes they acted in.
+        weights: `[judged]`, how much each counts; they sum to 1.
+        support_losses: `[steps]`.
     """
 
-    policies: Any
+    acting: Any
+    judged: Any
+    losses: Any
     experiences: Experience
     weights: Any
+    support_losses: Any
 
 
 def replay(
@@ -207,13 +231,8 @@ def replay(
     exploration: Exploration,
     *,
     first_order: bool | None = None,
-) -> tuple[Judged, Any, Any]:
-    """The recorded adaptation as a function of the policy before it.
-
-    Returns:
-        What is judged; the policies that acted in the support, stacked `[steps, ...]`; and the
-        support losses `[steps]`.
-    """
+) -> Replay:
+    """Adapt on what was recorded, and judge by what was recorded afterwards."""
     _, rest = split(policy)
     adaptation = learner.adapt(
         policy,
@@ -222,17 +241,27 @@ def replay(
         first_order=first_order,
     )
 
-    acting = jax.tree.map(lambda x: x[:-1], adaptation.probes)
-    support, query = exploration.support, jax.tree.map(lambda x: x[None], exploration.query)
+    def act(each):
+        learnable, experience = each
+        return eqx.combine(learnable, rest)(experience.trajectory.observations)
+
+    def judge(each):
+        learnable, experience = each
+        return act(each), learner.outer_surrogate(eqx.combine(learnable, rest), experience)
+
+    support, last = exploration.support, jax.tree.map(lambda x: x[None], exploration.query)
     if learner.step_weights is None or support is None:
-        judged = Judged(jax.tree.map(lambda x: x[-1:], adaptation.probes), query, jnp.ones(1))
+        after = jax.tree.map(lambda x: x[-1:], adaptation.probes)
+        experiences, weights = last, jnp.ones(1)
     else:
-        weights = jnp.array(learner.step_weights)
-        later = jax.tree.map(lambda x, last: jnp.concatenate([x[1:], last]), support, query)
         after = jax.tree.map(lambda x: x[1:], adaptation.probes)
-        judged = Judged(after, later, weights / jnp.sum(weights))
-    judged = judged._replace(policies=_with_rest(judged.policies, rest))
-    return judged, _with_rest(acting, rest), adaptation.support_losses
+        experiences = jax.tree.map(lambda x, y: jnp.concatenate([x[1:], y]), support, last)
+        weights = jnp.array(learner.step_weights) / sum(learner.step_weights)
+    judged, losses = map_tasks(judge, (after, experiences))
+    acting = None
+    if support is not None:
+        acting = map_tasks(act, (jax.tree.map(lambda x: x[:-1], adaptation.probes), support))
+    return Replay(acting, judged, losses, experiences, weights, adaptation.support_losses)
 
 
 def policy_objective(
@@ -244,40 +273,18 @@ def policy_objective(
         learner: how it learns.
         policy: θ.
         exploration: what was recorded.
-        score: how much better than expected the adapted policy did, per step: the weight of the
-            sampling correction.
+        score: how much better than expected the adapted policy did, per step and in the units of
+            the query's advantages: the weight of the sampling correction.
 
     Returns:
-        The loss, and `support_losses` `[steps]`.
+        The loss, and `replay`, which it is made of.
     """
-    judged, acting, support_losses = replay(learner, policy, exploration)
-    losses = map_tasks(
-        lambda each: learner.outer_surrogate(*each), (judged.policies, judged.experiences)
-    )
-    loss = jnp.sum(judged.weights * losses)
+    replayed = replay(learner, policy, exploration)
+    loss = jnp.sum(replayed.weights * replayed.losses)
     if learner.sampling_correction and exploration.support is not None:
-        log_probs = map_tasks(
-            lambda each: _log_prob_of_episodes(*each), (acting, exploration.support)
-        )
-        loss -= jax.lax.stop_gradient(score) * jnp.sum(log_probs)
-    return loss, {"support_losses": support_losses}
-
-
-def _with_rest(stacked: Any, rest: Any) -> Any:
-    """Stacked learnable parts made policies again."""
-    count = len(jax.tree.leaves(stacked)[0])
-    rest = jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))) if eqx.is_array(x) else x, rest
-    )
-    return eqx.combine(stacked, rest)
-
-
-def _log_prob_of_episodes(policy: Any, experience: Experience) -> Any:
-    trajectory = experience.trajectory
-    log_probs = policy(trajectory.observations).log_prob(trajectory.actions)
-    return jnp.sum(jnp.where(trajectory.mask, log_probs, 0.0))
-
-
-def return_per_step(experience: Experience) -> Any:
-    """The mean reward per step: the return in the units of the surrogates, which are means too."""
-    return masked_mean(experience.trajectory.rewards, experience.trajectory.mask)
+        trajectory = exploration.support.trajectory
+        # against the recorded ones, so that the value is 0 where nothing has moved
+        log_ratios = replayed.acting.log_prob(trajectory.actions) - trajectory.log_probs
+        log_ratio = jnp.sum(jnp.where(trajectory.mask, log_ratios, 0.0))
+        loss -= jax.lax.stop_gradient(score) * log_ratio
+    return loss, {"replay": replayed}

@@ -37,7 +37,8 @@ def rollout(
 ) -> Trajectory:
     """Act in one task for `num_episodes` episodes, side by side.
 
-    Where an episode has ended, its state, observation and mask stay as they are until the horizon.
+    Where an episode has ended, the state and the observation of its last action stay as they are
+    until the horizon.
     Nothing is differentiated: what was recorded is data.
 
     Args:
@@ -82,13 +83,14 @@ def rollout(
             taken = jnp.clip(action, env.action.low, env.action.high)
         step = jax.vmap(env.step, (0, None, 0, 0))
         after, seen, reward, ended = step(of_all(step_key), task, state, taken)
+        goes_on = alive & ~ended
         after, seen = jax.tree.map(
-            lambda new, old: jnp.where(_like(alive, new), new, old),
+            lambda new, old: jnp.where(_like(goes_on, new), new, old),
             (after, seen),
             (state, observation),
         )
         record = (observation, action, log_prob, jnp.where(alive, reward, 0.0), alive)
-        return (after, seen, alive & ~ended), record
+        return (after, seen, goes_on), record
 
     alive = jnp.ones(num_episodes, bool)
     keys = jax.random.split(time_key, env.horizon)

@@ -4,6 +4,9 @@ Each is a `loss_fn(policy, experience) -> scalar`, so the inner loop is that of 
 With the policy that acted, all have the same gradient, −mean(∇log π · A). They differ in their
 second derivatives, which the meta-gradient needs, and in what they do once the policy has moved
 away from the one that acted.
+
+Means are over the steps that were taken. Where episodes end early their number is random, which
+biases a mean over few episodes: the bias falls as one over their number.
 """
 
 from typing import Any

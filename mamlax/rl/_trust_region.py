@@ -75,10 +75,24 @@ def longest_step(
         max_kl: δ.
         num_iterations: of conjugate gradients.
     """
-    direction, _ = jax.scipy.sparse.linalg.cg(
-        product_fn, gradient, tol=1e-10, maxiter=num_iterations
-    )
-    curvature = _dot(direction, product_fn(direction))
+
+    def improve(_, found):
+        direction, residual, search, size = found
+        curved = product_fn(search)
+        curvature = _dot(search, curved)
+        # once the residual is zero, or rounding has won, nothing changes any more
+        scale = jnp.where(curvature > 0, size / jnp.where(curvature > 0, curvature, 1.0), 0.0)
+        direction = _add(direction, scale, search)
+        residual = _add(residual, -scale, curved)
+        new_size = _dot(residual, residual)
+        ratio = jnp.where(size > 0, new_size / jnp.where(size > 0, size, 1.0), 0.0)
+        return direction, residual, _add(residual, ratio, search), new_size
+
+    # the library's cg costs two products more, and stops at a tolerance
+    zero = jax.tree.map(jnp.zeros_like, gradient)
+    found = (zero, gradient, gradient, _dot(gradient, gradient))
+    direction, residual, _, _ = jax.lax.fori_loop(0, num_iterations, improve, found)
+    curvature = _dot(direction, _add(gradient, -1.0, residual))  # F x = ∇ℒ − residual
     length = jnp.sqrt(2 * max_kl / jnp.where(curvature > 0, curvature, jnp.inf))
     return jax.tree.map(lambda x: -length * x, direction)
 
@@ -109,14 +123,14 @@ def line_search(
     """
 
     def moved(scale):
-        return jax.tree.map(lambda p, s: p + scale * s, params, step)
+        return jax.tree.map(lambda p, s: (p + scale * s).astype(p.dtype), params, step)
 
     def good(new_loss, kl):
         return (new_loss < loss) & (kl <= max_kl)  # NaN is neither
 
     def try_again(search):
         _, new_loss, kl, count = search
-        return ~good(new_loss, kl) & (count < max_backtracks)
+        return ~good(new_loss, kl) & (count < max_backtracks) & possible
 
     def shorten(search):
         scale, _, kl, count = search
@@ -125,12 +139,17 @@ def line_search(
         scale = scale * jnp.where(kl <= max_kl, backtrack, jnp.minimum(backtrack, within))
         return scale, *evaluate_fn(moved(scale)), count + 1
 
+    possible = jnp.isfinite(loss) & (_dot(step, step) > 0)
     one = jnp.ones((), jnp.result_type(loss))
     search = (one, *evaluate_fn(moved(one)), jnp.zeros((), jnp.int32))
     scale, new_loss, kl, count = jax.lax.while_loop(try_again, shorten, search)
     accepted = good(new_loss, kl)
     kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved(scale), params)
     return Search(kept, accepted, jnp.where(accepted, kl, 0.0), count)
+
+
+def _add(a: Any, scale: Any, b: Any) -> Any:
+    return jax.tree.map(lambda x, y: (x + scale * y).astype(x.dtype), a, b)
 
 
 def _dot(a: Any, b: Any) -> Any:

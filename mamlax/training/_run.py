@@ -188,7 +188,8 @@ def restore_run(loop: OuterLoop, params: Any, directory: str | Path, *, seeds: b
 _TRY = (
     "Try a smaller outer or inner learning rate, fewer inner steps, or clip the outer gradient "
     "(--gradient-clip, or optax.clip_by_global_norm before the outer optimizer). If rates are "
-    "small, look at the data: one NaN in a support or query set is enough."
+    "small, look at the data: one NaN in a support or query set, in a reward or in a baseline is "
+    "enough."
 )
 
 

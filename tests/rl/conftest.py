@@ -1,0 +1,54 @@
+"""What these tests share: programs that run once, and a small environment."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import mamlax
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Leave out XLA's optimizations: compiling quickly matters more than running fast."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="session")
+def quick_jit():
+    """`jax.jit` without what takes XLA longest, where it has that option: half the time."""
+    options = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0.0, compiler_options=options)()
+    except Exception:  # XLA's options come and go
+        options = {}
+    return functools.partial(jax.jit, compiler_options=options)
+
+
+class Leash:
+    """A point that is to come near the task, in episodes that end where it goes too far."""
+
+    observation_size = 2
+    action = mamlax.rl.Box(2)
+    horizon = 4
+
+    def sample_task(self, key):
+        return jax.random.normal(key, (2,))
+
+    def reset(self, key, task):
+        position = 0.3 * jax.random.normal(key, (2,))
+        return position, position
+
+    def step(self, key, task, state, action):
+        position = state + 0.5 * action
+        reward = -jnp.sum((position - task) ** 2)
+        return position, position, reward, jnp.any(jnp.abs(position) > 1)
+
+
+@pytest.fixture(scope="session")
+def leash():
+    return Leash()
