@@ -127,12 +127,19 @@ def check_environment(env: Any) -> None:
         f"{name}.step", done, ("state", "observation", "reward", "terminated")
     )
     _check_array(f"{name}.step: observation", observation, (env.observation_size,), jnp.floating)
+    if observation.dtype != began[1].dtype:
+        raise ValueError(
+            f"{name} must observe in one data type, got {began[1].dtype} from reset and "
+            f"{observation.dtype} from step."
+        )
     _check_array(f"{name}.step: reward", reward, (), jnp.floating)
     _check_array(f"{name}.step: terminated", terminated, (), jnp.bool_)
-    if _described(after) != _described(state):
+    kinds = [jax.tree.structure(each) for each in (state, after)]
+    if kinds[0] != kinds[1] or _described(after) != _described(state):
         raise ValueError(
             f"{name}.step must return a state like the one that reset began with:\n"
-            f"  reset: {_described(state)}\n  step:  {_described(after)}"
+            f"  reset: {_described(state)} ({kinds[0]})\n"
+            f"  step:  {_described(after)} ({kinds[1]})"
         )
 
 

@@ -15,7 +15,7 @@ from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import masked_mean
 from ._meta_batch import MetaBatch, policy_outer_loop
-from ._policy_learner import Exploration, PolicyLearner, Replay, policy_objective, replay
+from ._policy_learner import Exploration, PolicyLearner, policy_objective, replay
 from ._surrogates import clipped_likelihood_ratio
 
 
@@ -42,7 +42,7 @@ def policy_gradient(
     Returns:
         An `OuterLoop`, as `outer_loop` gives. Its metrics are `train/pre_adaptation_return`,
         `train/post_adaptation_return`, `train/query_loss`, `train/gradient_norm`, `train/kl` (where
-        there is a penalty, before the last step), `train/entropy`, `train/explained_variance` and
+        there is a penalty), `train/entropy`, `train/explained_variance` and
         `train/environment_steps`.
 
     Raises:
@@ -69,41 +69,40 @@ def policy_gradient(
 
     def update(meta_batch: MetaBatch, state: OuterState):
         learnable, rest = split(state.meta_params)
+        if kl_penalty and meta_batch.explorations.support is None:
+            raise ValueError("a KL penalty on the support needs inner steps: give kl_penalty=0.")
         old = None
         if kl_penalty:
-            old = map_tasks(
-                lambda one: replay(learner, state.meta_params, one).acting, meta_batch.explorations
-            )
+            acting = lambda one: replay(learner, state.meta_params, one).acting  # noqa: E731
+            old = map_tasks(acting, meta_batch.explorations)
 
         def objective(policy, task):
             exploration, score, old = task
             loss, info = policy_objective(learner, policy, exploration, score)
-            if old is None:
-                return loss, {"loss": loss, "kl": jnp.zeros(())}
-            kl = _penalty(info["replay"], old, exploration)
-            return loss + kl_penalty * kl, {"loss": loss, "kl": kl}
-
-        def evaluate(learnable):
-            policy = eqx.combine(learnable, rest)
-            (_, info), gradient = meta_batch.gradient(objective, policy, old)
-            return meta_batch.average(jax.tree.map(jnp.mean, info)), gradient
+            if old is not None:
+                loss += kl_penalty * _mean_kl(old, info["replay"].acting, exploration)
+            return loss, {}
 
         def step(carry, _):
             learnable, optimizer_state = carry
-            info, gradient = evaluate(learnable)
+            (loss, _), gradient = meta_batch.gradient(objective, eqx.combine(learnable, rest), old)
             updates, optimizer_state = optimizer.update(
-                gradient, optimizer_state, learnable, value=info["loss"]
+                gradient, optimizer_state, learnable, value=loss
             )
             learnable = optax.apply_updates(learnable, updates)
-            return (learnable, optimizer_state), (info, optax.tree.norm(gradient))
+            return (learnable, optimizer_state), (loss, optax.tree.norm(gradient))
 
         carry = (learnable, state.optimizer_state)
-        carry, (infos, norms) = jax.lax.scan(step, carry, None, length=num_gradient_steps)
+        carry, (losses, norms) = jax.lax.scan(step, carry, None, length=num_gradient_steps)
         learnable, optimizer_state = carry
-        metrics = {"train/query_loss": infos["loss"][0], "train/gradient_norm": norms[0]}
+        policy = eqx.combine(learnable, rest)
+        # the penalty is zero before the first step
+        metrics = {"train/query_loss": losses[0], "train/gradient_norm": norms[0]}
         if old is not None:
-            metrics["train/kl"] = infos["kl"][-1]
-        return OuterState(eqx.combine(learnable, rest), optimizer_state), metrics
+            metrics["train/kl"] = meta_batch.mean(
+                lambda one, _, old: _mean_kl(old, replay(learner, policy, one).acting, one), old
+            )
+        return OuterState(policy, optimizer_state), metrics
 
     return policy_outer_loop(learner, optimizer, update, meta_batch_size=meta_batch_size, mesh=mesh)
 
@@ -148,9 +147,8 @@ def promp(
     )
 
 
-def _penalty(replayed: Replay, old: Any, exploration: Exploration) -> Any:
-    """The mean over inner steps of KL(π_old ‖ π) on the support of one task."""
-    if exploration.support is None:
-        raise ValueError("a KL penalty on the support needs inner steps: give kl_penalty=0.")
+def _mean_kl(old: Any, new: Any, exploration: Exploration) -> Any:
+    """The mean over inner steps of KL(old ‖ new) on the support of one task."""
+    assert exploration.support is not None
     mask = exploration.support.trajectory.mask
-    return jnp.mean(jax.vmap(masked_mean)(old.kl(replayed.acting), mask))
+    return jnp.mean(jax.vmap(masked_mean)(old.kl(new), mask))

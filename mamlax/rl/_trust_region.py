@@ -56,7 +56,11 @@ def fisher_vector_product(
     def product(vector):
         tangent = distributions.fisher_product(forward(vector))
         tangent = jax.tree.map(
-            lambda x: x * weights.reshape(weights.shape + (1,) * (x.ndim - weights.ndim)), tangent
+            lambda x, like: (
+                x * weights.reshape(weights.shape + (1,) * (x.ndim - weights.ndim))
+            ).astype(like.dtype),
+            tangent,
+            distributions,
         )
         (curved,) = backward(tangent)
         return jax.tree.map(lambda c, v: c + damping * v, average(curved), vector)
