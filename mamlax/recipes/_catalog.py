@@ -112,7 +112,7 @@ def _navigation(name: str, summary: str, **settings: Any) -> Recipe:
 def _small_control(name: str, problem: Any, summary: str, **settings: Any) -> Recipe:
     evidence = Evidence(
         summary,
-        "Duan et al. 2016 (the tasks); public MAML code does not learn them",
+        "Duan et al. 2016",
         "none published for MAML",
         settings.pop("measured", ""),
         settings.pop("duration", ""),
@@ -176,7 +176,12 @@ _RECIPES = (
         expected="89.7 ± 1.1 %",
         network="fully-connected",
     ),
-    _navigation("navigation-2d", "A point that finds a goal it does not see"),
+    _navigation(
+        "navigation-2d",
+        "A point that finds a goal it does not see",
+        measured="-37.8 before, -11.2 after 1 step, -3.4 after 3, -2.8 after 4",
+        duration="3 minutes on 2 processor cores",
+    ),
     _navigation(
         "navigation-2d-promp",
         "The same, by proximal meta-policy search",
@@ -186,7 +191,13 @@ _RECIPES = (
     _navigation(
         "navigation-2d-first-order", "The same, without second derivatives", first_order=True
     ),
-    _small_control("bandit-10-arms", BanditProblem(), "Slot machines, ten in a row"),
+    _small_control(
+        "bandit-10-arms",
+        BanditProblem(),
+        "Slot machines, ten in a row",
+        measured="return 0.83 after 1 step (pretrained 0.62, best arm 0.91)",
+        duration="1 minute",
+    ),
     _small_control("tabular-mdp", TabularMDPProblem(), "Random worlds of ten states"),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}

@@ -48,8 +48,8 @@ def maml_trpo(
         damping: added to the Fisher matrix's diagonal.
         fisher: the matrix that bends the direction. `"exact"`: of the adapted policies as functions
             of θ. `"adapted"`: as functions of their own parameters, as if adaptation moved θ by a
-            constant (a first-order inner loop): much cheaper, and good enough where a task is
-            simple. Neither changes what is accepted.
+            constant (a first-order inner loop): cheaper, and worse per outer step. Neither changes
+            what is accepted.
         fisher_fraction: share of the episodes, support and query, that the matrix is made from.
         backtrack: factor by which a refused step is shortened, at most.
         max_backtracks: how often, before giving up.

@@ -305,6 +305,7 @@ def assert_same(found, expected, **tolerance):
 
 @jax.enable_x64(True)
 def test_what_is_after_the_end_never_counts():
+    """Whatever it is, so long as it is finite: also where ratios of probabilities overflow."""
     trajectory = make_trajectory()
     rng = np.random.default_rng(9)
 
@@ -314,12 +315,14 @@ def test_what_is_after_the_end_never_counts():
 
     names = ("observations", "actions", "log_probs")
     other = trajectory._replace(**{name: garbage(getattr(trajectory, name)) for name in names})
-    rewards = jnp.asarray(trajectory.rewards)
-    expected = everything(policy_for_two(), on_device(trajectory), rewards)
-    found = everything(policy_for_two(), on_device(other), jnp.asarray(garbage(trajectory.rewards)))
+    never = np.where(trajectory.mask, trajectory.log_probs, -1e4)
+    expected = everything(policy_for_two(), on_device(trajectory), jnp.asarray(trajectory.rewards))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(expected))
     assert np.abs(expected["likelihood_ratio"] - expected["clipped"]) > 1e-3
-    assert_same(found, expected, rtol=1e-12, atol=1e-13)
+    rewards = jnp.asarray(garbage(trajectory.rewards))
+    for one in (other, trajectory._replace(log_probs=never)):
+        found = everything(policy_for_two(), on_device(one), rewards)
+        assert_same(found, expected, rtol=1e-12, atol=1e-13)
 
 
 @jax.enable_x64(True)

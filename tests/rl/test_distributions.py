@@ -107,21 +107,23 @@ def test_categorical_samples_are_as_frequent_as_it_says():
 
 
 def test_a_batch_of_any_shape():
+    def all_of(one, other, action):
+        return jnp.stack([one.log_prob(action), one.entropy(), one.kl(other)])
+
     for make in (gaussian, categorical):
         one, other = make(shape=(2, 4, 3)), make(1, shape=(2, 4, 3))
-        action = one.sample(jax.random.key(0))
-        for values in (one.log_prob(action), one.entropy(), one.kl(other)):
-            assert values.shape == (2, 4)
-        row = jax.tree.map(lambda x: x[1, 2], one)
-        closely(one.log_prob(action)[1, 2], row.log_prob(action[1, 2]))
-        closely(one.kl(other)[1, 2], row.kl(jax.tree.map(lambda x: x[1, 2], other)))
+        arguments = (one, other, one.sample(jax.random.key(0)))
+        found = jax.jit(all_of)(*arguments)
+        assert found.shape == (3, 2, 4)
+        row = jax.jit(all_of)(*jax.tree.map(lambda x: x[1, 2], arguments))
+        closely(found[:, 1, 2], row)
 
 
 @pytest.mark.parametrize("make", [gaussian, categorical])
 def test_fisher_product_is_the_hessian_of_the_kl_where_it_is_zero(make):
     one, tangent = make(shape=(3,)), make(5, shape=(3,))
     flat, unravel = ravel_pytree(one)
-    hessian = jax.hessian(lambda flat: one.kl(unravel(flat)))(flat)
+    hessian = jax.jit(jax.hessian(lambda flat: one.kl(unravel(flat))))(flat)
     expected = hessian @ ravel_pytree(tangent)[0]
     closely(ravel_pytree(one.fisher_product(tangent))[0], expected)
     assert isinstance(one.fisher_product(tangent), type(one))

@@ -574,7 +574,7 @@ BAD_POLICIES = {
         rl.GaussianPolicy(linear(1, 2), jnp.zeros(1)),
         ValueError,
     ),
-    # bugs when this was written: nothing is said, and indices beyond an array's end are clamped
+    # indices beyond an array's end would be clamped
     "too_many_actions": (CORNER, rl.CategoricalPolicy(linear(5, 4)), ValueError),
     "too_few_actions": (CORNER, rl.CategoricalPolicy(linear(2, 4)), ValueError),
     "network": (CORNER, linear(3, 4), TypeError),

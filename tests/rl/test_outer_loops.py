@@ -52,7 +52,11 @@ def make_policy(env):
 
 def trpo(env, **options):
     """With few conjugate gradients: later ones enlarge rounding, by design."""
-    settings = {"meta_batch_size": NUM_TASKS, "num_conjugate_gradient_steps": 3}
+    settings = {
+        "meta_batch_size": NUM_TASKS,
+        "num_conjugate_gradient_steps": 3,
+        "fisher_fraction": 0.67,
+    }
     return rl.maml_trpo(make_learner(env), **(settings | options))
 
 
@@ -170,12 +174,15 @@ def test_a_trust_region_step_is_within_the_region_and_downhill(one_step):
 RATE, PENALTY = 0.2, 0.3
 
 
+def adapted_on(experience, policy):
+    """One inner step, written out."""
+    gradient = jax.grad(rl.log_likelihood)(policy, experience)
+    return jax.tree.map(lambda p, g: p - 0.3 * g, policy, gradient)
+
+
 def loss_after_adapting(policy, exploration):
-    """One inner step and the outer loss, written out."""
     support = jax.tree.map(lambda x: x[0], exploration.support)
-    gradient = jax.grad(rl.log_likelihood)(policy, support)
-    adapted = jax.tree.map(lambda p, g: p - 0.3 * g, policy, gradient)
-    return rl.likelihood_ratio(adapted, exploration.query)
+    return rl.likelihood_ratio(adapted_on(support, policy), exploration.query)
 
 
 def kl_on_the_support(old, policy, exploration):
@@ -192,6 +199,12 @@ def two_steps_by_hand(learner, policy, key):
         return learner.explore(explore_key, policy, learner.sample_task(task_key))
 
     explorations = jax.vmap(explore)(jax.random.split(key, 2))
+    first_support = jax.tree.map(lambda x: x[:, 0], explorations.support)
+    adapted = jax.vmap(adapted_on, (0, None))(first_support, policy)
+    acted = jax.vmap(lambda policy, e: policy(e.trajectory.observations))(
+        adapted, explorations.query
+    )
+    acted = acted.log_prob(explorations.query.trajectory.actions)
     each = [jax.tree.map(lambda x, i=i: x[i], explorations) for i in range(2)]
 
     def loss(now):
@@ -206,7 +219,7 @@ def two_steps_by_hand(learner, policy, key):
     first = jax.tree.map(lambda p, g: p - RATE * g, policy, gradient)
     further = jax.grad(lambda now: loss(now) + PENALTY * kl(now))(first)
     second = jax.tree.map(lambda p, g: p - RATE * g, first, further)
-    return each, value, gradient, first, second, kl(second)
+    return each, value, gradient, first, second, kl(second), (adapted, acted)
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +240,7 @@ def plain_steps(leash, quick_jit):
 
 
 def test_a_plain_step_is_the_optimizer_on_the_meta_gradient(plain_steps):
-    policy, (state, metrics), _, (_, loss, gradient, expected, _, _) = plain_steps
+    policy, (state, metrics), _, (_, loss, gradient, expected, *_) = plain_steps
     assert_close(state.meta_params, expected, 1e-9, 1e-12)
     np.testing.assert_allclose(metrics["train/query_loss"], loss, rtol=1e-9, atol=1e-12)
     norm = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(gradient)))
@@ -235,9 +248,23 @@ def test_a_plain_step_is_the_optimizer_on_the_meta_gradient(plain_steps):
     assert norm > 0.1 and furthest(policy, expected) > 0.01
 
 
+def test_the_query_is_of_the_policy_adapted_on_the_support(plain_steps):
+    policy, _, _, (explorations, *_, (adapted, acted)) = plain_steps
+    for index, (support, query, found) in enumerate(explorations):
+        assert_close(found, jax.tree.map(lambda x, i=index: x[i], adapted), 1e-9, 1e-12)
+        np.testing.assert_allclose(query.trajectory.log_probs, acted[index], rtol=1e-9)
+        assert furthest(policy, found) > 1e-3
+        trajectory = jax.tree.map(lambda x: x[0], support.trajectory)
+        z = (trajectory.actions - trajectory.observations @ policy.network.weights[0]) / np.exp(
+            -0.2
+        )
+        expected = -0.5 * np.sum(z**2, axis=-1) + 0.4 - np.log(2 * np.pi)
+        np.testing.assert_allclose(trajectory.log_probs, expected, rtol=1e-6)
+
+
 def test_promp_without_its_clip_is_gradient_descent_near_the_acting_policy(plain_steps):
     """Of the likelihood ratio and the KL on the support, again on the same episodes."""
-    _, (_, plain), (state, metrics), (_, _, _, first, expected, kl) = plain_steps
+    _, (_, plain), (state, metrics), (_, _, _, first, expected, kl, _) = plain_steps
     assert_close(state.meta_params, expected, 1e-9, 1e-12)
     np.testing.assert_allclose(metrics.pop("train/kl"), kl, rtol=1e-9)
     assert kl > 1e-4 and furthest(first, expected) > 0.01
@@ -321,43 +348,66 @@ def test_the_order_of_tasks_does_not_matter(leash, objectives):
     assert np.ptp(each) > 0.1
 
 
-@jax.enable_x64(True)
-def test_the_sampling_correction_weighs_the_episodes_of_each_policy_that_acted(leash, objectives):
-    """−score · Σ log π/π₀, of the policy before each inner step on the episodes of that step."""
-    (explorations, scores), task = made_up_explorations(), 2
-    _, support_losses, each = objectives(make_policy(leash), explorations, scores)
-    support, query = jax.tree.map(lambda x: jnp.asarray(x[task]), explorations[:2])
-    policy, log_prob = make_policy(leash), 0.0
-    for step in range(2):
-        experience = jax.tree.map(lambda x, step=step: x[step], support)
+def replayed_by_hand(policy, support, query):
+    """Two inner steps: the log-ratio of the support, and the outer loss after each step."""
+    log_ratio, losses = 0.0, []
+    experiences = [jax.tree.map(lambda x, i=i: x[i], support) for i in range(2)]
+    for experience, later in zip(experiences, [experiences[1], query], strict=True):
         trajectory = experience.trajectory
         log_probs = policy(trajectory.observations).log_prob(trajectory.actions)
-        log_ratios = np.asarray(log_probs - trajectory.log_probs)
-        log_prob += log_ratios[np.asarray(trajectory.mask)].sum()
-        loss, gradient = jax.value_and_grad(rl.log_likelihood)(policy, experience)
-        np.testing.assert_allclose(support_losses[task, step], loss, rtol=1e-10)
-        policy = jax.tree.map(lambda p, g: p - 0.3 * g, policy, gradient)
-    expected = rl.likelihood_ratio(policy, query) - scores[task] * log_prob
-    np.testing.assert_allclose(each[task], expected, rtol=1e-10)
+        log_ratio += jnp.sum((log_probs - trajectory.log_probs) * trajectory.mask)
+        policy = adapted_on(experience, policy)
+        losses.append(rl.likelihood_ratio(policy, later))
+    return log_ratio, losses
+
+
+@pytest.fixture(scope="module")
+def one_task(leash, quick_jit):
+    """Of one task: a replay by hand, the corrected objective, and that with step weights."""
+    corrected = make_learner(leash, num_inner_steps=2, sampling_correction=True)
+    weighted = make_learner(leash, num_inner_steps=2, step_weights=(1.0, 3.0))
+
+    @quick_jit
+    def all_three(policy, exploration, score):
+        by_hand = replayed_by_hand(policy, *exploration[:2])
+        losses = [
+            policy_objective(learner, policy, exploration, score)[0]
+            for learner in (corrected, weighted)
+        ]
+        return by_hand, *losses
+
+    with jax.enable_x64(True):
+        task = jax.tree.map(lambda x: jnp.asarray(x[2]), made_up_explorations())
+        return jax.tree.map(np.asarray, (task[1], all_three(make_policy(leash), *task)))
+
+
+def test_the_sampling_correction_weighs_the_episodes_of_each_policy_that_acted(one_task):
+    """−score · Σ log π/π₀, of the policy before each inner step on the episodes of that step."""
+    score, ((log_ratio, (_, last)), corrected, _) = one_task
+    np.testing.assert_allclose(corrected, last - score * log_ratio, rtol=1e-10)
+    assert abs(score * log_ratio) > 0.1
+
+
+def test_step_weights_judge_each_policy_by_the_episodes_it_acted_in(one_task):
+    """The policy after the first step acts in the second support."""
+    _, ((_, (first, last)), _, weighted) = one_task
+    np.testing.assert_allclose(weighted, (first + 3 * last) / 4, rtol=1e-10)
+    assert abs(first - last) > 0.1
 
 
 @jax.enable_x64(True)
-def test_the_fisher_matrix_may_be_made_from_the_first_episodes_only(leash):
-    """Of support and query both; the step is traced with it."""
+def test_the_fisher_matrix_may_be_made_from_the_first_episodes_only():
+    """Of support and query both."""
     explorations, _ = made_up_explorations()
     some = _some_episodes(explorations, 0.67)
     for name, axis in (("support", 2), ("query", 1)):
         few, all_ = getattr(some, name), getattr(explorations, name)
         assert few.trajectory.mask.shape[axis] == 2 and all_.trajectory.mask.shape[axis] == 3
         for found, expected in zip(
-            jax.tree.leaves(few[:2]),
-            jax.tree.leaves(all_[:2]),
-            strict=True,
+            jax.tree.leaves(few[:2]), jax.tree.leaves(all_[:2]), strict=True
         ):
             np.testing.assert_array_equal(found, np.take(expected, [0, 1], axis=axis))
     assert _some_episodes(explorations, 0.01).query.advantages.shape == (NUM_TASKS, 1, 4)
-    loop = trpo(leash, fisher_fraction=0.67)
-    jax.eval_shape(loop.step, KEY, loop.init(make_policy(leash)))
 
 
 # --------------------------------------------------------------------------- types
@@ -378,23 +428,6 @@ def test_a_step_gives_a_state_like_the_one_it_took_and_the_metrics_it_says(leash
     assert {x.shape for x in metrics.values()} == {()}
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "x64"),
-    [
-        ("maml_trpo", jnp.bfloat16, False),
-        ("maml_trpo", jnp.float32, True),
-        ("promp", jnp.bfloat16, False),
-    ],
-)
-def test_parameters_keep_their_type_where_losses_have_more_digits(leash, name, dtype, x64):
-    """Bugs of maml_trpo when this was written: it fails while it is traced."""
-    with jax.enable_x64(x64):
-        policy = jax.tree.map(lambda x: x.astype(dtype), make_policy(leash))
-        loop = LOOPS[name](leash)
-        after, _ = jax.eval_shape(loop.step, KEY, loop.init(policy))
-        assert {x.dtype for x in jax.tree.leaves(after.meta_params)} == {jnp.dtype(dtype)}
-
-
 class OwnPolicy(eqx.Module):
     """A network of Equinox's own, which holds its activation: a leaf that is no array."""
 
@@ -407,14 +440,23 @@ class OwnPolicy(eqx.Module):
         return rl.Gaussian(mean, jnp.zeros_like(mean))
 
 
-@pytest.mark.parametrize(("name", "meta_batch_size"), [("policy_gradient", 1), ("maml_trpo", 2)])
-def test_a_policy_of_your_own_may_hold_what_does_not_learn(leash, name, meta_batch_size):
-    """A bug when this was written: `vmap` and `jnp.asarray` refuse what is no array."""
-    network = eqx.nn.MLP(2, 2, 3, 1, key=jax.random.key(0))
+@pytest.mark.parametrize(
+    ("name", "meta_batch_size", "dtype"),
+    [("maml_trpo", 2, jnp.bfloat16), ("policy_gradient", 1, jnp.float32)],
+)
+def test_a_policy_of_your_own_keeps_its_types_and_what_does_not_learn(
+    leash, name, meta_batch_size, dtype
+):
+    """Also parameters that have fewer digits than the losses."""
+    network = eqx.nn.MLP(2, 2, 3, 1, key=jax.random.key(0), dtype=dtype)
     policy = OwnPolicy(network, jnp.array(3))
     loop = LOOPS[name](leash, meta_batch_size=meta_batch_size)
     state, _ = eqx.filter_eval_shape(loop.step, KEY, loop.init(policy))
     assert jax.tree.structure(state.meta_params) == jax.tree.structure(policy)
+    for after, before in zip(
+        jax.tree.leaves(state.meta_params), jax.tree.leaves(policy), strict=True
+    ):
+        assert getattr(after, "dtype", None) == getattr(before, "dtype", None)
 
 
 # --------------------------------------------------------------------------- whole runs
@@ -551,6 +593,7 @@ def test_a_meta_batch_divides_over_the_devices(leash, name):
         ("policy_gradient", {"num_gradient_steps": 0}, "num_gradient_steps must be positive"),
         ("promp", {"num_gradient_steps": 0}, "num_gradient_steps must be positive"),
         ("promp", {"clip": 0.0}, "clip must be positive"),
+        ("promp", {"kl_penalty": -0.1}, "kl_penalty must be 0 or more"),
     ],
 )
 def test_settings_out_of_range_are_refused(leash, name, options, part):
@@ -563,9 +606,12 @@ def test_settings_out_of_range_are_refused(leash, name, options, part):
     [
         ({"num_inner_steps": -1}, "num_inner_steps must be 0 or more"),
         ({"episodes_per_task": 0}, "episodes_per_task 1 or more"),
-        # bugs when this was written: said only once episodes are gathered
         ({"discount": 1.5}, "discount must be in"),
         ({"gae_lambda": -0.5}, "gae_lambda must be in"),
+        ({"step_weights": (1.0, 2.0)}, "step_weights must be one number per inner step, 1 of"),
+        ({"step_weights": (-1.0,)}, "none negative"),
+        ({"step_weights": (0.0,)}, "not all zero"),
+        ({"step_weights": (1.0,), "sampling_correction": True}, "leave out step_weights"),
     ],
 )
 def test_a_learners_settings_out_of_range_are_refused(leash, options, part):

@@ -234,3 +234,60 @@ def test_what_was_recorded_says_who_acted(explorations):
     for trajectory in (explorations.support.trajectory, explorations.query.trajectory):
         expected = -0.5 * jnp.sum(trajectory.actions**2, -1) - jnp.log(2 * jnp.pi)
         np.testing.assert_allclose(trajectory.log_probs, expected, rtol=1e-5)
+
+
+def halves(key):
+    """A key's 64 bits as numbers that single precision holds: `[..., 4]`."""
+    data = jax.random.key_data(key)
+    return jnp.concatenate([data >> 16, data & 0xFFFF], axis=-1).astype(jnp.float32)
+
+
+def as_keys(halves):
+    high, low = np.split(np.asarray(halves).astype(np.uint32), 2, axis=-1)
+    return jax.random.wrap_key_data(jnp.asarray(high << 16 | low))
+
+
+class Witness:
+    """Shows the key it was given; its policy acts the key it was given."""
+
+    observation_size = 4
+    action = rl.Box(4, low=0.0, high=2.0**16)
+    horizon = 5
+
+    def sample_task(self, key):
+        return halves(key)
+
+    def reset(self, key, task):
+        return (), halves(key)
+
+    def step(self, key, task, state, action):
+        return (), halves(key), jnp.zeros(()), jnp.array(False)
+
+
+class Disclosing(rl.Gaussian):
+    def sample(self, key):
+        return jnp.broadcast_to(halves(key), self.mean.shape)
+
+
+def test_no_random_key_is_used_twice_nor_split_after_it_was_used():
+    """By the environment's beginnings and steps, and by the policy, in three episodes."""
+    rollout = eqx.filter_jit(rl.rollout)
+    policy = lambda x: Disclosing(x, jnp.zeros_like(x))  # noqa: E731
+    trajectory = rollout(jax.random.key(0), Witness(), jnp.zeros(1), policy, num_episodes=3)
+    acted = trajectory.actions
+    assert (acted == acted[:1]).all(), "one key for the actions of all episodes at a time"
+    given = jnp.concatenate([trajectory.observations.reshape(-1, 4), acted[0]])
+    used = {tuple(row) for row in np.asarray(given)}
+    assert len(used) == len(given) == 3 * 5 + 5
+    children = {
+        tuple(row)
+        for count in (2, 3, 5)
+        for row in np.asarray(
+            halves(jax.vmap(lambda k, n=count: jax.random.split(k, n))(as_keys(given)))
+        ).reshape(-1, 4)
+    }
+    assert children.isdisjoint(used)
+    # guards the line above: it would know the children of a key
+    (reset_key, _), rows = jax.random.split(jax.random.key(0)), np.asarray(given)
+    assert tuple(np.asarray(halves(jax.random.split(reset_key, 3)))[0]) in used
+    np.testing.assert_array_equal(halves(as_keys(rows)), rows)

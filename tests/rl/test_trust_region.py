@@ -210,23 +210,25 @@ def test_few_iterations_give_less_but_spend_the_kl_too():
 
 
 def test_no_gradient_no_step():
-    """Whether the parameters are one array or a tree."""
+    """Here the parameters are a tree."""
     matrix, gradient = random_problem()
-    for zeros in (jnp.zeros(12), {"a": jnp.zeros(4), "b": (jnp.zeros((4, 2)),)}):
-        _, unravel = ravel_pytree(zeros)
+    zeros = {"a": jnp.zeros(4), "b": (jnp.zeros((4, 2)),)}
+    _, unravel = ravel_pytree(zeros)
 
-        def product(tree, unravel=unravel):
+    @jax.jit
+    def step_along(gradient):
+        def product(tree):
             return unravel(jnp.asarray(matrix) @ ravel_pytree(tree)[0])
 
-        step = longest_step(product, zeros, max_kl=0.01, num_iterations=5)
-        assert jax.tree.structure(step) == jax.tree.structure(zeros)
-        np.testing.assert_array_equal(ravel_pytree(step)[0], np.zeros(12))
-        slope = unravel(jnp.asarray(gradient))
-        step = longest_step(product, slope, max_kl=0.01, num_iterations=50)
-        direction = np.asarray(ravel_pytree(step)[0])
-        expected = -np.linalg.solve(matrix, gradient)
-        norms = np.linalg.norm(direction) * np.linalg.norm(expected)
-        np.testing.assert_allclose(direction @ expected, norms, rtol=1e-8)
+        return longest_step(product, gradient, max_kl=0.01, num_iterations=50)
+
+    step = step_along(zeros)
+    assert jax.tree.structure(step) == jax.tree.structure(zeros)
+    np.testing.assert_array_equal(ravel_pytree(step)[0], np.zeros(12))
+    direction = np.asarray(ravel_pytree(step_along(unravel(jnp.asarray(gradient))))[0])
+    expected = -np.linalg.solve(matrix, gradient)
+    norms = np.linalg.norm(direction) * np.linalg.norm(expected)
+    np.testing.assert_allclose(direction @ expected, norms, rtol=1e-8)
 
 
 # --------------------------------------------------------------------------- the line search
@@ -317,7 +319,7 @@ def test_a_loss_that_is_nan_to_begin_with_moves_nothing():
 
 
 def test_parameters_keep_their_type_where_the_loss_has_more_digits():
-    """A bug when this was written: they became float64, so training twice failed."""
+    """Else the state after an outer step would be another than before."""
     evaluate_fn = lambda params: (1 - along(params).astype(float), 0.001)  # noqa: E731
     with jax.enable_x64(True):
         found = line_search(evaluate_fn, PARAMS, STEP, loss=jnp.array(1.0), max_kl=0.01)
