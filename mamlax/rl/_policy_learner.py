@@ -43,7 +43,7 @@ class Exploration(NamedTuple):
         policy: the adapted policy.
     """
 
-    support: Experience | None
+    support: Any
     query: Experience
     policy: Any
 

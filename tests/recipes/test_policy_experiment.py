@@ -139,7 +139,9 @@ def test_later_steps_are_shorter(trained):
         np.testing.assert_allclose(moved, -rate * gradient, rtol=2e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["bandit-10-arms", "tabular-mdp"])
+@pytest.mark.parametrize(
+    "name", ["bandit-10-arms", pytest.param("tabular-mdp", marks=pytest.mark.slow)]
+)
 def test_the_best_possible_return_is_known(name, tmp_path, monkeypatch):
     monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 4)
     recipe = small(name, num_devices=1, validation_interval=None, num_baseline_steps=0)
@@ -155,7 +157,7 @@ def test_the_best_possible_return_is_known(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"outer_algorithm": "promp", "num_gradient_steps": 2},
+        pytest.param({"outer_algorithm": "promp", "num_gradient_steps": 2}, marks=pytest.mark.slow),
         {"outer_algorithm": "adam", "surrogate": "log-likelihood", "sampling_correction": True},
         {"num_inner_steps": 2, "step_weights": (1.0, 1.0), "fisher": "adapted"},
     ],
