@@ -198,7 +198,13 @@ _RECIPES = (
         measured="return 0.83 after 1 step (pretrained 0.62, best arm 0.91)",
         duration="1 minute",
     ),
-    _small_control("tabular-mdp", TabularMDPProblem(), "Random worlds of ten states"),
+    _small_control(
+        "tabular-mdp",
+        TabularMDPProblem(),
+        "Random worlds of ten states",
+        measured="return 17.9 after 1 step, 19.3 after 4 (pretrained 12.7 and 14.3, best 21.8)",
+        duration="6 minutes on 2 processor cores",
+    ),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
 """Recipe by name."""
