@@ -128,8 +128,8 @@ def policy_learner(
         ...     env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=5
         ... )
         >>> policy = mamlax.rl.mlp_policy(jax.random.key(0), env)
-        >>> task = learner.sample_task(jax.random.key(1))
-        >>> exploration = learner.explore(jax.random.key(2), policy, task)
+        >>> task = env.sample_task(jax.random.key(1))
+        >>> exploration = jax.jit(learner.explore)(jax.random.key(2), policy, task)
         >>> exploration.query.trajectory.rewards.shape
         (5, 100)
 

@@ -131,6 +131,7 @@ CHOICES = {
     "activation": "tanh",
     "baseline": "none",
     "fisher": "adapted",
+    "step_weights": (1.0,),
 }
 
 

@@ -20,7 +20,7 @@ QUICK = {
     "episodes_per_task": 4,
     "num_test_episodes": 3,
     "num_test_tasks": 6,
-    "num_test_inner_steps": 3,
+    "num_test_inner_steps": 2,
     "num_validation_tasks": 4,
     "num_validation_inner_steps": 1,
     "validation_interval": 2,
@@ -39,7 +39,7 @@ def small(name, problem=None, **settings):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("navigation") / "run"
-    recipe = small("navigation-2d", {"horizon": 8}, num_devices=1)
+    recipe = small("navigation-2d", {"horizon": 8}, num_devices=1, num_baseline_steps=0)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 4)
         return _experiment.train(recipe, directory=directory), directory, recipe
@@ -48,9 +48,9 @@ def trained(tmp_path_factory):
 def test_the_evaluation_has_returns_of_all_after_each_step(trained):
     evaluation, _, _ = trained
     assert evaluation["metric"] == "return" and not evaluation["transductive"]
-    assert set(evaluation["baselines"]) == {"pretrained", "random", "oracle"}
+    assert set(evaluation["baselines"]) == {"random"}
     for curve in (evaluation["curve"], *evaluation["baselines"].values()):
-        assert [point["num_inner_steps"] for point in curve] == [0, 1, 2, 3]
+        assert [point["num_inner_steps"] for point in curve] == [0, 1, 2]
         assert all(-30 < point["mean"] < 0 for point in curve)
 
 
@@ -114,13 +114,13 @@ def test_later_steps_are_shorter(trained):
     _, directory, recipe = trained
     loaded = mamlax.load_run(directory)
     exploration = loaded.learner.explore(
-        jax.random.key(0), loaded.params, jnp.array([0.3, 0.2]), num_inner_steps=3
+        jax.random.key(0), loaded.params, jnp.array([0.3, 0.2]), num_inner_steps=2
     )
     learner = loaded.learner
     adaptation = learner.adapt(
         loaded.params,
         exploration.support,
-        num_inner_steps=3,
+        num_inner_steps=2,
         probe_fn=lambda policy: policy.log_std,
     )
     policies = [
@@ -129,7 +129,7 @@ def test_later_steps_are_shorter(trained):
             jax.tree.map(lambda x, n=n: x[:n], exploration.support),
             num_inner_steps=n,
         ).params
-        for n in range(3)
+        for n in range(2)
     ]
     for step, policy in enumerate(policies):
         experience = jax.tree.map(lambda x, n=step: x[n], exploration.support)
@@ -139,9 +139,19 @@ def test_later_steps_are_shorter(trained):
         np.testing.assert_allclose(moved, -rate * gradient, rtol=2e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", ["bandit-10-arms", pytest.param("tabular-mdp", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+def test_baselines_are_trained_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 4)
+    evaluation = _experiment.train(
+        small("navigation-2d", {"horizon": 8}), directory=tmp_path / "run"
+    )
+    assert set(evaluation["baselines"]) == {"pretrained", "random", "oracle"}
+    assert (tmp_path / "run/baselines/oracle/metrics.jsonl").exists()
+    assert "navigation" in {path.stem for path in plots.draw_run(tmp_path / "run")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bandit-10-arms", "tabular-mdp"])
 def test_the_best_possible_return_is_known(name, tmp_path, monkeypatch):
     monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 4)
     recipe = small(name, num_devices=1, validation_interval=None, num_baseline_steps=0)
@@ -154,6 +164,7 @@ def test_the_best_possible_return_is_known(name, tmp_path, monkeypatch):
     assert {path.stem for path in plots.draw_run(tmp_path / "run")} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
