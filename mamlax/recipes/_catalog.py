@@ -80,60 +80,62 @@ def _omniglot(
     )
 
 
-def _navigation(name: str, summary: str, **settings: Any) -> Recipe:
-    evidence = Evidence(
+def _policy(
+    name: str,
+    summary: str,
+    paper: str,
+    expected: str,
+    *,
+    measured: str = "",
+    duration: str = "",
+    **settings: Any,
+) -> Recipe:
+    evidence = Evidence(summary, paper, expected, measured, duration)
+    # the paper's log-likelihood has the wrong second derivatives: with it later inner steps are
+    # worse, and in the bandit the policy stops exploring; see docs/algorithms/rl.md
+    settings = {"surrogate": "likelihood-ratio", "num_test_inner_steps": 4, **settings}
+    return PolicyRecipe(name=name, evidence=evidence, num_inner_steps=1, **settings)
+
+
+def _navigation(name: str, summary: str, *, num_outer_steps: int = 150, **settings: Any) -> Recipe:
+    return _policy(
+        name,
         summary,
         "Finn et al. 2017, section 5.3 and figure 4",
         "return -40.4 before, -11.7 after 1 step, -3.2 after 3",
-        settings.pop("measured", ""),
-        settings.pop("duration", ""),
-    )
-    defaults = {
-        "problem": NavigationProblem(),
-        "inner_learning_rate": 0.5,
-        "num_inner_steps": 1,
-        "meta_batch_size": 20,
-        "num_outer_steps": 150,
-        # the paper's log-likelihood has the wrong second derivatives; see docs/algorithms/rl.md
-        "surrogate": "likelihood-ratio",
-        # a matrix made from a quarter of the episodes bends the direction almost as well
-        "fisher_fraction": 0.25,
-        "num_test_tasks": 40,
-        "num_test_inner_steps": 4,
+        problem=NavigationProblem(),
+        inner_learning_rate=0.5,
+        meta_batch_size=20,
+        num_outer_steps=num_outer_steps,
+        fisher_fraction=0.25,  # a matrix from all episodes costs several times as much
+        num_test_tasks=40,
         # later inner steps get worse again once the policy explores less: keep the best
-        "validation_interval": 10,
-        "num_validation_tasks": 100,
-        "num_validation_inner_steps": 3,
-        "log_interval": 5,
-    }
-    return PolicyRecipe(name=name, evidence=evidence, **{**defaults, **settings})
+        validation_interval=10,
+        num_validation_tasks=100,
+        num_validation_inner_steps=3,
+        log_interval=5,
+        **settings,
+    )
 
 
-def _small_control(name: str, problem: Any, summary: str, **settings: Any) -> Recipe:
-    evidence = Evidence(
+def _small_control(name: str, summary: str, problem: Any, **settings: Any) -> Recipe:
+    return _policy(
+        name,
         summary,
         "Duan et al. 2016",
         "none published for MAML",
-        settings.pop("measured", ""),
-        settings.pop("duration", ""),
+        problem=problem,
+        inner_learning_rate=2.0,
+        meta_batch_size=40,
+        num_outer_steps=200,
+        episodes_per_task=100,
+        num_test_episodes=100,
+        hidden_sizes=(32, 32),
+        num_validation_inner_steps=1,
+        num_test_tasks=400,
+        log_interval=10,
+        **settings,
     )
-    defaults = {
-        "problem": problem,
-        "inner_learning_rate": 2.0,
-        "num_inner_steps": 1,
-        "meta_batch_size": 40,
-        "num_outer_steps": 200,
-        "episodes_per_task": 100,
-        "num_test_episodes": 100,
-        "hidden_sizes": (32, 32),
-        # with log-likelihood, whose second derivatives are wrong, the policy stops exploring
-        "surrogate": "likelihood-ratio",
-        "num_validation_inner_steps": 1,
-        "num_test_tasks": 400,
-        "num_test_inner_steps": 4,
-        "log_interval": 10,
-    }
-    return PolicyRecipe(name=name, evidence=evidence, **{**defaults, **settings})
 
 
 _RECIPES = (
@@ -193,15 +195,15 @@ _RECIPES = (
     ),
     _small_control(
         "bandit-10-arms",
-        BanditProblem(),
         "Slot machines, ten in a row",
+        BanditProblem(),
         measured="return 0.83 after 1 step (pretrained 0.62, best arm 0.91)",
         duration="1 minute",
     ),
     _small_control(
         "tabular-mdp",
-        TabularMDPProblem(),
         "Random worlds of ten states",
+        TabularMDPProblem(),
         measured="return 17.9 after 1 step, 19.3 after 4 (pretrained 12.7 and 14.3, best 21.8)",
         duration="6 minutes on 2 processor cores",
     ),

@@ -3,6 +3,7 @@
 Nothing here imports JAX, so that the command line answers at once.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -38,7 +39,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(ABC):
     """Settings that every experiment has. Each field is a flag of `mamlax train`."""
 
     name: tyro.conf.Suppress[str]
@@ -82,9 +83,9 @@ class Recipe:
         """The problem made concrete."""
         return self.problem.build(data_dir)
 
+    @abstractmethod
     def method(self, parts: "Parts") -> "Method":
         """How the problem is learned."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,13 +76,13 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
     features = features.reshape(-1, features.shape[-1])
     weight, targets = weight.reshape(-1), returns.reshape(-1)
     weight = weight / jnp.sum(weight)
-    centered = features - (weight @ features)[None]
-    deviation = jnp.sqrt(weight @ centered**2)
-    # rounding makes the deviation of a constant tiny, not zero
-    usable = deviation > 1e-5 * jnp.sqrt(weight @ features**2)
-    centered = jnp.where(usable[None], centered / jnp.where(usable, deviation, 1.0)[None], 0.0)
-    mean = weight @ targets
     with jax.default_matmul_precision("highest"):  # TensorFloat-32 would not do
+        centered = features - (weight @ features)[None]
+        deviation = jnp.sqrt(weight @ centered**2)
+        # rounding makes the deviation of a constant tiny, not zero
+        usable = deviation > 1e-5 * jnp.sqrt(weight @ features**2)
+        centered = jnp.where(usable[None], centered / jnp.where(usable, deviation, 1.0)[None], 0.0)
+        mean = weight @ targets
         covariance = (centered * weight[:, None]).T @ centered
         penalty = ridge * jnp.eye(len(covariance), dtype=covariance.dtype)
         factor = jax.scipy.linalg.cho_factor(covariance + penalty)

@@ -100,28 +100,24 @@ def maml_trpo(
         def evaluate(learnable):
             def of_task(exploration, score, old):
                 policy = eqx.combine(learnable, rest)
-                loss, info = objective(policy, (exploration, score))
-                return loss, _kl(old, info["replay"])
+                loss, new = policy_objective(learner, policy, exploration, score)
+                return loss, _kl(old, new)
 
-            return meta_batch.mean(of_task, old)
+            return meta_batch.mean(of_task, before.judged)
 
         def distributions(learnable):
-            policy, first_order = (
-                eqx.combine(learnable, rest),
-                True if fisher == "adapted" else None,
-            )
+            policy = eqx.combine(learnable, rest)
+            first_order = True if fisher == "adapted" else None
             return map_tasks(
                 lambda one: replay(learner, policy, one, first_order=first_order).judged, some
             )
 
-        (loss, info), gradient = meta_batch.gradient(objective, state.meta_params)
-        old, weights = info["replay"].judged, info["replay"].weights
+        (loss, before), gradient = meta_batch.gradient(objective, state.meta_params)
         some = _some_episodes(meta_batch.explorations, fisher_fraction)
+        mask = _some(before.experiences.trajectory.mask, fisher_fraction, axis=2)
         product = fisher_vector_product(
             distributions,
-            _step_weights(
-                _some(info["replay"].experiences.trajectory.mask, fisher_fraction, 2), weights
-            ),
+            _weights_in_time(mask, before.weights),
             learnable,
             damping=damping,
             average=meta_batch.average,
@@ -179,7 +175,7 @@ def _some(array: Any, fraction: float, axis: int) -> Any:
     return jax.lax.slice_in_dim(array, 0, count, axis=axis)
 
 
-def _step_weights(mask: Any, weights: Any) -> Any:
+def _weights_in_time(mask: Any, weights: Any) -> Any:
     """The weight of each time step in the mean over time, judged policies, and tasks.
 
     Args:

@@ -13,10 +13,7 @@ from .._types import OuterLoop
 from ..algorithms._outer_loop import OuterState, initial_state
 from ..algorithms._over_tasks import map_tasks, mean_gradient, share
 from ._advantages import masked_mean
-from ._policy_learner import (
-    Exploration,
-    PolicyLearner,
-)
+from ._policy_learner import Exploration, PolicyLearner
 from ._rollout import total_rewards
 
 Update = Callable[["MetaBatch", OuterState], tuple[OuterState, dict[str, Any]]]
@@ -26,13 +23,11 @@ class MetaBatch(NamedTuple):
     """Explored tasks, on this device, and how to average over those of all devices.
 
     Attributes:
-        learner: how each task is learned.
         explorations: stacked along a leading axis `tasks`.
         scores: `[tasks]`; see `policy_objective`.
         average: the mean over devices of a tree of means over the tasks of one.
     """
 
-    learner: PolicyLearner
     explorations: Exploration
     scores: Any
     average: Callable[[Any], Any]
@@ -105,7 +100,7 @@ def policy_outer_loop(
         # the units of the outer loss: per step, and as advantages are scaled
         lengths = jnp.mean(jnp.sum(query.trajectory.mask, axis=-1), axis=-1)
         scores = gains / (lengths * query.scale)
-        meta_batch = MetaBatch(learner, explorations, scores, average)
+        meta_batch = MetaBatch(explorations, scores, average)
         new, metrics = update(meta_batch, state)
         arrays = eqx.filter(new, eqx.is_array)  # all that a device can return
         return arrays, {**_described(meta_batch, meta_batch_size), **metrics}

@@ -109,7 +109,7 @@ def check_policy(policy: Any, env: TaskEnv) -> None:
     if not isinstance(distribution, Distribution):
         raise TypeError(
             "a policy must return a distribution over actions, e.g. mamlax.rl.Gaussian(mean, "
-            f"log_std), with all methods of mamlax.rl.Distribution; got "
+            "log_std), with all methods of mamlax.rl.Distribution; got "
             f"{type(distribution).__name__}."
         )
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -122,7 +122,6 @@ def check_policy(policy: Any, env: TaskEnv) -> None:
             f"{list(found.shape[1:])}. Build it for this environment: "
             "mamlax.rl.mlp_policy(key, env)."
         )
-
     if isinstance(distribution, Categorical) and isinstance(env.action, Discrete):
         num_logits = distribution.logits.shape[-1]
         if num_logits != env.action.num_actions:

@@ -73,15 +73,16 @@ def policy_gradient(
             raise ValueError("a KL penalty on the support needs inner steps: give kl_penalty=0.")
         old = None
         if kl_penalty:
-            acting = lambda one: replay(learner, state.meta_params, one).acting  # noqa: E731
-            old = map_tasks(acting, meta_batch.explorations)
+            old = map_tasks(
+                lambda one: replay(learner, state.meta_params, one).acting, meta_batch.explorations
+            )
 
         def objective(policy, task):
             exploration, score, old = task
-            loss, info = policy_objective(learner, policy, exploration, score)
+            loss, replayed = policy_objective(learner, policy, exploration, score)
             if old is not None:
-                loss += kl_penalty * _mean_kl(old, info["replay"].acting, exploration)
-            return loss, {}
+                loss += kl_penalty * _mean_kl(old, replayed.acting, exploration)
+            return loss, None
 
         def step(carry, _):
             learnable, optimizer_state = carry

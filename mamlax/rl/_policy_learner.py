@@ -214,7 +214,6 @@ class Replay(NamedTuple):
         losses: `[judged]`, their outer surrogates.
         experiences: `[judged, ...]`, the episodes they acted in.
         weights: `[judged]`, how much each counts; they sum to 1.
-        support_losses: `[steps]`.
     """
 
     acting: Any
@@ -222,7 +221,6 @@ class Replay(NamedTuple):
     losses: Any
     experiences: Experience
     weights: Any
-    support_losses: Any
 
 
 def replay(
@@ -261,12 +259,12 @@ def replay(
     acting = None
     if support is not None:
         acting = map_tasks(act, (jax.tree.map(lambda x: x[:-1], adaptation.probes), support))
-    return Replay(acting, judged, losses, experiences, weights, adaptation.support_losses)
+    return Replay(acting, judged, losses, experiences, weights)
 
 
 def policy_objective(
     learner: PolicyLearner, policy: Any, exploration: Exploration, score: Any
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Any, Replay]:
     """The outer loss of one task, as a function of the policy before adaptation.
 
     Args:
@@ -277,7 +275,7 @@ def policy_objective(
             the query's advantages: the weight of the sampling correction.
 
     Returns:
-        The loss, and `replay`, which it is made of.
+        The loss, and what it is made of.
     """
     replayed = replay(learner, policy, exploration)
     loss = jnp.sum(replayed.weights * replayed.losses)
@@ -287,4 +285,4 @@ def policy_objective(
         log_ratios = replayed.acting.log_prob(trajectory.actions) - trajectory.log_probs
         log_ratio = jnp.sum(jnp.where(trajectory.mask, log_ratios, 0.0))
         loss -= jax.lax.stop_gradient(score) * log_ratio
-    return loss, {"replay": replayed}
+    return loss, replayed

@@ -33,7 +33,7 @@ class Trajectory(NamedTuple):
 
 
 def rollout(
-    key: Any, env: TaskEnv, task: Any, policy: Any, *, num_episodes: int, explore: bool = True
+    key: Any, env: TaskEnv, task: Any, policy: Any, *, num_episodes: int, greedy: bool = False
 ) -> Trajectory:
     """Act in one task for `num_episodes` episodes, side by side.
 
@@ -47,7 +47,7 @@ def rollout(
         task: which task.
         policy: who acts: `policy(observations) -> Distribution`.
         num_episodes: how many.
-        explore: draw actions; False takes the likeliest ones.
+        greedy: take the likeliest actions, instead of drawing them.
 
     Raises:
         ValueError: if `num_episodes` is not positive.
@@ -69,20 +69,21 @@ def rollout(
         lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, (policy, task)
     )
     reset_key, time_key = jax.random.split(key)
-    of_all = lambda key: jax.random.split(key, num_episodes)  # noqa: E731
-    state, observation = jax.vmap(env.reset, (0, None))(of_all(reset_key), task)
+    reset_keys = jax.random.split(reset_key, num_episodes)
+    state, observation = jax.vmap(env.reset, (0, None))(reset_keys, task)
 
     def act(carry, key):
         state, observation, alive = carry
         action_key, step_key = jax.random.split(key)
         distribution = policy(observation)
-        action = distribution.sample(action_key) if explore else distribution.mode()
+        action = distribution.mode() if greedy else distribution.sample(action_key)
         log_prob = distribution.log_prob(action)
         taken = action
         if isinstance(env.action, Box):
             taken = jnp.clip(action, env.action.low, env.action.high)
         step = jax.vmap(env.step, (0, None, 0, 0))
-        after, seen, reward, ended = step(of_all(step_key), task, state, taken)
+        step_keys = jax.random.split(step_key, num_episodes)
+        after, seen, reward, ended = step(step_keys, task, state, taken)
         goes_on = alive & ~ended
         after, seen = jax.tree.map(
             lambda new, old: jnp.where(_like(goes_on, new), new, old),

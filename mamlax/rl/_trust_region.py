@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 
 class Search(NamedTuple):
@@ -98,7 +99,7 @@ def longest_step(
     direction, residual, _, _ = jax.lax.fori_loop(0, num_iterations, improve, found)
     curvature = _dot(direction, _add(gradient, -1.0, residual))  # F x = ∇ℒ − residual
     length = jnp.sqrt(2 * max_kl / jnp.where(curvature > 0, curvature, jnp.inf))
-    return jax.tree.map(lambda x: -length * x, direction)
+    return optax.tree.scale(-length, direction)
 
 
 def line_search(
@@ -127,7 +128,7 @@ def line_search(
     """
 
     def moved(scale):
-        return jax.tree.map(lambda p, s: (p + scale * s).astype(p.dtype), params, step)
+        return _add(params, scale, step)
 
     def good(new_loss, kl):
         return (new_loss < loss) & (kl <= max_kl)  # NaN is neither
@@ -153,8 +154,9 @@ def line_search(
 
 
 def _add(a: Any, scale: Any, b: Any) -> Any:
-    return jax.tree.map(lambda x, y: (x + scale * y).astype(x.dtype), a, b)
+    """a + scale · b, in the data types of a."""
+    return optax.tree.cast_like(optax.tree.add_scale(a, scale, b), a)
 
 
 def _dot(a: Any, b: Any) -> Any:
-    return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)))
+    return optax.tree.vdot(a, b)

@@ -320,15 +320,16 @@ def objectives(leash, quick_jit):
 
     @quick_jit
     def objectives(policy, explorations, scores):
-        meta_batch = MetaBatch(learner, explorations, scores, lambda tree: tree)
-        (loss, info), gradient = meta_batch.gradient(
+        meta_batch = MetaBatch(explorations, scores, lambda tree: tree)
+        (loss, _), gradient = meta_batch.gradient(
             lambda policy, task: policy_objective(learner, policy, *task), policy
         )
         weighted = meta_batch.mean(lambda e, score: {"x": score * jnp.sum(e.query.advantages)})
         each = jax.vmap(lambda *task: policy_objective(learner, policy, *task)[0])(
             explorations, scores
         )
-        return (loss, gradient, weighted), info["replay"].support_losses, each
+        adapt = jax.vmap(lambda support: learner.adapt(policy, support).support_losses)
+        return (loss, gradient, weighted), adapt(explorations.support), each
 
     return objectives
 

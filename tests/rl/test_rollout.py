@@ -59,12 +59,12 @@ def policy_of(env):
 
 
 @functools.cache
-def compiled(env, explore=True):
-    return jax.jit(functools.partial(rl.rollout, env=env, explore=explore, num_episodes=8))
+def compiled(env, greedy=False):
+    return jax.jit(functools.partial(rl.rollout, env=env, greedy=greedy, num_episodes=8))
 
 
-def recorded(seed=1, explore=True):
-    rollout = compiled(CLOCK, explore)
+def recorded(seed=1, greedy=False):
+    rollout = compiled(CLOCK, greedy)
     return rollout(jax.random.key(seed), task=TASK, policy=policy_of(CLOCK))
 
 
@@ -166,7 +166,7 @@ def test_the_same_key_gives_the_same_episodes(trajectory):
 
 
 def test_without_exploring_the_likeliest_action_is_taken():
-    trajectory = recorded(explore=False)
+    trajectory = recorded(greedy=True)
     mode = policy_of(CLOCK)(trajectory.observations).mean
     np.testing.assert_allclose(trajectory.actions, mode, atol=1e-6)
     expected = -2 * -0.2 - np.log(2 * np.pi)
