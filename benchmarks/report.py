@@ -114,6 +114,47 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print("  ".join([first.ljust(widths[0]), *cells]))
 
 
+def compare(
+    runs: dict[str, dict[int, list[dict[str, Any]]]],
+    summarize: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    time_key: str,
+) -> dict[str, Any]:
+    """Every library at its better thread count, with those of all counts and its ratio to ours.
+
+    Args:
+        runs: the repeats, by library and thread count.
+        summarize: what to say of repeats.
+        time_key: the key of its time there.
+    """
+    results: dict[str, Any] = {}
+    for library, by_count in runs.items():
+        by_threads = {count: summarize(repeats) for count, repeats in by_count.items()}
+        best = min(by_threads, key=lambda count: by_threads[count][time_key])
+        results[library] = {**by_threads[best], "threads": best, "by_threads": by_threads}
+    for result in results.values():
+        ratio = result[time_key] / results["mamlax"][time_key]
+        result["ratio_to_mamlax"] = float(f"{ratio:.3g}")
+    return results
+
+
+def comparison_rows(
+    results: dict[str, Any], time_key: str, more: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Rows for reading, with `more` columns: titles and keys."""
+    return [
+        {
+            "library": library,
+            "ms": result[time_key],
+            "times ours": result["ratio_to_mamlax"],
+            "threads": result["threads"],
+            "peak MiB": result["peak_mib"],
+            **{title: result[key] for title, key in (more or {}).items()},
+            **{f"ms, {n} threads": one[time_key] for n, one in result["by_threads"].items()},
+        }
+        for library, result in results.items()
+    ]
+
+
 def rounded_median(numbers: Iterable[float]) -> float:
     """The median, to four significant digits."""
     return float(f"{median(numbers):.4g}")

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import mamlax
 from mamlax import cli
@@ -34,27 +33,17 @@ def pages_with(language):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation(tmp_path_factory):
+def quick_compilation(compiling, tmp_path_factory):
     """Programs run briefly: compile them without optimizations, and each only once."""
-    settings = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    for values in (settings, before):
-        compilation_cache.reset_cache()
-        for name, value in values.items():
-            jax.config.update(name, value)
-        if values is settings:
-            yield
+    with compiling(quickly=True, once=tmp_path_factory.mktemp("compiled")):
+        yield
 
 
 @pages_with("python")
 def test_python_runs(page, monkeypatch, tmp_path):
     """The blocks of a page, one after another."""
-    if page.name == "quickstart.md":
-        pytest.skip("reads a run: see test_a_run_is_as_described")
+    if page.name in ("quickstart.md", "rl.md"):
+        pytest.skip("reads a run: see test_a_run_is_as_described, and test_policy_experiment.py")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mamlax, "run", functools.partial(_run_briefly, mamlax.run))
     _execute(page)

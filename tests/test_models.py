@@ -16,12 +16,10 @@ CHANNELS = 16  # two groups
 
 
 @pytest.fixture(autouse=True)
-def compile_quickly():
+def compile_quickly(compiling):
     """Programs here run once or twice."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    with compiling(quickly=True):
+        yield
 
 
 def make_mlp(norm):

@@ -17,13 +17,10 @@ ORACLE = types.SimpleNamespace(**runpy.run_path(str(EXAMPLE)))
 
 
 @pytest.fixture(autouse=True)
-def quickly_and_with_rank_promotion():
+def quickly_and_with_rank_promotion(compiling):
     """The oracle is written as anyone would write it: `x @ weight + bias`."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    with jax.numpy_rank_promotion("allow"):
+    with compiling(quickly=True), jax.numpy_rank_promotion("allow"):
         yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def make_problem():

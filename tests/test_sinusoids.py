@@ -18,12 +18,10 @@ OTHER = mamlax.Sinusoids(
 
 
 @pytest.fixture(autouse=True)
-def compile_quickly():
+def compile_quickly(compiling):
     """Programs here run once."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    with compiling(quickly=True):
+        yield
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Keep the results of finished runs: `results/<recipe>[-first-order].json`.
+"""Keep the results of finished runs: `results/<recipe>[-first-order].json`, or `--name`.
 
     .venv/bin/mamlax train sinusoid --num-seeds 3 --out runs/sinusoid/0-2      # minutes to hours
     .venv/bin/python -m benchmarks.accuracy.record runs/sinusoid/0-2           # seconds
@@ -23,13 +23,13 @@ from mamlax.recipes import RECIPES, Recipe
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--name", help="of the file, for another variant of a recipe (one run)")
     parser.add_argument("--note", default="", help="what else there is to know of these runs")
     args = parser.parse_args()
     for run in args.runs:
         description = json.loads((run / "recipe.json").read_text())
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        first_order = "-first-order" if description["settings"]["first_order"] else ""
-        path = report.RESULTS / f"{description['recipe']}{first_order}.json"
+        path = report.RESULTS / f"{args.name or name_of(description)}.json"
         report.write_report(
             path,
             {
@@ -42,6 +42,13 @@ def main() -> None:
             },
         )
         print(path.relative_to(report.ROOT))
+
+
+def name_of(description: dict[str, Any]) -> str:
+    """The recipe's name, and what the run is beside it."""
+    name = description["recipe"]
+    first_order = description["settings"]["first_order"] and not RECIPES[name].first_order
+    return f"{name}-first-order" if first_order else name
 
 
 def command_of(description: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ LIBRARIES = ("mamlax", "torch")
 # in float32, of 8 million ReLUs about one is so near to zero that rounding decides: 1e-4 by itself
 TOLERANCES = {"float64": 1e-8, "float32": 1e-3}
 SECOND_ORDER_MATTERS = 1e-2
+COLUMNS = {"backtracks": "backtracks", "return": "post_adaptation_return"}
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def main() -> None:
     )
     for setting, libraries in results.items():
         print(f"\n{setting}: one outer step of {ours.NUM_TASKS} tasks, sampling included")
-        report.print_table(table(libraries))
+        report.print_table(report.comparison_rows(libraries, "milliseconds", COLUMNS))
 
 
 class Bench:
@@ -116,7 +117,10 @@ class Bench:
                             f"{result['milliseconds']:.4g} ms",
                             flush=True,
                         )
-        return {setting: compared(of_setting) for setting, of_setting in runs.items()}
+        return {
+            setting: report.compare(of_setting, ours.summarize, "milliseconds")
+            for setting, of_setting in runs.items()
+        }
 
     def _mamlax(self, threads: int, *options: Any) -> dict[str, Any]:
         env = report.device_per_core(threads, ours.NUM_TASKS)
@@ -134,35 +138,6 @@ class Bench:
         )
         self.versions["peers"] = result.pop("versions")
         return result
-
-
-def compared(runs: dict[str, dict[int, list[dict[str, Any]]]]) -> dict[str, Any]:
-    """For each library its better thread count, and the ratio to ours."""
-    results = {}
-    for library, by_count in runs.items():
-        by_threads = {count: ours.summarize(repeats) for count, repeats in by_count.items()}
-        best = min(by_threads, key=lambda count: by_threads[count]["milliseconds"])
-        results[library] = {**by_threads[best], "threads": best, "by_threads": by_threads}
-    for result in results.values():
-        ratio = result["milliseconds"] / results["mamlax"]["milliseconds"]
-        result["ratio_to_mamlax"] = float(f"{ratio:.3g}")
-    return results
-
-
-def table(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows for reading."""
-    rows = []
-    for library, result in results.items():
-        row = {"library": library, "ms": result["milliseconds"]}
-        row["times ours"] = result["ratio_to_mamlax"]
-        row["threads"] = result["threads"]
-        row["peak MiB"] = result["peak_mib"]
-        row["backtracks"] = result["backtracks"]
-        row["return"] = result["post_adaptation_return"]
-        for count, summary in result["by_threads"].items():
-            row[f"ms, {count} threads"] = summary["milliseconds"]
-        rows.append(row)
-    return rows
 
 
 def write_problem(path: str) -> None:

@@ -28,6 +28,7 @@ PEERS = ("higher", "torchopt", "torch.func")
 LIBRARIES = ("mamlax", *PEERS)
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 SECOND_ORDER_MATTERS = 1e-2
+TIME = "milliseconds_per_outer_step"
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def main() -> None:
     )
     for workload in args.workloads:
         print(f"\n{workload}: one outer step of {WORKLOADS[workload].num_tasks} tasks")
-        report.print_table(table(results[workload]["libraries"]))
+        report.print_table(report.comparison_rows(results[workload]["libraries"], TIME))
 
 
 class Bench:
@@ -113,12 +114,7 @@ class Bench:
                         f"{run['milliseconds']:.3g} ms, {run['peak_mib']} MiB",
                         flush=True,
                     )
-        results = {library: best_of(runs[library]) for library in LIBRARIES}
-        ours = results["mamlax"]["milliseconds_per_outer_step"]
-        for result in results.values():
-            ratio = result["milliseconds_per_outer_step"] / ours
-            result["ratio_to_mamlax"] = float(f"{ratio:.3g}")
-        return results
+        return report.compare(runs, summarize, TIME)
 
     def _process(
         self, library: str, threads: int, *options: Any, env: dict[str, str] | None = None
@@ -142,13 +138,6 @@ class Bench:
         return report.device_per_core(threads, WORKLOADS[self.workload].num_tasks)
 
 
-def best_of(runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The summary at the thread count with the lowest median time, and those of all counts."""
-    by_threads = {count: summarize(repeats) for count, repeats in runs.items()}
-    best = min(by_threads, key=lambda count: by_threads[count]["milliseconds_per_outer_step"])
-    return {**by_threads[best], "threads": best, "by_threads": by_threads}
-
-
 def summarize(repeats: list[dict[str, Any]]) -> dict[str, Any]:
     """Median time, all times, peak memory over the repeats, memory after imports alone."""
     milliseconds = [float(f"{repeat['milliseconds']:.4g}") for repeat in repeats]
@@ -162,20 +151,6 @@ def summarize(repeats: list[dict[str, Any]]) -> dict[str, Any]:
         compile_seconds = [repeat["compile_seconds"] for repeat in repeats]
         summary["compile_seconds"] = report.rounded_median(compile_seconds)
     return summary
-
-
-def table(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows for reading."""
-    rows = []
-    for library, result in results.items():
-        row = {"library": library, "ms": result["milliseconds_per_outer_step"]}
-        row["times ours"] = result["ratio_to_mamlax"]
-        row["threads"] = result["threads"]
-        row["peak MiB"] = result["peak_mib"]
-        for count, summary in result["by_threads"].items():
-            row[f"ms, {count} threads"] = summary["milliseconds_per_outer_step"]
-        rows.append(row)
-    return rows
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import mamlax
 from mamlax.recipes import RECIPES, _experiment
@@ -14,21 +12,10 @@ NUM_TASKS = 50
 
 
 @pytest.fixture(scope="package", autouse=True)
-def quick_compilation(tmp_path_factory):
+def quick_compilation(compiling, tmp_path_factory):
     """Programs run briefly: compile them without optimizations, and each only once."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    optimized = jax.config.read("jax_disable_most_optimizations")
-    for values in (settings, before):
-        compilation_cache.reset_cache()
-        for name, value in values.items():
-            jax.config.update(name, value)
-        jax.config.update("jax_disable_most_optimizations", values is settings or optimized)
-        if values is settings:
-            yield
+    with compiling(quickly=True, once=tmp_path_factory.mktemp("compiled")):
+        yield
 
 
 @pytest.fixture(scope="package", autouse=True)

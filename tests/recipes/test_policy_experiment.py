@@ -1,6 +1,8 @@
 """Recipes of reinforcement learning, from training to figures."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import mamlax
 from mamlax import plots, rl
 from mamlax.recipes import RECIPES, _experiment
 
+ROOT = Path(mamlax.__file__).parents[1]
 QUICK = {
     "meta_batch_size": 4,
     "num_outer_steps": 4,
@@ -103,6 +106,18 @@ def test_a_trained_policy_adapts_from_python(trained):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_documentations_code_on_a_trained_policy_runs(trained, tmp_path, monkeypatch):
+    _, directory, _ = trained
+    shutil.copytree(directory, tmp_path / "runs" / "navigation-2d" / "0")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "algorithms" / "rl.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    names = {}
+    exec(code, names)
+    assert names["action"].shape == (2,) and names["returns"].shape == (3,)
+    assert names["paths"].shape == (1, 3, 8, 2)
+
+
 def test_figures(trained):
     _, directory, _ = trained
     names = {path.stem for path in plots.draw_run(directory)}
@@ -185,6 +200,6 @@ def test_other_outer_loops_and_two_seeds(settings, tmp_path, monkeypatch):
 
 def test_every_metric_is_explained(trained):
     _, directory, _ = trained
-    page = (Path(mamlax.__file__).parents[1] / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "metrics.md").read_text()
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     assert {name for line in lines for name in line if f"`{name}`" not in page} == set()

@@ -10,12 +10,10 @@ import mamlax
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Leave out XLA's optimizations: compiling quickly matters more than running fast."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+def quick_compilation(compiling):
+    """Compiling quickly matters more than running fast."""
+    with compiling(quickly=True):
+        yield
 
 
 @pytest.fixture(scope="session")

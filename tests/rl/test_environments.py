@@ -142,6 +142,26 @@ def random_walks(num_walks):
     return np.sum(np.where(ended, 0, rewards), axis=0)
 
 
+def test_what_knowing_only_the_direction_of_the_goal_returns():
+    """The number in docs/algorithms/rl.md: walking to the median distance, towards the goal."""
+    env = rl.PointNavigation()
+    goals = many(env.sample_task, 100_000)
+    distances = np.linalg.norm(goals, axis=1, keepdims=True)
+    target = goals / distances * np.median(distances)
+
+    def episode(goal, target):
+        def act(position, _):
+            action = (target - position) / env.speed
+            position, _, reward, _ = env.step(None, goal, position, action)
+            return position, reward
+
+        return jnp.sum(jax.lax.scan(act, jnp.zeros(2), None, length=env.horizon)[1])
+
+    returns = np.asarray(jax.jit(jax.vmap(episode))(goals, target))
+    assert f"{returns.mean():.1f}" == "-11.9"
+    assert f"{1.96 * returns.std() / math.sqrt(40):.1f}" == "2.5", "on forty goals"
+
+
 def test_a_random_walk_returns_what_numpy_says():
     env = rl.PointNavigation()
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import mamlax
 
@@ -145,19 +144,10 @@ class Walk:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def compiled_once(tmp_path_factory):
+def compiled_once(compiling, tmp_path_factory):
     """Keep compiled programs between tests, as the command line does between runs."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for values in (settings, before):
-        compilation_cache.reset_cache()
-        for name, value in values.items():
-            jax.config.update(name, value)
-        if values is settings:
-            yield
+    with compiling(once=tmp_path_factory.mktemp("compiled")):
+        yield
 
 
 @pytest.fixture(scope="session")
