@@ -63,12 +63,20 @@ def mean_gradient(objective: Objective) -> MetaGradient:
     return meta_gradient
 
 
-def map_tasks(fn: Callable[[Any], Any], tasks: Any) -> Any:
-    """`fn(task)` for all tasks at once, results stacked along a leading axis `tasks`."""
+def map_tasks(fn: Callable[[Any], Any], tasks: Any, *, batch_size: int | None = None) -> Any:
+    """`fn(task)` for all tasks, results stacked along a leading axis `tasks`.
+
+    Args:
+        fn: of one task.
+        tasks: stacked.
+        batch_size: tasks at once, the others after them; None: all.
+    """
     if count_tasks(tasks) == 1:  # spares XLA a batch dimension of one in every product
         result = fn(jax.tree.map(lambda x: x[0], tasks))
         return jax.tree.map(lambda x: jnp.asarray(x)[None], result)
-    return jax.vmap(fn)(tasks)
+    if batch_size is None or batch_size >= count_tasks(tasks):
+        return jax.vmap(fn)(tasks)
+    return jax.lax.map(fn, tasks, batch_size=None if batch_size == 1 else batch_size)
 
 
 def sample_tasks(sample_task: SampleTask, key: Any, num_tasks: int) -> Any:
@@ -119,7 +127,7 @@ def over_tasks(
     """
     meta_gradient = learner.meta_gradient
     if batch_size is not None:
-        meta_gradient = _in_micro_batches(meta_gradient, batch_size)
+        meta_gradient = in_micro_batches(meta_gradient, batch_size)
     if mesh is not None:
         meta_gradient = _on_devices(meta_gradient, mesh)
     return learner._replace(meta_gradient=meta_gradient)
@@ -166,11 +174,7 @@ def adaptation_curves(
             )
             return adaptation.probes
 
-        if batch_size is None:
-            return map_tasks(curve, tasks)
-        if batch_size == 1:
-            return jax.lax.map(curve, tasks)
-        return jax.lax.map(curve, tasks, batch_size=batch_size)
+        return map_tasks(curve, tasks, batch_size=batch_size)
 
     if mesh is None:
         return curves
@@ -201,8 +205,10 @@ def count_tasks(tasks: Any) -> int:
     return next(iter(lengths.values()))[0]
 
 
-def _in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradient:
-    def in_micro_batches(meta_params, tasks):
+def in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradient:
+    """The same meta-gradient, `batch_size` tasks after the other."""
+
+    def accumulated(meta_params, tasks):
         num_tasks = count_tasks(tasks)
         if batch_size < 1 or num_tasks % batch_size:
             raise ValueError(
@@ -234,7 +240,7 @@ def _in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradi
         info = jax.tree.map(lambda x: jnp.reshape(x, (num_tasks, *x.shape[2:])), info)
         return (loss, info), gradient
 
-    return in_micro_batches
+    return accumulated
 
 
 def _on_devices(meta_gradient: MetaGradient, mesh: Mesh) -> MetaGradient:

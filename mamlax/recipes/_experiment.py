@@ -156,9 +156,15 @@ class _Experiment:
         self.key = keys[0] if num_seeds == 1 else jnp.stack(keys)
 
     def check(self) -> None:
-        """Refuse before training what could not be trained."""
-        mesh = self._mesh(self.recipe.meta_batch_size)
-        self.method.check(1 if mesh is None else mesh.size)
+        """Refuse micro-batches that the tasks of a device do not divide into."""
+        num_tasks, batch_size = self.recipe.meta_batch_size, self.recipe.task_batch_size
+        mesh = self._mesh(num_tasks)
+        per_device = num_tasks // (1 if mesh is None else mesh.size)
+        if batch_size is not None and per_device % batch_size:
+            raise MamlaxError(
+                f"{per_device} tasks per device do not divide into micro-batches of "
+                f"task_batch_size={batch_size}."
+            )
 
     def train(self, stage: Stage, report: Report) -> Run | None:
         """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""
@@ -290,7 +296,7 @@ class _Experiment:
         if wanted is not None and wanted > len(devices):
             raise MamlaxError(f"--num-devices {wanted}, but this machine offers {len(devices)}.")
         count = math.gcd(num_tasks, wanted or len(devices))
-        if count == 1 or self.num_seeds > 1:
+        if count == 1:
             return None
         return jax.sharding.Mesh(np.array(devices[:count]), ("tasks",))
 

@@ -26,11 +26,8 @@ class PolicySearch:
     """How policies are learned."""
 
     def __init__(self, recipe: PolicyRecipe, parts: Parts):
+        rl.check_environment(parts.train_tasks)
         self.recipe, self.parts = recipe, parts
-
-    def check(self, num_devices: int) -> None:
-        """Refuse an environment that does not keep to its declaration."""
-        rl.check_environment(self.parts.train_tasks)
 
     def learner(
         self,
@@ -76,7 +73,11 @@ class PolicySearch:
             * (1 if stage.num_inner_steps else 1 + recipe.num_inner_steps),
             step_weights=recipe.step_weights if stage.num_inner_steps else None,
         )
-        shared: dict[str, Any] = {"meta_batch_size": recipe.meta_batch_size, "mesh": mesh}
+        shared: dict[str, Any] = {
+            "meta_batch_size": recipe.meta_batch_size,
+            "batch_size": recipe.task_batch_size,
+            "mesh": mesh,
+        }
         adam = optax.adam(recipe.outer_learning_rate)
         if recipe.outer_algorithm == "promp":
             kl_penalty = {} if stage.num_inner_steps else {"kl_penalty": 0.0}
@@ -87,6 +88,7 @@ class PolicySearch:
         return rl.maml_trpo(
             learner,
             max_kl=recipe.max_kl,
+            num_conjugate_gradient_steps=recipe.num_conjugate_gradient_steps,
             fisher=recipe.fisher,
             fisher_fraction=recipe.fisher_fraction,
             **shared,
@@ -96,7 +98,7 @@ class PolicySearch:
         self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, mesh: Mesh | None
     ) -> Callable[[Any, Any], Any]:
         """`curves(params, keys) -> [tasks, steps + 1]`, the mean return of the episodes."""
-        learner = self.learner(tasks, num_inner_steps, inner_learning_rate)
+        recipe, learner = self.recipe, self.learner(tasks, num_inner_steps, inner_learning_rate)
 
         def curves(params, keys):
             def curve(key):
@@ -108,7 +110,7 @@ class PolicySearch:
                 before = jnp.mean(rl.total_rewards(exploration.support.trajectory), axis=-1)
                 return jnp.concatenate([before, last])
 
-            return map_tasks(curve, keys)
+            return map_tasks(curve, keys, batch_size=recipe.task_batch_size)
 
         if mesh is None:
             return curves

@@ -58,6 +58,8 @@ class Recipe(ABC):
     """Treat inner gradients as constants (FOMAML)."""
     remat: bool = False
     """Recompute inner steps instead of storing them: less memory, more time."""
+    task_batch_size: int | None = None
+    """Tasks per device at once; the others of a meta-batch wait in sequence. None: all at once."""
     num_devices: int | None = None
     """Devices (or processor cores) that tasks are spread over. None: as many as divide the
     meta-batch."""
@@ -102,8 +104,6 @@ class SupervisedRecipe(Recipe):
     """Adam's β₂ in the outer loop: how long it remembers the size of past gradients."""
     gradient_clip: float | None = None
     """Largest norm of the outer gradient; longer ones are scaled down."""
-    task_batch_size: int | None = None
-    """Tasks per device at once; the others of a meta-batch wait in sequence. None: all at once."""
 
     def method(self, parts: "Parts") -> "Method":
         """MAML on support and query sets."""
@@ -151,6 +151,9 @@ class PolicyRecipe(Recipe):
     """Trust region: the matrix that bends the direction; adapted is cheaper."""
     fisher_fraction: float = 1.0
     """Trust region: share of the episodes that the matrix is made from."""
+    num_conjugate_gradient_steps: int = 10
+    """Trust region: iterations that solve for the direction. Each costs a product with the matrix,
+    and later ones follow the noise of the episodes."""
     outer_learning_rate: float = 1e-3
     """Adam's learning rate, of ProMP and of plain outer steps."""
     num_gradient_steps: int = 5
@@ -229,10 +232,6 @@ class Parts(NamedTuple):
 
 class Method(Protocol):
     """How the tasks of a problem are learned: what an experiment trains and measures."""
-
-    def check(self, num_devices: int) -> None:
-        """Refuse before training what could not be trained on so many devices."""
-        ...
 
     def learner(self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any) -> Any:
         """Adapts to a task."""

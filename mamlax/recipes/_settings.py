@@ -24,6 +24,7 @@ _SMALLEST = {
     "episodes_per_task": 1,
     "num_test_episodes": 1,
     "num_gradient_steps": 1,
+    "num_conjugate_gradient_steps": 1,
 }
 _POSITIVE = ("inner_learning_rate", "outer_learning_rate", "gradient_clip", "max_kl")
 _FRACTIONS = ("discount", "gae_lambda", "fisher_fraction", "inner_learning_rate_decay")

@@ -8,7 +8,6 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from .._errors import MamlaxError
 from .._types import LossFn, MetaLearner, OuterLoop
 from ..algorithms._maml import maml
 from ..algorithms._outer_loop import outer_loop
@@ -26,16 +25,6 @@ class Supervised:
         self.recipe, self.parts = recipe, parts
         self.loss_fn: LossFn = parts.loss_fn
         self.metric_fn: Callable[[Any, Any], Any] = parts.metric_fn
-
-    def check(self, num_devices: int) -> None:
-        """Refuse micro-batches that the tasks of a device do not divide into."""
-        per_device = self.recipe.meta_batch_size // num_devices
-        batch_size = self.recipe.task_batch_size
-        if batch_size is not None and per_device % batch_size:
-            raise MamlaxError(
-                f"{per_device} tasks per device do not divide into micro-batches of "
-                f"task_batch_size={batch_size}."
-            )
 
     def learner(self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any) -> MetaLearner:
         """MAML with gradient descent."""

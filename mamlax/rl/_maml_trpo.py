@@ -32,6 +32,7 @@ def maml_trpo(
     fisher_fraction: float = 1.0,
     backtrack: float = 0.8,
     max_backtracks: int = 15,
+    batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> OuterLoop:
     """Explore `meta_batch_size` tasks, then step along the natural meta-gradient.
@@ -53,6 +54,8 @@ def maml_trpo(
         fisher_fraction: share of the episodes, support and query, that the matrix is made from.
         backtrack: factor by which a refused step is shortened, at most.
         max_backtracks: how often, before giving up.
+        batch_size: tasks at once, the others after them: less memory, and on a processor faster.
+            None: all.
         mesh: devices that share the tasks, as for `over_tasks`.
 
     Returns:
@@ -109,7 +112,9 @@ def maml_trpo(
             policy = eqx.combine(learnable, rest)
             first_order = True if fisher == "adapted" else None
             return map_tasks(
-                lambda one: replay(learner, policy, one, first_order=first_order).judged, some
+                lambda one: replay(learner, policy, one, first_order=first_order).judged,
+                some,
+                batch_size=batch_size,
             )
 
         (loss, before), gradient = meta_batch.gradient(objective, state.meta_params)
@@ -145,7 +150,12 @@ def maml_trpo(
         return new, metrics
 
     return policy_outer_loop(
-        learner, optax.identity(), update, meta_batch_size=meta_batch_size, mesh=mesh
+        learner,
+        optax.identity(),
+        update,
+        meta_batch_size=meta_batch_size,
+        batch_size=batch_size,
+        mesh=mesh,
     )
 
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from .._types import OuterLoop
 from ..algorithms._outer_loop import OuterState, initial_state
-from ..algorithms._over_tasks import map_tasks, mean_gradient, share
+from ..algorithms._over_tasks import in_micro_batches, map_tasks, mean_gradient, share
 from ._advantages import masked_mean
 from ._policy_learner import Exploration, PolicyLearner
 from ._rollout import total_rewards
@@ -25,11 +25,13 @@ class MetaBatch(NamedTuple):
     Attributes:
         explorations: stacked along a leading axis `tasks`.
         scores: `[tasks]`; see `policy_objective`.
+        batch_size: tasks at once; None: all.
         average: the mean over devices of a tree of means over the tasks of one.
     """
 
     explorations: Exploration
     scores: Any
+    batch_size: int | None
     average: Callable[[Any], Any]
 
     def gradient(
@@ -40,14 +42,17 @@ class MetaBatch(NamedTuple):
         Means over all tasks, but for `info`, which is of those on this device.
         """
         tasks = (self.explorations, self.scores, *others)
-        (loss, info), gradient = mean_gradient(objective)(policy, tasks)
+        meta_gradient = mean_gradient(objective)
+        if self.batch_size is not None:
+            meta_gradient = in_micro_batches(meta_gradient, self.batch_size)
+        (loss, info), gradient = meta_gradient(policy, tasks)
         loss, gradient = self.average((loss, gradient))
         return (loss, info), gradient
 
     def mean(self, fn: Callable[..., Any], *others: Any) -> Any:
         """The mean over all tasks of `fn(exploration, score, *others)`."""
         tasks = (self.explorations, self.scores, *others)
-        values = map_tasks(lambda task: fn(*task), tasks)
+        values = map_tasks(lambda task: fn(*task), tasks, batch_size=self.batch_size)
         return self.average(jax.tree.map(lambda x: jnp.mean(x, axis=0), values))
 
 
@@ -57,6 +62,7 @@ def policy_outer_loop(
     update: Update,
     *,
     meta_batch_size: int,
+    batch_size: int | None,
     mesh: Mesh | None,
 ) -> OuterLoop:
     """An outer loop that explores a meta-batch of tasks and then updates the policy.
@@ -67,15 +73,23 @@ def policy_outer_loop(
         update: `update(meta_batch, state) -> (state, metrics)`. It runs on every device alike:
             what it takes from a meta-batch it must average.
         meta_batch_size: tasks per outer step.
+        batch_size: tasks per device at once, the others after them; None: all.
         mesh: devices with one axis named "tasks", over which tasks are spread; None: one.
 
     Raises:
-        ValueError: if `meta_batch_size` is not positive, or does not divide over the devices.
+        ValueError: if `meta_batch_size` is not positive, or does not divide over the devices, or
+            what a device gets into micro-batches.
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
     if mesh is not None and meta_batch_size % mesh.size:
         raise ValueError(f"{meta_batch_size} tasks do not divide over {mesh.size} devices.")
+    per_device = meta_batch_size // (1 if mesh is None else mesh.size)
+    if batch_size is not None and (batch_size < 1 or per_device % batch_size):
+        raise ValueError(
+            f"{per_device} tasks per device do not divide into micro-batches of "
+            f"batch_size={batch_size}."
+        )
 
     def average(tree):
         return tree if mesh is None else jax.lax.pmean(tree, "tasks")
@@ -90,7 +104,7 @@ def policy_outer_loop(
             task = learner.sample_task(task_key)
             return learner.explore(explore_key, state.meta_params, task)._replace(policy=None)
 
-        explorations = map_tasks(explore, keys)
+        explorations = map_tasks(explore, keys, batch_size=batch_size)
         query = explorations.query
         returns = jnp.mean(total_rewards(query.trajectory), axis=-1)
         # judged by the other tasks: independent of what was recorded in this one
@@ -100,7 +114,7 @@ def policy_outer_loop(
         # the units of the outer loss: per step, and as advantages are scaled
         lengths = jnp.mean(jnp.sum(query.trajectory.mask, axis=-1), axis=-1)
         scores = gains / (lengths * query.scale)
-        meta_batch = MetaBatch(explorations, scores, average)
+        meta_batch = MetaBatch(explorations, scores, batch_size, average)
         new, metrics = update(meta_batch, state)
         arrays = eqx.filter(new, eqx.is_array)  # all that a device can return
         return arrays, {**_described(meta_batch, meta_batch_size), **metrics}

@@ -26,6 +26,7 @@ def policy_gradient(
     meta_batch_size: int,
     num_gradient_steps: int = 1,
     kl_penalty: float = 0.0,
+    batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> OuterLoop:
     """Learn across tasks: explore `meta_batch_size` tasks, and follow their meta-gradient.
@@ -37,6 +38,8 @@ def policy_gradient(
         num_gradient_steps: steps of the optimizer on the same episodes.
         kl_penalty: η, weight of the mean over inner steps and tasks of KL(π_old ‖ π) on the
             support, π the policies that act there.
+        batch_size: tasks at once, the others after them: less memory, and on a processor faster.
+            None: all.
         mesh: devices that share the tasks, as for `over_tasks`.
 
     Returns:
@@ -74,7 +77,9 @@ def policy_gradient(
         old = None
         if kl_penalty:
             old = map_tasks(
-                lambda one: replay(learner, state.meta_params, one).acting, meta_batch.explorations
+                lambda one: replay(learner, state.meta_params, one).acting,
+                meta_batch.explorations,
+                batch_size=batch_size,
             )
 
         def objective(policy, task):
@@ -105,7 +110,14 @@ def policy_gradient(
             )
         return OuterState(policy, optimizer_state), metrics
 
-    return policy_outer_loop(learner, optimizer, update, meta_batch_size=meta_batch_size, mesh=mesh)
+    return policy_outer_loop(
+        learner,
+        optimizer,
+        update,
+        meta_batch_size=meta_batch_size,
+        batch_size=batch_size,
+        mesh=mesh,
+    )
 
 
 def promp(
@@ -116,6 +128,7 @@ def promp(
     num_gradient_steps: int = 5,
     clip: float = 0.3,
     kl_penalty: float = 5e-4,
+    batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> OuterLoop:
     """Proximal meta-policy search: several steps on a clipped surrogate, near the acting policy.
@@ -130,6 +143,7 @@ def promp(
         num_gradient_steps: steps on the same episodes.
         clip: how far a ratio of probabilities counts.
         kl_penalty: η.
+        batch_size: tasks at once.
         mesh: devices that share the tasks.
 
     References:
@@ -144,6 +158,7 @@ def promp(
         meta_batch_size=meta_batch_size,
         num_gradient_steps=num_gradient_steps,
         kl_penalty=kl_penalty,
+        batch_size=batch_size,
         mesh=mesh,
     )
 

@@ -36,7 +36,7 @@ def test_intervals_fit_together(name):
     recipe = RECIPES[name]
     for interval in (recipe.checkpoint_interval, recipe.validation_interval):
         assert interval is None or interval % recipe.log_interval == 0
-    batch_size = getattr(recipe, "task_batch_size", None)
+    batch_size = recipe.task_batch_size
     assert batch_size is None or recipe.meta_batch_size % batch_size == 0
 
 

@@ -146,11 +146,16 @@ def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
 
 
 @pytest.mark.parametrize("name", ["maml_trpo", "policy_gradient"])
+@pytest.mark.parametrize(("num_devices", "batch_size"), [(2, None), (1, 1), (1, 2), (2, 1)])
 @jax.enable_x64(True)
-def test_devices_that_share_the_tasks_take_the_same_step(leash, one_step, quick_jit, name):
-    mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("tasks",))
-    assert mesh.size == 2
-    loop = LOOPS[name](leash, mesh=mesh)
+def test_tasks_walked_in_another_way_give_the_same_step(
+    leash, one_step, quick_jit, name, num_devices, batch_size
+):
+    mesh = None
+    if num_devices > 1:
+        mesh = Mesh(np.array(jax.devices("cpu")[:num_devices]), ("tasks",))
+        assert mesh.size == num_devices
+    loop = LOOPS[name](leash, mesh=mesh, batch_size=batch_size)
     found = quick_jit(loop.step)(KEY, loop.init(make_policy(leash)))
     assert_close(found, one_step(name)[1:], 1e-8)
 
@@ -310,7 +315,7 @@ def objectives(leash, quick_jit):
 
     @quick_jit
     def objectives(policy, explorations, scores):
-        meta_batch = MetaBatch(explorations, scores, lambda tree: tree)
+        meta_batch = MetaBatch(explorations, scores, None, lambda tree: tree)
         (loss, _), gradient = meta_batch.gradient(
             lambda policy, task: policy_objective(learner, policy, *task), policy
         )
@@ -576,6 +581,14 @@ def test_a_meta_batch_divides_over_the_devices(leash, name):
     mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("tasks",))
     with pytest.raises(ValueError, match="3 tasks do not divide over 2 devices"):
         LOOPS[name](leash, meta_batch_size=3, mesh=mesh)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("batch_size", [0, 2])
+def test_the_tasks_of_a_device_divide_into_micro_batches(leash, name, batch_size):
+    mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("tasks",))
+    with pytest.raises(ValueError, match=f"3 tasks per device .* batch_size={batch_size}"):
+        LOOPS[name](leash, meta_batch_size=6, mesh=mesh, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(
