@@ -1,6 +1,8 @@
 """Strict JAX for every test: silent promotion of ranks and types is an error."""
 
 import os
+import subprocess
+import sys
 
 # two processor devices, so that sharding over tasks is tested on any machine; read when JAX starts
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
@@ -13,6 +15,28 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """Most programs run once: compile them quickly, also those of other processes.
+
+    The slow tests train, and compile as users do.
+    """
+    if config.option.markexpr != "not slow":
+        return
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    jax.config.update("jax_disable_most_optimizations", True)
+    if not hasattr(config, "workerinput"):  # workers inherit it
+        os.environ["XLA_FLAGS"] = _flags_of_xla()
+
+
+def _flags_of_xla():
+    """Without what takes XLA longest, if it has that option: they come and go."""
+    given = os.environ.get("XLA_FLAGS", "")
+    quick = f"{given} --xla_cpu_use_fusion_emitters=false"
+    trial = [sys.executable, "-c", "import jax; jax.devices()"]
+    done = subprocess.run(trial, env={**os.environ, "XLA_FLAGS": quick}, capture_output=True)
+    return quick if done.returncode == 0 else given
 
 
 @pytest.fixture(autouse=True)
@@ -29,28 +53,26 @@ def key():
 
 
 @pytest.fixture(scope="session")
-def compiling():
-    """`with compiling(quickly=True, once=folder):` how programs are compiled meanwhile."""
-    return _compiling
+def compiled_once():
+    """`with compiled_once(folder):` each program is compiled once and kept in the folder."""
+    return _compiled_once
 
 
 @contextmanager
-def _compiling(*, quickly=False, once=None):
-    """Without XLA's optimizations; each program only once, kept in the folder `once`."""
-    settings = {"jax_disable_most_optimizations": True} if quickly else {}
-    if once is not None:
-        settings["jax_compilation_cache_dir"] = str(once)
-        settings["jax_persistent_cache_min_compile_time_secs"] = 0.0
+def _compiled_once(folder):
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
     before = {name: jax.config.values[name] for name in settings}
-    _configure(settings)
+    _configure_cache(settings)
     try:
         yield
     finally:
-        _configure(before)
+        _configure_cache(before)
 
 
-def _configure(settings):
-    if "jax_compilation_cache_dir" in settings:
-        compilation_cache.reset_cache()  # it stays in the folder where it was first used
+def _configure_cache(settings):
+    compilation_cache.reset_cache()  # it stays in the folder where it was first used
     for name, value in settings.items():
         jax.config.update(name, value)

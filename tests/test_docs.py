@@ -33,9 +33,9 @@ def pages_with(language):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation(compiling, tmp_path_factory):
-    """Programs run briefly: compile them without optimizations, and each only once."""
-    with compiling(quickly=True, once=tmp_path_factory.mktemp("compiled")):
+def kept_programs(compiled_once, tmp_path_factory):
+    """Pages repeat one another: compile each program only once."""
+    with compiled_once(tmp_path_factory.mktemp("compiled")):
         yield
 
 

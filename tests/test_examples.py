@@ -1,7 +1,6 @@
 """Every example runs, with `--smoke` in seconds, and says in its header how to run it in full."""
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +9,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+OFTEN = ("few_shot_in_five_lines", "maml_in_one_file")  # the others are slow: compiled for long
 
 
-@pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
-def example(request):
-    return request.param
-
-
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(path, marks=() if path.stem in OFTEN else pytest.mark.slow, id=path.stem)
+        for path in EXAMPLES
+    ],
+)
 def test_runs(example, tmp_path):
-    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # programs that run once: compile fast
     done = subprocess.run(
         [sys.executable, "-W", "error", example, "--smoke"],
-        env=os.environ | quick,
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -30,6 +30,7 @@ def test_runs(example, tmp_path):
     assert done.stdout
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_header_says_what_how_how_long_and_what_to_expect(example):
     header = ast.get_docstring(ast.parse(example.read_text()))
     lines = dict(line.split(maxsplit=1) for line in header.splitlines() if line[:1].strip())

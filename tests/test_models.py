@@ -15,13 +15,6 @@ NORMS = ("batch", "support", "group", "layer", "none")
 CHANNELS = 16  # two groups
 
 
-@pytest.fixture(autouse=True)
-def compile_quickly(compiling):
-    """Programs here run once or twice."""
-    with compiling(quickly=True):
-        yield
-
-
 def make_mlp(norm):
     """Random biases too, so that nothing about them is left out."""
     rng = np.random.default_rng(0)

@@ -17,13 +17,6 @@ OTHER = mamlax.Sinusoids(
 )
 
 
-@pytest.fixture(autouse=True)
-def compile_quickly(compiling):
-    """Programs here run once."""
-    with compiling(quickly=True):
-        yield
-
-
 @functools.cache
 def draw(tasks):
     """Many tasks, on the host in float64."""

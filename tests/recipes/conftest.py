@@ -12,9 +12,9 @@ NUM_TASKS = 50
 
 
 @pytest.fixture(scope="package", autouse=True)
-def quick_compilation(compiling, tmp_path_factory):
-    """Programs run briefly: compile them without optimizations, and each only once."""
-    with compiling(quickly=True, once=tmp_path_factory.mktemp("compiled")):
+def kept_programs(compiled_once, tmp_path_factory):
+    """Experiments are repeated: compile each of their programs only once."""
+    with compiled_once(tmp_path_factory.mktemp("compiled")):
         yield
 
 

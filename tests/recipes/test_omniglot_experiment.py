@@ -83,7 +83,7 @@ def test_transductive_means_that_query_examples_see_one_another(norm, small, fak
         return [params(batch.inputs, batch.reference)[0] for batch in (query, other)]
 
     one, other = first_logits(jax.random.key(2))
-    assert np.allclose(one, other, rtol=1e-4) != parts.transductive
+    assert np.allclose(one, other, rtol=1e-3) != parts.transductive
     assert parts.transductive == (norm == "batch")
 
 

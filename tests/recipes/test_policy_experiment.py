@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,12 +97,12 @@ def test_a_trained_policy_adapts_from_python(trained):
     _, directory, _ = trained
     loaded = mamlax.load_run(directory)
     goal = jnp.array([0.3, 0.2])
-    exploration = loaded.learner.explore(jax.random.key(0), loaded.params, goal)
+    exploration = eqx.filter_jit(loaded.learner.explore)(jax.random.key(0), loaded.params, goal)
     assert exploration.support.trajectory.rewards.shape == (1, 3, 8)
     assert exploration.policy(jnp.zeros(2)).mean.shape == (2,)
-    replayed = loaded.learner.adapt(loaded.params, exploration.support).params
+    adaptation = eqx.filter_jit(loaded.learner.adapt)(loaded.params, exploration.support)
     for ours, expected in zip(
-        jax.tree.leaves(replayed), jax.tree.leaves(exploration.policy), strict=True
+        jax.tree.leaves(adaptation.params), jax.tree.leaves(exploration.policy), strict=True
     ):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
 

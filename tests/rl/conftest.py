@@ -1,30 +1,10 @@
 """What these tests share: programs that run once, and a small environment."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 import mamlax
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation(compiling):
-    """Compiling quickly matters more than running fast."""
-    with compiling(quickly=True):
-        yield
-
-
-@pytest.fixture(scope="session")
-def quick_jit():
-    """`jax.jit` without what takes XLA longest, where it has that option: half the time."""
-    options = {"xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda: 0.0, compiler_options=options)()
-    except Exception:  # XLA's options come and go
-        options = {}
-    return functools.partial(jax.jit, compiler_options=options)
 
 
 class Leash:

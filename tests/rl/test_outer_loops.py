@@ -23,9 +23,9 @@ KEY = jax.random.key(7)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_once(compiling, tmp_path_factory):
+def kept_programs(compiled_once, tmp_path_factory):
     """Keep compiled programs between runs, as the command line does."""
-    with compiling(once=tmp_path_factory.mktemp("compiled")):
+    with compiled_once(tmp_path_factory.mktemp("compiled")):
         yield
 
 
@@ -98,7 +98,7 @@ def furthest(one, other):
 
 
 @pytest.fixture(scope="module")
-def one_step(leash, quick_jit):
+def one_step(leash):
     """`one_step(name, filling)`: a step in float64 whose padded steps hold `filling`, if any."""
     rollout = _policy_learner.rollout
 
@@ -121,7 +121,7 @@ def one_step(leash, quick_jit):
                 patch.setattr(_policy_learner, "rollout", filled)
                 return loop.step(key, state)
 
-        return quick_jit(step), loop.init(make_policy(leash))
+        return jax.jit(step), loop.init(make_policy(leash))
 
     @functools.cache
     def one_step(name, filling=np.nan):
@@ -149,14 +149,14 @@ def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
 @pytest.mark.parametrize(("num_devices", "batch_size"), [(2, None), (1, 1), (1, 2), (2, 1)])
 @jax.enable_x64(True)
 def test_tasks_walked_in_another_way_give_the_same_step(
-    leash, one_step, quick_jit, name, num_devices, batch_size
+    leash, one_step, name, num_devices, batch_size
 ):
     mesh = None
     if num_devices > 1:
         mesh = Mesh(np.array(jax.devices("cpu")[:num_devices]), ("tasks",))
         assert mesh.size == num_devices
     loop = LOOPS[name](leash, mesh=mesh, batch_size=batch_size)
-    found = quick_jit(loop.step)(KEY, loop.init(make_policy(leash)))
+    found = jax.jit(loop.step)(KEY, loop.init(make_policy(leash)))
     assert_close(found, one_step(name)[1:], 1e-8)
 
 
@@ -218,14 +218,14 @@ def two_steps_by_hand(learner, policy, key):
 
 
 @pytest.fixture(scope="module")
-def plain_steps(leash, quick_jit):
+def plain_steps(leash):
     """Gradient descent once by policy_gradient, twice by promp without its clip, and by hand."""
     learner, optimizer = make_learner(leash), optax.sgd(RATE)
     once = rl.policy_gradient(learner, optimizer, meta_batch_size=2)
     unclipped = {"num_gradient_steps": 2, "clip": 1e9, "kl_penalty": PENALTY}
     twice = rl.promp(learner, optimizer, meta_batch_size=2, **unclipped)
 
-    @quick_jit
+    @jax.jit
     def all_three(policy):
         steps = [loop.step(KEY, loop.init(policy)) for loop in (once, twice)]
         return policy, *steps, two_steps_by_hand(learner, policy, KEY)
@@ -309,11 +309,11 @@ def made_up_explorations():
 
 
 @pytest.fixture(scope="module")
-def objectives(leash, quick_jit):
+def objectives(leash):
     """The objective of each task, and what a meta-batch makes of them, with two inner steps."""
     learner = make_learner(leash, num_inner_steps=2, sampling_correction=True)
 
-    @quick_jit
+    @jax.jit
     def objectives(policy, explorations, scores):
         meta_batch = MetaBatch(explorations, scores, None, lambda tree: tree)
         (loss, _), gradient = meta_batch.gradient(
@@ -358,12 +358,12 @@ def replayed_by_hand(policy, support, query):
 
 
 @pytest.fixture(scope="module")
-def one_task(leash, quick_jit):
+def one_task(leash):
     """Of one task: a replay by hand, the corrected objective, and that with step weights."""
     corrected = make_learner(leash, num_inner_steps=2, sampling_correction=True)
     weighted = make_learner(leash, num_inner_steps=2, step_weights=(1.0, 3.0))
 
-    @quick_jit
+    @jax.jit
     def all_three(policy, exploration, score):
         by_hand = replayed_by_hand(policy, *exploration[:2])
         losses = [

@@ -195,7 +195,7 @@ def test_episodes_must_be_positive(num_episodes):
 
 
 @pytest.fixture(scope="module")
-def explorations(quick_jit):
+def explorations():
     """Of three tasks, by a policy that an inner rate of 0 leaves a standard normal one."""
     network = mamlax.models.mlp(jax.random.key(0), 4, 2, hidden_sizes=())
     policy = jax.tree.map(jnp.zeros_like, rl.GaussianPolicy(network, jnp.zeros(2)))
@@ -206,7 +206,7 @@ def explorations(quick_jit):
         episodes_per_task=5,
         baseline_fn=None,
     )
-    explore = quick_jit(jax.vmap(learner.explore, (0, None, None)))
+    explore = jax.jit(jax.vmap(learner.explore, (0, None, None)))
     return explore(jax.random.split(jax.random.key(0), 3), policy, TASK)
 
 

@@ -118,12 +118,12 @@ def fisher_by_hand(here, jacobian):
 
 
 @pytest.mark.parametrize("kind", ENVIRONMENTS)
-def test_fisher_products_are_hessian_products_of_the_kl_of_adapted_policies(kind, quick_jit):
+def test_fisher_products_are_hessian_products_of_the_kl_of_adapted_policies(kind):
     """And products of a matrix made entry by entry, of about twenty parameters."""
     here, damping = region(kind), 0.01
     assert 15 <= len(here.flat) <= 25
 
-    @quick_jit
+    @jax.jit
     def both(vectors):
         products = jax.vmap(here.product(damping))(vectors)
         gradient_fn = jax.grad(here.mean_kl)
@@ -338,7 +338,7 @@ def test_no_backtracks_try_the_whole_step_only():
 MAX_KL, DAMPING = 0.003, 0.02
 
 
-def without_adaptation(env, jit):
+def without_adaptation(env):
     """One step of `maml_trpo` on one task without inner steps, and what it explored."""
     learner, policy = make_learner(env, num_inner_steps=0, episodes_per_task=8), small_policy(env)
     loop = rl.maml_trpo(
@@ -349,7 +349,7 @@ def without_adaptation(env, jit):
         damping=DAMPING,
     )
 
-    @jit
+    @jax.jit
     def step_and_explore(key, policy):
         state, metrics = loop.step(key, loop.init(policy))
         task_key, explore_key = jax.random.split(jax.random.split(key, 1)[0])
@@ -407,8 +407,8 @@ def trpo_by_hand(policy, query):
     }
 
 
-def test_without_adaptation_it_is_plain_trpo(leash, quick_jit):
-    policy, state, metrics, query = without_adaptation(leash, quick_jit)
+def test_without_adaptation_it_is_plain_trpo(leash):
+    policy, state, metrics, query = without_adaptation(leash)
     assert not query.trajectory.mask.all()
     expected = trpo_by_hand(policy, query)
     assert expected["train/kl"] <= MAX_KL and expected["fall"] > 0, "needs no line search"

@@ -144,9 +144,9 @@ class Walk:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def compiled_once(compiling, tmp_path_factory):
+def kept_programs(compiled_once, tmp_path_factory):
     """Keep compiled programs between tests, as the command line does between runs."""
-    with compiling(once=tmp_path_factory.mktemp("compiled")):
+    with compiled_once(tmp_path_factory.mktemp("compiled")):
         yield
 
 
