@@ -32,10 +32,10 @@ COLUMNS = {"backtracks": "backtracks", "return": "post_adaptation_return"}
 
 def main() -> None:
     cores = os.cpu_count() or 1
-    settings = list(ours.SETTINGS)
+    settings = [ours.RECIPE, "exact-1/4-10"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers-python", default=str(report.ROOT / ".venv-peers/bin/python"))
-    parser.add_argument("--settings", nargs="+", default=settings, choices=settings)
+    parser.add_argument("--settings", nargs="+", default=settings, choices=ours.SETTINGS)
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cores}))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=10, help="consecutive, per repeat")
@@ -167,7 +167,7 @@ def write_problem(path: str) -> None:
     vector = jax.random.normal(jax.random.key(4), flat.shape)
     arrays = {"goals": goals, "loss": loss, "gradient": gradient, "vector": vector}
     for name, setting in ours.SETTINGS.items():
-        loop = ours.outer_loop(setting, None, ours.CHECKED_CONJUGATE_GRADIENTS)
+        loop = ours.outer_loop(setting.checked(), None)
         state, metrics = jax.jit(loop.step)(key, loop.init(policy))
         if not metrics["train/accepted"]:
             raise SystemExit(f"{name}: no step was accepted, so none can be compared.")
@@ -188,7 +188,7 @@ def write_problem(path: str) -> None:
 def fisher_product(
     learner: Any,
     unravel: Any,
-    setting: ours.Fisher,
+    setting: ours.Direction,
     flat: Any,
     vector: Any,
     support: Any,

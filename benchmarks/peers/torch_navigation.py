@@ -21,17 +21,15 @@ from torch import Tensor
 
 from benchmarks import report
 from benchmarks.speed.navigation import (
-    CHECKED_CONJUGATE_GRADIENTS,
     DAMPING,
     HORIZON,
     INNER_LEARNING_RATE,
     MAX_KL,
-    NUM_CONJUGATE_GRADIENTS,
     NUM_EPISODES,
     NUM_TASKS,
     SETTINGS,
     WARMUP_ITERATIONS,
-    Fisher,
+    Direction,
 )
 
 SPEED, DISCOUNT, RIDGE = 0.1, 0.99, 1e-5
@@ -166,8 +164,7 @@ def update(
     params: Params,
     support: Episodes,
     query: Episodes,
-    setting: Fisher,
-    num_conjugate_gradients: int = NUM_CONJUGATE_GRADIENTS,
+    setting: Direction,
 ) -> Update:
     """One step along the natural meta-gradient, within the trust region."""
     params = [param.detach().requires_grad_() for param in params]
@@ -178,7 +175,9 @@ def update(
         *(Episodes(*(x[:, :count] for x in episodes)) for episodes in (support, query)),
         first_order=setting.fisher == "adapted",
     )
-    direction, curvature = conjugate_gradients(product, gradient, num_conjugate_gradients)
+    direction, curvature = conjugate_gradients(
+        product, gradient, setting.num_conjugate_gradient_steps
+    )
     step = -math.sqrt(2 * MAX_KL / curvature) * direction if curvature > 0 else 0 * direction
     del product  # frees its graph
 
@@ -335,7 +334,7 @@ def unflatten(vector: Tensor, like: Params) -> Params:
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
 
 
-def measure(params: Params, setting: Fisher, iterations: int) -> dict[str, Any]:
+def measure(params: Params, setting: Direction, iterations: int) -> dict[str, Any]:
     """Time consecutive iterations."""
     torch.manual_seed(0)
     noise_shape = (HORIZON, NUM_TASKS, NUM_EPISODES, 2)
@@ -386,7 +385,7 @@ def check(params: Params, problem: dict[str, Tensor]) -> dict[str, Any]:
         some = (Episodes(*(x[:, :count] for x in episodes)) for episodes in (support, query))
         product = fisher_vector_product(params, *some, first_order=setting.fisher == "adapted")
         errors[f"{name}_product"] = distance(product(problem["vector"]), problem[f"{name}_product"])
-        updated = update(params, support, query, setting, CHECKED_CONJUGATE_GRADIENTS)
+        updated = update(params, support, query, setting.checked())
         step = flatten(updated.params) - flatten(params).detach()
         errors[f"{name}_step"] = distance(step, problem[f"{name}_step"])
         errors[f"{name}_loss"] = abs(updated.loss / float(problem[f"{name}_loss"]) - 1)

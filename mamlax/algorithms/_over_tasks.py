@@ -253,12 +253,17 @@ def _on_devices(meta_gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
     return share(meta_gradient, mesh, average, ((replicated, PartitionSpec("tasks")), replicated))
 
 
+def check_mesh(mesh: Mesh) -> None:
+    """Refuse devices along other axes than one of tasks."""
+    if mesh.axis_names != ("tasks",):
+        raise ValueError(f'mesh must have one axis named "tasks", got {mesh.axis_names}.')
+
+
 def share(
     fn: Callable[[Any, Any], Any], mesh: Mesh, combine: Callable[[Any], Any], out_specs: Any
 ) -> Callable[[Any, Any], Any]:
     """`fn(meta_params, tasks)` with tasks spread over devices and parameters on all of them."""
-    if mesh.axis_names != ("tasks",):
-        raise ValueError(f'mesh must have one axis named "tasks", got {mesh.axis_names}.')
+    check_mesh(mesh)
     mesh = Mesh(mesh.devices, mesh.axis_names)  # jax.make_mesh makes axes that shard_map refuses
 
     def shared(meta_params, tasks):

@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def check_environment(env: Any) -> None:
         >>> import mamlax
         >>> mamlax.rl.check_environment(mamlax.rl.PointNavigation())
     """
+    if isinstance(env, type):
+        raise TypeError(f"env must be an environment, got the class {env.__name__}: call it.")
     name = type(env).__name__
     lacking = [word for word in _PARTS if not hasattr(env, word)]
     if lacking:
@@ -114,7 +117,7 @@ def check_environment(env: Any) -> None:
         raise TypeError(f"{name}.action must be a Box or a Discrete, got {env.action!r}.")
     for word in ("observation_size", "horizon"):
         value = getattr(env, word)
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}.{word} must be a positive integer, got {value!r}.")
 
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -11,7 +11,13 @@ from jax.sharding import Mesh, PartitionSpec
 
 from .._types import OuterLoop
 from ..algorithms._outer_loop import OuterState, initial_state
-from ..algorithms._over_tasks import in_micro_batches, map_tasks, mean_gradient, share
+from ..algorithms._over_tasks import (
+    check_mesh,
+    in_micro_batches,
+    map_tasks,
+    mean_gradient,
+    share,
+)
 from ._advantages import masked_mean
 from ._policy_learner import Exploration, PolicyLearner
 from ._rollout import total_rewards
@@ -82,6 +88,8 @@ def policy_outer_loop(
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
+    if mesh is not None:
+        check_mesh(mesh)
     if mesh is not None and meta_batch_size % mesh.size:
         raise ValueError(f"{meta_batch_size} tasks do not divide over {mesh.size} devices.")
     per_device = meta_batch_size // (1 if mesh is None else mesh.size)

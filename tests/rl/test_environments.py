@@ -371,10 +371,11 @@ def test_the_shortest_way_is_that_of_value_iteration(side, horizon):
     ("build", "part"),
     [
         (lambda: rl.PointNavigation(goals="triangle"), "goals must be one of"),
-        (lambda: rl.PointNavigation(size=0.0), "size must be positive"),
-        (lambda: rl.PointNavigation(speed=-0.1), "speed must be positive"),
-        (lambda: rl.PointNavigation(horizon=0), "horizon must be positive"),
-        (lambda: rl.PointNavigation(sparse_radius=0.0), "sparse_radius must be positive"),
+        (lambda: rl.PointNavigation(size=0.0), "size must be a positive number"),
+        (lambda: rl.PointNavigation(speed=-0.1), "speed must be a positive number"),
+        (lambda: rl.PointNavigation(horizon=0), "horizon must be a positive number"),
+        (lambda: rl.PointNavigation(sparse_radius=0.0), "sparse_radius must be a positive number"),
+        (lambda: rl.PointNavigation(size=float("inf")), "size must be a positive number, got inf"),
         (lambda: rl.BernoulliBandit(num_arms=1), "num_actions must be 2 or more"),
         (lambda: rl.TabularMDP(num_states=0), "num_states must be positive"),
         (lambda: rl.TabularMDP(num_actions=1), "num_actions must be 2 or more"),
@@ -461,6 +462,16 @@ def test_the_built_in_environments_keep_to_their_declaration(env):
     rl.check_environment(env)
 
 
+def test_sizes_may_be_numpys():
+    env = like_slope(horizon=np.int64(4), observation_size=np.int32(3))
+    rl.check_environment(env)
+
+
+def test_a_class_is_no_environment():
+    with pytest.raises(TypeError, match="got the class PointNavigation: call it"):
+        rl.check_environment(rl.PointNavigation)
+
+
 def double(x):
     return jax.tree.map(lambda x: jnp.concatenate([x, x]), x)
 
@@ -472,6 +483,7 @@ BAD_PARTS = {
     "no_size": ({"observation_size": None}, TypeError, "it lacks observation_size"),
     "horizon_zero": ({"horizon": 0}, ValueError, "horizon must be a positive integer, got 0"),
     "horizon_float": ({"horizon": 4.0}, ValueError, "positive integer, got 4.0"),
+    "horizon_bool": ({"horizon": True}, ValueError, "positive integer, got True"),
     "size_zero": ({"observation_size": 0}, ValueError, "observation_size must be a positive"),
     "size_wrong": (
         {"observation_size": 2},

@@ -584,6 +584,13 @@ def test_a_meta_batch_divides_over_the_devices(leash, name):
 
 
 @pytest.mark.parametrize("name", LOOPS)
+def test_the_axis_of_the_devices_is_that_of_tasks(leash, name):
+    mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("devices",))
+    with pytest.raises(ValueError, match=r'axis named "tasks", got \(.devices.,\)'):
+        LOOPS[name](leash, mesh=mesh)
+
+
+@pytest.mark.parametrize("name", LOOPS)
 @pytest.mark.parametrize("batch_size", [0, 2])
 def test_the_tasks_of_a_device_divide_into_micro_batches(leash, name, batch_size):
     mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("tasks",))

@@ -61,8 +61,8 @@ class PointNavigation:
             raise ValueError(f"goals must be one of {get_args(Goals)}, got {self.goals!r}.")
         for name in ("size", "speed", "horizon", "sparse_radius"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}.")
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be a positive number, got {value}.")
 
     @property
     def observation_size(self) -> int:
