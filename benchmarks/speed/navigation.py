@@ -33,11 +33,12 @@ DEVICES = ("one device", "device per core")
 
 
 class Direction(NamedTuple):
-    """How the natural direction is found, as `maml_trpo` has it."""
+    """How the natural direction is found, and how many tasks at once, as `maml_trpo` has it."""
 
     fisher: str
     fisher_fraction: float
     num_conjugate_gradient_steps: int
+    batch_size: int | None = 1
 
     def checked(self) -> "Direction":
         """The same, by so few conjugate gradients that rounding does not show in the step."""
@@ -47,6 +48,7 @@ class Direction(NamedTuple):
 RECIPE = "exact-1/4-3"
 SETTINGS = {
     RECIPE: Direction("exact", 0.25, 3),
+    "exact-1/4-3, all tasks at once": Direction("exact", 0.25, 3, None),
     "exact-1/4-10": Direction("exact", 0.25, 10),
     "exact-10": Direction("exact", 1.0, 10),
     "adapted-1/5-10": Direction("adapted", 0.2, 10),
@@ -300,7 +302,6 @@ def outer_loop(setting: Direction, mesh: Any) -> Any:
         meta_batch_size=NUM_TASKS,
         max_kl=MAX_KL,
         damping=DAMPING,
-        batch_size=1,
         mesh=mesh,
         **setting._asdict(),
     )

@@ -71,6 +71,8 @@ def map_tasks(fn: Callable[[Any], Any], tasks: Any, *, batch_size: int | None = 
         tasks: stacked.
         batch_size: tasks at once, the others after them; None: all.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
     if count_tasks(tasks) == 1:  # spares XLA a batch dimension of one in every product
         result = fn(jax.tree.map(lambda x: x[0], tasks))
         return jax.tree.map(lambda x: jnp.asarray(x)[None], result)
@@ -109,7 +111,7 @@ def over_tasks(
             replicated. The processor's cores count as devices where `jax_num_cpu_devices` says so.
 
     Returns:
-        A learner whose `meta_gradient` agrees with the given one's beyond rounding. Its
+        A learner whose `meta_gradient` agrees with the given one's up to rounding. Its
         `meta_gradient` raises a ValueError where the meta-batch does not divide evenly.
 
     Example:

@@ -29,7 +29,7 @@ from ._settings import check_evaluation, check_settings, description_of, recipe_
 from ._stage import Learned, Stage, stages_of
 
 _VALIDATION_SEED, _TEST_SEED = 1, 2
-_STEP_SIZE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)
+_STEP_SIZE_FACTORS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _NUM_TUNING_TASKS = 100
 
 Report = Callable[[str, dict[str, Any]], None]
@@ -156,15 +156,27 @@ class _Experiment:
         self.key = keys[0] if num_seeds == 1 else jnp.stack(keys)
 
     def check(self) -> None:
-        """Refuse micro-batches that the tasks of a device do not divide into."""
-        num_tasks, batch_size = self.recipe.meta_batch_size, self.recipe.task_batch_size
+        """Refuse before training what could not be trained."""
+        recipe = self.recipe
+        num_tasks, batch_size = recipe.meta_batch_size, recipe.task_batch_size
         mesh = self._mesh(num_tasks)
-        per_device = num_tasks // (1 if mesh is None else mesh.size)
+        num_devices = 1 if mesh is None else mesh.size
+        if recipe.num_devices is not None and num_devices != recipe.num_devices:
+            raise MamlaxError(
+                f"{num_tasks} tasks do not divide over --num-devices {recipe.num_devices}."
+            )
+        per_device = num_tasks // num_devices
         if batch_size is not None and per_device % batch_size:
             raise MamlaxError(
                 f"{per_device} tasks per device do not divide into micro-batches of "
                 f"task_batch_size={batch_size}."
             )
+        try:
+            for stage in self.stages.values():
+                if stage.train_tasks is not None:
+                    self._loop(stage)
+        except ValueError as error:  # of settings that do not fit one another
+            raise MamlaxError(str(error)) from error
 
     def train(self, stage: Stage, report: Report) -> Run | None:
         """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""

@@ -59,7 +59,8 @@ class Recipe(ABC):
     remat: bool = False
     """Recompute inner steps instead of storing them: less memory, more time."""
     task_batch_size: int | None = None
-    """Tasks per device at once; the others of a meta-batch wait in sequence. None: all at once."""
+    """Tasks per device at once; the others of a meta-batch wait in sequence. Few suit a processor's
+    caches; None, all at once, an accelerator."""
     num_devices: int | None = None
     """Devices (or processor cores) that tasks are spread over. None: as many as divide the
     meta-batch."""

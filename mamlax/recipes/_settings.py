@@ -26,7 +26,13 @@ _SMALLEST = {
     "num_gradient_steps": 1,
     "num_conjugate_gradient_steps": 1,
 }
-_POSITIVE = ("inner_learning_rate", "outer_learning_rate", "gradient_clip", "max_kl")
+_POSITIVE = (
+    "inner_learning_rate",
+    "outer_learning_rate",
+    "gradient_clip",
+    "max_kl",
+    "fisher_fraction",
+)
 _FRACTIONS = ("discount", "gae_lambda", "fisher_fraction", "inner_learning_rate_decay")
 
 

@@ -51,11 +51,12 @@ def maml_trpo(
             of θ. `"adapted"`: as functions of their own parameters, as if adaptation moved θ by a
             constant (a first-order inner loop): cheaper, and worse per outer step. Neither changes
             what is accepted.
-        fisher_fraction: share of the episodes, support and query, that the matrix is made from.
+        fisher_fraction: share of the episodes, support and query, that the matrix is made from;
+            below 1 it is that of policies adapted on this share.
         backtrack: factor by which a refused step is shortened, at most.
         max_backtracks: how often, before giving up.
-        batch_size: tasks at once, the others after them: less memory, and on a processor faster.
-            None: all.
+        batch_size: tasks per device at once, a divisor of its tasks; the others after them: the
+            gradient takes less memory, and a processor less time. None: all, for an accelerator.
         mesh: devices that share the tasks, as for `over_tasks`.
 
     Returns:
@@ -63,7 +64,8 @@ def maml_trpo(
         `train/kl` of the adapted policies, `train/accepted` (1 or 0) and `train/backtracks`.
 
     Raises:
-        ValueError: if a number is out of range or `fisher` is unknown.
+        ValueError: if a number is out of range, `fisher` is unknown, or the tasks do not divide
+            over the devices and into micro-batches.
 
     Example:
         >>> import jax, mamlax, optax

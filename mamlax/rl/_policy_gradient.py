@@ -38,8 +38,8 @@ def policy_gradient(
         num_gradient_steps: steps of the optimizer on the same episodes.
         kl_penalty: η, weight of the mean over inner steps and tasks of KL(π_old ‖ π) on the
             support, π the policies that act there.
-        batch_size: tasks at once, the others after them: less memory, and on a processor faster.
-            None: all.
+        batch_size: tasks per device at once, a divisor of its tasks; the others after them: the
+            gradient takes less memory, and a processor less time. None: all, for an accelerator.
         mesh: devices that share the tasks, as for `over_tasks`.
 
     Returns:
@@ -49,8 +49,8 @@ def policy_gradient(
         `train/environment_steps`.
 
     Raises:
-        ValueError: if `meta_batch_size` or `num_gradient_steps` is not positive, or `kl_penalty` is
-            negative.
+        ValueError: if `meta_batch_size` or `num_gradient_steps` is not positive, `kl_penalty` is
+            negative, or the tasks do not divide over the devices and into micro-batches.
 
     Example:
         >>> import jax, mamlax, optax
@@ -143,7 +143,7 @@ def promp(
         num_gradient_steps: steps on the same episodes.
         clip: how far a ratio of probabilities counts.
         kl_penalty: η.
-        batch_size: tasks at once.
+        batch_size: tasks per device at once, as for `policy_gradient`.
         mesh: devices that share the tasks.
 
     References:

@@ -109,7 +109,8 @@ def policy_learner(
             episodes worth adapting to. With `log_likelihood` it makes the meta-gradient unbiased
             for what is executed (where `discount` is 1, episodes have one length, and the query's
             advantages are not normalized), at the price of variance; with `dice` it would count
-            twice.
+            twice. It is right where the policy acted: several gradient steps on the same episodes
+            go beyond that, and the trust region watches the adapted policies, not the support.
         discount: γ.
         gae_lambda: λ of generalized advantage estimation.
         baseline_fn: see `estimate_advantages`.

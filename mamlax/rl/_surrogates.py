@@ -64,8 +64,9 @@ def clipped_likelihood_ratio(policy: Any, experience: Experience, *, clip: float
 def dice(policy: Any, experience: Experience) -> Any:
     """−mean((Πₖ≤ₜ ρₖ − Πₖ<ₜ ρₖ) · Aₜ), ρₖ the ratios of the steps so far: loaded DiCE.
 
-    Gradient and Hessian are unbiased for those of the expected return, with any baseline; the
-    variance grows with the horizon.
+    Gradient and Hessian are unbiased for those of the expected return, with any baseline that does
+    not depend on these episodes, where γ and λ are 1, episodes have one length, and advantages are
+    not normalized; the variance grows with the horizon.
 
     References:
         Foerster et al., DiCE: The Infinitely Differentiable Monte Carlo Estimator, ICML 2018;

@@ -21,7 +21,7 @@ class Search(NamedTuple):
         params: the accepted ones; those given, bit for bit, where none was accepted.
         accepted: whether one was.
         kl: KL(θ_old ‖ θ) of `params`.
-        num_backtracks: how many were refused.
+        num_backtracks: how often the step was shortened.
     """
 
     params: Any

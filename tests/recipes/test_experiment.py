@@ -15,7 +15,7 @@ import mamlax
 from mamlax import cli, plots
 from mamlax.recipes import RECIPES, _experiment, _settings, _stage
 
-FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)
+FACTORS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class Crash(Exception):
