@@ -120,20 +120,17 @@ def check_environment(env: Any) -> None:
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}.{word} must be a positive integer, got {value!r}.")
 
+    size = int(env.observation_size)
     key = jax.eval_shape(lambda: jax.random.key(0))
     task = _shapes_of(f"{name}.sample_task", env.sample_task, key)
     began = _shapes_of(f"{name}.reset", env.reset, key, task)
     state, observation = _parts(f"{name}.reset", began, ("state", "observation"))
-    _check_array(
-        f"{name}.reset: observation", observation, (int(env.observation_size),), jnp.floating
-    )
+    _check_array(f"{name}.reset: observation", observation, (size,), jnp.floating)
     done = _shapes_of(f"{name}.step", env.step, key, task, state, action_shape(env.action))
     after, observation, reward, terminated = _parts(
         f"{name}.step", done, ("state", "observation", "reward", "terminated")
     )
-    _check_array(
-        f"{name}.step: observation", observation, (int(env.observation_size),), jnp.floating
-    )
+    _check_array(f"{name}.step: observation", observation, (size,), jnp.floating)
     if observation.dtype != began[1].dtype:
         raise ValueError(
             f"{name} must observe in one data type, got {began[1].dtype} from reset and "
