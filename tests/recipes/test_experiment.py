@@ -354,6 +354,7 @@ def test_baselines_train_as_long_as_maml_by_default(small, tmp_path):
     [
         ({}, {"num_seeds": 0}, ["--num-seeds", "0"]),
         ({"num_devices": 99}, {}, ["--num-devices 99", "2"]),
+        ({"num_devices": 2, "meta_batch_size": 5}, {}, ["5 tasks", "--num-devices 2"]),
         ({"problem": {"shots": 0}}, {}, ["shots", "0"]),
         ({"num_inner_steps": -1}, {}, ["num_inner_steps", "-1"]),
         ({"meta_batch_size": 0}, {}, ["meta_batch_size", "0"]),

@@ -204,3 +204,18 @@ def test_every_metric_is_explained(trained):
     page = (ROOT / "docs" / "metrics.md").read_text()
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     assert {name for line in lines for name in line if f"`{name}`" not in page} == set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"step_weights": (1.0, 2.0)}, "step_weights must be one number per inner step"),
+        ({"step_weights": (1.0,), "sampling_correction": True}, "leave out step_weights"),
+        ({"fisher_fraction": 0.0}, "fisher_fraction must be a positive number"),
+        ({"num_conjugate_gradient_steps": 0}, "num_conjugate_gradient_steps must be 1 or more"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_and_leave_no_run_behind(settings, part, tmp_path):
+    with pytest.raises(mamlax.MamlaxError, match=part):
+        _experiment.train(small("navigation-2d", **settings), directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -162,6 +162,15 @@ def test_what_knowing_only_the_direction_of_the_goal_returns():
     assert f"{1.96 * returns.std() / math.sqrt(40):.1f}" == "2.5", "on forty goals"
 
 
+def test_what_pulling_each_arm_ten_times_and_then_the_best_returns():
+    """The other number there."""
+    random = np.random.default_rng(0)
+    payouts = random.random((200_000, 10))
+    paid = random.binomial(10, payouts) + 1e-6 * random.random(payouts.shape)
+    chosen = np.take_along_axis(payouts, paid.argmax(1)[:, None], axis=1)
+    assert f"{chosen.mean():.2f}" == "0.87"
+
+
 def test_a_random_walk_returns_what_numpy_says():
     env = rl.PointNavigation()
 
