@@ -1,6 +1,7 @@
 """Strict JAX for every test: silent promotion of ranks and types is an error."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -22,6 +23,8 @@ def pytest_configure(config):
 
     The slow tests train, and compile as users do.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `make test &` leaves it so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.markexpr != "not slow":
         return
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
