@@ -3,8 +3,8 @@
 What    a boat must hold its place in a wind it does not know; a task is the wind. Meta-trains, then
         adapts to a new wind from 20 episodes and looks at them.
 Run     python examples/your_own_environment.py            (--smoke: seconds)
-Takes   under a minute on two processor cores
-Expect  in a wind of 0.6 a return of -17.4 before adapting and -1.1 after
+Takes   half a minute on two processor cores
+Expect  in a wind of 0.6 a return of -20 before adapting and -1.1 after
 """
 
 import sys
