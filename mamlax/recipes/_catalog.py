@@ -185,7 +185,7 @@ _RECIPES = (
         "navigation-2d",
         "A point that finds a goal it does not see",
         measured="-36.2 before, -10.8 after 1 step, -2.5 after 3, -2.1 after 4 (5 seeds)",
-        duration="3 minutes on 2 processor cores",
+        duration="one seed 3 minutes on 2 processor cores",
     ),
     _navigation(
         "navigation-2d-promp",
