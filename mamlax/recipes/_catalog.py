@@ -153,8 +153,8 @@ _RECIPES = (
         "sinusoid-5-shot",
         5,
         expected="MSE 1.13 ± 0.18 after 1 step (MAML in the Meta-SGD protocol)",
-        measured="",
-        duration="",
+        measured="0.54 ± 0.01 after 1 step, 0.29 ± 0.02 after 10 (3 seeds)",
+        duration="3 minutes",
     ),
     _sinusoid(
         "sinusoid-20-shot",
