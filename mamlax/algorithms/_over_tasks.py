@@ -208,7 +208,7 @@ def count_tasks(tasks: Any) -> int:
 
 
 def in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradient:
-    """The same meta-gradient, `batch_size` tasks after the other."""
+    """The same meta-gradient, `batch_size` tasks at a time, one lot after another."""
 
     def accumulated(meta_params, tasks):
         num_tasks = count_tasks(tasks)

@@ -109,8 +109,8 @@ def _navigation(name: str, summary: str, *, num_outer_steps: int = 150, **settin
         inner_learning_rate=0.5,
         meta_batch_size=20,
         num_outer_steps=num_outer_steps,
-        fisher_fraction=0.25,  # a matrix from all episodes costs several times as much
-        num_conjugate_gradient_steps=3,  # 10 cost twice the time and adapt worse
+        fisher_fraction=0.25,  # a matrix from all episodes costs more
+        num_conjugate_gradient_steps=3,  # with 10, later inner steps are worse
         num_test_tasks=40,
         # later inner steps get worse again once the policy explores less: keep the best
         validation_interval=10,
