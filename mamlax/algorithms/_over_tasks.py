@@ -207,15 +207,21 @@ def count_tasks(tasks: Any) -> int:
     return next(iter(lengths.values()))[0]
 
 
+def check_micro_batches(num_tasks: int, batch_size: int | None) -> None:
+    """Refuse micro-batches that the tasks of a device do not divide into."""
+    if batch_size is not None and (batch_size < 1 or num_tasks % batch_size):
+        raise ValueError(
+            f"{num_tasks} tasks do not divide into micro-batches of batch_size={batch_size} "
+            "(both per device)."
+        )
+
+
 def in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradient:
     """The same meta-gradient, `batch_size` tasks at a time, one lot after another."""
 
     def accumulated(meta_params, tasks):
         num_tasks = count_tasks(tasks)
-        if batch_size < 1 or num_tasks % batch_size:
-            raise ValueError(
-                f"{num_tasks} tasks do not divide into micro-batches of batch_size={batch_size}."
-            )
+        check_micro_batches(num_tasks, batch_size)
         num_batches = num_tasks // batch_size
         if num_batches == 1:
             return meta_gradient(meta_params, tasks)

@@ -19,6 +19,7 @@ import numpy as np
 from .._errors import MamlaxError
 from .._files import replacing, write_json
 from .._types import MetaLearner, OuterLoop
+from ..algorithms._over_tasks import check_micro_batches
 from ..rl import PolicyLearner
 from ..training._evaluation import summarize
 from ..training._metrics import read_metrics
@@ -157,21 +158,15 @@ class _Experiment:
 
     def check(self) -> None:
         """Refuse before training what could not be trained."""
-        recipe = self.recipe
-        num_tasks, batch_size = recipe.meta_batch_size, recipe.task_batch_size
+        recipe, num_tasks = self.recipe, self.recipe.meta_batch_size
         mesh = self._mesh(num_tasks)
         num_devices = 1 if mesh is None else mesh.size
         if recipe.num_devices is not None and num_devices != recipe.num_devices:
             raise MamlaxError(
                 f"{num_tasks} tasks do not divide over --num-devices {recipe.num_devices}."
             )
-        per_device = num_tasks // num_devices
-        if batch_size is not None and per_device % batch_size:
-            raise MamlaxError(
-                f"{per_device} tasks per device do not divide into micro-batches of "
-                f"task_batch_size={batch_size}."
-            )
         try:
+            check_micro_batches(num_tasks // num_devices, recipe.task_batch_size)
             for stage in self.stages.values():
                 if stage.train_tasks is not None:
                     self._loop(stage)

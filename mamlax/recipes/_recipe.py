@@ -153,8 +153,8 @@ class PolicyRecipe(Recipe):
     fisher_fraction: float = 1.0
     """Trust region: share of the episodes that the matrix is made from."""
     num_conjugate_gradient_steps: int = 10
-    """Trust region: iterations that solve for the direction. Each costs a product with the matrix,
-    and later ones follow the noise of the episodes."""
+    """Trust region: iterations that solve for the direction. Each costs a product with the matrix;
+    more are not always better."""
     outer_learning_rate: float = 1e-3
     """Adam's learning rate, of ProMP and of plain outer steps."""
     num_gradient_steps: int = 5

@@ -13,6 +13,7 @@ from .._types import OuterLoop
 from ..algorithms._outer_loop import OuterState, initial_state
 from ..algorithms._over_tasks import (
     check_mesh,
+    check_micro_batches,
     in_micro_batches,
     map_tasks,
     mean_gradient,
@@ -88,16 +89,13 @@ def policy_outer_loop(
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
+    num_devices = 1
     if mesh is not None:
         check_mesh(mesh)
-    if mesh is not None and meta_batch_size % mesh.size:
-        raise ValueError(f"{meta_batch_size} tasks do not divide over {mesh.size} devices.")
-    per_device = meta_batch_size // (1 if mesh is None else mesh.size)
-    if batch_size is not None and (batch_size < 1 or per_device % batch_size):
-        raise ValueError(
-            f"{per_device} tasks per device do not divide into micro-batches of "
-            f"batch_size={batch_size}."
-        )
+        num_devices = mesh.size
+    if meta_batch_size % num_devices:
+        raise ValueError(f"{meta_batch_size} tasks do not divide over {num_devices} devices.")
+    check_micro_batches(meta_batch_size // num_devices, batch_size)
 
     def average(tree):
         return tree if mesh is None else jax.lax.pmean(tree, "tasks")
