@@ -1,7 +1,7 @@
 """What mkdocs runs while it builds: a check that the public API is documented, and doctests shown.
 
-The build fails if a public name of `mamlax/__init__.pyi` or of `mamlax.rl`, or a public function or
-class of `mamlax.models` or `mamlax.plots`, is on no page under `docs/api/` or has no docstring.
+The build fails if a public name of `mamlax/__init__.pyi`, of `mamlax.rl` or of `mamlax.plots`, or a
+public function or class of `mamlax.models`, is on no page under `docs/api/` or has no docstring.
 """
 
 import re
@@ -13,8 +13,8 @@ import griffe
 from mkdocs.exceptions import PluginError
 
 _ROOT = Path(__file__).parents[1]
-_MODULES = ("models", "plots")
-_PACKAGES = ("rl",)
+_MODULES = ("models",)
+_PACKAGES = ("rl", "plots")
 
 
 def on_files(files: Any, config: Any) -> None:

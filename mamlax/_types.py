@@ -67,15 +67,17 @@ class MetaLearner(NamedTuple):
         init: `init(params) -> meta_params`. The identity for MAML.
         adapt: `adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None) -> Adaptation`.
             Solves one task.
-        meta_gradient: `meta_gradient(meta_params, tasks) -> ((loss, info), gradient)`. Every array
-            of `tasks` has a leading axis `tasks`; `loss` and `gradient` are means over it, and the
-            arrays of `info`, a dictionary, keep it. `info["support_losses"]` `[tasks, steps]`,
-            where given, is logged.
+        meta_gradient: `meta_gradient(meta_params, tasks, *, outer_step=0) -> ((loss, info),
+            gradient)`. Every array of `tasks` has a leading axis `tasks`; `loss` and `gradient` are
+            means over it, and the arrays of `info`, a dictionary, keep it. `outer_step` counts the
+            steps taken, for learners that have a schedule. Where given, these of `info` are
+            logged: `query_loss` `[tasks]` (else `loss`), `support_losses` `[tasks, steps]` (the
+            first), and every other one-dimensional array of floats under its own name.
     """
 
     init: Callable[[Any], Any]
     adapt: Callable[..., Adaptation]
-    meta_gradient: Callable[[Any, Any], tuple[tuple[Any, Any], Any]]
+    meta_gradient: Callable[..., tuple[tuple[Any, Any], Any]]
 
 
 class OuterLoop(NamedTuple):

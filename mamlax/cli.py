@@ -4,17 +4,25 @@ Nothing heavy is imported before a command runs, so that `mamlax --help` answers
 """
 
 import errno
-import math
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from . import __version__
+from ._console import (
+    Progress,
+    escape,
+    say,
+    say_paths,
+    say_warning,
+    show_comparison,
+    show_evaluation,
+)
 from ._errors import MamlaxError
 from ._files import cache_directory
 from .recipes._catalog import RECIPES, nearest_recipe
@@ -45,9 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _suggest_recipe(arguments)
         with warnings.catch_warnings():
-            warnings.showwarning = _say_warning
+            warnings.showwarning = say_warning
             tyro.extras.subcommand_cli_from_dict(
-                {"recipes": recipes, "train": train, "evaluate": evaluate, "plot": plot},
+                {
+                    "recipes": recipes,
+                    "train": train,
+                    "evaluate": evaluate,
+                    "plot": plot,
+                    "compare": compare,
+                },
                 prog="mamlax",
                 description=(
                     "Learning to learn: meta-train on many small tasks, adapt to a new one. "
@@ -58,14 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     except KeyboardInterrupt as stop:  # a run that could write a checkpoint first says which
         resume = "stopped. Repeat the command to resume from the last checkpoint."
-        _say(_escape(str(stop) or resume))
+        say(escape(str(stop) or resume))
         return 130
     except (MamlaxError, ValueError) as error:
-        _say(f"[bold red]error:[/] {_escape(str(error))}")
+        say(f"[bold red]error:[/] {escape(str(error))}")
         return 1
     except OSError as error:
         room = " Make room, then repeat the command." if error.errno == errno.ENOSPC else ""
-        _say(f"[bold red]error:[/] {_escape(str(error))}.{room}")
+        say(f"[bold red]error:[/] {escape(str(error))}.{room}")
         return 1
     return 0
 
@@ -110,7 +124,7 @@ def train(
     from . import plots
     from .recipes import _experiment
 
-    with _Progress() as progress:
+    with Progress() as progress:
         evaluation = _experiment.train(
             recipe,
             seed=seed,
@@ -119,8 +133,8 @@ def train(
             data_dir=data_dir,
             report=progress,
         )
-    _show(evaluation)
-    _say_paths([out / "evaluation.json", *plots.draw_run(out)])
+    show_evaluation(evaluation)
+    say_paths([out / "evaluation.json", *plots.draw_run(out)])
 
 
 def evaluate(
@@ -144,12 +158,12 @@ def evaluate(
     from . import plots
     from .recipes import _experiment
 
-    _show(
+    show_evaluation(
         _experiment.evaluate(
             run, num_tasks=num_tasks, num_inner_steps=num_inner_steps, data_dir=data_dir
         )
     )
-    _say_paths([run / "evaluation.json", *plots.draw_run(run)])
+    say_paths([run / "evaluation.json", *plots.draw_run(run)])
 
 
 def plot(run: tyro.conf.Positional[Path]) -> None:
@@ -163,7 +177,25 @@ def plot(run: tyro.conf.Positional[Path]) -> None:
     if not (run / "metrics.jsonl").exists():
         why = "it has no metrics.jsonl" if run.exists() else "it does not exist"
         raise MamlaxError(f"{run} is not a run directory: {why}.")
-    _say_paths(plots.draw_run(run))
+    say_paths(plots.draw_run(run))
+
+
+def compare(
+    runs: tyro.conf.Positional[tuple[Path, ...]], *, out: Path = Path("comparison")
+) -> None:
+    """Compare evaluated runs with the first one, task by task, and draw their curves together.
+
+    Differences are paired where the runs were evaluated on the same held-out tasks.
+
+    Args:
+        runs: Two run directories or more.
+        out: Where comparison.json and curves.png are written.
+    """
+    from . import plots
+    from .recipes import _comparison
+
+    show_comparison(_comparison.compare(runs, out))
+    say_paths([out / "comparison.json", *plots.draw_comparison(out)])
 
 
 def _prepare_jax() -> None:
@@ -192,134 +224,3 @@ def _suggest_recipe(arguments: list[str]) -> None:
         near = nearest_recipe(word)
         if near or word == arguments[1]:
             raise MamlaxError(f"there is no recipe {word!r}.{near} mamlax recipes lists them all.")
-
-
-class _Progress:
-    """A progress bar on a terminal, plain lines elsewhere."""
-
-    def __enter__(self):
-        self.stage, self.bar, self.last = None, None, 0.0
-        return self
-
-    def __call__(self, stage: str, line: dict[str, Any]) -> None:
-        import time
-
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        total = line["num_outer_steps"]
-        rate = line["time/outer_steps_per_second"]
-        text = f"loss {line['train/query_loss']:.4g}"
-        if "train/post_adaptation_return" in line:  # the loss of episodes says little
-            text = f"return {line['train/post_adaptation_return']:.4g}"
-            refused = 1 - line.get("train/accepted", 1)
-            if refused > 0.5:
-                text += f"  {refused:.0%} of outer steps refused"
-        for name, value in line.items():
-            if name.startswith("validation/"):
-                shown = f"{value:.4g}" if math.isfinite(value) else "diverged"
-                text += f"  {name.replace('/', ' ')} {shown}"
-        if not console.is_terminal:
-            finished = line["step"] == total
-            if finished or stage != self.stage or time.monotonic() - self.last > 10:
-                left = (total - line["step"]) / rate
-                console.print(
-                    f"{stage}: step {line['step']}/{total}  {text}  {rate:.4g} steps/s  "
-                    f"{left:.0f} s left",
-                    soft_wrap=True,
-                    highlight=False,
-                )
-                self.last = time.monotonic()
-            self.stage = stage
-            return
-        if stage != self.stage:
-            self._close()
-            self._open(console, stage, total)
-            self.stage = stage
-        assert self.bar is not None
-        self.bar.update(self.task, completed=line["step"], text=f"{text}  {rate:,.0f} steps/s")
-
-    def _open(self, console, stage: str, total: int) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self.bar = Progress(
-            TextColumn("{task.description:>10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self.bar.start()
-        self.task = self.bar.add_task(stage, total=total, text="")
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
-
-    def __exit__(self, *_):
-        self._close()
-
-
-def _show(evaluation: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    curves = {"maml": evaluation["curve"], **evaluation["baselines"]}
-    last = evaluation["curve"][-1]["num_inner_steps"]
-    shown = [step for step in (0, 1, 2, 3, 5, 10) if step <= last]
-    shown += [last] * (last not in shown)
-    seeds = evaluation["num_seeds"]
-    over = f"{evaluation['num_tasks']} held-out tasks" + (f", {seeds} seeds" if seeds > 1 else "")
-    note = " (transductive)" if evaluation["transductive"] else ""
-    table = Table(box=None, header_style="bold", title_justify="left")
-    console = Console()
-    metric = evaluation["metric"]
-    shown_metric = metric if metric == "return" else f"query {metric}"
-    console.print(f"[bold]{shown_metric}, {over}{note}[/]", soft_wrap=True)
-    table.add_column("inner steps", justify="right", no_wrap=True)
-    for name in curves:
-        table.add_column(name, justify="right", no_wrap=True)
-    for step in shown:
-        table.add_row(str(step), *(_mean_and_interval(curve[step]) for curve in curves.values()))
-    console.width = max(console.width, 80)
-    console.print(table)
-
-
-def _mean_and_interval(point: dict[str, Any]) -> str:
-    if point["mean"] is None:
-        return "diverged"
-    interval = "" if point["ci95"] is None else f" ±{_short(point['ci95'])}"
-    return _short(point["mean"]) + interval
-
-
-def _short(number: float) -> str:
-    return f"{number:.3f}" if abs(number) < 100 else f"{number:.2g}"
-
-
-def _say_paths(paths: Sequence[Path]) -> None:
-    for path in paths:
-        _say(_escape(str(path)))
-
-
-def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"[bold yellow]warning:[/] {_escape(str(message))}")
-
-
-def _say(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(text, soft_wrap=True, highlight=False)
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -20,6 +20,7 @@ linear layer follow, which absorb it (and the paper's code has none). The shift 
 loop like every parameter; in the paper's code it is meta-learned only.
 """
 
+import dataclasses
 import math
 from typing import Any, Literal, get_args
 
@@ -45,18 +46,41 @@ class MLP(eqx.Module):
     biases: list[Float[Array, " _outputs"]]
     norm: Norm = eqx.field(static=True)
     activation: Activation = eqx.field(static=True, default="relu")
+    context: Float[Array, " context"] | None = None
 
     def __call__(self, inputs, reference=None):
         """Outputs `[examples, outputs]` for inputs `[examples, ...]`, which are flattened."""
+        return self.features(inputs, reference) @ self.weights[-1] + self.biases[-1][None]
+
+    def features(self, inputs, reference=None):
+        """What the last layer is given, `[examples, features]`."""
         x, num_reference = _with_reference(inputs, reference, self.norm, self._check)
         x = x.reshape(len(x), -1)
+        if self.context is not None:
+            x = jnp.concatenate([x, jnp.tile(self.context, (len(x), 1))], axis=1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = _normalize(x @ weight, self.norm, num_reference) + bias[None]
             x = jax.nn.relu(x) if self.activation == "relu" else jnp.tanh(x)
-        return (x @ self.weights[-1] + self.biases[-1][None])[num_reference:]
+        return x[num_reference:]
+
+    @property
+    def head(self):
+        """Weight and bias of the last layer."""
+        return self.weights[-1], self.biases[-1]
+
+    @property
+    def shifts(self):
+        """What is added after each normalization."""
+        return self.biases[:-1]
+
+    def with_head(self, weight, bias) -> "MLP":
+        """This model with another last layer."""
+        weights, biases = [*self.weights[:-1], weight], [*self.biases[:-1], bias]
+        return dataclasses.replace(self, weights=weights, biases=biases)
 
     def _check(self, name: str, shape: tuple[int, ...]):
         num_inputs = self.weights[0].shape[0]
+        num_inputs -= 0 if self.context is None else len(self.context)
         if not shape or math.prod(shape[1:]) != num_inputs:
             advice = f"build it with num_inputs={math.prod(shape[1:])}, or reshape them"
             if shape == (num_inputs,):
@@ -65,15 +89,6 @@ class MLP(eqx.Module):
                 f"this mlp was built for {num_inputs} inputs per example, got {name} "
                 f"{list(shape)}; {advice}."
             )
-
-    def with_head_of(self, other: "MLP") -> "MLP":
-        """This model with the last layer of another."""
-        return MLP(
-            [*self.weights[:-1], other.weights[-1]],
-            [*self.biases[:-1], other.biases[-1]],
-            self.norm,
-            self.activation,
-        )
 
 
 def mlp(
@@ -84,6 +99,7 @@ def mlp(
     hidden_sizes: tuple[int, ...] = (40, 40),
     norm: Norm = "none",
     weight_scale: float | None = None,
+    context_size: int = 0,
 ) -> MLP:
     """A fully connected network with ReLU, as in the paper's regression (1-40-40-1).
 
@@ -96,6 +112,8 @@ def mlp(
         norm: normalization before each ReLU; see the module.
         weight_scale: standard deviation of the truncated normal that weights start from. None:
             √(2/inputs) for each layer (He et al. 2015). Biases start at zero.
+        context_size: numbers, zero at first, that every example is given beside its inputs: what
+            `cavia` adapts.
 
     Differs from the paper: its code starts all weights at 0.01. From there, the sinusoids end
     with an error after ten steps that is larger and differs more from seed to seed.
@@ -119,7 +137,8 @@ def mlp(
         )
     if weight_scale is not None and weight_scale < 0:
         raise ValueError(f"weight_scale must be 0 or more, got {weight_scale}.")
-    sizes = (num_inputs, *hidden_sizes, num_outputs)
+    context = _zero_context(context_size)
+    sizes = (num_inputs + context_size, *hidden_sizes, num_outputs)
     keys = jax.random.split(key, len(sizes) - 1)
     weights = [
         jax.nn.initializers.he_normal()(k, (m, n))
@@ -127,7 +146,7 @@ def mlp(
         else weight_scale * jax.random.truncated_normal(k, -2.0, 2.0, (m, n))
         for k, m, n in zip(keys, sizes[:-1], sizes[1:], strict=True)
     ]
-    return MLP(weights, [jnp.zeros(n) for n in sizes[1:]], norm)
+    return MLP(weights, [jnp.zeros(n) for n in sizes[1:]], norm, context=context)
 
 
 class Conv4(eqx.Module):
@@ -140,18 +159,37 @@ class Conv4(eqx.Module):
     downsample: Downsample = eqx.field(static=True)
     norm: Norm = eqx.field(static=True)
     image_shape: tuple[int, int, int] | None = eqx.field(static=True, default=None)
+    context: Float[Array, " context"] | None = None
+    modulation: Float[Array, "context channels_twice"] | None = None
 
     def __call__(self, inputs, reference=None):
         """Outputs `[examples, outputs]` for images `[examples, height, width, channels]`."""
+        return self.features(inputs, reference) @ self.head_weight + self.head_bias[None]
+
+    def features(self, inputs, reference=None):
+        """What the head is given, `[examples, features]`."""
         x, num_reference = _with_reference(inputs, reference, self.norm, self._check)
         stride = 2 if self.downsample == "stride" else 1
-        for kernel, shift in zip(self.kernels, self.shifts, strict=True):
+        for index, (kernel, shift) in enumerate(zip(self.kernels, self.shifts, strict=True)):
             x = _convolve(x, kernel, stride)
-            x = jax.nn.relu(_normalize(x, self.norm, num_reference) + shift[None, None, None])
+            x = _normalize(x, self.norm, num_reference) + shift[None, None, None]
+            if index == 2 and self.context is not None and self.modulation is not None:
+                gain, offset = jnp.split(self.context @ self.modulation, 2)
+                x = x * (1 + gain) + offset
+            x = jax.nn.relu(x)
             if self.downsample == "pool":
                 x = _max_pool(x)
         x = x.mean((1, 2)) if self.downsample == "stride" else x.reshape(len(x), -1)
-        return (x @ self.head_weight + self.head_bias[None])[num_reference:]
+        return x[num_reference:]
+
+    @property
+    def head(self):
+        """Weight and bias of the linear head."""
+        return self.head_weight, self.head_bias
+
+    def with_head(self, weight, bias) -> "Conv4":
+        """This model with another head."""
+        return dataclasses.replace(self, head_weight=weight, head_bias=bias)
 
     def _check(self, name: str, shape: tuple[int, ...]):
         built_for = self.image_shape
@@ -167,11 +205,6 @@ class Conv4(eqx.Module):
             f"{advice}."
         )
 
-    def with_head_of(self, other: "Conv4") -> "Conv4":
-        """This model with the linear head of another."""
-        head = (other.head_weight, other.head_bias)
-        return Conv4(self.kernels, self.shifts, *head, self.downsample, self.norm, self.image_shape)
-
 
 def conv4(
     key,
@@ -182,6 +215,7 @@ def conv4(
     downsample: Downsample = "stride",
     norm: Norm = "batch",
     head_scale: float = 0.0,
+    context_size: int = 0,
 ) -> Conv4:
     """The paper's convolutional network, in both its forms.
 
@@ -200,6 +234,8 @@ def conv4(
         norm: normalization before each ReLU; see the module.
         head_scale: standard deviation of the head's first weights. At zero all classes start
             alike and the first inner step makes the head of differences between class means.
+        context_size: numbers, zero at first, that scale and shift the channels of the third
+            block, by a linear map: what `cavia` adapts.
 
     Differs from the paper: its code starts the strided network's head at a unit normal, from
     which outer training has to shrink it first.
@@ -235,8 +271,26 @@ def conv4(
         num_features *= (height // 16) * (width // 16)
     head_weight = head_scale * jax.random.normal(head_key, (num_features, num_outputs))
     shifts = [jnp.zeros(channels) for _ in kernels]
-    head = (head_weight, jnp.zeros(num_outputs))
-    return Conv4(kernels, shifts, *head, downsample, norm, (height, width, in_channels))
+    context, modulation = _zero_context(context_size), None
+    if context is not None:
+        modulation = xavier(jax.random.fold_in(head_key, 1), (context_size, 2 * channels))
+    return Conv4(
+        kernels,
+        shifts,
+        head_weight,
+        jnp.zeros(num_outputs),
+        downsample,
+        norm,
+        (height, width, in_channels),
+        context,
+        modulation,
+    )
+
+
+def _zero_context(size: int):
+    if size < 0:
+        raise ValueError(f"context_size must be 0 or more, got {size}.")
+    return jnp.zeros(size) if size else None
 
 
 def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, int]:

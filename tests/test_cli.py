@@ -7,10 +7,10 @@ import sys
 import pytest
 
 import mamlax
-from mamlax import cli
+from mamlax import _console, cli
 from mamlax.recipes import RECIPES
 
-COMMANDS = ["recipes", "train", "evaluate", "plot"]
+COMMANDS = ["recipes", "train", "evaluate", "plot", "compare"]
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,7 @@ def test_help_is_given_for_every_command(command, capsys):
         ("train", "sinusoid"): ["--num-outer-steps", "--shots", "70000", "Step size α"],
         ("evaluate",): ["--num-tasks", "--num-inner-steps", "The run directory."],
         ("plot",): ["The run directory."],
+        ("compare",): ["Two run directories or more.", "--out", "(default: comparison)", "paired"],
         ("recipes",): ["List the recipes"],
     }[tuple(command)]
     for words in expected:
@@ -121,6 +122,7 @@ def test_a_recipe_like_none_gets_no_guess(capsys):
         (["train", "omniglot-5-way-1-shot", "--chanels", "3"], "--channels"),
         (["train", "sinusoid", "--sed", "3"], "--seed"),
         (["evaluate", "run", "--num-task", "3"], "--num-tasks"),
+        (["compare", "run", "other", "--ou", "x"], "--out"),
     ],
 )
 def test_an_unknown_flag_is_met_with_the_nearest(arguments, near, capsys):
@@ -200,13 +202,26 @@ def test_warnings_are_said_without_the_line_of_code(capsys, monkeypatch, recwarn
 
 @pytest.mark.parametrize("number, text", [(0.0004, "0.000"), (21.5414, "21.541"), (2e16, "2e+16")])
 def test_numbers_in_the_table_are_short(number, text):
-    assert cli._mean_and_interval({"mean": number, "ci95": None}) == text
+    assert _console._mean_and_interval({"mean": number, "ci95": None}) == text
 
 
 def test_brackets_in_a_message_are_not_taken_for_markup(capsys, tmp_path):
     (tmp_path / "[bold]run[red]").write_text("")
     assert exits(["train", "sinusoid", "--out", "[bold]run[red]"]) == 1
     assert "[bold]run[red] exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_run_is_not_compared(count, capsys):
+    assert exits(["compare", *["run"] * count]) == 1
+    text = capsys.readouterr().err
+    assert f"two run directories or more, got {count}" in text and "Traceback" not in text
+
+
+def test_comparing_what_is_no_run_leaves_nothing_behind(capsys, tmp_path):
+    assert exits(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    assert f"{tmp_path / 'a'} is not a run directory" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["evaluate", "plot"])
@@ -353,7 +368,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
         "validation/accuracy": 0.875,
         "time/outer_steps_per_second": 10.0,
     }
-    with cli._Progress() as progress:
+    with _console.Progress() as progress:
         progress("maml", line)
         progress("maml", {**line, "step": 60})  # too soon to say again
         progress("maml", {**line, "step": 100})
@@ -380,7 +395,98 @@ def test_what_diverged_is_called_so_in_the_table(capsys):
         "curve": curve,
         "baselines": {"random": curve[:1] * 2},
     }
-    cli._show(evaluation)
+    _console.show_evaluation(evaluation)
     text = words_of(capsys.readouterr().out)
     assert "9 held-out tasks, 3 seeds (transductive)" in text
     assert "inner steps maml random 0 4.000 ±0.500 4.000 ±0.500 1 diverged 4.000" in text
+
+
+def points(*pairs):
+    return [
+        {"num_inner_steps": step, "mean": mean, "ci95": ci95}
+        for step, (mean, ci95) in enumerate(pairs)
+    ]
+
+
+def compared(**changes):
+    """What `mamlax compare` has found of two runs, the second with the changes."""
+    run = {
+        "name": "first",
+        "settings": {"first_order": False},
+        "num_tasks": 9,
+        "num_seeds": 1,
+        "transductive": False,
+        "curve": points((4.0, 0.5), (1.0, 0.25)),
+        "num_diverged": [0, 0],
+    }
+    second = {"name": "second[1]", "settings": {"first_order": True}}
+    difference = {
+        "name": "second[1]",
+        "to": "first",
+        "paired": True,
+        "why_unpaired": None,
+        "curve": points((0.5, 0.1), (-0.00042, 0.00012)),
+    }
+    ours = {name: value for name, value in changes.items() if name in run}
+    theirs = {name: value for name, value in changes.items() if name in ("paired", "why_unpaired")}
+    return {
+        "metric": "mse",
+        "runs": [run, {**run, **second, **ours}],
+        "differences": [{**difference, **theirs}],
+    }
+
+
+def test_a_comparison_shows_each_run_and_the_differences(capsys):
+    _console.show_comparison(compared())
+    text = words_of(capsys.readouterr().out)
+    assert "query mse, less is better" in text
+    assert "first: 9 held-out tasks; first_order=False" in text
+    assert "second[1]: 9 held-out tasks; first_order=True" in text
+    assert "inner steps first second[1] 0 4.000 ±0.500 4.000 ±0.500 1 1.000 ±0.250" in text
+    assert "difference to first, 95 % interval over tasks" in text
+    # small differences with the decimals that their interval has something to say about
+    assert "inner steps second[1] 0 +0.500 ±0.100 1 -0.00042 ±0.00012" in text
+    assert "note:" not in text
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"paired": False, "why_unpaired": "its shots are others"}, ["not paired: its shots are"]),
+        ({"num_diverged": [0, 3]}, ["second[1] diverged on 3 of 9 tasks, the first after 1 inner"]),
+        ({"num_seeds": 3}, ["9 held-out tasks, 3 seeds", "the mean over seeds in each task"]),
+        ({"transductive": True}, ["9 held-out tasks, transductive", "Some are transductive"]),
+    ],
+)
+def test_what_would_mislead_is_noted(changes, words, capsys):
+    _console.show_comparison(compared(**changes))
+    text = words_of(capsys.readouterr().out)
+    assert text.count("note:") == 1
+    for word in words:
+        assert word in text
+
+
+def test_no_number_of_a_comparison_is_cut_off(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    found = compared()
+    names = [f"a run with a long name, number {n}" for n in range(8)]
+    found["runs"] = [{**found["runs"][0], "name": name} for name in names]
+    _console.show_comparison(found)
+    text = capsys.readouterr().out
+    assert "…" not in text and all(name in text for name in names)
+    assert text.count("4.000 ±0.500") == 8
+
+
+@pytest.mark.parametrize(
+    "mean, ci95, text",
+    [
+        (0.5, 0.1, "+0.500 ±0.100"),
+        (-0.5, None, "-0.500"),
+        (0.0, 0.0, "+0.000 ±0.000"),
+        (2e-5, 1e-9, "+0.000020 ±0.000000"),
+        (-2e16, 3e15, "-2e+16 ±3e+15"),
+        (None, None, "diverged"),
+    ],
+)
+def test_differences_have_their_sign(mean, ci95, text):
+    assert _console._signed({"mean": mean, "ci95": ci95}) == text

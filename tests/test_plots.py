@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mamlax import plots
+from mamlax.plots import _style
 
 METRICS = [
     {
@@ -80,8 +81,17 @@ def assert_drawn(path):
 
 
 def save(figure, tmp_path):
-    path = plots._save(figure, tmp_path / "figure.png")
+    path = _style.save(figure, tmp_path / "figure.png")
     assert_drawn(path)
+
+
+def assert_on_the_edge(arrows, axes, x, *, upper):
+    """Arrows lie there whatever the axis shows, and are seen."""
+    np.testing.assert_allclose(arrows.get_xdata(), x)
+    assert arrows.get_marker() == ("^" if upper else "v") and not arrows.get_clip_on()
+    drawn = arrows.get_transform().transform(arrows.get_xydata())[:, 1]
+    edge = axes.transAxes.transform([[0, 1 if upper else 0]])[0, 1]
+    np.testing.assert_allclose(drawn, edge)
 
 
 def test_a_learning_curve_shows_both_losses_and_validation(tmp_path):
@@ -106,11 +116,62 @@ def test_validation_errors_share_the_axis_and_none_that_diverged_stretches_it(tm
     ]
     figure = plots.learning_curve(metrics)
     (axes,) = figure.axes
-    dots = axes.lines[-1].get_xydata()
-    steps = [line["step"] for line in METRICS]
-    np.testing.assert_array_equal(dots, [[steps[0], 0.05], [steps[3], 0.2]])
+    lines = {line.get_label(): line for line in axes.lines}
+    dots = lines["validation mse"].get_xydata()
+    np.testing.assert_array_equal(dots, [[10, 0.05], [40, 0.2]])
     low, high = axes.get_ylim()
     assert low < 0.05 and high < 1
+    arrows = lines["validation mse: diverged, or off the axis"]
+    assert_on_the_edge(arrows, axes, [20, 30], upper=True)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert any("diverged" in label for label in labels)
+    save(figure, tmp_path)
+
+
+def test_a_learning_curve_whose_validation_always_diverged_shows_only_that(tmp_path):
+    metrics = [{"step": n, "train/query_loss": 1 / n, "validation/mse": None} for n in (1, 2)]
+    figure = plots.learning_curve(metrics)
+    assert [line.get_label() for line in figure.axes[0].lines] == [
+        "query loss, after adaptation",
+        "validation mse: diverged, or off the axis",
+    ]
+    save(figure, tmp_path)
+
+
+def test_where_an_accuracy_diverged_an_arrow_points_down(tmp_path):
+    metrics = [{**line} for line in METRICS]
+    metrics[1]["validation/accuracy"] = None
+    figure = plots.learning_curve(metrics)
+    _, other = figure.axes
+    curve, arrows = other.lines
+    assert np.isnan(curve.get_ydata()[0]) and curve.get_ydata()[1] == 0.4
+    assert curve.get_marker() == ".", "one point between two gaps would be no line"
+    assert arrows.get_label() == "validation accuracy: diverged"
+    assert_on_the_edge(arrows, other, [20], upper=False)
+    save(figure, tmp_path)
+
+
+RETURNS = [
+    {
+        "step": 10 * n,
+        "train/environment_steps": 100_000,
+        "time/outer_steps_per_second": 5.0,
+        "train/pre_adaptation_return": -40.0 + n,
+        "train/post_adaptation_return": -30.0 + n,
+        **({} if n == 2 else {"validation/return": None if n == 3 else -20.0 + n}),
+    }
+    for n in (1, 2, 3, 4)
+]
+
+
+def test_return_curves_mark_what_diverged_but_not_what_was_not_due(tmp_path):
+    figure = plots.return_curves(RETURNS)
+    for axes, x in zip(figure.axes, ([1, 2, 3, 4], [2, 4, 6, 8]), strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        np.testing.assert_allclose(lines["validation"].get_xdata(), [x[0], x[3]])
+        np.testing.assert_allclose(lines["validation"].get_ydata(), [-19, -16])
+        assert_on_the_edge(lines["validation: diverged"], axes, [x[2]], upper=False)
+    assert "validation: diverged" in [t.get_text() for t in figure.legends[0].get_texts()]
     save(figure, tmp_path)
 
 
@@ -156,7 +217,116 @@ def test_adaptation_says_transductive_and_how_many_seeds(tmp_path):
 def test_adaptation_of_one_point_and_of_what_diverged(tmp_path):
     diverged = [*curve(4.0), {"num_inner_steps": 1, "mean": None, "ci95": None}]
     save(plots.adaptation({**EVALUATION, "curve": curve(4.0), "baselines": {}}), tmp_path)
-    save(plots.adaptation({**EVALUATION, "baselines": {"random": diverged}}), tmp_path)
+    figure = plots.adaptation({**EVALUATION, "baselines": {"random": diverged}})
+    (axes,) = figure.axes
+    (arrows,) = (line for line in axes.lines if line.get_label() == "random: diverged")
+    assert_on_the_edge(arrows, axes, [1], upper=True)
+    save(figure, tmp_path)
+
+
+def test_adaptation_that_nearly_diverged_keeps_numbers_on_its_axis(tmp_path):
+    figure = plots.adaptation({**EVALUATION, "curve": curve(4.0, 1.0, 1e14)})
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    labeled = [
+        tick.get_text()
+        for tick in axes.get_yticklabels()
+        if tick.get_text() and low <= tick.get_position()[1] <= high
+    ]
+    assert len(labeled) >= 3
+    save(figure, tmp_path)
+
+
+def comparison(metric="mse"):
+    """Three runs, of which the last diverged after 2 steps and the first took more."""
+    unknown = [{"num_inner_steps": 2, "mean": None, "ci95": None}]
+    runs = [
+        ("first", curve(4.0, 1.0, 0.5, 0.4), {"shots": 5}),
+        ("second", curve(4.0, 2.0, 1.0), {"shots": 10}),
+        ("third", [*curve(4.0, 3.0), *unknown], {}),
+    ]
+    return {
+        "metric": metric,
+        "runs": [
+            {
+                "name": name,
+                "settings": settings,
+                "num_tasks": 6,
+                "num_seeds": 2 if name == "second" else 1,
+                "transductive": name == "third",
+                "curve": values,
+            }
+            for name, values, settings in runs
+        ],
+        "differences": [
+            {"name": "second", "paired": True, "curve": curve(0.0, 1.0, 0.5)},
+            {"name": "third", "paired": False, "curve": [*curve(0.0, 2.0), *unknown]},
+        ],
+    }
+
+
+def test_a_comparison_shows_all_curves_and_their_differences_to_the_first(tmp_path):
+    figure = plots.comparison(comparison())
+    left, right = figure.axes
+    lines = {line.get_label(): line for line in left.lines}
+    assert list(lines) == [
+        "first: shots=5",
+        "second (2 seeds): shots=10",
+        "third (transductive)",
+        "third: diverged",
+    ]
+    np.testing.assert_array_equal(lines["first: shots=5"].get_ydata(), [4.0, 1.0, 0.5, 0.4])
+    assert_on_the_edge(lines["third: diverged"], left, [2], upper=True)
+    assert left.get_yscale() == "log" and "6 held-out tasks" in left.get_title(loc="left")
+    zero, second, third = right.lines
+    assert list(zero.get_ydata()) == [0, 0]
+    np.testing.assert_array_equal(second.get_xydata(), [[0, 0.0], [1, 1.0], [2, 0.5]])
+    np.testing.assert_array_equal(third.get_ydata(), [0.0, 2.0, np.nan])
+    assert len(right.collections) == 2, "a band each"
+    for line, label in zip(right.lines, lines, strict=False):
+        assert line.get_color() == lines[label].get_color(), "a run has one color in both"
+    assert right.get_title(loc="left") == "difference to first, paired and unpaired, over tasks"
+    assert right.get_yscale() == "linear"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(lines)
+    save(figure, tmp_path)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "return"])
+def test_a_comparison_of_what_is_to_be_large_marks_divergence_below(tmp_path, metric):
+    figure = plots.comparison(comparison(metric))
+    (arrows,) = (line for line in figure.axes[0].lines if line.get_label() == "third: diverged")
+    assert_on_the_edge(arrows, figure.axes[0], [2], upper=False)
+    save(figure, tmp_path)
+
+
+def test_one_huge_difference_does_not_flatten_the_others(tmp_path):
+    compared = comparison()
+    compared["differences"][1]["curve"] = curve(0.1, 0.2, 1e9)
+    figure = plots.comparison(compared)
+    _, right = figure.axes
+    assert right.get_yscale() == "symlog"
+    height = np.diff(right.transData.transform([[0, 0.0], [0, 1.0]])[:, 1])
+    assert height > 0.05 * np.diff(right.transAxes.transform([[0, 0], [0, 1]])[:, 1])
+    save(figure, tmp_path)
+
+
+def test_many_settings_do_not_fill_the_legend(tmp_path):
+    compared = comparison()
+    compared["runs"][0]["settings"] = {f"setting_{n}": n for n in range(30)}
+    figure = plots.comparison(compared)
+    label = figure.legends[0].get_texts()[0].get_text()
+    assert "setting_0=0" in label and "and 24 more" in label and "setting_29" not in label
+    assert max(map(len, label.splitlines())) <= 100
+    save(figure, tmp_path)
+
+
+def test_a_comparison_on_disk_is_drawn_beside_itself(tmp_path):
+    (tmp_path / "comparison.json").write_text(json.dumps(comparison()))
+    (path,) = plots.draw_comparison(tmp_path)
+    assert path == tmp_path / "curves.png"
+    assert_drawn(path)
+    assert len(list(tmp_path.iterdir())) == 2, "temporary files were left"
 
 
 @pytest.mark.parametrize("names", [("maml", "pretrained"), ("maml",)])

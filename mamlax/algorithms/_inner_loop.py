@@ -5,9 +5,11 @@
 Every algorithm of the family runs this loop; they differ in what they pass to it.
 """
 
+import functools
+import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import equinox as eqx
 import jax
@@ -16,7 +18,10 @@ import optax
 
 from .._types import Adaptation, LossFn
 from ._loss import scalar_loss
-from ._params import split
+from ._params import Where, split
+
+Remat: TypeAlias = Literal["none", "steps", "sqrt"]
+"""What is recomputed when the inner loop is differentiated; see `inner_loop`."""
 
 
 def inner_loop(
@@ -26,11 +31,14 @@ def inner_loop(
     support: Any,
     *,
     num_steps: int,
+    where: Where | None = None,
     first_order: bool = False,
+    num_unrolled_steps: int | None = None,
     probe_fn: Callable[[Any], Any] | None = None,
-    remat: bool = False,
+    remat: Remat = "none",
     support_per_step: bool = False,
     record_fn: Callable[[Any, Any], Any] | None = None,
+    params_at: Callable[[Any, Any], Any] | None = None,
 ) -> Adaptation:
     """Take `num_steps` optimizer steps on the support loss, from `params`.
 
@@ -48,14 +56,25 @@ def inner_loop(
         support: what `loss_fn` takes as `batch`; the same at every step, unless
             `support_per_step`.
         num_steps: number of inner steps, 0 or more; static.
+        where: `where(params)` is the part that adapts, e.g. `lambda params: params.head`: a leaf, a
+            subtree, or several in any container. The optimizer sees this part alone; the rest is
+            the same at every step (and the result may be differentiated by it). None: all.
         first_order: treat every gᵢ as a constant when differentiating the result.
+        num_unrolled_steps: differentiate through the last so many steps only, and treat the
+            gradients of those before as constants: memory grows with these steps alone. 0 is
+            `first_order`; None: all.
         probe_fn: `probe_fn(params) -> pytree`, evaluated before the first step and after each.
-        remat: recompute each step when differentiating, instead of storing it: less memory for
-            about one more forward and backward pass per step.
+        remat: what is recomputed when differentiating, instead of stored. `"none"`: every step
+            keeps all its intermediate values. `"steps"`: only the parameters between steps are
+            kept, for about one more forward and backward pass per step. `"sqrt"`: only those
+            between √num_steps segments, for about two.
         support_per_step: `support` carries a leading axis `[num_steps, ...]`, one batch a step.
         record_fn: `record_fn(params, batch) -> batch`, where data depend on who gathers them, as
             episodes do: what φᵢ makes of its batch (a PRNG key, say) is the batch of step i, a
             constant when differentiating.
+        params_at: `params_at(params, i) -> params`, what loss and probes see after i steps (i is
+            traced) where parameters hold an array for each step. The `params` returned are those
+            seen after the last.
 
     Returns:
         The adapted params, the `[num_steps]` support losses before each step, the
@@ -63,8 +82,8 @@ def inner_loop(
         recorded: with `support_per_step` they replay the same loop.
 
     Raises:
-        ValueError: if `num_steps` is negative, `params` has nothing to learn, or `support` has
-            another number of batches than steps.
+        ValueError: if `num_steps` is negative, `params` has nothing to learn, `where` selects
+            nothing that can, or `support` has another number of batches than steps.
         TypeError: if `loss_fn` does not take two arguments or does not return a real
             floating-point scalar, or `num_steps` is traced.
 
@@ -84,68 +103,113 @@ def inner_loop(
     """
     num_steps = _static(num_steps)
     _check_nearly_right(params, support)
-    learnable, rest = split(params)
-    optimizer = optax.with_extra_args_support(optimizer)
+    if remat not in get_args(Remat):
+        raise ValueError(f'remat must be "none", "steps" or "sqrt", got {remat!r}.')
     if support_per_step:
         _check_one_batch_per_step(support, num_steps)
+    num_constant_steps = _num_constant_steps(num_steps, first_order, num_unrolled_steps)
+    learnable, rest = split(params, where)
+    optimizer = optax.with_extra_args_support(optimizer)
 
-    def loss_of(learnable, batch):
-        return scalar_loss(loss_fn, eqx.combine(learnable, rest), batch)
+    def seen(learnable, index):
+        params = eqx.combine(learnable, rest)
+        return params if params_at is None else params_at(params, index)
 
-    def probe(learnable):
+    def loss_of(learnable, index, batch):
+        return scalar_loss(loss_fn, seen(learnable, index), batch)
+
+    def probe(learnable, index):
         if probe_fn is None:
             return None
-        return jax.tree.map(jnp.asarray, probe_fn(eqx.combine(learnable, rest)))
+        return jax.tree.map(jnp.asarray, probe_fn(seen(learnable, index)))
 
-    def step(carry, batch):
-        learnable, optimizer_state = carry
+    def step(constant, carry, xs):
+        (learnable, optimizer_state), (index, batch) = carry, xs
         batch = support if batch is None else batch
         recorded = None
         if record_fn is not None:
-            batch = recorded = jax.lax.stop_gradient(record_fn(eqx.combine(learnable, rest), batch))
-        loss, gradient = jax.value_and_grad(loss_of)(learnable, batch)
+            batch = recorded = jax.lax.stop_gradient(record_fn(seen(learnable, index), batch))
+        loss, gradient = jax.value_and_grad(loss_of)(learnable, index, batch)
         value = loss
-        if first_order:
+        if constant:
             value, gradient = jax.lax.stop_gradient((loss, gradient))
         updates, optimizer_state = optimizer.update(
             gradient, optimizer_state, learnable, value=value
         )
         learnable = optax.apply_updates(learnable, updates)
-        return (learnable, optimizer_state), (loss, probe(learnable), recorded)
+        return (learnable, optimizer_state), (loss, probe(learnable, index + 1), recorded)
 
-    if remat:
-        step = jax.checkpoint(step)
-    before = probe(learnable)
+    before = jax.tree.map(lambda x: x[None], probe(learnable, 0))
     if num_steps == 0:
-        return Adaptation(params, jnp.zeros(0), jax.tree.map(lambda x: x[None], before))
+        return Adaptation(seen(learnable, 0), jnp.zeros(0), before)
 
     # The first step stands outside the scan: it starts from the same θ for every task, so under a
     # vmap over tasks its parameters are shared, and a single step needs no loop at all.
-    batches = support if support_per_step else None
-    carry = (learnable, optimizer.init(learnable))
-    carry, first = step(carry, jax.tree.map(lambda x: x[0], batches))
-    stacked = jax.tree.map(lambda x: x[None], first)
-    if num_steps > 1:
-        later = jax.tree.map(lambda x: x[1:], batches)
-        carry, others = jax.lax.scan(step, carry, later, num_steps - 1)
-        stacked = _joined(stacked, others)
-    losses, after, recorded = stacked
-    probes = _joined(jax.tree.map(lambda x: x[None], before), after)
-    return Adaptation(eqx.combine(carry[0], rest), losses, probes, recorded)
+    xs = (jnp.arange(num_steps), support if support_per_step else None)
+    carry, outputs = (learnable, optimizer.init(learnable)), []
+    ends = sorted({1, num_constant_steps, num_steps} - {0})
+    for start, end in zip([0, *ends], ends, strict=False):
+        one = functools.partial(step, start < num_constant_steps)
+        part = jax.tree.map(lambda x, start=start, end=end: x[start:end], xs)
+        carry, output = _scan(one, carry, part, end - start, remat)
+        outputs.append(output)
+    losses, after, recorded = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
+    probes = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), before, after)
+    return Adaptation(seen(carry[0], num_steps), losses, probes, recorded)
 
 
-def _static(num_steps: Any) -> int:
+def _scan(step: Callable[[Any, Any], Any], carry: Any, xs: Any, length: int, remat: Remat) -> Any:
+    """`jax.lax.scan`, with what is stored for its derivative chosen by `remat`."""
+    if length == 1:
+        step = step if remat == "none" else jax.checkpoint(step)
+        carry, output = step(carry, jax.tree.map(lambda x: x[0], xs))
+        return carry, jax.tree.map(lambda x: x[None], output)
+    if remat != "none":
+        step = jax.checkpoint(step, prevent_cse=False)  # a scan prevents it anyway
+    size = math.isqrt(length)
+    if remat != "sqrt" or size == 1:
+        return jax.lax.scan(step, carry, xs, length)
+
+    # segments whose insides are recomputed, and the steps that fill no segment
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def segment(carry, xs):
+        return jax.lax.scan(step, carry, xs, size)
+
+    whole = length // size * size
+    segments = jax.tree.map(lambda x: x[:whole].reshape(-1, size, *x.shape[1:]), xs)
+    carry, outputs = jax.lax.scan(segment, carry, segments, whole // size)
+    outputs = jax.tree.map(lambda x: x.reshape(whole, *x.shape[2:]), outputs)
+    if whole == length:
+        return carry, outputs
+    rest = jax.tree.map(lambda x: x[whole:], xs)
+    carry, last = _scan(step, carry, rest, length - whole, "none")
+    return carry, jax.tree.map(lambda x, y: jnp.concatenate([x, y]), outputs, last)
+
+
+def _num_constant_steps(num_steps: int, first_order: bool, num_unrolled_steps: int | None) -> int:
+    """How many of the first steps have gradients that count as constants."""
+    if num_unrolled_steps is None:
+        return num_steps if first_order else 0
+    if first_order and num_unrolled_steps:
+        raise ValueError(
+            f"first_order=True unrolls no step, got num_unrolled_steps={num_unrolled_steps} as "
+            "well. Give one of them."
+        )
+    return max(num_steps - _static(num_unrolled_steps, "num_unrolled_steps"), 0)
+
+
+def _static(number: Any, name: str = "num_steps") -> int:
     try:
-        num_steps = operator.index(num_steps)
+        number = operator.index(number)
     except TypeError as error:
         raise TypeError(
-            "the number of inner steps must be a Python integer, got "
-            f"{type(num_steps).__name__}. It is part of the program: under jit name it in "
-            "static_argnames, or bind it with functools.partial before."
+            f"the number of inner steps must be a Python integer, got {type(number).__name__} as "
+            f"{name}. It is part of the program: under jit name it in static_argnames, or bind it "
+            "with functools.partial before."
         ) from error
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be 0 or more, got {num_steps}.")
-    return num_steps
+    if number < 0:
+        raise ValueError(f"{name} must be 0 or more, got {number}.")
+    return number
 
 
 def _check_nearly_right(params: Any, support: Any) -> None:
@@ -163,7 +227,3 @@ def _check_one_batch_per_step(support: Any, num_steps: int) -> None:
                 f"expected along the leading axis, but support{jax.tree_util.keystr(path)} has "
                 f"shape {list(jnp.shape(leaf))}."
             )
-
-
-def _joined(first: Any, later: Any) -> Any:
-    return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), first, later)

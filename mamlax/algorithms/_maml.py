@@ -6,21 +6,40 @@
 Finn, Abbeel & Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, ICML 2017.
 """
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import optax
 
 from .._types import LossFn, MetaLearner
-from ._inner_loop import inner_loop
+from ._inner_loop import Remat, inner_loop
+from ._learned_optimizer import (
+    LearnedOptimizer,
+    check_optimizer,
+    initial_meta_params,
+    read_meta_params,
+)
 from ._loss import check_task, query_loss
 from ._over_tasks import mean_gradient
+from ._params import Where
+from ._per_step import except_at, params_of_step, stacked_per_step
 
 
 def maml(
     loss_fn: LossFn,
     *,
-    inner_optimizer: optax.GradientTransformation,
+    inner_optimizer: optax.GradientTransformation | LearnedOptimizer,
     num_inner_steps: int,
     first_order: bool = False,
-    remat: bool = False,
+    where: Where | None = None,
+    start_fn: Callable[[Any, Any], Any] | None = None,
+    per_step: Where | None = None,
+    step_weights: Sequence[float] | Callable[[Any], Any] | None = None,
+    num_unrolled_steps: int | None = None,
+    remat: Remat = "none",
     support_per_step: bool = False,
 ) -> MetaLearner:
     """Model-agnostic meta-learning, second order or first order (Algorithms 1 and 2).
@@ -32,22 +51,37 @@ def maml(
     training on the query sets, the paper's pretrained baseline; its `adapt` still takes steps if
     asked for.
 
+    The other arguments make the rest of the family: `anil`, `boil`, `meta_sgd`, `maml_plus_plus`,
+    `cavia` and `proto_maml` are such compositions, and they compose with one another.
+
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`, the loss of both loops.
-        inner_optimizer: an optax transformation, e.g. `optax.sgd(0.01)`; see `inner_loop`.
+        inner_optimizer: an optax transformation, e.g. `optax.sgd(0.01)`; see `inner_loop`. Or one
+            that is learned along with θ, e.g. `learned_step_sizes(0.01)`.
         num_inner_steps: inner steps in training, and the default of `adapt`.
         first_order: treat inner gradients as constants.
-        remat: recompute inner steps instead of storing them (less memory, more time).
+        where: `where(params)` is the part that adapts; None: all of it. See `inner_loop`.
+        start_fn: `start_fn(params, support) -> params`, where the inner loop of a task starts, a
+            function of θ that is differentiated as all else; None: at θ.
+        per_step: `per_step(params)` is a part that does not adapt, but has arrays of its own
+            before the first inner step and after each, `[num_inner_steps + 1, ...]`: `init` stacks
+            them. More steps than these see the last. None: nothing has.
+        step_weights: `[num_inner_steps]`, how much the query loss after each inner step counts:
+            Σᵢ wᵢ ℒ(φᵢ, query). Or `step_weights(outer_step)`, a schedule of them. None: only the
+            last.
+        num_unrolled_steps: differentiate through the last so many inner steps only; None: all.
+        remat: what of the inner loop is recomputed instead of stored; see `inner_loop`.
         support_per_step: a task's support carries a leading axis `[num_inner_steps, ...]`, one
             batch for each inner step.
 
     Returns:
-        A `MetaLearner` whose meta-parameters are the parameters themselves. `info` of its
-        meta-gradient has `query_loss` `[tasks]` and `support_losses` `[tasks, num_inner_steps]`.
+        A `MetaLearner` whose meta-parameters are the parameters themselves (with a learned
+        optimizer, `WithOptimizer`). `info` of its meta-gradient has `query_loss` `[tasks]`, after
+        the last step, and `support_losses` `[tasks, num_inner_steps]`.
 
     Raises:
-        ValueError: if `num_inner_steps` is negative; when used, if support and query have
-            arrays of different ranks.
+        ValueError: if `num_inner_steps` is negative or not the number of `step_weights`; when
+            used, if `where` selects nothing, or support and query have arrays of different ranks.
         TypeError: if `inner_optimizer` is none; when used, if tasks have no support and query.
 
     Example:
@@ -61,36 +95,121 @@ def maml(
         3.000
 
     References:
-        Finn, Abbeel & Levine, ICML 2017. First order: their section 5.2.
+        Finn, Abbeel & Levine, ICML 2017. First order: their section 5.2. Step weights: Antoniou,
+        Edwards & Storkey, How to train your MAML, ICLR 2019. Unrolling the last steps only: Shaban
+        et al., Truncated Back-propagation for Bilevel Optimization, AISTATS 2019.
     """
     if num_inner_steps < 0:
         raise ValueError(f"num_inner_steps must be 0 or more, got {num_inner_steps}.")
-    if not hasattr(inner_optimizer, "update"):
-        raise TypeError(
-            "inner_optimizer must be an optax transformation, e.g. optax.sgd(0.1), got "
-            f"{inner_optimizer!r}."
-        )
+    check_optimizer(inner_optimizer)
     default_num_inner_steps = num_inner_steps
+    adapting, params_at = where, None
+    if per_step is not None:
+        adapting, params_at = (
+            except_at(per_step, where),
+            functools.partial(params_of_step, per_step),
+        )
+
+    def init(params):
+        if per_step is not None:
+            params = stacked_per_step(per_step, params, num_inner_steps + 1)
+        return initial_meta_params(params, inner_optimizer, adapting)
 
     def adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None):
+        params, optimizer = read_meta_params(meta_params, inner_optimizer)
+        if start_fn is not None:
+            params = start_fn(params, _first(support) if support_per_step else support)
         return inner_loop(
             loss_fn,
-            inner_optimizer,
-            meta_params,
+            optimizer,
+            params,
             support,
             num_steps=default_num_inner_steps if num_inner_steps is None else num_inner_steps,
+            where=adapting,
+            params_at=params_at,
             first_order=first_order,
+            num_unrolled_steps=num_unrolled_steps,
             probe_fn=probe_fn,
             remat=remat,
             support_per_step=support_per_step,
         )
 
-    def objective(meta_params, task):
+    return differentiated(
+        loss_fn,
+        adapt,
+        init,
+        num_inner_steps=num_inner_steps,
+        step_weights=step_weights,
+        support_per_step=support_per_step,
+    )
+
+
+def fomaml(loss_fn: LossFn, **options: Any) -> MetaLearner:
+    """First-order MAML: `maml` with `first_order=True`, about half the cost of an outer step.
+
+    Args:
+        loss_fn: `loss_fn(params, batch) -> scalar`.
+        **options: those of `maml`, but for `first_order`.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, mamlax
+        >>> learner = mamlax.fomaml(
+        ...     lambda params, batch: 0.5 * jnp.sum((params - batch) ** 2),
+        ...     inner_optimizer=optax.sgd(0.5), num_inner_steps=1,
+        ... )
+        >>> tasks = mamlax.Task(support=jnp.zeros((1, 1)), query=jnp.zeros((1, 1)))
+        >>> print(learner.meta_gradient(jnp.ones(1), tasks)[1])  # second order: 0.25
+        [0.5]
+    """
+    return maml(loss_fn, first_order=True, **options)
+
+
+def differentiated(
+    loss_fn: LossFn,
+    adapt: Callable[..., Any],
+    init: Callable[[Any], Any],
+    *,
+    num_inner_steps: int,
+    step_weights: Sequence[float] | Callable[[Any], Any] | None = None,
+    support_per_step: bool = False,
+) -> MetaLearner:
+    """The learner that differentiates the query loss after `adapt`: Algorithm 1, line 8."""
+    if step_weights is not None and not callable(step_weights):
+        _check_step_weights(jnp.shape(jnp.asarray(step_weights)), num_inner_steps)
+
+    def last_step(meta_params, task):
         check_task(task, support_per_step)
         adaptation = adapt(meta_params, task.support)
         loss = query_loss(loss_fn, adaptation.params, task)
         return loss, {"query_loss": loss, "support_losses": adaptation.support_losses}
 
-    return MetaLearner(
-        init=lambda params: params, adapt=adapt, meta_gradient=mean_gradient(objective)
-    )
+    def every_step(weights, meta_params, task):
+        check_task(task, support_per_step)
+        adaptation = adapt(
+            meta_params, task.support, probe_fn=lambda params: query_loss(loss_fn, params, task)
+        )
+        losses = adaptation.probes[1:]
+        info = {"query_loss": losses[-1], "support_losses": adaptation.support_losses}
+        return jnp.dot(weights, losses), info
+
+    def weighted(meta_params, tasks, *, outer_step=0):
+        weights = step_weights(outer_step) if callable(step_weights) else step_weights
+        weights = jnp.asarray(weights)
+        _check_step_weights(weights.shape, num_inner_steps)
+        objective = functools.partial(every_step, weights)
+        return mean_gradient(objective)(meta_params, tasks)
+
+    meta_gradient = mean_gradient(last_step) if step_weights is None else weighted
+    return MetaLearner(init=init, adapt=adapt, meta_gradient=meta_gradient)
+
+
+def _check_step_weights(shape: tuple[int, ...], num_inner_steps: int) -> None:
+    if shape != (num_inner_steps,) or not num_inner_steps:
+        raise ValueError(
+            f"step_weights must have one weight for each of the {num_inner_steps} inner steps, got "
+            f"shape {list(shape)}."
+        )
+
+
+def _first(support: Any) -> Any:
+    return jax.tree.map(lambda x: x[0], support)

@@ -19,10 +19,12 @@ class OuterState(NamedTuple):
     Attributes:
         meta_params: all that the outer loop learns; for MAML the initialization θ.
         optimizer_state: the outer optimizer's state.
+        outer_step: how many steps were taken, for learners that have a schedule.
     """
 
     meta_params: Any
     optimizer_state: Any
+    outer_step: Any
 
 
 def outer_loop(
@@ -47,7 +49,8 @@ def outer_loop(
     Returns:
         An `OuterLoop`. Its `step` is pure and may be jitted, scanned, and vmapped over seeds. Its
         metrics are `train/query_loss` (after adaptation), `train/support_loss` (before it; absent
-        without inner steps) and `train/gradient_norm`.
+        without inner steps), `train/gradient_norm`, and what else the learner's `info` has a number
+        per task of.
 
     Raises:
         ValueError: if `meta_batch_size` is not positive.
@@ -78,7 +81,9 @@ def outer_loop(
 
     def step(sample_task, key, state):
         tasks = sample_tasks(sample_task, key, meta_batch_size)
-        (loss, info), gradient = learner.meta_gradient(state.meta_params, tasks)
+        (loss, info), gradient = learner.meta_gradient(
+            state.meta_params, tasks, outer_step=state.outer_step
+        )
         learnable, rest = split(state.meta_params)
         updates, optimizer_state = optimizer.update(
             gradient, state.optimizer_state, learnable, value=loss
@@ -87,11 +92,11 @@ def outer_loop(
         metrics = {
             "train/query_loss": loss,
             "train/gradient_norm": optax.tree.norm(gradient),
+            **_metrics_of(info),
         }
-        support_losses = info.get("support_losses")
-        if support_losses is not None and support_losses.shape[1]:
-            metrics["train/support_loss"] = jnp.mean(support_losses[:, 0])
-        return OuterState(eqx.combine(learnable, rest), optimizer_state), metrics
+        return OuterState(
+            eqx.combine(learnable, rest), optimizer_state, state.outer_step + 1
+        ), metrics
 
     # a Partial is a pytree: arrays held by sample_task become arguments of the compiled program
     return OuterLoop(init, jax.tree_util.Partial(step, sample_task))
@@ -102,4 +107,19 @@ def initial_state(meta_params: Any, optimizer: optax.GradientTransformation) -> 
     learnable, rest = split(meta_params)
     # a type that is not weak, as after every step: else the second step compiles again
     learnable = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), learnable)
-    return OuterState(eqx.combine(learnable, rest), optimizer.init(learnable))
+    start = jnp.zeros((), jnp.int32)
+    return OuterState(eqx.combine(learnable, rest), optimizer.init(learnable), start)
+
+
+def _metrics_of(info: dict[str, Any]) -> dict[str, Any]:
+    """The mean over tasks of what `info` has a number per task of."""
+    info = dict(info)
+    support_losses = info.pop("support_losses", None)
+    metrics = {
+        f"train/{name}": jnp.mean(value)
+        for name, value in info.items()
+        if eqx.is_inexact_array(value) and value.ndim == 1
+    }
+    if support_losses is not None and support_losses.shape[1]:
+        metrics["train/support_loss"] = jnp.mean(support_losses[:, 0])
+    return metrics

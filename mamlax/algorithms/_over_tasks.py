@@ -6,6 +6,7 @@ spread over devices. A meta-gradient is a mean over tasks, so none of this chang
 rounding).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from .._types import MetaLearner, SampleTask
 from ._params import split
 
 Objective = Callable[[Any, Any], tuple[Any, Any]]
-MetaGradient = Callable[[Any, Any], tuple[tuple[Any, Any], Any]]
+MetaGradient = Callable[..., tuple[tuple[Any, Any], Any]]
 
 
 def mean_gradient(objective: Objective) -> MetaGradient:
@@ -31,8 +32,9 @@ def mean_gradient(objective: Objective) -> MetaGradient:
         objective: `objective(meta_params, task) -> (loss, info)`.
 
     Returns:
-        A `meta_gradient(meta_params, tasks) -> ((loss, info), gradient)`: the mean loss, `info`
-        stacked over tasks, and the gradient with respect to the learnable leaves (None elsewhere).
+        A `meta_gradient(meta_params, tasks, *, outer_step=0) -> ((loss, info), gradient)`: the mean
+        loss, `info` stacked over tasks, and the gradient with respect to the learnable leaves (None
+        elsewhere). It is the same at every outer step.
 
     Example:
         >>> import jax.numpy as jnp, mamlax
@@ -43,7 +45,7 @@ def mean_gradient(objective: Objective) -> MetaGradient:
         4.0 2.0
     """
 
-    def meta_gradient(meta_params, tasks):
+    def meta_gradient(meta_params, tasks, *, outer_step=0):
         count_tasks(tasks)
         learnable, rest = split(meta_params)
 
@@ -59,6 +61,37 @@ def mean_gradient(objective: Objective) -> MetaGradient:
             return jnp.mean(losses), info
 
         return jax.value_and_grad(mean_objective, has_aux=True)(learnable)
+
+    return meta_gradient
+
+
+def mean_direction(direction: Callable[[Any, Any], tuple[tuple[Any, Any], Any]]) -> MetaGradient:
+    """Lift what stands for the gradient in one task to the meta-gradient of many: its mean.
+
+    For learners whose direction is not the gradient of their loss by automatic differentiation, as
+    Reptile's displacement and implicit MAML's solution of a linear system.
+
+    Args:
+        direction: `direction(meta_params, task) -> ((loss, info), gradient)`; `gradient` has the
+            learnable leaves of `meta_params` and None elsewhere.
+
+    Returns:
+        A `meta_gradient`, as `mean_gradient` returns it.
+
+    Example:
+        >>> import jax.numpy as jnp, mamlax
+        >>> meta_gradient = mamlax.mean_direction(
+        ...     lambda theta, task: ((theta**2, {}), jnp.sign(theta - task.query))
+        ... )
+        >>> tasks = mamlax.Task(support=jnp.zeros(4), query=jnp.array([1.0, 1.0, 1.0, 3.0]))
+        >>> print(meta_gradient(jnp.array(2.0), tasks)[1])
+        0.5
+    """
+
+    def meta_gradient(meta_params, tasks, *, outer_step=0):
+        (losses, info), gradients = map_tasks(lambda task: direction(meta_params, task), tasks)
+        loss, gradient = jax.tree.map(lambda x: jnp.mean(x, 0), (losses, gradients))
+        return (loss, info), gradient
 
     return meta_gradient
 
@@ -127,11 +160,17 @@ def over_tasks(
         -1.280
         -1.280
     """
-    meta_gradient = learner.meta_gradient
-    if batch_size is not None:
-        meta_gradient = in_micro_batches(meta_gradient, batch_size)
+
+    def meta_gradient(meta_params, tasks, *, outer_step=0):
+        walked = functools.partial(learner.meta_gradient, outer_step=outer_step)
+        if batch_size is not None:
+            walked = in_micro_batches(walked, batch_size)
+        if mesh is not None:
+            walked = _on_devices(walked, mesh)
+        return walked(meta_params, tasks)
+
     if mesh is not None:
-        meta_gradient = _on_devices(meta_gradient, mesh)
+        check_mesh(mesh)
     return learner._replace(meta_gradient=meta_gradient)
 
 

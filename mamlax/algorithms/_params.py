@@ -1,11 +1,15 @@
 """Which leaves of `params` learn: the floating-point arrays. Every other leaf rides along."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+Where: TypeAlias = Callable[[Any], Any]
+"""`where(params) -> part of params`: a leaf, a subtree, or several in any container."""
 
 
 def is_learnable(leaf: Any) -> bool:
@@ -13,13 +17,17 @@ def is_learnable(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def split(params: Any) -> tuple[Any, Any]:
+def split(params: Any, where: Where | None = None) -> tuple[Any, Any]:
     """`params` as `(learnable, rest)`, each with None where the other has a leaf.
 
     `eqx.combine(learnable, rest)` puts them together again.
 
+    Args:
+        params: any pytree.
+        where: `where(params)` is the part whose floating-point arrays are wanted; None: all.
+
     Raises:
-        ValueError: if no leaf is learnable.
+        ValueError: if no leaf is learnable, or `where` selects none that is.
     """
     learnable, rest = eqx.partition(params, is_learnable)
     if not jax.tree.leaves(learnable):
@@ -29,4 +37,28 @@ def split(params: Any) -> tuple[Any, Any]:
             f"{', '.join(sorted(kinds)) or 'none'}. Convert what should learn to floating point, "
             "e.g. jnp.asarray(x, jnp.float32)."
         )
-    return learnable, rest
+    if where is None:
+        return learnable, rest
+    selected = jax.tree.map(
+        lambda leaf, here: here and is_learnable(leaf), params, mask_of(params, where)
+    )
+    if not any(jax.tree.leaves(selected)):
+        names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(learnable)]
+        raise ValueError(
+            "where selects no floating-point array of params, so that nothing would adapt. It is "
+            f"given params and returns a part of them, e.g. lambda params: params.head; there are: "
+            f"{', '.join(name or 'params itself' for name in names)}."
+        )
+    return eqx.partition(params, selected)
+
+
+def mask_of(params: Any, where: Where) -> Any:
+    """Whether each leaf is in `where(params)`: booleans in the structure of `params`."""
+    leaves, structure = jax.tree.flatten(params)
+    stand_ins = [_Leaf() for _ in leaves]
+    found = {id(leaf) for leaf in jax.tree.leaves(where(structure.unflatten(stand_ins)))}
+    return structure.unflatten([id(leaf) in found for leaf in stand_ins])
+
+
+class _Leaf:
+    """Stands for a leaf while `where` picks some: equal to itself alone."""

@@ -1,7 +1,8 @@
 """Train, evaluate and draw a recipe: the pieces of the library put together.
 
 A run directory holds `recipe.json`, `metrics.jsonl`, `checkpoint/`, `evaluation.json`,
-`examples.npz`, `figures/`, and under `baselines/` the same for what MAML is compared with.
+`curves.npz`, `examples.npz`, `figures/`, and under `baselines/` the same for what MAML is compared
+with.
 """
 
 import functools
@@ -21,10 +22,11 @@ from .._files import replacing, write_json
 from .._types import MetaLearner, OuterLoop
 from ..algorithms._over_tasks import check_micro_batches
 from ..rl import PolicyLearner
-from ..training._evaluation import summarize
+from ..training._evaluation import as_json, summarize
 from ..training._metrics import read_metrics
 from ..training._run import Run, Validation, restore_run, run
 from ..training._run_directory import open_run, read_run
+from ._curves import Curves, fingerprints_of, write_curves
 from ._recipe import Parts, Recipe
 from ._settings import check_evaluation, check_settings, description_of, recipe_from
 from ._stage import Learned, Stage, stages_of
@@ -170,7 +172,7 @@ class _Experiment:
             for stage in self.stages.values():
                 if stage.train_tasks is not None:
                     self._loop(stage)
-        except ValueError as error:  # of settings that do not fit one another
+        except (ValueError, TypeError) as error:  # of settings that do not fit one another
             raise MamlaxError(str(error)) from error
 
     def train(self, stage: Stage, report: Report) -> Run | None:
@@ -231,20 +233,21 @@ class _Experiment:
     def evaluate(
         self, learned: dict[str, Learned], num_tasks: int, num_inner_steps: int
     ) -> dict[str, Any]:
-        """Write `evaluation.json` and `examples.npz`; return the former."""
-        curves_of = self._curves(num_inner_steps, num_tasks)
+        """Write `curves.npz`, `evaluation.json` and `examples.npz`; return the second."""
         curves = {
-            name: curves_of(
-                one.params, one.inner_learning_rate, self.stages[name].test_tasks, _TEST_SEED
-            )
+            name: self._test_curves(self.stages[name], one, num_inner_steps, num_tasks)
             for name, one in learned.items()
         }
-        results = {name: _as_json(curve) for name, curve in curves.items()}
         for name, values in self._bounds(num_tasks).items():
-            results[name] = _as_json(np.repeat(values[:, None], num_inner_steps + 1, axis=1))
+            curves[name] = np.repeat(values[:, None], num_inner_steps + 1, axis=1)
+        keys = jax.random.split(jax.random.key(_TEST_SEED), num_tasks)
+        tasks = self.stages["maml"].test_tasks
+        write_curves(self.directory, Curves(curves, fingerprints_of(self.method.task, tasks, keys)))
+        results = {name: as_json(summarize(curve)) for name, curve in curves.items()}
         rates = {name: one.inner_learning_rate for name, one in learned.items()}
         evaluation = {
             "recipe": self.recipe.name,
+            "algorithm": getattr(self.recipe, "algorithm", "maml"),
             "metric": self.parts.metric,
             "num_tasks": num_tasks,
             "num_seeds": self.num_seeds,
@@ -255,12 +258,20 @@ class _Experiment:
             "inner_learning_rates": rates,
         }
         if self.num_seeds > 1:
-            evaluation["seeds"] = [_as_json(curve) for curve in curves["maml"]]
+            evaluation["seeds"] = [as_json(summarize(curve)) for curve in curves["maml"]]
+        if self.parts.non_transductive_fn is not None:
+            other = self._test_curves(
+                self.stages["maml"], learned["maml"], num_inner_steps, num_tasks, transductive=False
+            )
+            evaluation["non_transductive_curve"] = as_json(summarize(other))
         write_json(self.directory / "evaluation.json", evaluation)
 
         adapters = {
             name: self.method.adapter(
-                self.stages[name].test_tasks, self._first_seed(one.params), one.inner_learning_rate
+                self.stages[name].test_tasks,
+                self._first_seed(one.params),
+                one.inner_learning_rate,
+                fine_tuned=self.stages[name].is_baseline,
             )
             for name, one in learned.items()
         }
@@ -274,7 +285,8 @@ class _Experiment:
     def ready(self, stage: Stage, one: Learned) -> tuple[Any, Any]:
         """A learner with the steps of training, and the parameters of the first seed."""
         steps, rate = self.recipe.num_inner_steps, one.inner_learning_rate
-        return self.method.learner(stage.test_tasks, steps, rate), self._first_seed(one.params)
+        learner = self.method.learner(stage.test_tasks, steps, rate, fine_tuned=False)
+        return learner, self._first_seed(one.params)
 
     def _keys(self, stage: Stage) -> tuple[Any, Any]:
         """Keys for initialization and training, another pair for each stage."""
@@ -329,12 +341,29 @@ class _Experiment:
         num_tasks: int,
     ) -> float:
         """The mean metric after `num_inner_steps` on validation tasks."""
-        curves = self._curves(num_inner_steps, num_tasks)
+        curves = self._curves(num_inner_steps, num_tasks, fine_tuned=stage.is_baseline)
         values = curves(params, inner_learning_rate, stage.validation_tasks, _VALIDATION_SEED)
         return float(np.mean(values[..., -1]))
 
+    def _test_curves(
+        self,
+        stage: Stage,
+        one: Learned,
+        num_inner_steps: int,
+        num_tasks: int,
+        *,
+        transductive: bool = True,
+    ) -> np.ndarray:
+        """The metric on the held-out tasks, `[(seeds,) tasks, steps + 1]`."""
+        curves = self._curves(
+            num_inner_steps, num_tasks, fine_tuned=stage.is_baseline, transductive=transductive
+        )
+        return curves(one.params, one.inner_learning_rate, stage.test_tasks, _TEST_SEED)
+
     @functools.cache  # noqa: B019  an experiment lives as long as its command
-    def _curves(self, num_inner_steps: int, num_tasks: int) -> Callable[..., np.ndarray]:
+    def _curves(
+        self, num_inner_steps: int, num_tasks: int, *, fine_tuned: bool, transductive: bool = True
+    ) -> Callable[..., np.ndarray]:
         """`curves(params, inner_learning_rate, tasks, seed) -> [(seeds,) tasks, steps + 1]`.
 
         The step size is an argument of the compiled program, so that trying several is cheap.
@@ -344,7 +373,12 @@ class _Experiment:
         def curves(params, inner_learning_rate, tasks, seed):
             keys = jax.random.split(jax.random.key(seed), num_tasks)
             of_one = self.method.curves(
-                tasks, num_inner_steps, inner_learning_rate, self._mesh(num_tasks)
+                tasks,
+                num_inner_steps,
+                inner_learning_rate,
+                self._mesh(num_tasks),
+                fine_tuned=fine_tuned,
+                transductive=transductive,
             )
             return self._per_seed(lambda params: of_one(params, keys))(params)
 
@@ -361,11 +395,3 @@ class _Experiment:
             return np.asarray(jax.vmap(lambda key: bound(self.method.task(tasks, key)))(keys))
 
         return {name: on_tasks(bound) for name, bound in self.parts.bounds.items()}
-
-
-def _as_json(curves: np.ndarray) -> list[dict[str, Any]]:
-    """Points as JSON has them: null where adaptation diverged."""
-    return [
-        {name: None if value != value else value for name, value in point._asdict().items()}
-        for point in summarize(curves)
-    ]

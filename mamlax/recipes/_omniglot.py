@@ -33,11 +33,18 @@ class OmniglotProblem:
     """Turn classes at random by quarter turns, in training and evaluation, as the paper does."""
     image_size: int = 28
     """Height and width that drawings are resized to."""
+    num_test_ways: int | None = None
+    """Classes per task in validation and evaluation; as many as ways where None. Other ways need a
+    head that is made for the task: --algorithm proto-maml or unicorn-maml."""
+    context_size: int = 100
+    """Numbers that adapt, for cavia."""
     split_seed: int = 1
     """Which random split of the characters."""
 
-    def build(self, data_dir: str | None = None) -> Parts:
+    def build(self, data_dir: str | None = None, *, has_context: bool = False) -> Parts:
         """Find or download Omniglot, and make the parts."""
+        import dataclasses
+
         import jax
         import jax.numpy as jnp
         import numpy as np
@@ -50,16 +57,23 @@ class OmniglotProblem:
 
         splits = omniglot(data_dir, size=self.image_size, split_seed=self.split_seed)
         splits = jax.tree.map(jnp.asarray, splits)
+        num_test_ways = self.num_test_ways or self.ways
+        # with the support for reference, a second reading of the metric is possible
+        has_reference = self.norm in ("batch", "support")
         train, validation, test = (
             FewShot(
                 data,
-                ways=self.ways,
+                ways=ways,
                 shots=self.shots,
                 num_query=self.num_query,
                 rotations=self.rotations,
-                reference=self.norm == "support",
+                reference=reference,
             )
-            for data in splits
+            for data, ways, reference in (
+                (splits.train, self.ways, self.norm == "support"),
+                (splits.validation, num_test_ways, has_reference),
+                (splits.test, num_test_ways, has_reference),
+            )
         )
         image_shape = (self.image_size, self.image_size, 1)
         pretraining = AllWays(
@@ -69,7 +83,7 @@ class OmniglotProblem:
             reference=self.norm == "support",
         )
 
-        def init_params(key, num_outputs=self.ways):
+        def init_params(key, num_outputs=self.ways, context_size=0):
             if self.network == "fully-connected":
                 return models.mlp(
                     key,
@@ -78,6 +92,7 @@ class OmniglotProblem:
                     hidden_sizes=(256, 128, 64, 64),
                     norm=self.norm,
                     weight_scale=0.01,
+                    context_size=context_size,
                 )
             return models.conv4(
                 key,
@@ -86,6 +101,7 @@ class OmniglotProblem:
                 channels=self.channels,
                 norm=self.norm,
                 head_scale=self.head_scale,
+                context_size=context_size,
             )
 
         def logits_of(params, batch):
@@ -100,16 +116,20 @@ class OmniglotProblem:
         def metric_fn(params, batch):
             return jnp.mean(jnp.argmax(logits_of(params, batch), axis=-1) == batch.targets)
 
+        def non_transductive_fn(params, batch):
+            """The metric where moments of the support normalize the query."""
+            return metric_fn(dataclasses.replace(params, norm="support"), batch)
+
         def finish(key, params):
             """A new head for the ways of a task, on the features pretrained."""
-            return params.with_head_of(init_params(key))
+            return params.with_head(*init_params(key, num_test_ways).head)
 
         def examples(adapters):
             """One task: its images, and predictions after some steps."""
             task = test.sample(jax.random.key(0))
             return {
                 "kind": np.array("few-shot"),
-                "ways": np.array(self.ways),
+                "ways": np.array(num_test_ways),
                 "num_steps": [0, 1, 3],
                 "support_images": task.support.inputs[..., 0],
                 "query_images": task.query.inputs[..., 0],
@@ -123,23 +143,27 @@ class OmniglotProblem:
             }
 
         return Parts(
-            init_params=init_params,
+            init_params=lambda key: init_params(key, self.ways, self.context_size * has_context),
             loss_fn=loss_fn,
             metric="accuracy",
             metric_fn=metric_fn,
-            train_tasks=train.sample,
-            validation_tasks=validation.sample,
-            test_tasks=test.sample,
+            train_tasks=train,
+            validation_tasks=validation,
+            test_tasks=test,
             transductive=models.is_transductive(self.norm),
+            non_transductive_fn=non_transductive_fn if models.is_transductive(self.norm) else None,
+            normalizes=self.norm != "none",
             baselines={
                 "pretrained": Baseline(
                     lambda key: init_params(key, pretraining.num_ways),
-                    pretraining.sample,
-                    validation.sample,
-                    test.sample,
+                    pretraining,
+                    validation,
+                    test,
                     finish,
                 ),
-                "random": Baseline(init_params, None, validation.sample, test.sample),
+                "random": Baseline(
+                    lambda key: init_params(key, num_test_ways), None, validation, test
+                ),
             },
             examples=examples,
         )

@@ -35,6 +35,7 @@ class PolicySearch:
         num_inner_steps: int,
         inner_learning_rate: Any,
         *,
+        fine_tuned: bool = False,
         num_episodes: int | None = None,
         step_weights: tuple[float, ...] | None = None,
     ) -> rl.PolicyLearner:
@@ -95,7 +96,14 @@ class PolicySearch:
         )
 
     def curves(
-        self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, mesh: Mesh | None
+        self,
+        tasks: Any,
+        num_inner_steps: int,
+        inner_learning_rate: Any,
+        mesh: Mesh | None,
+        *,
+        fine_tuned: bool = False,
+        transductive: bool = True,
     ) -> Callable[[Any, Any], Any]:
         """`curves(params, keys) -> [tasks, steps + 1]`, the mean return of the episodes."""
         recipe, learner = self.recipe, self.learner(tasks, num_inner_steps, inner_learning_rate)
@@ -121,7 +129,9 @@ class PolicySearch:
         task_key, _ = jax.random.split(key)
         return tasks.sample_task(task_key)
 
-    def adapter(self, tasks: Any, params: Any, inner_learning_rate: float) -> Callable[..., Any]:
+    def adapter(
+        self, tasks: Any, params: Any, inner_learning_rate: float, *, fine_tuned: bool = False
+    ) -> Callable[..., Any]:
         """`adapter(key, task, num_inner_steps) -> Exploration`."""
 
         @eqx.filter_jit

@@ -18,6 +18,25 @@ from ._sinusoid import SinusoidProblem
 if TYPE_CHECKING:
     from ._stage import Stage
 
+Remat = Literal["none", "steps", "sqrt"]
+InnerOptimizer = Literal[
+    "sgd", "momentum", "adam", "sign", "learned-step-sizes", "learned-curvature"
+]
+Algorithm = Literal[
+    "maml",
+    "fomaml",
+    "anil",
+    "boil",
+    "meta-sgd",
+    "maml-plus-plus",
+    "meta-curvature",
+    "imaml",
+    "reptile",
+    "cavia",
+    "proto-maml",
+    "unicorn-maml",
+]
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -56,8 +75,9 @@ class Recipe(ABC):
     """Outer steps in all."""
     first_order: bool = False
     """Treat inner gradients as constants (FOMAML)."""
-    remat: bool = False
-    """Recompute inner steps instead of storing them: less memory, more time."""
+    remat: Remat = "none"
+    """Recompute instead of storing: every inner step, or segments of √num_inner_steps steps. Less
+    memory, more time."""
     task_batch_size: int | None = None
     """Tasks per device at once; the others of a meta-batch wait in sequence. Few suit a processor's
     caches; None, all at once, an accelerator."""
@@ -93,7 +113,7 @@ class Recipe(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisedRecipe(Recipe):
-    """Few-shot regression or classification: Algorithm 2 with Adam in the outer loop."""
+    """Few-shot regression or classification: MAML or a relative, with Adam in the outer loop."""
 
     problem: tyro.conf.AvoidSubcommands[SinusoidProblem | OmniglotProblem]
     """Where tasks come from and what model learns them."""
@@ -105,9 +125,33 @@ class SupervisedRecipe(Recipe):
     """Adam's β₂ in the outer loop: how long it remembers the size of past gradients."""
     gradient_clip: float | None = None
     """Largest norm of the outer gradient; longer ones are scaled down."""
+    algorithm: Algorithm = "maml"
+    """Which member of the family learns."""
+    inner_optimizer: InnerOptimizer | None = None
+    """What an inner step does with its gradient; the learned ones start as gradient descent. None:
+    the algorithm's own."""
+    num_unrolled_steps: int | None = None
+    """Differentiate through the last so many inner steps only. None: all."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What losses are computed in; parameters stay float32."""
+    num_multi_step_outer_steps: int | None = None
+    """maml-plus-plus: outer steps in which the loss after every inner step counts. None: a
+    tenth."""
+    num_first_order_outer_steps: int | None = None
+    """maml-plus-plus: outer steps of first order, at the beginning. None: 0."""
+    per_step_normalization: bool | None = None
+    """maml-plus-plus: shifts of their own for each inner step. None: where the model normalizes."""
+    proximal_strength: float | None = None
+    """imaml: λ, what holds adapted parameters near the initialization. None: 2."""
+    num_conjugate_gradient_steps: int | None = None
+    """imaml: iterations that solve for the meta-gradient. None: 5."""
+
+    def build(self, data_dir: str | None) -> "Parts":
+        """The problem made concrete; for cavia, its model has a context."""
+        return self.problem.build(data_dir, has_context=self.algorithm == "cavia")
 
     def method(self, parts: "Parts") -> "Method":
-        """MAML on support and query sets."""
+        """MAML or a relative on support and query sets."""
         from ._supervised import Supervised
 
         return Supervised(self, parts)
@@ -194,8 +238,8 @@ class Baseline(NamedTuple):
 class Parts(NamedTuple):
     """A problem made concrete: functions and distributions, for algorithms and evaluation.
 
-    Where tasks come from is `sample_task(key) -> Task` for support and query sets, and a
-    `TaskEnv` for reinforcement learning.
+    Where tasks come from is a distribution with `sample(key) -> Task` for support and query sets,
+    and a `TaskEnv` for reinforcement learning.
 
     Attributes:
         init_params: `init_params(key) -> params`.
@@ -210,6 +254,9 @@ class Parts(NamedTuple):
         loss_fn: the loss of both loops; episodes have surrogates of their own.
         metric_fn: `metric_fn(params, batch) -> scalar`; episodes have their return.
         transductive: whether query examples influence one another's predictions.
+        non_transductive_fn: `metric_fn` of the same parameters with a normalization under which
+            they do not; None where they do not anyway.
+        normalizes: whether the model has shifts after normalization.
         bounds: by name, `bound(task) -> metric`: what is known without learning.
     """
 
@@ -223,6 +270,8 @@ class Parts(NamedTuple):
     loss_fn: Callable[[Any, Any], Any] | None = None
     metric_fn: Callable[[Any, Any], Any] | None = None
     transductive: bool = False
+    non_transductive_fn: Callable[[Any, Any], Any] | None = None
+    normalizes: bool = False
     bounds: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
 
     @property
@@ -232,9 +281,15 @@ class Parts(NamedTuple):
 
 
 class Method(Protocol):
-    """How the tasks of a problem are learned: what an experiment trains and measures."""
+    """How the tasks of a problem are learned: what an experiment trains and measures.
 
-    def learner(self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any) -> Any:
+    `fine_tuned` is true of a baseline's parameters, which adapt by plain gradient descent; what the
+    algorithm learned (perhaps more than parameters) adapts in the algorithm's way.
+    """
+
+    def learner(
+        self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, *, fine_tuned: bool
+    ) -> Any:
         """Adapts to a task."""
         ...
 
@@ -243,15 +298,25 @@ class Method(Protocol):
         ...
 
     def curves(
-        self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, mesh: Any
+        self,
+        tasks: Any,
+        num_inner_steps: int,
+        inner_learning_rate: Any,
+        mesh: Any,
+        *,
+        fine_tuned: bool,
+        transductive: bool = True,
     ) -> Callable[[Any, Any], Any]:
-        """`curves(params, keys) -> [tasks, steps + 1]`, the metric in the task of each key."""
+        """`curves(params, keys) -> [tasks, steps + 1]`, the metric in the task of each key; with
+        `transductive=False` the one under which queries do not influence one another."""
         ...
 
     def task(self, tasks: Any, key: Any) -> Any:
         """The task that `curves` draws from a key."""
         ...
 
-    def adapter(self, tasks: Any, params: Any, inner_learning_rate: float) -> Callable[..., Any]:
+    def adapter(
+        self, tasks: Any, params: Any, inner_learning_rate: float, *, fine_tuned: bool
+    ) -> Callable[..., Any]:
         """What `Parts.examples` adapts with."""
         ...

@@ -25,12 +25,16 @@ _SMALLEST = {
     "num_test_episodes": 1,
     "num_gradient_steps": 1,
     "num_conjugate_gradient_steps": 1,
+    "num_unrolled_steps": 0,
+    "num_multi_step_outer_steps": 0,
+    "num_first_order_outer_steps": 0,
 }
 _POSITIVE = (
     "inner_learning_rate",
     "outer_learning_rate",
     "gradient_clip",
     "max_kl",
+    "proximal_strength",
     "fisher_fraction",
 )
 _FRACTIONS = ("discount", "gae_lambda", "fisher_fraction", "inner_learning_rate_decay")

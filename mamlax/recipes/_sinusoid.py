@@ -21,8 +21,10 @@ class SinusoidProblem:
     """Width of each hidden layer."""
     weight_scale: float | None = None
     """Standard deviation of the initial weights (the paper's code: 0.01). None: √(2/inputs)."""
+    context_size: int = 5
+    """Numbers that adapt, for cavia."""
 
-    def build(self, data_dir: str | None = None) -> Parts:
+    def build(self, data_dir: str | None = None, *, has_context: bool = False) -> Parts:
         """Make the parts; no data is needed."""
         import jax
         import jax.numpy as jnp
@@ -35,13 +37,14 @@ class SinusoidProblem:
         tasks = Sinusoids(shots=self.shots, num_query=self.num_query)
         told = Sinusoids(shots=self.shots, num_query=self.num_query, oracle=True)
 
-        def init_params(key, num_inputs=1):
+        def init_params(key, num_inputs=1, context_size=0):
             return models.mlp(
                 key,
                 num_inputs,
                 1,
                 hidden_sizes=self.hidden_sizes,
                 weight_scale=self.weight_scale,
+                context_size=context_size,
             )
 
         def loss_fn(params, batch):
@@ -66,20 +69,18 @@ class SinusoidProblem:
             return arrays
 
         return Parts(
-            init_params=init_params,
+            init_params=lambda key: init_params(key, 1, self.context_size * has_context),
             loss_fn=loss_fn,
             metric="mse",
             metric_fn=loss_fn,
-            train_tasks=tasks.sample,
-            validation_tasks=tasks.sample,
-            test_tasks=tasks.sample,
+            train_tasks=tasks,
+            validation_tasks=tasks,
+            test_tasks=tasks,
             transductive=False,
             baselines={
-                "pretrained": Baseline(init_params, tasks.sample, tasks.sample, tasks.sample),
-                "random": Baseline(init_params, None, tasks.sample, tasks.sample),
-                "oracle": Baseline(
-                    lambda key: init_params(key, 3), told.sample, told.sample, told.sample
-                ),
+                "pretrained": Baseline(init_params, tasks, tasks, tasks),
+                "random": Baseline(init_params, None, tasks, tasks),
+                "oracle": Baseline(lambda key: init_params(key, 3), told, told, told),
             },
             examples=examples,
         )

@@ -1,4 +1,4 @@
-"""Support and query sets: MAML with Adam in the outer loop (the paper's Algorithm 2)."""
+"""Support and query sets: MAML or a relative, with Adam in the outer loop (Algorithm 2)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +12,7 @@ from .._types import LossFn, MetaLearner, OuterLoop
 from ..algorithms._maml import maml
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves, over_tasks
+from ._algorithm import learner_of
 from ._recipe import Parts, SupervisedRecipe
 from ._stage import Stage
 
@@ -26,14 +27,19 @@ class Supervised:
         self.loss_fn: LossFn = parts.loss_fn
         self.metric_fn: Callable[[Any, Any], Any] = parts.metric_fn
 
-    def learner(self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any) -> MetaLearner:
-        """MAML with gradient descent."""
-        return maml(
-            self.loss_fn,
-            inner_optimizer=optax.sgd(inner_learning_rate),
+    def learner(
+        self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, *, fine_tuned: bool
+    ) -> MetaLearner:
+        """The recipe's algorithm; plain gradient descent for a baseline."""
+        if fine_tuned:
+            descent = optax.sgd(inner_learning_rate)
+            return maml(self.loss_fn, inner_optimizer=descent, num_inner_steps=num_inner_steps)
+        return learner_of(
+            self.recipe,
+            self.parts,
             num_inner_steps=num_inner_steps,
-            first_order=self.recipe.first_order,
-            remat=self.recipe.remat,
+            inner_learning_rate=inner_learning_rate,
+            num_ways=getattr(tasks, "ways", None),
         )
 
     def outer_loop(self, stage: Stage, mesh: Mesh | None) -> OuterLoop:
@@ -42,7 +48,12 @@ class Supervised:
         if batch_size is not None and stage.num_inner_steps == 0:
             batch_size = None  # weights are shared by all tasks: one large product is fastest
         learner = over_tasks(
-            self.learner(stage.train_tasks, stage.num_inner_steps, recipe.inner_learning_rate),
+            self.learner(
+                stage.train_tasks,
+                stage.num_inner_steps,
+                recipe.inner_learning_rate,
+                fine_tuned=stage.is_baseline,
+            ),
             batch_size=batch_size,
             mesh=mesh,
         )
@@ -53,32 +64,48 @@ class Supervised:
         if recipe.gradient_clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(recipe.gradient_clip), optimizer)
         return outer_loop(
-            learner, optimizer, stage.train_tasks, meta_batch_size=recipe.meta_batch_size
+            learner, optimizer, stage.train_tasks.sample, meta_batch_size=recipe.meta_batch_size
         )
 
     def curves(
-        self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, mesh: Mesh | None
+        self,
+        tasks: Any,
+        num_inner_steps: int,
+        inner_learning_rate: Any,
+        mesh: Mesh | None,
+        *,
+        fine_tuned: bool,
+        transductive: bool = True,
     ) -> Callable[[Any, Any], Any]:
         """`curves(params, keys) -> [tasks, steps + 1]`, the query metric."""
+        metric_fn = self.metric_fn if transductive else self.parts.non_transductive_fn
+        if metric_fn is None:
+            raise ValueError("this problem has one reading of its metric.")
         curves = adaptation_curves(
-            self.learner(tasks, 0, inner_learning_rate),
-            self.metric_fn,
+            self.learner(
+                tasks, self.recipe.num_inner_steps, inner_learning_rate, fine_tuned=fine_tuned
+            ),
+            metric_fn,
             num_inner_steps=num_inner_steps,
             batch_size=self.recipe.task_batch_size,
             mesh=mesh,
         )
-        return lambda params, keys: curves(params, jax.vmap(tasks)(keys))
+        return lambda params, keys: curves(params, jax.vmap(tasks.sample)(keys))
 
     def task(self, tasks: Any, key: Any) -> Any:
         """A support and a query set."""
-        return tasks(key)
+        return tasks.sample(key)
 
-    def adapter(self, tasks: Any, params: Any, inner_learning_rate: float) -> Callable[..., Any]:
+    def adapter(
+        self, tasks: Any, params: Any, inner_learning_rate: float, *, fine_tuned: bool
+    ) -> Callable[..., Any]:
         """`adapter(support, num_inner_steps) -> params`."""
 
         @eqx.filter_jit
         def adapt(params, support, num_inner_steps):
-            learner = self.learner(tasks, num_inner_steps, inner_learning_rate)
-            return learner.adapt(params, support).params
+            learner = self.learner(
+                tasks, self.recipe.num_inner_steps, inner_learning_rate, fine_tuned=fine_tuned
+            )
+            return learner.adapt(params, support, num_inner_steps=num_inner_steps).params
 
         return lambda support, num_inner_steps: adapt(params, support, num_inner_steps)

@@ -148,8 +148,7 @@ def maml_trpo(
             "train/accepted": search.accepted.astype(jnp.float32),
             "train/backtracks": search.num_backtracks.astype(jnp.float32),
         }
-        new = OuterState(eqx.combine(search.params, rest), state.optimizer_state)
-        return new, metrics
+        return state._replace(meta_params=eqx.combine(search.params, rest)), metrics
 
     return policy_outer_loop(
         learner,

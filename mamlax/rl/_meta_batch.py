@@ -122,6 +122,7 @@ def policy_outer_loop(
         scores = gains / (lengths * query.scale)
         meta_batch = MetaBatch(explorations, scores, batch_size, average)
         new, metrics = update(meta_batch, state)
+        new = new._replace(outer_step=state.outer_step + 1)
         arrays = eqx.filter(new, eqx.is_array)  # all that a device can return
         return arrays, {**_described(meta_batch, meta_batch_size), **metrics}
 

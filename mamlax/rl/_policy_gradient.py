@@ -108,7 +108,7 @@ def policy_gradient(
             metrics["train/kl"] = meta_batch.mean(
                 lambda one, _, old: _mean_kl(old, replay(learner, policy, one).acting, one), old
             )
-        return OuterState(policy, optimizer_state), metrics
+        return state._replace(meta_params=policy, optimizer_state=optimizer_state), metrics
 
     return policy_outer_loop(
         learner,

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from .._types import Adaptation, LossFn
-from ..algorithms._inner_loop import inner_loop
+from ..algorithms._inner_loop import Remat, inner_loop
 from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import (
@@ -87,7 +87,7 @@ def policy_learner(
     gae_lambda: float = 1.0,
     baseline_fn: BaselineFn | None = linear_baseline,
     normalize_advantages: bool = True,
-    remat: bool = False,
+    remat: Remat = "none",
 ) -> PolicyLearner:
     """MAML for policies (Algorithm 3), for an outer loop such as `maml_trpo`.
 
@@ -115,7 +115,7 @@ def policy_learner(
         gae_lambda: λ of generalized advantage estimation.
         baseline_fn: see `estimate_advantages`.
         normalize_advantages: bring advantages to mean 0 and standard deviation 1, per task.
-        remat: recompute inner steps instead of storing them.
+        remat: what of the inner loop is recomputed instead of stored; see `inner_loop`.
 
     Raises:
         ValueError: if a number is out of range, or the environment does not keep to its

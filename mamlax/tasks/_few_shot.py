@@ -1,68 +1,15 @@
 """N-way K-shot classification tasks, drawn on the device from class-indexed arrays."""
 
-import operator
-from collections import Counter
-from collections.abc import Sequence
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Shaped
 
 from .._errors import MamlaxError
 from .._types import Batch, Task
-
-
-class ClassArrays(eqx.Module):
-    """Examples sorted by class, with where each class begins and how many examples it has.
-
-    Classes may have different sizes. Unsigned bytes are taken for pixels: tasks have them as
-    floats in [0, 1].
-
-    Attributes:
-        examples: `[examples, ...]`, class after class.
-        starts: `[classes]`, index of the first example of each class.
-        sizes: `[classes]`, number of examples of each class.
-        names: the name of each class.
-    """
-
-    examples: Shaped[Array | np.ndarray, "examples ..."]
-    starts: Int[Array | np.ndarray, " classes"]
-    sizes: Int[Array | np.ndarray, " classes"]
-    names: tuple[str, ...] = eqx.field(static=True)
-
-    @staticmethod
-    def of(classes: dict[str, np.ndarray]) -> "ClassArrays":
-        """From a dictionary of class name → `[examples, ...]`, in the dictionary's order.
-
-        Raises:
-            MamlaxError: if there is no class, one has no examples, or classes differ in dtype or
-                in the shape of an example.
-
-        Example:
-            >>> import numpy as np, mamlax
-            >>> data = mamlax.ClassArrays.of({"a": np.zeros((3, 2)), "b": np.ones((5, 2))})
-            >>> data.examples.shape, data.sizes.tolist()
-            ((8, 2), [3, 5])
-        """
-        return _joined(tuple(classes), [np.asarray(examples) for examples in classes.values()])
-
-    def select(self, indices: Sequence[int]) -> "ClassArrays":
-        """Only the classes with these indices, in this order.
-
-        Raises:
-            MamlaxError: if an index comes twice or is none of 0 … classes − 1, or there is none.
-        """
-        indices, last = [operator.index(i) for i in indices], len(self.names) - 1
-        absent = [f"{i}" for i in indices if not 0 <= i <= last]
-        repeated = [f"{i} more than once" for i, count in Counter(indices).items() if count > 1]
-        for wrong in (*absent, *repeated):
-            raise MamlaxError(f"select takes different indices from 0 to {last}, got {wrong}.")
-        examples, starts = np.asarray(self.examples), np.asarray(self.starts)
-        ends = starts + np.asarray(self.sizes)
-        names = tuple(self.names[i] for i in indices)
-        return _joined(names, [examples[starts[i] : ends[i]] for i in indices])
+from ._augmentation import augment, check_augmentation, rotate
+from ._class_arrays import ClassArrays
+from ._streaming import rows_of
 
 
 class FewShot(eqx.Module):
@@ -79,11 +26,17 @@ class FewShot(eqx.Module):
         shots: K, support examples per class.
         num_query: query examples per class; as many as `shots` where None.
         rotations: turn classes at random (square images `[height, width, channels]` only).
+        flips: mirror each image left to right or not, at random. For meta-training only: it adds
+            examples to a class, where `rotations` makes classes, so held-out tasks have no use
+            for it.
+        crop_padding: shift each image by up to so many pixels each way, at random (pad with black
+            and crop). For meta-training only, as `flips`.
         reference: also give `reference`, for models built with `norm="support"`: to the query the
             support inputs, to the support no examples, which stands for its own inputs.
 
     Raises:
-        MamlaxError: if the data has fewer classes or examples than asked for.
+        MamlaxError: if the data has fewer classes or examples than asked for, or examples are no
+            images where they are to be turned, mirrored or shifted.
 
     Example:
         >>> import jax, numpy as np, mamlax
@@ -98,6 +51,8 @@ class FewShot(eqx.Module):
     shots: int = eqx.field(static=True)
     num_query: int = eqx.field(static=True)
     rotations: bool = eqx.field(static=True)
+    flips: bool = eqx.field(static=True)
+    crop_padding: int = eqx.field(static=True)
     reference: bool = eqx.field(static=True)
 
     def __init__(
@@ -108,11 +63,14 @@ class FewShot(eqx.Module):
         shots: int,
         num_query: int | None = None,
         rotations: bool = False,
+        flips: bool = False,
+        crop_padding: int = 0,
         reference: bool = False,
     ):
         self.data, self.ways, self.shots = data, ways, shots
         self.num_query = shots if num_query is None else num_query
-        self.rotations, self.reference = rotations, reference
+        self.rotations, self.flips, self.crop_padding = rotations, flips, crop_padding
+        self.reference = reference
         sizes = np.asarray(data.sizes)
         if min(ways, shots, self.num_query) < 1:
             raise MamlaxError(
@@ -130,7 +88,9 @@ class FewShot(eqx.Module):
                 f"but class {data.names[smallest]!r} has {sizes[smallest]}. "
                 "Ask for fewer, or leave small classes out with data.select(...)."
             )
-        _check_rotatable(data, rotations)
+        check_augmentation(
+            data.examples.shape[1:], rotations=rotations, flips=flips, crop_padding=crop_padding
+        )
 
     def sample(self, key) -> Task:
         """Draw one task: `inputs` `[ways*shots, ...]`, `targets` `[ways*shots]` of integers, class
@@ -142,7 +102,8 @@ class FewShot(eqx.Module):
         chosen = jax.vmap(_choose, in_axes=(0, 0, None))(
             jax.random.split(example_key, self.ways), sizes[classes], self.shots + self.num_query
         )
-        inputs = _as_floats(jnp.asarray(self.data.examples)[starts[classes][:, None] + chosen])
+        inputs = rows_of(self.data.examples, starts[classes][:, None] + chosen)
+        inputs = _as_floats(augment(_augmentation_key(key), inputs, self.flips, self.crop_padding))
         if self.rotations:
             quarter_turns = jax.random.randint(rotation_key, (self.ways,), 0, 4)
             inputs = jax.vmap(rotate)(inputs, quarter_turns)
@@ -168,6 +129,8 @@ class AllWays(eqx.Module):
         data: the classes.
         num_examples: examples per batch.
         rotations: turn examples at random.
+        flips: mirror examples at random, as in `FewShot`.
+        crop_padding: shift examples at random, as in `FewShot`.
         reference: also give a `reference` of no examples, which stands for the batch itself, for
             models built with `norm="support"`.
 
@@ -182,6 +145,8 @@ class AllWays(eqx.Module):
     data: ClassArrays
     num_examples: int = eqx.field(static=True)
     rotations: bool = eqx.field(static=True)
+    flips: bool = eqx.field(static=True)
+    crop_padding: int = eqx.field(static=True)
     reference: bool = eqx.field(static=True)
 
     def __init__(
@@ -190,11 +155,16 @@ class AllWays(eqx.Module):
         *,
         num_examples: int,
         rotations: bool = False,
+        flips: bool = False,
+        crop_padding: int = 0,
         reference: bool = False,
     ):
         self.data, self.num_examples = data, num_examples
-        self.rotations, self.reference = rotations, reference
-        _check_rotatable(data, rotations)
+        self.rotations, self.flips, self.crop_padding = rotations, flips, crop_padding
+        self.reference = reference
+        check_augmentation(
+            data.examples.shape[1:], rotations=rotations, flips=flips, crop_padding=crop_padding
+        )
 
     @property
     def num_ways(self) -> int:
@@ -207,7 +177,8 @@ class AllWays(eqx.Module):
         starts, sizes = jnp.asarray(self.data.starts), jnp.asarray(self.data.sizes)
         targets = jax.random.randint(class_key, (self.num_examples,), 0, len(self.data.names))
         chosen = jax.random.randint(example_key, (self.num_examples,), 0, sizes[targets])
-        inputs = _as_floats(jnp.asarray(self.data.examples)[starts[targets] + chosen])
+        inputs = rows_of(self.data.examples, starts[targets] + chosen)
+        inputs = _as_floats(augment(_augmentation_key(key), inputs, self.flips, self.crop_padding))
         if self.rotations:
             quarter_turns = jax.random.randint(rotation_key, (self.num_examples,), 0, 4)
             inputs = jax.vmap(lambda x, turns: rotate(x[None], turns)[0])(inputs, quarter_turns)
@@ -215,12 +186,6 @@ class AllWays(eqx.Module):
         batch = Batch(inputs, targets)
         batch = _own_reference(batch) if self.reference else batch
         return Task(batch, batch)
-
-
-def rotate(images: Shaped[Array, "examples size size channels"], quarter_turns):
-    """Turn square images counterclockwise by a traced number of quarter turns."""
-    half = jnp.where(quarter_turns >= 2, images[:, ::-1, ::-1], images)
-    return jnp.where(quarter_turns % 2 == 1, jnp.rot90(half, axes=(1, 2)), half)
 
 
 def _choose(key, size, count: int):
@@ -241,6 +206,11 @@ def _choose(key, size, count: int):
     return jax.random.permutation(order_key, chosen)
 
 
+def _augmentation_key(key):
+    # besides those split off, so that tasks without augmentation are the ones they always were
+    return jax.random.fold_in(key, 3)
+
+
 def _own_reference(batch: Batch) -> Batch:
     """No examples as reference: models with `norm="support"` take the inputs themselves.
 
@@ -253,41 +223,3 @@ def _as_floats(examples):
     if examples.dtype == jnp.uint8:
         return examples.astype(jnp.float32) / 255
     return examples
-
-
-def _joined(names: tuple[str, ...], classes: list[np.ndarray]) -> ClassArrays:
-    if not classes:
-        raise MamlaxError(
-            "got no classes, expected one or more: ClassArrays.of({name: [examples, ...], ...}), "
-            "data.select([index, ...])."
-        )
-    first = classes[0]
-    for name, examples in zip(names, classes, strict=True):
-        if not examples.ndim or not len(examples):
-            raise MamlaxError(
-                f"class {name!r} has no examples, expected an array [examples, ...] of one or "
-                f"more, got shape {list(examples.shape)}. Leave it out."
-            )
-        if examples.dtype != first.dtype:
-            raise MamlaxError(
-                f"classes must have one dtype, got {first.dtype} in class {names[0]!r} and "
-                f"{examples.dtype} in class {name!r}. Convert them alike: bytes (uint8) are taken "
-                "for pixels and divided by 255, other numbers stay as they are."
-            )
-        if examples.shape[1:] != first.shape[1:]:
-            raise MamlaxError(
-                f"examples must have one shape, got {list(first.shape[1:])} in class "
-                f"{names[0]!r} and {list(examples.shape[1:])} in class {name!r}. Resize them."
-            )
-    sizes = np.array([len(examples) for examples in classes], np.int32)
-    starts = (np.cumsum(sizes) - sizes).astype(np.int32)
-    return ClassArrays(np.concatenate(classes), starts, sizes, names)
-
-
-def _check_rotatable(data: ClassArrays, rotations: bool):
-    shape = data.examples.shape[1:]
-    if rotations and (len(shape) != 3 or shape[0] != shape[1]):
-        raise MamlaxError(
-            f"rotations need square images [height, width, channels], got examples of shape "
-            f"{list(shape)}."
-        )

@@ -1,267 +1,225 @@
-"""Folders (or zips) of images to class-indexed arrays, decoded once and cached."""
+"""Folders (or archives) of images to class-indexed arrays, decoded once and cached."""
 
-import hashlib
-import io
-import os
-import zipfile
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from os import cpu_count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .._errors import MamlaxError
-from .._files import cache_directory, replacing
-from ._few_shot import ClassArrays
+from ._cache import Contents, Rows, cached_arrays, parent_of
+from ._class_arrays import ClassArrays
+from ._decoding import content_of, decode
+from ._listing import SUFFIXES, BrokenFileError, File, by_name, files_of
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-# named, because some that Pillow knows are programs to run (EPS, by Ghostscript)
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-# more than the largest picture that Pillow decodes; a few bytes of a zip may claim any size
-_MOST_BYTES = 1 << 30
+_FILES_AT_ONCE = 64
 
 
 def image_classes(
     *roots: str | Path,
-    size: int,
+    size: int | None,
     color: bool = True,
     invert: bool = False,
+    skip_broken: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClassArrays:
-    """Read images into `[images, size, size, channels]` bytes, one class per folder with images.
+    """Read images into `[images, height, width, channels]` bytes, one class per folder of images.
 
-    Images are resized with Lanczos' filter; what is transparent becomes white. Hidden files and
-    folders (`.name`) are left out, links to folders are followed. The decoded arrays are cached
-    (`MAMLAX_CACHE`, or the user's cache directory) under a digest of names, sizes and dates, so
-    that a changed folder is read again; where nothing can be written, images are decoded each time.
+    Images are resized with Lanczos' filter, to a square whatever their aspect ratio, as is usual
+    for mini-ImageNet; what is transparent becomes white. Hidden files and folders (`.name`) are
+    left out, links to folders are followed, archives are read as they are.
+
+    What was decoded is kept as a memory map, under a digest of names, sizes and dates, so that a
+    changed folder is read again: in `MAMLAX_CACHE` where that is set, else in `.mamlax/` beside the
+    first root, else in the user's cache directory. Where nothing can be written, images are decoded
+    each time.
 
     Args:
-        roots: folders or zip archives. A class is named by its folder's path, a root folder's own
-            name in front: `images_background/Greek/character01`. In an archive, paths are as they
-            stand. Folders of one name in several roots are one class.
-        size: height and width to resize to, in pixels.
+        roots: folders, zip or tar archives (`.tar`, `.tar.gz`, `.tgz`). A class is named by its
+            folder's path, a root folder's own name in front: `images_background/Greek/character01`.
+            In an archive, paths are as they stand. Folders of one name in several roots are one
+            class.
+        size: height and width to resize to, in pixels. None: as they are, all of one size.
         color: three channels, or one of brightness.
         invert: 255 − value: strokes bright on black, for drawings in ink.
+        skip_broken: leave out images that cannot be read; a line on stderr names them.
         progress: called with (images read, images in all) now and then.
 
     Raises:
-        MamlaxError: if a root is missing, damaged or has no images, an image cannot be read, or
-            two images have one name.
+        MamlaxError: if a root is missing, damaged or has no images, an image cannot be read, two
+            images have one name, or images differ in size where `size` is None.
     """
+    with offering_to_skip():
+        return classes_of(
+            roots,
+            size=size,
+            color=color,
+            invert=invert,
+            skip_broken=skip_broken,
+            progress=progress,
+        )
+
+
+def classes_of(
+    roots: Iterable[str | Path],
+    *,
+    size: int | None,
+    color: bool = True,
+    invert: bool = False,
+    skip_broken: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ClassArrays:
+    """`image_classes`, for callers who offer no `skip_broken`: no error speaks of it."""
     check_size(size)
+    paths = [Path(root) for root in roots]
+    settings = ImageSettings(size, color, invert, skip_broken)
     with ExitStack() as opened:
-        files = _by_name(file for root in roots for file in _files_of(Path(root), opened))
+        files = by_name(file for root in paths for file in files_of(root, opened))
         if not files:
-            raise MamlaxError(
-                f"no images found in {', '.join(map(str, roots)) or 'no folder'}: expected one "
-                f"folder per class, of files that end in {', '.join(_SUFFIXES)}."
-            )
-        # repr: names need not be Unicode, and may hold any separator
-        key = repr((2, size, color, invert, [(file.name, file.stamp) for file in files]))
-        digest = hashlib.sha256(key.encode()).hexdigest()[:24]
-        cached = cache_directory() / "images" / f"{digest}.npz"
-        data = _read_cached(cached)
-        if data is None:
-            data = _decode_all(files, size, color, invert, progress)
-            _write_cached(cached, data)
-    return data
+            raise no_images(*paths)
+        classes: dict[str, list[File]] = {}
+        for file in files:
+            classes.setdefault(str(PurePosixPath(file.name).parent), []).append(file)
+        return read_classes(classes, settings, parent_of(paths[0]), progress)
 
 
-def check_size(size: int) -> None:
+class ImageSettings(NamedTuple):
+    """How images become arrays; see `image_classes`."""
+
+    size: int | None
+    color: bool = True
+    invert: bool = False
+    skip_broken: bool = False
+
+
+@contextmanager
+def offering_to_skip() -> Iterator[None]:
+    """Add to the error of a broken image how to go on without it."""
+    try:
+        yield
+    except BrokenFileError as error:
+        raise MamlaxError(
+            f"{error} To go on without broken images: skip_broken=True, --skip-broken on the "
+            "command line."
+        ) from error
+
+
+def check_size(size: int | None) -> None:
     """Refuse sizes that no image can have."""
-    if size < 1:
+    if size is not None and size < 1:
         raise MamlaxError(f"the size of images must be positive, got {size} pixels.")
 
 
-class _File(NamedTuple):
-    name: str
-    stamp: str  # changes with the content
-    num_bytes: int
-    root: Path
-    read: Callable[[], bytes]
-
-
-def _by_name(files: Iterable[_File]) -> list[_File]:
-    found: dict[str, _File] = {}
-    for file in files:
-        if file.name in found:
-            raise MamlaxError(
-                f"two images have the name {file.name}: one in {found[file.name].root}, one in "
-                f"{file.root}. Rename one, or its folder."
-            )
-        found[file.name] = file
-    return [found[name] for name in sorted(found)]
-
-
-def _files_of(root: Path, opened: ExitStack) -> Iterator[_File]:
-    if root.is_dir():
-        return _files_of_folder(root)
-    if not root.exists():
-        raise MamlaxError(f"{root} does not exist: expected a folder or a zip archive of images.")
-    try:
-        archive = opened.enter_context(zipfile.ZipFile(root))
-    except Exception as error:  # a damaged directory of files raises whatever comes of it
-        raise MamlaxError(
-            f"{root} is not a whole zip archive ({_reason(error)}). If it should be one, fetch it "
-            "again; else name a folder or a zip archive of images."
-        ) from error
-    return _files_of_zip(root, archive)
-
-
-def _files_of_folder(root: Path) -> Iterator[_File]:
-    # where from: two folders of one name may have files of the same sizes and dates
-    place = Path(os.path.abspath(root))
-    for path in _images_under(root):
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise MamlaxError(f"the image {path} cannot be read ({_reason(error)}).") from error
-        name = PurePosixPath(place.name, path.relative_to(root).as_posix())
-        # ctime too: copying with dates kept (cp -p, rsync -t) puts new content under an old date
-        stamp = f"{place} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-        yield _File(str(name), stamp, status.st_size, root, path.read_bytes)
-
-
-def _images_under(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Like `rglob`, but follows links to folders, and says what it may not look into."""
-    try:
-        real = folder.resolve()
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise MamlaxError(f"{folder} cannot be listed ({_reason(error)}).") from error
-    if real in above:
-        return  # a link to a folder that it lies in
-    for path in paths:
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _images_under(path, (*above, real))
-        elif _is_image(path.name):
-            yield path
-
-
-def _files_of_zip(root: Path, archive: zipfile.ZipFile) -> Iterator[_File]:
-    for entry in archive.infolist():
-        path = PurePosixPath(entry.filename.replace("\\", "/"))  # as old Windows programs write
-        if path.is_absolute() or ".." in path.parts:
-            raise MamlaxError(
-                f"{root} has an entry that would leave its folder ({entry.filename!r}). "
-                "Delete the archive; it is not what it should be."
-            )
-        hidden = any(part.startswith(".") for part in path.parts)
-        if _is_image(path.name) and not hidden and not entry.is_dir():
-            stamp = f"{entry.CRC} {entry.file_size}"
-            read = partial(_read_entry, root, archive, entry)
-            yield _File(str(path), stamp, entry.file_size, root, read)
-
-
-def _read_entry(root: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    try:
-        return archive.read(entry)
-    except Exception as error:  # of zlib, bz2, lzma, …: damage may ask for any of them
-        raise MamlaxError(
-            f"{root} cannot be read at {entry.filename} ({_reason(error)}). Fetch it again, or "
-            "unpack it otherwise and name the folder."
-        ) from error
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES)
-
-
-def _read_cached(path: Path) -> ClassArrays | None:
-    try:
-        # opened here: np.load leaves a damaged file open
-        with path.open("rb") as file, np.load(file) as arrays:
-            return ClassArrays(
-                arrays["examples"],
-                arrays["starts"],
-                arrays["sizes"],
-                tuple(str(name) for name in arrays["names"]),
-            )
-    except Exception:  # whatever is wrong with a cache, it is only a slow start
-        return None
-
-
-def _write_cached(path: Path, data: ClassArrays) -> None:
-    # where it is read-only or full, the next start is slow too, and nothing else
-    with suppress(OSError), replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            examples=data.examples,
-            starts=data.starts,
-            sizes=data.sizes,
-            names=np.array(data.names),
-        )
-
-
-def _decode_all(
-    files: list[_File],
-    size: int,
-    color: bool,
-    invert: bool,
-    progress: Callable[[int, int], None] | None,
-) -> ClassArrays:
-    classes: dict[str, list[_File]] = {}
-    for file in files:
-        classes.setdefault(str(PurePosixPath(file.name).parent), []).append(file)
-    # one array from the start: with lists of images, twice the data would be in memory
-    examples = np.empty((len(files), size, size, 3 if color else 1), np.uint8)
-    for index, file in enumerate(file for members in classes.values() for file in members):
-        examples[index] = _decode(file, size, color, invert)
-        if progress is not None and (index % 100 == 0 or index == len(files) - 1):
-            progress(index + 1, len(files))
-    sizes = np.array([len(members) for members in classes.values()], np.int32)
-    starts = (np.cumsum(sizes) - sizes).astype(np.int32)
-    return ClassArrays(examples, starts, sizes, tuple(classes))
-
-
-def _decode(file: _File, size: int, color: bool, invert: bool) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    if file.num_bytes > _MOST_BYTES:
-        raise _unreadable(
-            file, f"it has {file.num_bytes:,} bytes, at most {_MOST_BYTES:,} are read"
-        )
-    try:
-        content = file.read()
-    except OSError as error:
-        raise _unreadable(file, _reason(error)) from error
-    try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            image = _in_bytes(image, color)
-            pixels = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
-    except UnidentifiedImageError as error:
-        raise _unreadable(file, f"it is none of {', '.join(_FORMATS)}") from error
-    except Exception as error:  # decoders raise whatever damage makes of their input
-        raise _unreadable(file, _reason(error)) from error
-    pixels = pixels if color else pixels[:, :, None]
-    return 255 - pixels if invert else pixels
-
-
-def _unreadable(file: _File, reason: str) -> MamlaxError:
+def no_images(*roots: Path) -> MamlaxError:
+    """The error that says what was expected of a folder."""
     return MamlaxError(
-        f"the image {file.name} cannot be read ({reason}). Mend or remove it in {file.root}."
+        f"no images found in {', '.join(map(str, roots)) or 'no folder'}: expected one folder per "
+        f"class, of files that end in {', '.join(SUFFIXES)}."
     )
 
 
-def _in_bytes(image: "Image", color: bool) -> "Image":
-    """`convert` to three channels or one, where it would lose the picture."""
-    from PIL import Image
+def read_classes(
+    classes: dict[str, list[File]],
+    settings: ImageSettings,
+    beside: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> ClassArrays:
+    """The images of each class, in the order given, from the cache where they are in one."""
+    stamps = [(name, [(f.name, f.stamp) for f in files]) for name, files in classes.items()]
+    # repr: names need not be Unicode, and may hold any separator
+    key = repr((3, *settings, stamps))
+    data, left_out = cached_arrays(
+        key, beside, lambda rows: _decode_all(rows, classes, settings, progress)
+    )
+    if left_out:
+        shown = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
+        print(f"left out {len(left_out)} broken image(s): {shown}", file=sys.stderr)
+    return data
 
-    if image.mode.startswith("I"):  # 16 bits: all above 255 would become white
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        # black strokes on nothing would become black on black
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB" if color else "L")
+
+def _decode_all(
+    rows: Rows,
+    classes: dict[str, list[File]],
+    settings: ImageSettings,
+    progress: Callable[[int, int], None] | None,
+) -> Contents:
+    files = [file for members in classes.values() for file in members]
+    first: File | None = None
+    broken: set[int] = set()
+    # stable: folders and zips in order of their rows, compressed archives from start to end
+    order = sorted(range(len(files)), key=lambda row: files[row].offset)
+    for done, (row, pixels) in enumerate(_decoded(files, order, settings), start=1):
+        if progress is not None and (done % 100 == 1 or done == len(files)):
+            progress(done, len(files))
+        if pixels is None:
+            broken.add(row)
+        elif first is None:
+            first = files[row]
+            rows.allocate(len(files), pixels.shape)
+            rows[row] = pixels
+        elif pixels.shape == rows.shape:
+            rows[row] = pixels
+        else:
+            raise _mixed(first, rows.shape or (), files[row], pixels.shape)
+    sizes = _sizes_without(broken, classes)
+    if broken:
+        rows.keep([row for row in range(len(files)) if row not in broken])
+    return Contents(tuple(classes), sizes, tuple(files[row].name for row in sorted(broken)))
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _decoded(
+    files: list[File], order: list[int], settings: ImageSettings
+) -> Iterator[tuple[int, np.ndarray | None]]:
+    """Rows and their pixels; None for a broken image to skip. Read in order, decoded at once."""
+    size, color, invert, skip_broken = settings
+
+    def content(row: int) -> bytes | None:
+        try:
+            return content_of(files[row])
+        except BrokenFileError:
+            if not skip_broken:
+                raise
+            return None
+
+    def pixels(row: int, content: bytes | None) -> np.ndarray | None:
+        try:
+            return None if content is None else decode(files[row], content, size, color, invert)
+        except BrokenFileError:
+            if not skip_broken:
+                raise
+            return None
+
+    rest = iter(order)
+    with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:
+        while rows := list(islice(rest, _FILES_AT_ONCE)):
+            contents = [content(row) for row in rows]
+            yield from zip(rows, pool.map(pixels, rows, contents), strict=True)
+
+
+def _sizes_without(broken: set[int], classes: dict[str, list[File]]) -> tuple[int, ...]:
+    sizes, row = [], 0
+    for name, files in classes.items():
+        left = sum(index not in broken for index in range(row, row + len(files)))
+        row += len(files)
+        if not left:
+            raise MamlaxError(
+                f"class {name!r} has {len(files)} image(s), and none can be read. "
+                "Mend or remove its folder."
+            )
+        sizes.append(left)
+    return tuple(sizes)
+
+
+def _mixed(one: File, one_shape: tuple, other: File, other_shape: tuple) -> MamlaxError:
+    def described(file, shape):
+        return f"{file.name} has {shape[1]}×{shape[0]} pixels"
+
+    return MamlaxError(
+        f"images must have one size: {described(one, one_shape)}, {described(other, other_shape)}. "
+        "Give a size to resize all of them to: size=84."
+    )

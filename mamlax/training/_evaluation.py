@@ -1,6 +1,10 @@
-"""The paper's evaluation: a metric on held-out tasks after 0, 1, 2, … inner steps."""
+"""The paper's evaluation: a metric on held-out tasks after 0, 1, 2, … inner steps.
+
+Curves are `[tasks, steps]` of one seed, or `[seeds, tasks, steps]`, here and below.
+"""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +40,81 @@ def summarize(curves: Any) -> list[Point]:
         >>> [point.mean for point in mamlax.summarize([[4.0, 1.0], [2.0, 0.0]])]
         [3.0, 0.5]
     """
+    values = _finite(curves)
+    if values.ndim == 3 and len(values) > 1:
+        from scipy.stats import t
+
+        samples = values.mean(axis=1)
+        factor = float(t.ppf(0.975, len(samples) - 1))
+    else:
+        samples = values.reshape(-1, values.shape[-1])
+        factor = 1.96
+    return _points(samples.mean(axis=0), factor * _standard_error(samples))
+
+
+def paired_difference(curves: Any, reference: Any) -> list[Point]:
+    """How much more `curves` are than `reference` on the same tasks: the mean of dₜ, ± 1.96 s/√n.
+
+    dₜ is the difference on task t, after averaging over seeds, and s the standard deviation of the
+    dₜ of all n tasks. What makes a task easy or hard for both cancels in dₜ, so the interval is
+    mostly far narrower than that of `unpaired_difference`. It says how well the difference between
+    *these* trainings is known, not how much others would differ.
+
+    Args:
+        curves: the metric of one learner; NaN or infinite where adaptation diverged.
+        reference: that of the other, its tasks in the same order.
+
+    Returns:
+        A point for each number of inner steps that both have.
+
+    Raises:
+        ValueError: if the numbers of tasks differ, or the ranks are others.
+    """
+    ours, theirs = _per_task(curves), _per_task(reference)
+    if len(ours) != len(theirs):
+        raise ValueError(
+            f"pairs need the same tasks, got {len(ours)} and {len(theirs)} of them; "
+            "unpaired_difference compares the means."
+        )
+    steps = min(ours.shape[1], theirs.shape[1])
+    differences = ours[:, :steps] - theirs[:, :steps]
+    return _points(differences.mean(axis=0), 1.96 * _standard_error(differences))
+
+
+def unpaired_difference(curves: Any, reference: Any) -> list[Point]:
+    """How much more the mean of `curves` is than that of `reference`, each on tasks of its own.
+
+    The interval is 1.96 √(s₁²/n₁ + s₂²/n₂), over tasks after averaging over seeds.
+
+    Args:
+        curves: the metric of one learner; NaN or infinite where adaptation diverged.
+        reference: that of the other.
+
+    Returns:
+        A point for each number of inner steps that both have.
+    """
+    ours, theirs = _per_task(curves), _per_task(reference)
+    steps = min(ours.shape[1], theirs.shape[1])
+    ours, theirs = ours[:, :steps], theirs[:, :steps]
+    error = np.hypot(_standard_error(ours), _standard_error(theirs))
+    return _points(ours.mean(axis=0) - theirs.mean(axis=0), 1.96 * error)
+
+
+def num_diverged(curves: Any) -> list[int]:
+    """On how many tasks adaptation had left finite numbers, of some seed, after each step."""
+    return np.isnan(_per_task(curves)).sum(axis=0).tolist()
+
+
+def as_json(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """Points as JSON has them: null where adaptation diverged, or one task has no interval."""
+    return [
+        {name: None if value != value else value for name, value in point._asdict().items()}
+        for point in points
+    ]
+
+
+def _finite(curves: Any) -> np.ndarray:
+    """Curves in double precision, NaN where they are not finite."""
     values = np.asarray(curves, np.float64)
     if values.ndim not in (2, 3):
         raise ValueError(
@@ -45,19 +124,25 @@ def summarize(curves: Any) -> list[Point]:
         raise ValueError(
             f"curves must hold at least one task and one number of steps, got {values.shape}."
         )
-    values = np.where(np.isfinite(values), values, np.nan)
-    if values.ndim == 3 and len(values) > 1:
-        from scipy.stats import t
+    return np.where(np.isfinite(values), values, np.nan)
 
-        samples = values.mean(axis=1)
-        factor = float(t.ppf(0.975, len(samples) - 1))
-    else:
-        samples = values.reshape(-1, values.shape[-1])
-        factor = 1.96
+
+def _per_task(curves: Any) -> np.ndarray:
+    """`[tasks, steps]`, the mean over seeds; NaN if one of them diverged."""
+    values = _finite(curves)
+    return values.mean(axis=0) if values.ndim == 3 else values
+
+
+def _standard_error(samples: np.ndarray) -> np.ndarray:
+    """s/√n over the first axis; NaN for one sample, which says nothing of its spread."""
     count = len(samples)
-    # one number says nothing of its spread
-    deviation = samples.std(axis=0, ddof=1) if count > 1 else np.full(values.shape[-1], np.nan)
+    if count == 1:
+        return np.full(samples.shape[1:], np.nan)
+    return samples.std(axis=0, ddof=1) / math.sqrt(count)
+
+
+def _points(means: np.ndarray, errors: np.ndarray) -> list[Point]:
     return [
-        Point(step, float(mean), float(factor * s / math.sqrt(count)))
-        for step, (mean, s) in enumerate(zip(samples.mean(axis=0), deviation, strict=True))
+        Point(step, float(mean), float(error))
+        for step, (mean, error) in enumerate(zip(means, errors, strict=True))
     ]

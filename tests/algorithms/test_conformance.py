@@ -29,7 +29,7 @@ LEARNERS = {  # name: (loss_fn -> learner, inner steps in training)
     ),
     "no_inner_steps": (lambda f: mamlax.maml(f, inner_optimizer=INNER, num_inner_steps=0), 0),
     "remat": (
-        lambda f: mamlax.maml(f, inner_optimizer=INNER, num_inner_steps=2, remat=True),
+        lambda f: mamlax.maml(f, inner_optimizer=INNER, num_inner_steps=2, remat="steps"),
         2,
     ),
     "micro_batches": (

@@ -15,7 +15,8 @@ import pytest
 from scipy import stats
 
 import mamlax
-from mamlax.tasks._few_shot import _choose, rotate
+from mamlax.tasks._augmentation import rotate
+from mamlax.tasks._few_shot import _choose
 
 SIZES = (5, 9, 6, 12, 5, 7, 8)
 WAYS, SHOTS, NUM_QUERY, NUM_TASKS = 3, 2, 3, 4000

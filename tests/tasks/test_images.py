@@ -15,24 +15,12 @@ import pytest
 from PIL import Image
 
 import mamlax
-from mamlax.tasks import _images
+from mamlax.tasks import _cache, _decoding, _images
+
+from .pictures import encoded, png, random_pixels, write_folder, write_zip
 
 SIDE = 6
 COUNTS = {"set/greek/alpha": 3, "set/greek/beta": 1, "set/latin": 2}
-
-
-def encoded(pixels, suffix, **settings):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, suffix, **settings)
-    return file.getvalue()
-
-
-def png(pixels, **settings):
-    return encoded(pixels, "png", **settings)
-
-
-def random_pixels(seed, side=SIDE):
-    return np.random.default_rng(seed).integers(0, 256, (side, side, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +51,6 @@ def archive(tmp_path, entries):
     return write_zip(tmp_path / "archive.zip", dict(reversed(entries.items())))
 
 
-def write_folder(root, entries):
-    for name, content in entries.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-def write_zip(path, entries):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in entries.items():
-            file.writestr(name, content)
-    return path
-
-
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """An empty cache for each test."""
@@ -94,13 +68,13 @@ def no_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of images decoded so far."""
-    names, decode = [], _images._decode
+    names, decode = [], _images.decode
 
-    def counting(name, *rest):
-        names.append(name)
-        return decode(name, *rest)
+    def counting(file, *rest):
+        names.append(file.name)
+        return decode(file, *rest)
 
-    monkeypatch.setattr(_images, "_decode", counting)
+    monkeypatch.setattr(_images, "decode", counting)
     return names
 
 
@@ -288,39 +262,100 @@ def test_other_settings_are_decoded_anew(folder, decoded, change):
     assert len(decoded) == 12
 
 
-@pytest.mark.parametrize("damage", ["truncate", "garble", "empty", "fill"])
-def test_a_damaged_cache_is_made_again(folder, cache, decoded, damage):
+def cached_files(cache):
+    return sorted(path for path in cache.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("damage", ["truncate", "garble", "empty", "fill", "remove"])
+@pytest.mark.parametrize("suffix", [".npy", ".txt"])
+def test_a_damaged_cache_is_made_again(folder, cache, decoded, damage, suffix):
     first = mamlax.image_classes(folder, size=4)
-    (file,) = [path for path in cache.rglob("*") if path.is_file()]
+    kept = first.examples.copy()
+    files = cached_files(cache)
+    assert [path.suffix for path in files] == [".npy", ".txt"]
+    file = next(path for path in files if path.suffix == suffix)
     content = bytearray(file.read_bytes())
-    if damage == "garble":
-        middle = content.index(b"examples.npy") + 200
-        content[middle : middle + 50] = bytes(255 - byte for byte in content[middle : middle + 50])
+    middle = len(content) // 2
     damaged = {
-        "truncate": content[: len(content) // 2],
-        "garble": content,
+        "truncate": content[:middle],
+        "garble": content[:middle] + bytes(255 - byte for byte in content[middle:]),
         "empty": b"",
         "fill": b"x" * len(content),
+        "remove": None,
     }[damage]
-    file.write_bytes(damaged)
-    assert_same(mamlax.image_classes(folder, size=4), first)
+    file.unlink()  # or else the map of the first reading is damaged, too
+    if damaged is not None:
+        file.write_bytes(damaged)
+    again = mamlax.image_classes(folder, size=4)
+    assert_same(again, first)
+    np.testing.assert_array_equal(again.examples, kept)
     assert len(decoded) == 12
     assert_same(mamlax.image_classes(folder, size=4), first)
     assert len(decoded) == 12, "the cache was not mended"
-    assert [path for path in cache.rglob("*") if path.is_file()] == [file]
+    assert cached_files(cache) == files
 
 
 def test_whatever_byte_of_the_cache_is_garbled_the_images_are_right(folder, cache):
     root = folder / "greek" / "beta"
     first = mamlax.image_classes(root, size=1)
-    (file,) = [path for path in cache.rglob("*") if path.is_file()]
+    for file in cached_files(cache):
+        content = file.read_bytes()
+        for place in range(0, len(content), 3):
+            garbled = bytearray(content)
+            garbled[place] ^= 0x55
+            file.unlink()
+            file.write_bytes(garbled)
+            assert_same(mamlax.image_classes(root, size=1), first)
+
+
+def test_beyond_what_is_checked_a_wrong_length_is_noticed(folder, cache, decoded, monkeypatch):
+    monkeypatch.setattr(_cache, "_MOST_CHECKED_BYTES", 0)
+    first = mamlax.image_classes(folder, size=4)
+    monkeypatch.setattr(_cache, "_checksum", None)  # reading all of it is what must not be
+    assert_same(mamlax.image_classes(folder, size=4), first)
+    monkeypatch.undo()
+    monkeypatch.setenv("MAMLAX_CACHE", str(cache))
+    monkeypatch.setattr(_cache, "_MOST_CHECKED_BYTES", 0)
+    file = cached_files(cache)[0]
     content = file.read_bytes()
-    directory = content.index(b"PK\1\2")  # where most of what is read is used
-    for place in [*range(0, directory, 17), *range(directory, len(content))]:
-        garbled = bytearray(content)
-        garbled[place] ^= 0x55
-        file.write_bytes(garbled)
-        assert_same(mamlax.image_classes(root, size=1), first)
+    file.unlink()
+    file.write_bytes(content[:-1])
+    assert_same(mamlax.image_classes(folder, size=4), first)
+
+
+def test_what_is_cached_is_mapped_and_not_read(folder):
+    for _ in range(2):  # when made, and when found
+        data = mamlax.image_classes(folder, size=4)
+        assert isinstance(data.examples, np.memmap) and not data.examples.flags.writeable
+        part = data.select([1, 2])
+        assert part.names == ("set/greek/beta", "set/latin")
+        assert np.shares_memory(part.examples, data.examples), "classes side by side were copied"
+        np.testing.assert_array_equal(part.examples, data.examples[3:])
+        assert part.starts.tolist() == [0, 1] and part.sizes.tolist() == [1, 2]
+        assert not np.shares_memory(data.select([2, 1]).examples, data.examples)
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_without_a_chosen_cache_it_lies_beside_the_data(kind, request, monkeypatch, tmp_path):
+    root = request.getfixturevalue(kind)
+    monkeypatch.delenv("MAMLAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    first = mamlax.image_classes(root, size=4)
+    assert len(cached_files(tmp_path / ".mamlax")) == 2 and not (tmp_path / "user").exists()
+    assert_same(mamlax.image_classes(root, size=4), first)
+    assert len(cached_files(tmp_path / ".mamlax")) == 2
+
+
+def test_where_nothing_can_be_written_beside_the_data_it_lies_in_the_users_cache(
+    folder, monkeypatch, tmp_path, decoded
+):
+    monkeypatch.delenv("MAMLAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    (tmp_path / ".mamlax").write_text("a file where the folder should be")
+    for _ in range(2):
+        data = mamlax.image_classes(folder, size=4)
+        assert isinstance(data.examples, np.memmap) and len(decoded) == 6
+    assert len(cached_files(tmp_path / "user" / "mamlax")) == 2
 
 
 def test_an_interrupted_first_reading_leaves_nothing_and_the_next_is_whole(
@@ -331,29 +366,40 @@ def test_an_interrupted_first_reading_leaves_nothing_and_the_next_is_whole(
 
     with pytest.raises(KeyboardInterrupt):
         mamlax.image_classes(folder, size=SIDE, progress=interrupt)
-    save = np.savez
-
-    def interrupted(file, **arrays):
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(np, "savez", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    assert not cached_files(cache)
+    monkeypatch.setattr(_cache, "_write_text", lambda *_: interrupt(0, 0))
+    with pytest.raises(KeyboardInterrupt):  # between its two files
         mamlax.image_classes(folder, size=SIDE)
-    assert not [path for path in cache.rglob("*") if path.is_file()]
-    monkeypatch.setattr(np, "savez", save)
+    monkeypatch.undo()
+    monkeypatch.setenv("MAMLAX_CACHE", str(cache))
     data = mamlax.image_classes(folder, size=SIDE)
     np.testing.assert_array_equal(data.examples, [random_pixels(seed) for seed in range(6)])
+    assert len(cached_files(cache)) == 2
 
 
-def test_a_full_disk_is_no_loss(folder, cache, monkeypatch):
-    def full(file, **arrays):
-        file.write(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_a_disk_without_room_is_known_before_decoding(folder, cache, monkeypatch, decoded):
+    usage = SimpleNamespace(free=6 * 4 * 4 * 3 - 1)
+    monkeypatch.setattr(_cache.shutil, "disk_usage", lambda place: usage)
+    data = mamlax.image_classes(folder, size=4)
+    assert len(data.examples) == 6 and not cached_files(cache)
+    usage.free += 1
+    assert isinstance(mamlax.image_classes(folder, size=4).examples, np.memmap)
 
-    monkeypatch.setattr(np, "savez", full)
-    assert len(mamlax.image_classes(folder, size=4).examples) == 6
-    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+def test_a_disk_that_fills_up_is_no_loss(folder, cache, monkeypatch):
+    written = []
+
+    class Full(_cache.Rows):
+        def __setitem__(self, row, pixels):
+            written.append(row)
+            if self.place is not None and len(written) > 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().__setitem__(row, pixels)
+
+    monkeypatch.setattr(_cache, "Rows", Full)
+    data = mamlax.image_classes(folder, size=SIDE)
+    np.testing.assert_array_equal(data.examples, [random_pixels(seed) for seed in range(6)])
+    assert not cached_files(cache) and not isinstance(data.examples, np.memmap)
 
 
 def test_folders_of_one_name_with_files_of_one_size_and_date_are_told_apart(tmp_path, monkeypatch):
@@ -452,7 +498,7 @@ def test_an_image_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_pat
 
 
 def test_an_entry_that_unpacks_to_more_than_any_image_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_images, "_MOST_BYTES", 10_000)
+    monkeypatch.setattr(_decoding, "_MOST_BYTES", 10_000)
     archive = write_zip(tmp_path / "a.zip", {"a/b/bomb.png": bytes(10_001)})
     assert archive.stat().st_size < 500
     with pytest.raises(mamlax.MamlaxError, match=r"a/b/bomb\.png cannot be read.*10,001 bytes"):
@@ -529,3 +575,66 @@ def test_an_entry_that_would_leave_its_folder_is_refused(tmp_path, name):
     with pytest.raises(mamlax.MamlaxError, match=r"bad\.zip has an entry that would leave"):
         mamlax.image_classes(archive, size=4)
     assert not list(tmp_path.rglob("evil*")) and not (tmp_path.parent / "evil").exists()
+
+
+def test_images_as_they_are_keep_their_own_size_which_need_not_be_square(tmp_path):
+    pixels = np.arange(3 * 5 * 3, dtype=np.uint8).reshape(3, 5, 3)
+    write_folder(tmp_path, {"a/b/0.png": png(pixels), "a/b/1.png": png(pixels[::-1])})
+    data = mamlax.image_classes(tmp_path / "a", size=None)
+    np.testing.assert_array_equal(data.examples, [pixels, pixels[::-1]])
+
+
+def test_images_of_mixed_size_are_named_and_a_size_resizes_them_whatever_their_aspect(tmp_path):
+    wide = np.zeros((4, 8, 3), np.uint8)
+    wide[:, 4:] = 255
+    write_folder(tmp_path, {"a/b/0.png": png(random_pixels(0)), "a/c/wide.png": png(wide)})
+    with pytest.raises(mamlax.MamlaxError) as error:
+        mamlax.image_classes(tmp_path / "a", size=None)
+    for words in ("a/b/0.png has 6×6", "a/c/wide.png has 8×4", "size="):
+        assert words in str(error.value)
+    resized = mamlax.image_classes(tmp_path / "a", size=6).examples[1, :, :, 0]
+    np.testing.assert_array_equal(resized[:, [0, 5]], [[0, 255]] * 6)  # all of it, and not cropped
+
+
+BROKEN = {"words": b"no image", "empty": b"", "torn": png(random_pixels(0, 40))[:400]}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_image_is_skipped_where_that_is_asked_for(folder, broken, capfd, decoded):
+    write_folder(folder, {"greek/alpha/1.png": BROKEN[broken]})
+    with pytest.raises(mamlax.MamlaxError, match=r"alpha/1\.png cannot.*skip_broken=.*--skip-bro"):
+        mamlax.image_classes(folder, size=SIDE)
+    decoded.clear()
+    for _ in range(2):  # from the cache, too
+        data = mamlax.image_classes(folder, size=SIDE, skip_broken=True)
+        assert data.sizes.tolist() == [2, 1, 2] and data.starts.tolist() == [0, 2, 3]
+        expected = [random_pixels(seed) for seed in (0, 2, 3, 4, 5)]
+        np.testing.assert_array_equal(data.examples, expected)
+        assert isinstance(data.examples, np.memmap)
+        assert "left out 1 broken image(s): set/greek/alpha/1.png" in capfd.readouterr().err
+    assert len(decoded) == 6
+
+
+def test_links_to_nothing_and_damaged_entries_are_skipped(folder, tmp_path, capfd):
+    (folder / "latin" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    bitmaps = {f"a/b/{i}.bmp": encoded(random_pixels(i, 12), "bmp") for i in range(3)}
+    archive = write_zip(tmp_path / "a.zip", bitmaps)
+    content = bytearray(archive.read_bytes())
+    content[100] ^= 0xFF  # in the data of the first
+    archive.write_bytes(content)
+    data = mamlax.image_classes(folder, archive, size=4, skip_broken=True)
+    assert dict(zip(data.names, data.sizes.tolist(), strict=True)) == {**COUNTS, "a/b": 2}
+    said = capfd.readouterr().err
+    assert "a/b/0.bmp" in said and "set/latin/gone.png" in said
+
+
+def test_in_memory_too_broken_images_are_skipped(folder, no_cache):
+    write_folder(folder, {"greek/alpha/0.png": b"no image"})
+    data = mamlax.image_classes(folder, size=SIDE, skip_broken=True)
+    np.testing.assert_array_equal(data.examples, [random_pixels(seed) for seed in (1, 2, 3, 4, 5)])
+
+
+def test_a_class_of_broken_images_alone_is_named(folder):
+    write_folder(folder, {"greek/beta/0.png": b"no image"})
+    with pytest.raises(mamlax.MamlaxError, match=r"'set/greek/beta' has 1 image.*none can be read"):
+        mamlax.image_classes(folder, size=4, skip_broken=True)

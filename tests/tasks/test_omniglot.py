@@ -329,7 +329,6 @@ def test_a_broken_download_never_replaces_a_good_file(server, tmp_path, monkeypa
     path, good = tmp_path / "data/omniglot/images_background.zip", b"a good file"
     path.parent.mkdir(parents=True)
     path.write_bytes(good)
-    url = _omniglot._URL + path.name
     if how == "wrong":
         (server / path.name).write_bytes(b"something else")
     elif how == "absent":
@@ -339,7 +338,7 @@ def test_a_broken_download_never_replaces_a_good_file(server, tmp_path, monkeypa
         monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: torn)
     expected = KeyboardInterrupt if how == "interrupted" else mamlax.MamlaxError
     with pytest.raises(expected) as error:
-        _omniglot._download(url, path, _omniglot._MD5["images_background"])
+        _omniglot._download_of("images_background").fetch(path)
     if how != "interrupted":
         offline_help(str(error.value), path.name, path)
     assert path.read_bytes() == good and list(path.parent.iterdir()) == [path]
@@ -348,7 +347,7 @@ def test_a_broken_download_never_replaces_a_good_file(server, tmp_path, monkeypa
 def test_a_good_download_replaces_a_bad_file(server, tmp_path):
     path = tmp_path / "images_background.zip"
     path.write_bytes(b"bad")
-    _omniglot._download(_omniglot._URL + path.name, path, _omniglot._MD5["images_background"])
+    _omniglot._download_of("images_background").fetch(path)
     assert path.read_bytes() == (server / path.name).read_bytes()
 
 

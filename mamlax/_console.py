@@ -1,0 +1,219 @@
+"""What the command line prints: progress, tables, messages.
+
+rich is imported where something is printed, so that `mamlax --help` answers at once.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Progress:
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __enter__(self):
+        self.stage, self.bar, self.last = None, None, 0.0
+        return self
+
+    def __call__(self, stage: str, line: dict[str, Any]) -> None:
+        import time
+
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        total = line["num_outer_steps"]
+        rate = line["time/outer_steps_per_second"]
+        text = f"loss {line['train/query_loss']:.4g}"
+        if "train/post_adaptation_return" in line:  # the loss of episodes says little
+            text = f"return {line['train/post_adaptation_return']:.4g}"
+            refused = 1 - line.get("train/accepted", 1)
+            if refused > 0.5:
+                text += f"  {refused:.0%} of outer steps refused"
+        for name, value in line.items():
+            if name.startswith("validation/"):
+                shown = f"{value:.4g}" if math.isfinite(value) else "diverged"
+                text += f"  {name.replace('/', ' ')} {shown}"
+        if not console.is_terminal:
+            finished = line["step"] == total
+            if finished or stage != self.stage or time.monotonic() - self.last > 10:
+                left = (total - line["step"]) / rate
+                console.print(
+                    f"{stage}: step {line['step']}/{total}  {text}  {rate:.4g} steps/s  "
+                    f"{left:.0f} s left",
+                    soft_wrap=True,
+                    highlight=False,
+                )
+                self.last = time.monotonic()
+            self.stage = stage
+            return
+        if stage != self.stage:
+            self._close()
+            self._open(console, stage, total)
+            self.stage = stage
+        assert self.bar is not None
+        self.bar.update(self.task, completed=line["step"], text=f"{text}  {rate:,.0f} steps/s")
+
+    def _open(self, console, stage: str, total: int) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self.bar = Progress(
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.bar.start()
+        self.task = self.bar.add_task(stage, total=total, text="")
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def __exit__(self, *_):
+        self._close()
+
+
+def show_evaluation(evaluation: dict[str, Any]) -> None:
+    """Print the metric of a run and its baselines against inner steps."""
+    from rich.console import Console
+
+    curves = {"maml": evaluation["curve"], **evaluation["baselines"]}
+    note = " (transductive)" if evaluation["transductive"] else ""
+    console = Console()
+    console.print(
+        f"[bold]{_shown_metric(evaluation)}, {_over(evaluation)}{note}[/]", soft_wrap=True
+    )
+    _print_curves(console, curves, _mean_and_interval)
+
+
+def show_comparison(comparison: dict[str, Any]) -> None:
+    """Each run's metric, its difference to the first, and all that would mislead unsaid."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    runs, differences = comparison["runs"], comparison["differences"]
+    better = "less" if comparison["metric"] == "mse" else "more"
+    console.print(f"[bold]{_shown_metric(comparison)}, {better} is better[/]", soft_wrap=True)
+    for run in runs:
+        settings = ", ".join(f"{name}={value}" for name, value in run["settings"].items())
+        note = ", transductive" if run["transductive"] else ""
+        about = f"{run['name']}: {_over(run)}{note}" + (f"; {settings}" if settings else "")
+        console.print(f"  {escape(about)}", soft_wrap=True)
+    _print_curves(console, {run["name"]: run["curve"] for run in runs}, _mean_and_interval)
+
+    console.print(
+        f"\n[bold]difference to {escape(runs[0]['name'])}, 95 % interval over tasks[/]",
+        soft_wrap=True,
+    )
+    _print_curves(console, {one["name"]: one["curve"] for one in differences}, _signed)
+    notes = [f"{one['name']} is not paired: {one['why_unpaired']}." for one in differences]
+    notes = [note for one, note in zip(differences, notes, strict=True) if not one["paired"]]
+    for run in runs:
+        counts = run["num_diverged"]
+        if any(counts):
+            step = next(step for step, count in enumerate(counts) if count)
+            notes.append(
+                f"{run['name']} diverged on {max(counts)} of {run['num_tasks']} tasks, the first "
+                f"after {step} inner steps; no mean is given there."
+            )
+    if any(run["num_seeds"] > 1 for run in runs):
+        notes.append(
+            "With several seeds, the first table's interval is over seeds; a difference is that "
+            "of the mean over seeds in each task."
+        )
+    if len({run["transductive"] for run in runs}) > 1:
+        notes.append(
+            "Some are transductive: their predictions saw the other query examples, those of the "
+            "others did not."
+        )
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+
+
+def _print_curves(
+    console: Any, curves: dict[str, list[dict[str, Any]]], text: Callable[[dict[str, Any]], str]
+) -> None:
+    """A table with a column for each curve, and rows for the inner steps that all have."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    last = min(map(len, curves.values())) - 1
+    shown = [step for step in (0, 1, 2, 3, 5, 10) if step <= last]
+    shown += [last] * (last not in shown)
+    table = Table(box=None, header_style="bold")
+    table.add_column("inner steps", justify="right", no_wrap=True)
+    for name in curves:
+        table.add_column(escape(name), justify="right", no_wrap=True)
+    for step in shown:
+        table.add_row(str(step), *(text(curve[step]) for curve in curves.values()))
+    # a number cut off would be worse than a line that the terminal breaks
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
+def _shown_metric(evaluation: dict[str, Any]) -> str:
+    metric = evaluation["metric"]
+    return metric if metric == "return" else f"query {metric}"
+
+
+def _over(evaluation: dict[str, Any]) -> str:
+    seeds = evaluation["num_seeds"]
+    return f"{evaluation['num_tasks']} held-out tasks" + (f", {seeds} seeds" if seeds > 1 else "")
+
+
+def _signed(point: dict[str, Any]) -> str:
+    """A difference, with as many decimals as its interval has something to say about."""
+    mean, ci95 = point["mean"], point["ci95"]
+    if mean is None:
+        return "diverged"
+    if abs(mean) >= 100:
+        return f"{mean:+.2g}" + ("" if ci95 is None else f" ±{ci95:.2g}")
+    decimals = 3 if not ci95 else max(3, min(6, 1 - math.floor(math.log10(ci95))))
+    return f"{mean:+.{decimals}f}" + ("" if ci95 is None else f" ±{ci95:.{decimals}f}")
+
+
+def _mean_and_interval(point: dict[str, Any]) -> str:
+    if point["mean"] is None:
+        return "diverged"
+    interval = "" if point["ci95"] is None else f" ±{_short(point['ci95'])}"
+    return _short(point["mean"]) + interval
+
+
+def _short(number: float) -> str:
+    return f"{number:.3f}" if abs(number) < 100 else f"{number:.2g}"
+
+
+def say_paths(paths: Sequence[Path]) -> None:
+    """Name the files written, one on a line, where they do not mix with results."""
+    for path in paths:
+        say(escape(str(path)))
+
+
+def say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Say a warning without the line of code; stands in for `warnings.showwarning`."""
+    say(f"[bold yellow]warning:[/] {escape(str(message))}")
+
+
+def say(text: str) -> None:
+    """Print to the error stream, with markup."""
+    from rich.console import Console
+
+    Console(stderr=True).print(text, soft_wrap=True, highlight=False)
+
+
+def escape(text: str) -> str:
+    """Text in which brackets are no markup."""
+    from rich import markup
+
+    return markup.escape(text)

@@ -1,0 +1,61 @@
+"""CAVIA: adapt only context parameters, inputs of the network that start at zero in every task.
+
+    c₀ = 0,   cᵢ₊₁ = cᵢ − α ∇_c ℒ(θ, cᵢ, support)          θ learned in the outer loop
+
+Zintgraf, Shiarlis, Kurin, Hofmann & Whiteson, Fast Context Adaptation via Meta-Learning, ICML 2019.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._types import LossFn, MetaLearner
+from ._maml import maml
+from ._params import Where, mask_of
+
+
+def cavia(loss_fn: LossFn, *, context: Where, **options: Any) -> MetaLearner:
+    """MAML in which a context adapts, from zero, and nothing else.
+
+    A task is then told by a few numbers, which makes adaptation cheap and what it found easy to
+    look at.
+
+    Args:
+        loss_fn: `loss_fn(params, batch) -> scalar`.
+        context: `context(params)` is the part that adapts. It starts at zero whatever the
+            parameters have there, and its meta-gradient is zero.
+        **options: those of `maml`, but for `where` and `start_fn`.
+
+    Returns:
+        A `MetaLearner`, as `maml` returns it.
+
+    Raises:
+        ValueError: when used, if `context` selects no floating-point array.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, mamlax
+        >>> def loss_fn(params, batch):
+        ...     predictions = params["w"] * batch.inputs + params["context"]
+        ...     return jnp.mean((predictions - batch.targets) ** 2)
+        >>> learner = mamlax.cavia(
+        ...     loss_fn, context=lambda params: params["context"], inner_optimizer=optax.sgd(0.5),
+        ...     num_inner_steps=1,
+        ... )
+        >>> params = {"w": jnp.array(1.0), "context": jnp.array(0.0)}
+        >>> support = mamlax.Batch(jnp.array([0.0, 1.0]), jnp.array([2.0, 3.0]))
+        >>> print(learner.adapt(params, support).params["context"])
+        2.0
+
+    References:
+        Zintgraf, Shiarlis, Kurin, Hofmann & Whiteson, ICML 2019.
+    """
+
+    def start_fn(params, support):
+        return jax.tree.map(
+            lambda leaf, here: jnp.zeros_like(leaf) if here else leaf,
+            params,
+            mask_of(params, context),
+        )
+
+    return maml(loss_fn, where=context, start_fn=start_fn, **options)

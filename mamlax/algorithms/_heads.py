@@ -1,0 +1,130 @@
+"""Heads made for the task at hand, so that the number of ways may differ from task to task.
+
+    ProtoMAML   w_c = 2 μ_c,  b_c = −‖μ_c‖²,   μ_c the mean feature of class c in the support
+    UNICORN     w_c = w,      b_c = b,         one vector shared by all classes
+
+Triantafillou et al., Meta-Dataset, ICLR 2020.
+Ye & Chao, How to Train Your MAML to Excel in Few-Shot Classification, ICLR 2022.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._types import LossFn, MetaLearner
+from ._maml import maml
+from ._params import Where, mask_of
+
+
+def proto_maml(
+    loss_fn: LossFn,
+    *,
+    features_fn: Callable[[Any, Any], Any],
+    set_head: Callable[[Any, Any, Any], Any],
+    num_ways: int,
+    **options: Any,
+) -> MetaLearner:
+    """MAML whose head starts, in every task, as a classifier by the nearest class mean.
+
+    With features f and class means μ_c of the support, the logits −‖f − μ_c‖² differ from
+    2 μ_c·f − ‖μ_c‖² by the same number for all classes: a linear head, which then adapts. The
+    head of θ is not used. For tasks of other ways build the learner again with another `num_ways`,
+    for the same meta-parameters.
+
+    Args:
+        loss_fn: `loss_fn(params, batch) -> scalar`.
+        features_fn: `features_fn(params, batch) -> [examples, features]`, what the head is given.
+        set_head: `set_head(params, weight, bias) -> params`, the parameters with another head;
+            `weight` `[features, ways]`, `bias` `[ways]`.
+        num_ways: classes of a task; its support has `targets` `[examples]`, integers below it.
+        **options: those of `maml`, but for `start_fn`.
+
+    Returns:
+        A `MetaLearner`, as `maml` returns it.
+
+    Raises:
+        ValueError: if `num_ways` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, mamlax
+        >>> learner = mamlax.proto_maml(
+        ...     lambda params, batch: jnp.mean(batch.inputs @ params["weight"] + params["bias"]),
+        ...     features_fn=lambda params, batch: batch.inputs,
+        ...     set_head=lambda params, weight, bias: {"weight": weight, "bias": bias},
+        ...     num_ways=2, inner_optimizer=optax.sgd(0.1), num_inner_steps=0,
+        ... )
+        >>> support = mamlax.Batch(jnp.array([[0.0], [2.0], [4.0]]), jnp.array([0, 1, 1]))
+        >>> params = {"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(2)}
+        >>> adapted = learner.adapt(params, support).params
+        >>> print(adapted["weight"], adapted["bias"])
+        [[0. 6.]] [-0. -9.]
+
+    References:
+        Triantafillou et al., ICLR 2020.
+    """
+    _check_ways(num_ways)
+
+    def start_fn(params, support):
+        features = features_fn(params, support)
+        members = jax.nn.one_hot(support.targets, num_ways, dtype=features.dtype)
+        counts = jnp.maximum(members.sum(0), 1)[:, None]
+        means = members.T @ features / counts
+        return set_head(params, 2 * means.T, -jnp.sum(jnp.square(means), axis=1))
+
+    return maml(loss_fn, start_fn=start_fn, **options)
+
+
+def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any) -> MetaLearner:
+    """MAML whose head starts with the same weights for every class: one vector, learned.
+
+    A head with other weights for each class makes the result depend on which class of a task is
+    called the first; here it cannot.
+
+    Args:
+        loss_fn: `loss_fn(params, batch) -> scalar`.
+        head: `head(params)` are the arrays whose last axis is ways.
+        num_ways: classes of a task; may be another than the parameters' head has.
+        **options: those of `maml`, but for `start_fn`.
+
+    Returns:
+        A `MetaLearner`. Its meta-parameters are the parameters with a head of one class: the mean
+        of those given to `init`.
+
+    Raises:
+        ValueError: if `num_ways` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, mamlax
+        >>> learner = mamlax.unicorn_maml(
+        ...     lambda params, batch: jnp.mean((batch @ params) ** 2),
+        ...     head=lambda params: params, num_ways=3, inner_optimizer=optax.sgd(0.1),
+        ...     num_inner_steps=1,
+        ... )
+        >>> meta_params = learner.init(jnp.array([[1.0, 3.0]]))
+        >>> print(meta_params, learner.adapt(meta_params, jnp.zeros((4, 1))).params)
+        [[2.]] [[2. 2. 2.]]
+
+    References:
+        Ye & Chao, ICLR 2022.
+    """
+    _check_ways(num_ways)
+
+    def in_head(fn, params):
+        mask = mask_of(params, head)
+        return jax.tree.map(lambda leaf, here: fn(leaf) if here else leaf, params, mask)
+
+    def init(params):
+        return learner.init(in_head(lambda leaf: jnp.mean(leaf, -1, keepdims=True), params))
+
+    def start_fn(params, support):
+        return in_head(lambda leaf: jnp.repeat(leaf, num_ways, -1), params)
+
+    learner = maml(loss_fn, start_fn=start_fn, **options)
+    return learner._replace(init=init)
+
+
+def _check_ways(num_ways: int) -> None:
+    if num_ways < 1:
+        raise ValueError(f"num_ways must be positive, got {num_ways}.")

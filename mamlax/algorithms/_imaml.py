@@ -1,0 +1,142 @@
+"""Implicit MAML: the meta-gradient at the solution of the inner problem, however it was found.
+
+    φ = argmin_φ ℒ(φ, support) + λ/2 ‖φ − θ‖²
+    meta-gradient  x,   (I + H/λ) x = ∇ℒ(φ, query),   H = ∇²ℒ(φ, support)
+
+Rajeswaran, Finn, Kakade & Levine, Meta-Learning with Implicit Gradients, NeurIPS 2019.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.scipy.sparse.linalg import cg
+
+from .._types import LossFn, MetaLearner
+from ._inner_loop import inner_loop
+from ._learned_optimizer import check_optimizer
+from ._loss import check_task, query_loss, scalar_loss
+from ._over_tasks import mean_direction
+from ._params import Where, is_learnable, split
+
+
+def imaml(
+    loss_fn: LossFn,
+    *,
+    inner_optimizer: optax.GradientTransformation,
+    num_inner_steps: int,
+    proximal_strength: float,
+    num_conjugate_gradient_steps: int = 5,
+    where: Where | None = None,
+) -> MetaLearner:
+    """MAML by the implicit function theorem: memory does not grow with the number of inner steps.
+
+    The inner loop minimizes ℒ(φ, support) + λ/2 ‖φ − θ‖² and is not differentiated. At the
+    minimum dφ/dθ = (I + H/λ)⁻¹, so the meta-gradient solves a linear system, by a fixed number of
+    conjugate gradient steps, each a Hessian-vector product. It is as exact as both the inner loop
+    and the solution are: look at `train/residual`, and raise λ (an easier problem), the inner
+    steps or the conjugate gradient steps where it is large.
+
+    Args:
+        loss_fn: `loss_fn(params, batch) -> scalar`.
+        inner_optimizer: any optax transformation.
+        num_inner_steps: inner steps in training, and the default of `adapt`.
+        proximal_strength: λ, what holds φ near θ (paper: 2.0 for Omniglot, 0.5 for mini-ImageNet).
+        num_conjugate_gradient_steps: how many (paper: 5).
+        where: `where(params)` is the part that adapts. The rest, ψ, learns by
+            ∇_ψ ℒ(φ, query) − xᵀ ∂²ℒ(φ, support)/∂φ∂ψ / λ. None: all adapts.
+
+    Returns:
+        A `MetaLearner`. The inner loop's losses include the proximal term. `info` has `query_loss`
+        `[tasks]`, `support_losses` `[tasks, num_inner_steps]`, `residual` `[tasks]`: how far the
+        solution is from solving, ‖(I + H/λ) x − g‖ / ‖g‖, and `stationarity` `[tasks]`: the norm
+        of the inner problem's gradient where the inner loop ended, relative to where it began.
+
+    Raises:
+        ValueError: if `proximal_strength` is not positive, or the number of steps is negative or
+            that of conjugate gradients less than one.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, mamlax
+        >>> learner = mamlax.imaml(
+        ...     lambda params, batch: 0.5 * jnp.sum((params - batch) ** 2),
+        ...     inner_optimizer=optax.sgd(0.25), num_inner_steps=20, proximal_strength=1.0,
+        ... )
+        >>> print(f"{learner.adapt(jnp.zeros(1), jnp.array([8.0])).params[0]:.3f}")  # half way
+        4.000
+
+    References:
+        Rajeswaran, Finn, Kakade & Levine, NeurIPS 2019.
+    """
+    if not 0 < proximal_strength < float("inf"):
+        raise ValueError(f"proximal_strength must be a positive number, got {proximal_strength}.")
+    if num_conjugate_gradient_steps < 1:
+        raise ValueError(
+            f"num_conjugate_gradient_steps must be 1 or more, got {num_conjugate_gradient_steps}."
+        )
+    if num_inner_steps < 0:
+        raise ValueError(f"num_inner_steps must be 0 or more, got {num_inner_steps}.")
+    check_optimizer(inner_optimizer, learned=False)
+    default_num_inner_steps = num_inner_steps
+
+    def adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None):
+        start = split(meta_params, where)[0]
+
+        def proximal_loss(params, batch):
+            away = jax.tree.map(jnp.subtract, split(params, where)[0], start)
+            proximity = sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(away))
+            return scalar_loss(loss_fn, params, batch) + proximal_strength / 2 * proximity
+
+        return inner_loop(
+            proximal_loss,
+            inner_optimizer,
+            meta_params,
+            support,
+            num_steps=default_num_inner_steps if num_inner_steps is None else num_inner_steps,
+            where=where,
+            probe_fn=probe_fn,
+        )
+
+    def implicit_gradient(meta_params, task):
+        check_task(task, support_per_step=False)
+        adaptation = adapt(meta_params, task.support)
+        start, _ = split(meta_params, where)
+        adapted, rest = split(adaptation.params, where)
+        fixed, static = eqx.partition(rest, is_learnable)
+
+        def support_gradient(adapted, fixed):
+            return jax.grad(
+                lambda x: scalar_loss(loss_fn, eqx.combine(x, fixed, static), task.support)
+            )(adapted)
+
+        def query_loss_of(adapted, fixed):
+            return query_loss(loss_fn, eqx.combine(adapted, fixed, static), task)
+
+        loss, (g, direct) = jax.value_and_grad(query_loss_of, (0, 1))(adapted, fixed)
+        slope, hessian = jax.linearize(lambda x: support_gradient(x, fixed), adapted)
+
+        def product(x):
+            return jax.tree.map(lambda a, b: a + b / proximal_strength, x, hessian(x))
+
+        x, _ = cg(product, g, tol=0.0, maxiter=num_conjugate_gradient_steps)
+        _, pull = jax.vjp(lambda fixed: support_gradient(adapted, fixed), fixed)
+        fixed_gradient = jax.tree.map(lambda a, b: a - b / proximal_strength, direct, *pull(x))
+        info = {
+            "query_loss": loss,
+            "support_losses": adaptation.support_losses,
+            "residual": _ratio(jax.tree.map(jnp.subtract, product(x), g), g),
+            "stationarity": _ratio(
+                jax.tree.map(
+                    lambda s, a, b: s + proximal_strength * (a - b), slope, adapted, start
+                ),
+                support_gradient(start, fixed),
+            ),
+        }
+        return (loss, info), eqx.combine(x, fixed_gradient)
+
+    return MetaLearner(lambda params: params, adapt, mean_direction(implicit_gradient))
+
+
+def _ratio(one, two):
+    """‖one‖ / ‖two‖, zero where both are."""
+    return optax.tree.norm(one) / jnp.maximum(optax.tree.norm(two), jnp.finfo(jnp.float32).tiny)

@@ -1,0 +1,86 @@
+"""Support, query and predictions of a few tasks, from an `examples.npz`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ._style import STEP_COLORS, after, bare_panels
+
+
+def sinusoids(examples: Mapping[str, Any]) -> Any:
+    """Sine waves before and after adaptation, MAML beside pretrained (the paper's figure 2).
+
+    Args:
+        examples: the arrays of an `examples.npz` of a sinusoid run.
+    """
+    count = sum(name.endswith("/truth") for name in examples)
+    names = [name for name in ("maml", "pretrained") if f"0/{name}" in examples]
+    figure, rows = bare_panels(
+        len(names), count, 2.9 * count, 2.1 * len(names) + 0.6, sharex=True, sharey="col"
+    )
+    grid = examples["grid"]
+    for row, name in zip(rows, names, strict=True):
+        for index, axes in enumerate(row):
+            axes.plot(grid, examples[f"{index}/truth"], color="#d1495b", lw=1.2, label="truth")
+            for steps, curve, color in zip(
+                examples["num_steps"], examples[f"{index}/{name}"], STEP_COLORS, strict=True
+            ):
+                label = after(steps)
+                style = "--" if steps == 0 else ":" if steps == 1 else "-"
+                axes.plot(grid, curve, color=color, ls=style, lw=1.6, label=label)
+            axes.plot(
+                examples[f"{index}/support_x"],
+                examples[f"{index}/support_y"],
+                "^",
+                color="#5b2a86",
+                ms=5,
+                label="support points",
+            )
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+    figure.legend(
+        *rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+    )
+    return figure
+
+
+def few_shot(examples: Mapping[str, Any]) -> Any:
+    """One classification task: its support images, and its query images with predictions.
+
+    Args:
+        examples: the arrays of an `examples.npz` of an image run.
+    """
+    ways = int(examples["ways"])
+    per_class = {
+        side: examples[f"{side}_images"].reshape(ways, -1, *examples[f"{side}_images"].shape[1:])
+        for side in ("support", "query")
+    }
+    probabilities = examples["probabilities"]
+    probabilities = probabilities.reshape(len(probabilities), ways, -1, ways)
+    shown = {side: images[:, : 5 if side == "query" else 1] for side, images in per_class.items()}
+    num_rows = 1 + shown["query"].shape[1]
+    figure, rows = bare_panels(num_rows, ways, 1.15 * ways + 1.2, 1.45 * num_rows + 0.8)
+    for way in range(ways):
+        rows[0][way].imshow(1 - shown["support"][way, 0], cmap="gray", vmin=0, vmax=1)
+        rows[0][way].set_title(f"class {way}", fontsize=9)
+        for index in range(num_rows - 1):
+            axes = rows[index + 1][way]
+            axes.imshow(1 - shown["query"][way, index], cmap="gray", vmin=0, vmax=1)
+            guesses = probabilities[:, way, index]
+            axes.set_xlabel(
+                "\n".join(
+                    f"{n}: class {guess.argmax()} ({guess.max():.0%})"
+                    for n, guess in zip(examples["num_steps"], guesses, strict=True)
+                ),
+                fontsize=6.5,
+            )
+            right = guesses[-1].argmax() == way
+            for spine in axes.spines.values():
+                spine.set(color="#2e933c" if right else "#d1495b", linewidth=2)
+    for axes in rows.flat:
+        axes.set(xticks=[], yticks=[])
+    rows[0][0].set_ylabel("support", fontsize=9)
+    rows[1][0].set_ylabel("query", fontsize=9)
+    figure.suptitle(
+        "predictions after 0, 1 and 3 inner steps; frame green where the last is right", fontsize=8
+    )
+    return figure

@@ -1,0 +1,74 @@
+"""What adapted policies do in a few tasks, from an `examples.npz`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._style import COLORS, STEP_COLORS, after, panels
+
+
+def navigation(examples: Mapping[str, Any]) -> Any:
+    """Paths of the point before and after inner steps, with its goals (the paper's figure 4).
+
+    Args:
+        examples: the arrays of an `examples.npz` of a navigation run.
+    """
+    goals, num_steps = examples["goals"], examples["num_steps"]
+    limit = 1.8 * max(0.5, np.abs(goals).max())
+    names = [name for name in ("maml", "pretrained") if f"{name}/paths" in examples]
+    figure, rows = panels(len(names), len(goals), 2.5 * len(goals), 2.6 * len(names) + 0.5)
+    for row, name in zip(rows, names, strict=True):
+        for index, axes in enumerate(row):
+            for step, color, style in zip(range(len(num_steps)), STEP_COLORS, "-:-", strict=True):
+                paths, mask = (
+                    examples[f"{name}/{what}"][index, step] for what in ("paths", "mask")
+                )
+                label = after(num_steps[step])
+                for path, seen in zip(paths, mask, strict=True):
+                    axes.plot(*path[seen][:, :2].T, color=color, lw=1.1, ls=style, label=label)
+                    label = None
+            axes.plot(*goals[index], "*", color=COLORS["pretrained"], ms=13, label="goal", zorder=5)
+            axes.plot(0, 0, "o", color="#333333", ms=4, label="start", zorder=5)
+            axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+    handles, labels = rows.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def bandit(examples: Mapping[str, Any]) -> Any:
+    """What the arms of some bandits pay, and how often each is pulled before and after adaptation.
+
+    Args:
+        examples: the arrays of an `examples.npz` of a bandit run.
+    """
+    payouts, num_steps = examples["payouts"], examples["num_steps"]
+    names = [name for name in ("maml", "pretrained") if f"{name}/pulls" in examples]
+    figure, rows = panels(len(names), len(payouts), 2.6 * len(payouts), 2.1 * len(names) + 0.6)
+    arms = np.arange(payouts.shape[1])
+    for row, name in zip(rows, names, strict=True):
+        for index, axes in enumerate(row):
+            axes.plot(arms, payouts[index], "_", color=COLORS["pretrained"], ms=9, mew=2)
+            for step, color in zip(range(len(num_steps)), STEP_COLORS, strict=True):
+                axes.bar(
+                    arms + 0.27 * (step - 1),
+                    examples[f"{name}/pulls"][index, step],
+                    width=0.27,
+                    color=color,
+                    label=after(num_steps[step]),
+                )
+            axes.set(ylim=(0, 1.02), xticks=arms)
+            axes.tick_params(labelsize=7)
+        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+    handles, labels = rows.flat[0].get_legend_handles_labels()
+    mark = rows.flat[0].lines[0]
+    figure.legend(
+        [mark, *handles],
+        ["probability that the arm pays", *(f"share of pulls, {label}" for label in labels)],
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+    )
+    return figure

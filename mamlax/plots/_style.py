@@ -1,0 +1,115 @@
+"""How figures look: colors, words, axes and panels, and the one way they are saved."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._files import replacing
+
+COLORS = {"maml": "#1b6ca8", "pretrained": "#d1495b", "random": "#8d99ae", "oracle": "#2e933c"}
+RUN_COLORS = (
+    *("#1b6ca8", "#d1495b", "#2e933c", "#e08e1b", "#7a4ea3"),
+    *("#17a2a2", "#8d99ae", "#8c5a2b", "#d977a8", "#444444"),
+)
+STEP_COLORS = ("#b8c4ce", "#6aa5d1", "#1b6ca8")
+LABELS = {
+    "mse": "query mean squared error",
+    "accuracy": "query accuracy",
+    "return": "return of an episode",
+}
+
+
+def one_panel(width: float, height: float) -> tuple[Any, Any]:
+    """A figure and its only axes."""
+    figure, grid = panels(1, 1, width, height)
+    return figure, grid[0, 0]
+
+
+def panels(num_rows: int, num_columns: int, width: float, height: float) -> tuple[Any, Any]:
+    """A figure and its axes, `[rows, columns]`: open above and on the right, with a faint grid."""
+    figure, grid = bare_panels(num_rows, num_columns, width, height)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, lw=0.6)
+    return figure, grid
+
+
+def bare_panels(
+    num_rows: int, num_columns: int, width: float, height: float, **options: Any
+) -> tuple[Any, Any]:
+    """A figure and its axes, `[rows, columns]`, as matplotlib makes them."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(
+        num_rows,
+        num_columns,
+        figsize=(width, height),
+        layout="constrained",
+        squeeze=False,
+        **options,
+    )
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    import matplotlib.pyplot as plt
+
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=160)
+    plt.close(figure)
+    return path
+
+
+def after(num_steps: Any) -> str:
+    """What a curve or an image after some inner steps is called."""
+    if num_steps == 0:
+        return "before"
+    return f"after {num_steps} step{'s' if num_steps > 1 else ''}"
+
+
+def mark_diverged(
+    axes: Any, x: Any, label: str, *, color: str = COLORS["oracle"], low: bool = False
+) -> None:
+    """Arrows at the upper edge where a value diverged, or at the lower one of a metric to be large.
+
+    They lie on the edge whatever the axis shows, so that nothing is missing without a word.
+    """
+    if len(x):
+        axes.plot(
+            x,
+            np.full(len(x), 0.0 if low else 1.0),
+            "v" if low else "^",
+            transform=axes.get_xaxis_transform(),
+            color=color,
+            mfc="none",
+            ms=5,
+            label=label,
+            clip_on=False,
+            zorder=5,
+        )
+
+
+def plain_numbers(axes: Any) -> None:
+    """0.1, 0.2, 0.5 on a logarithmic axis, instead of powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def logarithm_of_costs(axes: Any, returns: Sequence[float]) -> None:
+    """A logarithmic axis of −return that rises as the return does."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_yscale(
+        "function", functions=(lambda x: -np.log(np.maximum(-x, 1e-9)), lambda y: -np.exp(-y))
+    )
+    low, high = 1.3 * min(returns), max(returns) / 1.3
+    axes.set_ylim(low, high)
+    ticks = [-m * 10.0**e for e in range(-3, 6) for m in (1, 2, 5)]
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")

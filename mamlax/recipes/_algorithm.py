@@ -1,0 +1,208 @@
+"""From an algorithm's name and options to a learner."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from .._errors import MamlaxError
+from .._types import LossFn, MetaLearner
+from ..algorithms._anil import anil, boil
+from ..algorithms._cavia import cavia
+from ..algorithms._heads import proto_maml, unicorn_maml
+from ..algorithms._imaml import imaml
+from ..algorithms._maml import fomaml, maml
+from ..algorithms._maml_plus_plus import maml_plus_plus
+from ..algorithms._meta_curvature import learned_curvature
+from ..algorithms._meta_sgd import learned_step_sizes
+from ..algorithms._precision import with_compute_dtype
+from ..algorithms._reptile import reptile
+from ._recipe import Parts, SupervisedRecipe
+
+_INNER_OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    "sgd": optax.sgd,
+    "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
+    "adam": lambda rate: optax.adam(rate, eps_root=1e-8),  # else √v has no derivative at 0
+    "sign": optax.sign_sgd,
+    "learned-step-sizes": learned_step_sizes,
+    "learned-curvature": learned_curvature,
+}
+_UNSET = {
+    "inner_optimizer": None,
+    "first_order": False,
+    "num_unrolled_steps": None,
+    "remat": "none",
+    "num_multi_step_outer_steps": None,
+    "num_first_order_outer_steps": None,
+    "per_step_normalization": None,
+    "proximal_strength": None,
+    "num_conjugate_gradient_steps": None,
+}
+_ANY_WAYS = ("proto-maml", "unicorn-maml")
+_OF_MAML = ("inner_optimizer", "first_order", "num_unrolled_steps", "remat")
+
+
+class _Setting(NamedTuple):
+    """What a learner is made of; `options` are those of `maml` that it has a use for."""
+
+    recipe: SupervisedRecipe
+    parts: Parts
+    loss_fn: LossFn
+    rate: Any
+    num_ways: int | None
+    options: dict[str, Any]
+
+
+def learner_of(
+    recipe: SupervisedRecipe,
+    parts: Parts,
+    *,
+    num_inner_steps: int,
+    inner_learning_rate: Any,
+    num_ways: int | None,
+) -> MetaLearner:
+    """The learner that a recipe names.
+
+    Args:
+        recipe: the settings.
+        parts: the problem.
+        num_inner_steps: inner steps in training.
+        inner_learning_rate: the inner step size, at least in the beginning.
+        num_ways: classes of a task, for heads made for it; None: it has no classes.
+
+    Raises:
+        MamlaxError: if the algorithm has no use for an option that is set, or for the problem.
+    """
+    check_options(recipe)
+    _check_ways(recipe, parts)
+    make, used = _ALGORITHMS[recipe.algorithm]
+    options = {name: getattr(recipe, name) for name in used if name in _OF_MAML}
+    options["num_inner_steps"] = num_inner_steps
+    if "inner_optimizer" in used:
+        name = recipe.inner_optimizer or "sgd"
+        options["inner_optimizer"] = _INNER_OPTIMIZERS[name](inner_learning_rate)
+    loss_fn = parts.loss_fn
+    if loss_fn is None:
+        raise ValueError("a problem of support and query sets needs a loss.")
+    if recipe.compute_dtype != "float32":
+        loss_fn = with_compute_dtype(loss_fn, jnp.dtype(recipe.compute_dtype))
+    return make(_Setting(recipe, parts, loss_fn, inner_learning_rate, num_ways, options))
+
+
+def check_options(recipe: SupervisedRecipe) -> None:
+    """Refuse options that the algorithm has no use for.
+
+    Raises:
+        MamlaxError: naming the option, and the algorithms that it is for.
+    """
+    _, used = _ALGORITHMS[recipe.algorithm]
+    for option, unset in _UNSET.items():
+        value = getattr(recipe, option)
+        if value != unset and option not in used:
+            users = [name for name, (_, others) in _ALGORITHMS.items() if option in others]
+            raise MamlaxError(
+                f"--algorithm {recipe.algorithm} has no use for {option} (got {value}); it is "
+                f"for {', '.join(users)}."
+            )
+
+
+def _check_ways(recipe: SupervisedRecipe, parts: Parts) -> None:
+    """Refuse test tasks of other ways than the head has."""
+    ways, num_test_ways = (
+        getattr(tasks, "ways", None) for tasks in (parts.train_tasks, parts.test_tasks)
+    )
+    if ways != num_test_ways and recipe.algorithm not in _ANY_WAYS:
+        raise MamlaxError(
+            f"--algorithm {recipe.algorithm} learns a head for {ways} ways, which cannot adapt to "
+            f"tasks of {num_test_ways}. Heads made for each task can: --algorithm "
+            f"{' or '.join(_ANY_WAYS)}."
+        )
+
+
+def _head(params: Any) -> Any:
+    return params.head
+
+
+def _maml_plus_plus(setting: _Setting) -> MetaLearner:
+    recipe, normalizes = setting.recipe, setting.parts.normalizes
+    per_step, multi_step = recipe.per_step_normalization, recipe.num_multi_step_outer_steps
+    if per_step and not normalizes:
+        raise MamlaxError("per_step_normalization is set, but this problem's model has none.")
+    if normalizes if per_step is None else per_step:
+        setting.options["per_step"] = lambda params: params.shifts
+    return maml_plus_plus(
+        setting.loss_fn,
+        initial_step_size=setting.rate,
+        num_multi_step_outer_steps=recipe.num_outer_steps // 10
+        if multi_step is None
+        else multi_step,
+        num_first_order_outer_steps=recipe.num_first_order_outer_steps or 0,
+        **setting.options,
+    )
+
+
+def _learned(optimizer: Callable[[Any], Any]) -> Callable[[_Setting], MetaLearner]:
+    return lambda s: maml(s.loss_fn, inner_optimizer=optimizer(s.rate), **s.options)
+
+
+def _imaml(setting: _Setting) -> MetaLearner:
+    strength = setting.recipe.proximal_strength
+    steps = setting.recipe.num_conjugate_gradient_steps
+    return imaml(
+        setting.loss_fn,
+        proximal_strength=2.0 if strength is None else strength,
+        num_conjugate_gradient_steps=5 if steps is None else steps,
+        **setting.options,
+    )
+
+
+def _ways_of(setting: _Setting) -> int:
+    if setting.num_ways is None:
+        raise MamlaxError(
+            f"--algorithm {setting.recipe.algorithm} makes a head for the classes of a task; "
+            f"{setting.recipe.name} has none."
+        )
+    return setting.num_ways
+
+
+def _proto_maml(setting: _Setting) -> MetaLearner:
+    return proto_maml(
+        setting.loss_fn,
+        features_fn=lambda params, batch: params.features(batch.inputs, batch.reference),
+        set_head=lambda params, weight, bias: params.with_head(weight, bias),
+        num_ways=_ways_of(setting),
+        **setting.options,
+    )
+
+
+# how each is made, and the options that it has a use for
+_ALGORITHMS: dict[str, tuple[Callable[[_Setting], MetaLearner], tuple[str, ...]]] = {
+    "maml": (lambda s: maml(s.loss_fn, **s.options), _OF_MAML),
+    "fomaml": (lambda s: fomaml(s.loss_fn, **s.options), ("inner_optimizer",)),
+    "anil": (lambda s: anil(s.loss_fn, head=_head, **s.options), _OF_MAML),
+    "boil": (lambda s: boil(s.loss_fn, head=_head, **s.options), _OF_MAML),
+    "meta-sgd": (_learned(learned_step_sizes), _OF_MAML[1:]),
+    "maml-plus-plus": (
+        _maml_plus_plus,
+        (
+            "num_unrolled_steps",
+            "remat",
+            "num_multi_step_outer_steps",
+            "num_first_order_outer_steps",
+            "per_step_normalization",
+        ),
+    ),
+    "meta-curvature": (_learned(learned_curvature), _OF_MAML[1:]),
+    "imaml": (_imaml, ("inner_optimizer", "proximal_strength", "num_conjugate_gradient_steps")),
+    "reptile": (lambda s: reptile(s.loss_fn, **s.options), ("inner_optimizer",)),
+    "cavia": (
+        lambda s: cavia(s.loss_fn, context=lambda params: params.context, **s.options),
+        _OF_MAML,
+    ),
+    "proto-maml": (_proto_maml, _OF_MAML),
+    "unicorn-maml": (
+        lambda s: unicorn_maml(s.loss_fn, head=_head, num_ways=_ways_of(s), **s.options),
+        _OF_MAML,
+    ),
+}

@@ -1,0 +1,58 @@
+"""Images turned, mirrored and shifted, on the device."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped
+
+from .._errors import MamlaxError
+
+
+def rotate(images: Shaped[Array, "examples size size channels"], quarter_turns):
+    """Turn square images counterclockwise by a traced number of quarter turns."""
+    half = jnp.where(quarter_turns >= 2, images[:, ::-1, ::-1], images)
+    return jnp.where(quarter_turns % 2 == 1, jnp.rot90(half, axes=(1, 2)), half)
+
+
+def augment(key, images: Shaped[Array, "..."], flips: bool, crop_padding: int):
+    """Mirror each image `[…, height, width, channels]` or not; shift it by up to `crop_padding`.
+
+    Each image for itself, from the key. What a shift leaves empty is black, as when the padded
+    image is cropped.
+    """
+    if not flips and not crop_padding:
+        return images
+    flat = images.reshape(-1, *images.shape[-3:])
+    flip_key, crop_key = jax.random.split(key)
+    if flips:
+        mirrored = jax.random.bernoulli(flip_key, shape=(len(flat), 1, 1, 1))
+        flat = jnp.where(mirrored, flat[:, :, ::-1], flat)
+    if crop_padding:
+        around = (crop_padding, crop_padding)
+        padded = jnp.pad(flat, ((0, 0), around, around, (0, 0)))
+        corners = jax.random.randint(crop_key, (len(flat), 2), 0, 2 * crop_padding + 1)
+
+        def crop(image, corner):
+            return jax.lax.dynamic_slice(image, (*corner, 0), flat.shape[1:])
+
+        flat = jax.vmap(crop)(padded, corners)
+    return flat.reshape(images.shape)
+
+
+def check_augmentation(shape: tuple[int, ...], *, rotations: bool, flips: bool, crop_padding: int):
+    """Refuse to turn, mirror or shift what is no image, or out of the picture."""
+    if rotations and (len(shape) != 3 or shape[0] != shape[1]):
+        raise MamlaxError(
+            f"rotations need square images [height, width, channels], got examples of shape "
+            f"{list(shape)}."
+        )
+    for name, wanted in (("flips", flips), ("crop_padding", crop_padding)):
+        if wanted and len(shape) != 3:
+            raise MamlaxError(
+                f"{name} need images [height, width, channels], got examples of shape "
+                f"{list(shape)}."
+            )
+    if crop_padding < 0 or (crop_padding and crop_padding >= min(shape[:2])):
+        raise MamlaxError(
+            "crop_padding must be 0 or more and less than the side of an image "
+            f"{list(shape[:2])}, got {crop_padding}: the image would leave the picture."
+        )
