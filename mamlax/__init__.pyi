@@ -16,6 +16,7 @@ from .algorithms._check import LeafCheck as LeafCheck
 from .algorithms._check import MetaGradientReport as MetaGradientReport
 from .algorithms._check import check_meta_gradient as check_meta_gradient
 from .algorithms._heads import proto_maml as proto_maml
+from .algorithms._heads import ridge_maml as ridge_maml
 from .algorithms._heads import unicorn_maml as unicorn_maml
 from .algorithms._imaml import imaml as imaml
 from .algorithms._inner_loop import inner_loop as inner_loop
@@ -52,6 +53,8 @@ from .tasks._mini_imagenet import mini_imagenet as mini_imagenet
 from .tasks._omniglot import omniglot as omniglot
 from .tasks._placement import place as place
 from .tasks._sinusoids import Sinusoids as Sinusoids
+from .training._cost import Cost as Cost
+from .training._cost import cost_of as cost_of
 from .training._evaluation import Point as Point
 from .training._evaluation import summarize as summarize
 from .training._run import Run as Run

@@ -87,7 +87,10 @@ def show_evaluation(evaluation: dict[str, Any]) -> None:
     """Print the metric of a run and its baselines against inner steps."""
     from rich.console import Console
 
-    curves = {"maml": evaluation["curve"], **evaluation["baselines"]}
+    curves = {"maml": evaluation["curve"]}
+    if "non_transductive_curve" in evaluation:
+        curves["not transductive"] = evaluation["non_transductive_curve"]
+    curves.update(evaluation["baselines"])
     note = " (transductive)" if evaluation["transductive"] else ""
     console = Console()
     console.print(

@@ -401,6 +401,21 @@ def test_what_diverged_is_called_so_in_the_table(capsys):
     assert "inner steps maml random 0 4.000 ±0.500 4.000 ±0.500 1 diverged 4.000" in text
 
 
+def test_a_transductive_result_stands_beside_one_that_is_not(capsys):
+    evaluation = {
+        "metric": "accuracy",
+        "num_tasks": 9,
+        "num_seeds": 1,
+        "transductive": True,
+        "curve": points((0.9, 0.1)),
+        "non_transductive_curve": points((0.7, 0.2)),
+        "baselines": {"random": points((0.2, 0.1))},
+    }
+    _console.show_evaluation(evaluation)
+    text = words_of(capsys.readouterr().out)
+    assert "inner steps maml not transductive random 0 0.900 ±0.100 0.700 ±0.200 0.200" in text
+
+
 def points(*pairs):
     return [
         {"num_inner_steps": step, "mean": mean, "ci95": ci95}

@@ -98,7 +98,8 @@ def public_functions():
             yield name, value
         elif isinstance(value, types.ModuleType):
             for inner, function in vars(value).items():
-                own = f"{getattr(function, '__module__', '')}.".startswith(f"{value.__name__}.")
+                home = getattr(function, "__module__", "")
+                own = home == value.__name__ or home.startswith("mamlax.plots.")
                 if inspect.isfunction(function) and own and inner[0] != "_":
                     yield f"{name}.{inner}", function
 

@@ -214,6 +214,22 @@ def test_adaptation_says_transductive_and_how_many_seeds(tmp_path):
     save(figure, tmp_path)
 
 
+def test_adaptation_shows_the_result_that_is_not_transductive_beside_the_other(tmp_path):
+    evaluation = {
+        **EVALUATION,
+        "metric": "accuracy",
+        "transductive": True,
+        "curve": curve(0.2, 0.9),
+        "non_transductive_curve": curve(0.2, 0.7),
+    }
+    figure = plots.adaptation(evaluation)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert list(lines)[:2] == ["MAML", "MAML, not transductive"]
+    np.testing.assert_array_equal(lines["MAML, not transductive"].get_ydata(), [0.2, 0.7])
+    assert len({line.get_color() for line in lines.values()}) == 4
+    save(figure, tmp_path)
+
+
 def test_adaptation_of_one_point_and_of_what_diverged(tmp_path):
     diverged = [*curve(4.0), {"num_inner_steps": 1, "mean": None, "ci95": None}]
     save(plots.adaptation({**EVALUATION, "curve": curve(4.0), "baselines": {}}), tmp_path)

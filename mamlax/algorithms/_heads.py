@@ -1,10 +1,15 @@
-"""Heads made for the task at hand, so that the number of ways may differ from task to task.
+"""Heads made for the task at hand, from its support; then they adapt with the rest.
 
     ProtoMAML   w_c = 2 μ_c,  b_c = −‖μ_c‖²,   μ_c the mean feature of class c in the support
     UNICORN     w_c = w,      b_c = b,         one vector shared by all classes
+    ridge       W = Fᵀ (F Fᵀ + λ I)⁻¹ Y,       F the features of the support, and a one
+
+The first two are for classes, whose number may then differ from task to task; the third is for
+regression.
 
 Triantafillou et al., Meta-Dataset, ICLR 2020.
 Ye & Chao, How to Train Your MAML to Excel in Few-Shot Classification, ICLR 2022.
+Bertinetto et al., Meta-learning with differentiable closed-form solvers, ICLR 2019.
 """
 
 from collections.abc import Callable
@@ -15,7 +20,7 @@ import jax.numpy as jnp
 
 from .._types import LossFn, MetaLearner
 from ._maml import maml
-from ._params import Where, mask_of
+from ._params import Where, mask_of, selected
 
 
 def proto_maml(
@@ -68,6 +73,7 @@ def proto_maml(
 
     def start_fn(params, support):
         features = features_fn(params, support)
+        _check_features(jnp.shape(features), jnp.shape(support.targets))
         members = jax.nn.one_hot(support.targets, num_ways, dtype=features.dtype)
         counts = jnp.maximum(members.sum(0), 1)[:, None]
         means = members.T @ features / counts
@@ -112,6 +118,7 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any)
     _check_ways(num_ways)
 
     def in_head(fn, params):
+        selected(params, head, "head")
         mask = mask_of(params, head)
         return jax.tree.map(lambda leaf, here: fn(leaf) if here else leaf, params, mask)
 
@@ -119,10 +126,92 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any)
         return learner.init(in_head(lambda leaf: jnp.mean(leaf, -1, keepdims=True), params))
 
     def start_fn(params, support):
+        for leaf in selected(params, head, "head"):
+            if jnp.shape(leaf)[-1:] != (1,):
+                raise ValueError(
+                    "the head of the meta-parameters must have one class, which all share; got "
+                    f"shape {list(jnp.shape(leaf))}. learner.init(params) makes such "
+                    "meta-parameters."
+                )
         return in_head(lambda leaf: jnp.repeat(leaf, num_ways, -1), params)
 
     learner = maml(loss_fn, start_fn=start_fn, **options)
     return learner._replace(init=init)
+
+
+def _check_features(features: tuple[int, ...], targets: tuple[int, ...]) -> None:
+    if len(features) != 2 or features[:1] != targets:
+        raise ValueError(
+            "proto_maml needs features [examples, features] and support.targets [examples], the "
+            f"number of each one's class; got shapes {list(features)} and {list(targets)}."
+        )
+
+
+def ridge_maml(
+    loss_fn: LossFn,
+    *,
+    features_fn: Callable[[Any, Any], Any],
+    set_head: Callable[[Any, Any, Any], Any],
+    ridge: float,
+    **options: Any,
+) -> MetaLearner:
+    """MAML whose head starts, in every task, at the ridge regression of the support's targets.
+
+    The minimum of ‖F W − Y‖² + λ ‖W‖² in closed form, with the features F of the support and a
+    column of ones for the bias. A gradient step moves a linear head by the sum of what each example
+    asks for; the solution takes into account that they overlap. It is differentiated, so that the
+    features learn to be regressed on; then everything adapts, or with `where` a part. The head of θ
+    is not used.
+
+    Args:
+        loss_fn: `loss_fn(params, batch) -> scalar`.
+        features_fn: `features_fn(params, batch) -> [examples, features]`, what the head is given.
+        set_head: `set_head(params, weight, bias) -> params`, the parameters with another head;
+            `weight` `[features, outputs]`, `bias` `[outputs]`.
+        ridge: λ, in the units of squared features. The support's `targets` are
+            `[examples, outputs]`.
+        **options: those of `maml`, but for `start_fn`.
+
+    Returns:
+        A `MetaLearner`, as `maml` returns it.
+
+    Raises:
+        ValueError: if `ridge` is not positive; when used, if targets are not `[examples, outputs]`.
+
+    Differs from the paper, which does not adapt after the solution, and learns λ.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, mamlax
+        >>> learner = mamlax.ridge_maml(
+        ...     lambda params, batch: jnp.mean((batch.inputs @ params[0] + params[1]) ** 2),
+        ...     features_fn=lambda params, batch: batch.inputs,
+        ...     set_head=lambda params, weight, bias: (weight, bias),
+        ...     ridge=1e-4, inner_optimizer=optax.sgd(0.1), num_inner_steps=0,
+        ... )
+        >>> support = mamlax.Batch(jnp.array([[0.0], [1.0]]), jnp.array([[3.0], [5.0]]))
+        >>> weight, bias = learner.adapt((jnp.zeros((1, 1)), jnp.zeros(1)), support).params
+        >>> print(f"{weight[0, 0]:.2f} x + {bias[0]:.2f}")
+        2.00 x + 3.00
+
+    References:
+        Bertinetto, Henriques, Torr & Vedaldi, ICLR 2019.
+    """
+    if not 0 < ridge < float("inf"):
+        raise ValueError(f"ridge must be a positive number, got {ridge}.")
+
+    def start_fn(params, support):
+        features, targets = features_fn(params, support), support.targets
+        if jnp.ndim(targets) != 2:
+            raise ValueError(
+                "ridge_maml regresses targets [examples, outputs], got targets of shape "
+                f"{list(jnp.shape(targets))}. For one output, add an axis: targets[:, None]."
+            )
+        features = jnp.concatenate([features, jnp.ones_like(features[:, :1])], axis=1)
+        gram = features @ features.T + ridge * jnp.eye(len(features), dtype=features.dtype)
+        weight = features.T @ jax.scipy.linalg.solve(gram, targets, assume_a="pos")
+        return set_head(params, weight[:-1], weight[-1])
+
+    return maml(loss_fn, start_fn=start_fn, **options)
 
 
 def _check_ways(num_ways: int) -> None:

@@ -25,7 +25,7 @@ from ._learned_optimizer import (
 from ._loss import check_task, query_loss
 from ._over_tasks import mean_gradient
 from ._params import Where
-from ._per_step import except_at, params_of_step, stacked_per_step
+from ._per_step import check_stacked, except_at, params_of_step, stacked_per_step
 
 
 def maml(
@@ -117,6 +117,8 @@ def maml(
 
     def adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None):
         params, optimizer = read_meta_params(meta_params, inner_optimizer)
+        if per_step is not None:
+            check_stacked(per_step, params, default_num_inner_steps + 1)
         if start_fn is not None:
             params = start_fn(params, _first(support) if support_per_step else support)
         return inner_loop(
@@ -190,7 +192,7 @@ def differentiated(
         )
         losses = adaptation.probes[1:]
         info = {"query_loss": losses[-1], "support_losses": adaptation.support_losses}
-        return jnp.dot(weights, losses), info
+        return jnp.dot(weights, losses).astype(losses.dtype), info
 
     def weighted(meta_params, tasks, *, outer_step=0):
         weights = step_weights(outer_step) if callable(step_weights) else step_weights

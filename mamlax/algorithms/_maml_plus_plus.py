@@ -147,7 +147,8 @@ def multi_step_weights(num_inner_steps: int, num_outer_steps: int) -> Callable[[
 
     def weights(outer_step):
         left = 1 - jnp.asarray(outer_step, float) / max(num_outer_steps, 1)
-        early = jnp.where(left > 0, jnp.maximum(left, 0.03), 0.0) / num_inner_steps
+        early = jnp.where(outer_step < num_outer_steps, jnp.maximum(left, 0.03), 0.0)
+        early = early / num_inner_steps
         return jnp.full(num_inner_steps, early).at[-1].set(1 - (num_inner_steps - 1) * early)
 
     return weights

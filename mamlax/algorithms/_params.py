@@ -39,25 +39,52 @@ def split(params: Any, where: Where | None = None) -> tuple[Any, Any]:
         )
     if where is None:
         return learnable, rest
-    selected = jax.tree.map(
+    adapts = jax.tree.map(
         lambda leaf, here: here and is_learnable(leaf), params, mask_of(params, where)
     )
-    if not any(jax.tree.leaves(selected)):
+    if not any(jax.tree.leaves(adapts)):
         names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(learnable)]
         raise ValueError(
-            "where selects no floating-point array of params, so that nothing would adapt. It is "
-            f"given params and returns a part of them, e.g. lambda params: params.head; there are: "
+            "where selects no floating-point array of params, so that nothing would adapt (anil's "
+            "head and cavia's context are such a where; boil's is all but the head). It is given "
+            "params and returns a part of them, e.g. lambda params: params.head; there are: "
             f"{', '.join(name or 'params itself' for name in names)}."
         )
-    return eqx.partition(params, selected)
+    return eqx.partition(params, adapts)
 
 
 def mask_of(params: Any, where: Where) -> Any:
     """Whether each leaf is in `where(params)`: booleans in the structure of `params`."""
     leaves, structure = jax.tree.flatten(params)
     stand_ins = [_Leaf() for _ in leaves]
-    found = {id(leaf) for leaf in jax.tree.leaves(where(structure.unflatten(stand_ins)))}
+    try:
+        part = where(structure.unflatten(stand_ins))
+    except Exception as error:
+        error.add_note(
+            "A part of params is selected by name, e.g. lambda params: params.head, or by path: "
+            "the function is given params with a stand-in for each array, which has no shape."
+        )
+        raise
+    found = {id(leaf) for leaf in jax.tree.leaves(part)}
     return structure.unflatten([id(leaf) in found for leaf in stand_ins])
+
+
+def selected(params: Any, where: Where, name: str) -> list[Any]:
+    """The leaves of `where(params)`.
+
+    Raises:
+        ValueError: if there are none; `name` is what the user calls `where`.
+    """
+    mask = jax.tree.leaves(mask_of(params, where))
+    leaves = jax.tree.leaves_with_path(params)
+    found = [leaf for (_, leaf), here in zip(leaves, mask, strict=True) if here]
+    if not found:
+        names = [jax.tree_util.keystr(path) or "params itself" for path, _ in leaves]
+        raise ValueError(
+            f"{name} selects no leaf of params. It is given params and returns a part of them, "
+            f"e.g. lambda params: params.head; there are: {', '.join(names)}."
+        )
+    return found
 
 
 class _Leaf:

@@ -5,11 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._params import Where, mask_of
+from ._params import Where, mask_of, selected
 
 
 def stacked_per_step(per_step: Where, params: Any, num: int) -> Any:
-    """`params` with the selected leaves repeated along a new leading axis `[num, ...]`."""
+    """`params` with the selected leaves repeated along a new leading axis `[num, ...]`.
+
+    Raises:
+        ValueError: if none is selected.
+    """
+    selected(params, per_step, "per_step")
     return jax.tree.map(
         lambda leaf, here: jnp.repeat(jnp.asarray(leaf)[None], num, 0) if here else leaf,
         params,
@@ -26,6 +31,17 @@ def params_of_step(per_step: Where, params: Any, index: Any) -> Any:
         return jax.lax.dynamic_index_in_dim(leaf, jnp.minimum(index, len(leaf) - 1), keepdims=False)
 
     return jax.tree.map(leaf_of_step, params, mask_of(params, per_step))
+
+
+def check_stacked(per_step: Where, params: Any, num: int) -> None:
+    """Refuse parameters that `stacked_per_step` has not been given."""
+    for leaf in selected(params, per_step, "per_step"):
+        if jnp.shape(leaf)[:1] != (num,):
+            raise ValueError(
+                f"the leaves that per_step selects must have a leading axis of {num} (inner steps "
+                f"in training + 1), got shape {list(jnp.shape(leaf))}. learner.init(params) makes "
+                "such meta-parameters."
+            )
 
 
 def except_at(per_step: Where, where: Where | None) -> Where:

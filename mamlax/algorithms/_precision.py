@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .._types import LossFn
+from ._loss import scalar_loss
 from ._params import is_learnable
 
 
@@ -43,7 +44,6 @@ def with_compute_dtype(loss_fn: LossFn, dtype: Any = jnp.bfloat16) -> LossFn:
         return jax.tree.map(lambda x: jnp.asarray(x, dtype) if is_learnable(x) else x, tree)
 
     def in_dtype(params, batch):
-        loss = loss_fn(lowered(params), lowered(batch))
-        return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), loss)
+        return scalar_loss(loss_fn, lowered(params), lowered(batch)).astype(jnp.float32)
 
     return in_dtype

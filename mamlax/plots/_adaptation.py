@@ -31,7 +31,10 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
         evaluation: an `evaluation.json`.
     """
     figure, axes = one_panel(6.4, 4.0)
-    curves = {"maml": evaluation["curve"], **evaluation["baselines"]}
+    curves = {"maml": evaluation["curve"]}
+    if "non_transductive_curve" in evaluation:
+        curves["MAML, not transductive"] = evaluation["non_transductive_curve"]
+    curves.update(evaluation["baselines"])
     for name, curve in curves.items():
         color, label = COLORS.get(name, "#555555"), "MAML" if name == "maml" else name
         _curve(axes, curve, color, label)

@@ -8,7 +8,13 @@ import numpy as np
 
 from .._files import replacing
 
-COLORS = {"maml": "#1b6ca8", "pretrained": "#d1495b", "random": "#8d99ae", "oracle": "#2e933c"}
+COLORS = {
+    "maml": "#1b6ca8",
+    "MAML, not transductive": "#e08e1b",
+    "pretrained": "#d1495b",
+    "random": "#8d99ae",
+    "oracle": "#2e933c",
+}
 RUN_COLORS = (
     *("#1b6ca8", "#d1495b", "#2e933c", "#e08e1b", "#7a4ea3"),
     *("#17a2a2", "#8d99ae", "#8c5a2b", "#d977a8", "#444444"),

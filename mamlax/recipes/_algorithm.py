@@ -10,7 +10,7 @@ from .._errors import MamlaxError
 from .._types import LossFn, MetaLearner
 from ..algorithms._anil import anil, boil
 from ..algorithms._cavia import cavia
-from ..algorithms._heads import proto_maml, unicorn_maml
+from ..algorithms._heads import proto_maml, ridge_maml, unicorn_maml
 from ..algorithms._imaml import imaml
 from ..algorithms._maml import fomaml, maml
 from ..algorithms._maml_plus_plus import maml_plus_plus
@@ -38,6 +38,7 @@ _UNSET = {
     "per_step_normalization": None,
     "proximal_strength": None,
     "num_conjugate_gradient_steps": None,
+    "ridge": None,
 }
 _ANY_WAYS = ("proto-maml", "unicorn-maml")
 _OF_MAML = ("inner_optimizer", "first_order", "num_unrolled_steps", "remat")
@@ -88,6 +89,11 @@ def learner_of(
     if recipe.compute_dtype != "float32":
         loss_fn = with_compute_dtype(loss_fn, jnp.dtype(recipe.compute_dtype))
     return make(_Setting(recipe, parts, loss_fn, inner_learning_rate, num_ways, options))
+
+
+def uses(algorithm: str, option: str) -> bool:
+    """Whether an algorithm has a use for an option."""
+    return option in _ALGORITHMS[algorithm][1]
 
 
 def check_options(recipe: SupervisedRecipe) -> None:
@@ -166,12 +172,36 @@ def _ways_of(setting: _Setting) -> int:
     return setting.num_ways
 
 
+def _features_fn(params: Any, batch: Any) -> Any:
+    return params.features(batch.inputs, batch.reference)
+
+
+def _set_head(params: Any, weight: Any, bias: Any) -> Any:
+    return params.with_head(weight, bias)
+
+
 def _proto_maml(setting: _Setting) -> MetaLearner:
     return proto_maml(
         setting.loss_fn,
-        features_fn=lambda params, batch: params.features(batch.inputs, batch.reference),
-        set_head=lambda params, weight, bias: params.with_head(weight, bias),
+        features_fn=_features_fn,
+        set_head=_set_head,
         num_ways=_ways_of(setting),
+        **setting.options,
+    )
+
+
+def _ridge_maml(setting: _Setting) -> MetaLearner:
+    recipe = setting.recipe
+    if setting.num_ways is not None:
+        raise MamlaxError(
+            f"--algorithm ridge-maml is for regression; {recipe.name} has classes. --algorithm "
+            "proto-maml starts from class means."
+        )
+    return ridge_maml(
+        setting.loss_fn,
+        features_fn=_features_fn,
+        set_head=_set_head,
+        ridge=0.1 if recipe.ridge is None else recipe.ridge,
         **setting.options,
     )
 
@@ -205,4 +235,5 @@ _ALGORITHMS: dict[str, tuple[Callable[[_Setting], MetaLearner], tuple[str, ...]]
         lambda s: unicorn_maml(s.loss_fn, head=_head, num_ways=_ways_of(s), **s.options),
         _OF_MAML,
     ),
+    "ridge-maml": (_ridge_maml, (*_OF_MAML, "ridge")),
 }

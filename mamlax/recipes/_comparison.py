@@ -1,6 +1,6 @@
 """Trained runs beside one another: the metric of each, and paired differences to the first.
 
-Reads what `_Experiment.evaluate` wrote; nothing here imports JAX.
+Reads what `Experiment.evaluate` wrote; nothing here imports JAX.
 """
 
 import json

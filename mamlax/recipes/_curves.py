@@ -36,7 +36,7 @@ class Curves(NamedTuple):
 
 
 def fingerprints_of(task_of: Callable[[Any, Any], Any], tasks: Any, keys: Any) -> np.ndarray:
-    """A number for each task that tells it from others: a weighted sum of all numbers in it.
+    """A number for each task that tells it from others: a weighted sum of the numbers in it.
 
     Settings alone would not do: the same ones draw other tasks from another folder of images, and
     settings of the model leave the tasks as they are.
@@ -55,7 +55,7 @@ def fingerprints_of(task_of: Callable[[Any, Any], Any], tasks: Any, keys: Any) -
 
     def fingerprint(task):
         total = jnp.zeros(())
-        for place, leaf in enumerate(jax.tree.leaves(task)):
+        for place, leaf in enumerate(jax.tree.leaves(_given(task))):
             if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.number) and leaf.size:
                 # of both signs, so that tasks differ by more than they have in common
                 weights = jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32) + place)
@@ -69,6 +69,15 @@ def fingerprints_of(task_of: Callable[[Any, Any], Any], tasks: Any, keys: Any) -
         return jax.lax.map(lambda key: fingerprint(task_of(tasks, key)), keys)
 
     return np.asarray(of_all(tasks, keys))
+
+
+def _given(task: Any) -> Any:
+    """What a task is made of; not how a model is told of it, such as a support set said again."""
+    from .._types import Task
+
+    if isinstance(task, Task) and hasattr(task.support, "inputs"):
+        return [(batch.inputs, batch.targets) for batch in task]
+    return task
 
 
 def write_curves(directory: Path, curves: Curves) -> None:

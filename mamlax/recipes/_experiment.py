@@ -64,7 +64,7 @@ def train(
         raise MamlaxError(f"--num-seeds must be 1 or more, got {num_seeds}.")
     check_settings(recipe)
     parts = recipe.build(data_dir)
-    experiment = _Experiment(recipe, parts, directory, seed, num_seeds)
+    experiment = Experiment(recipe, parts, directory, seed, num_seeds)
     experiment.check()
     open_run(directory, description_of(recipe, seed, num_seeds))
     learned = {
@@ -140,15 +140,15 @@ def load_run(directory: str | Path, *, data_dir: str | None = None) -> Trained:
     return Trained(*experiment.ready(main, learned), experiment.parts)
 
 
-def _experiment_in(directory: Path, data_dir: str | None) -> "_Experiment":
+def _experiment_in(directory: Path, data_dir: str | None) -> "Experiment":
     """The experiment whose run a directory holds."""
     description = read_run(directory)
     recipe = recipe_from(description)
     parts = recipe.build(data_dir)
-    return _Experiment(recipe, parts, directory, description["seed"], description["num_seeds"])
+    return Experiment(recipe, parts, directory, description["seed"], description["num_seeds"])
 
 
-class _Experiment:
+class Experiment:
     """One recipe in one directory."""
 
     def __init__(self, recipe: Recipe, parts: Parts, directory: Path, seed: int, num_seeds: int):
@@ -161,8 +161,7 @@ class _Experiment:
     def check(self) -> None:
         """Refuse before training what could not be trained."""
         recipe, num_tasks = self.recipe, self.recipe.meta_batch_size
-        mesh = self._mesh(num_tasks)
-        num_devices = 1 if mesh is None else mesh.size
+        num_devices = self.num_devices
         if recipe.num_devices is not None and num_devices != recipe.num_devices:
             raise MamlaxError(
                 f"{num_tasks} tasks do not divide over --num-devices {recipe.num_devices}."
@@ -171,9 +170,21 @@ class _Experiment:
             check_micro_batches(num_tasks // num_devices, recipe.task_batch_size)
             for stage in self.stages.values():
                 if stage.train_tasks is not None:
-                    self._loop(stage)
+                    self.loop(stage)
         except (ValueError, TypeError) as error:  # of settings that do not fit one another
             raise MamlaxError(str(error)) from error
+
+    @property
+    def num_devices(self) -> int:
+        """How many devices share the tasks of a meta-batch."""
+        mesh = self._mesh(self.recipe.meta_batch_size)
+        return 1 if mesh is None else mesh.size
+
+    def loop(self, stage: Stage) -> OuterLoop:
+        """What trains a stage."""
+        if stage.train_tasks is None:
+            raise ValueError("this stage has nothing to train.")
+        return self.method.outer_loop(stage, self._mesh(self.recipe.meta_batch_size))
 
     def train(self, stage: Stage, report: Report) -> Run | None:
         """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""
@@ -181,7 +192,7 @@ class _Experiment:
             return None
         init_key, run_key = self._keys(stage)
         return run(
-            self._loop(stage),
+            self.loop(stage),
             self._per_seed(stage.init_params)(init_key),
             key=run_key,
             num_outer_steps=stage.num_outer_steps,
@@ -210,7 +221,7 @@ class _Experiment:
             warnings.warn(f"{unfinished} This is what there is so far.", stacklevel=2)
         init_key, _ = self._keys(stage)
         params = self._per_seed(stage.init_params)(init_key)
-        return restore_run(self._loop(stage), params, stage.directory, seeds=self.num_seeds > 1)
+        return restore_run(self.loop(stage), params, stage.directory, seeds=self.num_seeds > 1)
 
     def learned(self, stage: Stage, trained: Run | None) -> Learned:
         """The result of a stage; the step size of a baseline is chosen on validation tasks."""
@@ -303,11 +314,6 @@ class _Experiment:
         if self.num_seeds == 1:
             return tree
         return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, tree)
-
-    def _loop(self, stage: Stage) -> OuterLoop:
-        if stage.train_tasks is None:
-            raise ValueError("this stage has nothing to train.")
-        return self.method.outer_loop(stage, self._mesh(self.recipe.meta_batch_size))
 
     def _mesh(self, num_tasks: int) -> jax.sharding.Mesh | None:
         """The devices that share `num_tasks` tasks; None where it is one."""

@@ -35,6 +35,7 @@ _POSITIVE = (
     "gradient_clip",
     "max_kl",
     "proximal_strength",
+    "ridge",
     "fisher_fraction",
 )
 _FRACTIONS = ("discount", "gae_lambda", "fisher_fraction", "inner_learning_rate_decay")

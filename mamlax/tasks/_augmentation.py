@@ -46,13 +46,13 @@ def check_augmentation(shape: tuple[int, ...], *, rotations: bool, flips: bool, 
             f"{list(shape)}."
         )
     for name, wanted in (("flips", flips), ("crop_padding", crop_padding)):
-        if wanted and len(shape) != 3:
+        if wanted and len(shape) != 3 and crop_padding >= 0:
             raise MamlaxError(
                 f"{name} need images [height, width, channels], got examples of shape "
                 f"{list(shape)}."
             )
     if crop_padding < 0 or (crop_padding and crop_padding >= min(shape[:2])):
         raise MamlaxError(
-            "crop_padding must be 0 or more and less than the side of an image "
-            f"{list(shape[:2])}, got {crop_padding}: the image would leave the picture."
+            f"crop_padding must be 0 or more and less than the side of an image, got "
+            f"{crop_padding} for examples of shape {list(shape)}: nothing would be left of it."
         )

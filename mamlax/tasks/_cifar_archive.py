@@ -45,7 +45,10 @@ class Labels(NamedTuple):
 
 def cifar_folder(data_dir: str | Path | None) -> Path:
     """`cifar-100/` in the data directory, or that itself where it was named by mistake."""
-    return folder_of(data_directory(data_dir), "cifar-100", FOLDER, f"{FOLDER}.tar.gz")
+    directory = data_directory(data_dir)
+    if directory.name == FOLDER and directory.is_dir():
+        return directory.parent
+    return folder_of(directory, "cifar-100", FOLDER, f"{FOLDER}.tar.gz")
 
 
 def read_splits(

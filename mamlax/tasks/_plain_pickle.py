@@ -48,11 +48,17 @@ class _PlainUnpickler(pickle.Unpickler):
         if (module, name) == ("numpy", "dtype"):
             return lambda code, *_: _ByteType(code)
         if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for Python 2
-            return lambda text, _: text.encode("latin1")
+            return lambda text, encoding: _encode_latin(text, encoding)
         raise MamlaxError(
             f"{self.source} is not what it should be: it asks for {module}.{name}, and reading it "
             "may run any code. Nothing was run. Delete it, and fetch it again from its publisher."
         )
+
+
+def _encode_latin(text: str, encoding: Any) -> bytes:
+    if encoding not in ("latin1", b"latin1"):
+        raise ValueError(f"text in {encoding!r}, expected latin1")
+    return text.encode("latin1")
 
 
 class _ByteType:

@@ -104,7 +104,7 @@ def test_a_distribution_is_no_meta_batch():
 def test_what_is_nearly_right_is_told_what_would_be():
     learner = make_learner()
     assert_raises(TypeError, ["Give task.support"], learner.adapt, PARAMS, TASKS)
-    state = mamlax.OuterState(PARAMS, None)
+    state = mamlax.OuterState(PARAMS, None, 0)
     assert_raises(TypeError, ["Give state.meta_params"], learner.adapt, state, SUPPORT)
     maml = mamlax.maml
     while hasattr(maml, "__wrapped__"):  # the run-time type checks of the tests, which speak first

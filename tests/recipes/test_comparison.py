@@ -282,6 +282,19 @@ class TestFingerprints:
         ours, theirs = (Curves({}, self.of(tasks, seed)) for seed in (2, 3))
         assert not ours.same_tasks(theirs)
 
+    def test_what_a_model_is_told_besides_does_not_count(self, small):
+        """Models that normalize by the support get it again with the query, on the same task."""
+        images = small.imitation().test
+        ours, theirs, others = (
+            Curves({}, self.of(mamlax.FewShot(images, ways=2, num_query=2, **settings)))
+            for settings in (
+                {"shots": 1, "reference": True},
+                {"shots": 1},
+                {"shots": 2},
+            )
+        )
+        assert ours.same_tasks(theirs) and not ours.same_tasks(others)
+
     def test_the_order_of_numbers_counts(self):
         """A sum alone would not see labels or pixels exchanged."""
         keys = jax.random.split(jax.random.key(0), 2)

@@ -319,7 +319,7 @@ def test_two_devices_and_micro_batches_change_nothing_beyond_rounding(trained, s
         (small.sinusoid(), trained[1]),
     ):
         parts = recipe.problem.build()
-        experiment = _experiment._Experiment(recipe, parts, directory, seed=0, num_seeds=1)
+        experiment = _experiment.Experiment(recipe, parts, directory, seed=0, num_seeds=1)
         assert (experiment._mesh(4) is None) == (recipe.num_devices == 1)
         results.append(experiment.train(experiment.stages["maml"], lambda *_: None).state)
     for ours, expected in zip(*map(jax.tree.leaves, results), strict=True):

@@ -311,16 +311,17 @@ def test_whatever_byte_of_the_cache_is_garbled_the_images_are_right(folder, cach
 def test_beyond_what_is_checked_a_wrong_length_is_noticed(folder, cache, decoded, monkeypatch):
     monkeypatch.setattr(_cache, "_MOST_CHECKED_BYTES", 0)
     first = mamlax.image_classes(folder, size=4)
-    monkeypatch.setattr(_cache, "_checksum", None)  # reading all of it is what must not be
-    assert_same(mamlax.image_classes(folder, size=4), first)
-    monkeypatch.undo()
-    monkeypatch.setenv("MAMLAX_CACHE", str(cache))
-    monkeypatch.setattr(_cache, "_MOST_CHECKED_BYTES", 0)
+    with monkeypatch.context() as unreadable:  # reading all of it is what must not be
+        unreadable.setattr(_cache, "_checksum", None)
+        assert_same(mamlax.image_classes(folder, size=4), first)
     file = cached_files(cache)[0]
     content = file.read_bytes()
-    file.unlink()
-    file.write_bytes(content[:-1])
-    assert_same(mamlax.image_classes(folder, size=4), first)
+    for wrong in (content[:-1], content + b"x"):
+        decoded.clear()
+        file.unlink()
+        file.write_bytes(wrong)
+        assert_same(mamlax.image_classes(folder, size=4), first)
+        assert len(decoded) == 6
 
 
 def test_what_is_cached_is_mapped_and_not_read(folder):

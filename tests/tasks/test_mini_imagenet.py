@@ -164,7 +164,7 @@ BAD = {
         less(LISTED, "images/nval00000.jpg", "images/nval00001.jpg"),
         ["val.csv names 2 file(s) that are not in", "nval00000.jpg, nval00001.jpg"],
     ),
-    "no list": (less(LISTED, "val.csv"), ["no val.csv", "train.csv and test.csv", "github.com"]),
+    "no list": (less(LISTED, "val.csv"), ["test.csv and train.csv, but no val.csv", "github.com"]),
     "two lists": ({**LISTED, "validation.csv": LISTED["val.csv"]}, ["two lists", "val.csv"]),
     "header": (changed(LISTED, "val.csv", ("filename,", "file,")), ["val.csv", "'file,label'"]),
     "no label": (changed(LISTED, "val.csv", (",nval0", "")), ["val.csv has in line 2"]),

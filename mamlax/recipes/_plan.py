@@ -1,0 +1,159 @@
+"""What a training will need, before it starts: memory, arithmetic and time of its choices.
+
+For each way of walking the tasks and of recomputing the inner loop, the outer step is compiled and
+its own analysis read; the programs that fit are run for a moment to time them.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import jax
+
+from .._errors import MamlaxError
+from ..training._cost import Cost, cost_of
+from ._algorithm import uses
+from ._experiment import Experiment
+from ._recipe import Parts, Recipe, Remat, SupervisedRecipe
+from ._settings import check_settings
+
+_TIMED_SECONDS = 1.0
+
+
+class Choice(NamedTuple):
+    """One way of running the outer step, and what it costs.
+
+    Attributes:
+        task_batch_size: tasks per device at once.
+        remat: what is recomputed.
+        memory: bytes at the peak; see `mamlax.Cost`.
+        flops: floating-point operations of an outer step, those of recomputation included.
+        seconds: of an outer step, measured; None where it does not fit.
+    """
+
+    task_batch_size: int
+    remat: Remat
+    memory: int
+    flops: float
+    seconds: float | None
+
+    @property
+    def flags(self) -> str:
+        """How `mamlax train` is told."""
+        return f"--task-batch-size {self.task_batch_size} --remat {self.remat}"
+
+
+class Plan(NamedTuple):
+    """The choices, and the one to take.
+
+    Attributes:
+        choices: all that were looked at.
+        best: the fastest that fits.
+        memory: the bytes to fit in.
+    """
+
+    choices: list[Choice]
+    best: Choice
+    memory: int
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    memory: int | None = None,
+    data_dir: str | None = None,
+    report: Callable[[Choice], None] = lambda choice: None,
+) -> Plan:
+    """Compile the outer step of a recipe in every way, and choose.
+
+    Args:
+        recipe: its `task_batch_size` and `remat` are what is chosen; all else stays.
+        memory: bytes to fit in; None: what is free.
+        data_dir: where data sets are.
+        report: called with each choice once it is known.
+
+    Returns:
+        The choices and the fastest that fits.
+
+    Raises:
+        MamlaxError: if none fits; it says what the smallest needs.
+    """
+    check_settings(recipe)
+    memory = free_memory() if memory is None else memory
+    parts = recipe.build(data_dir)
+    choices = []
+    for variant in _variants(recipe, parts):
+        choices.append(_looked_at(variant, parts, memory))
+        report(choices[-1])
+    fitting = [(choice.seconds, choice) for choice in choices if choice.seconds is not None]
+    if not fitting:
+        least = min(choices, key=lambda choice: choice.memory)
+        raise MamlaxError(
+            f"nothing fits in {in_bytes(memory)}: the smallest, {least.flags}, needs "
+            f"{in_bytes(least.memory)}. Less than these need a smaller --meta-batch-size, fewer "
+            "query examples, --num-unrolled-steps, --compute-dtype bfloat16, and --algorithm "
+            "fomaml or imaml."
+        )
+    _, best = min(fitting, key=lambda pair: pair[0])
+    return Plan(choices, best, memory)
+
+
+def free_memory() -> int:
+    """Bytes that are free: of the accelerator, or of the machine."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def in_bytes(number: float) -> str:
+    """A number of bytes as people read it: `"1.5 GB"`."""
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+def _variants(recipe: Recipe, parts: Parts) -> Iterator[Recipe]:
+    """The recipe in every way that is worth a look, the least thrifty first."""
+    num_tasks = recipe.meta_batch_size // _experiment(recipe, parts).num_devices
+    sizes = [size for size in (num_tasks, num_tasks // 4, 1) if size and num_tasks % size == 0]
+    remats: tuple[Remat, ...] = get_args(Remat)
+    if recipe.num_inner_steps < 4:
+        remats = ("none", "steps")  # no segment to speak of
+    if isinstance(recipe, SupervisedRecipe) and not uses(recipe.algorithm, "remat"):
+        remats = ("none",)
+    for size, remat in itertools.product(dict.fromkeys(sizes), remats):
+        yield replace(recipe, task_batch_size=size, remat=remat)
+
+
+def _experiment(recipe: Recipe, parts: Parts) -> Experiment:
+    return Experiment(recipe, parts, Path(), seed=0, num_seeds=1)
+
+
+def _looked_at(variant: Recipe, parts: Parts, memory: int) -> Choice:
+    experiment = _experiment(variant, parts)
+    experiment.check()
+    stage = experiment.stages["maml"]
+    loop, params = experiment.loop(stage), stage.init_params(jax.random.key(0))
+    cost = cost_of(loop, params)
+    seconds = None
+    if cost.memory <= memory:
+        seconds = _seconds(cost, loop.init(params))
+    assert variant.task_batch_size is not None
+    return Choice(variant.task_batch_size, variant.remat, cost.memory, cost.flops, seconds)
+
+
+def _seconds(cost: Cost, state: Any) -> float:
+    """Of an outer step: the fastest of those that a second has room for."""
+    times = []
+    while sum(times) < _TIMED_SECONDS or len(times) < 2:  # the first also moves data
+        began = time.perf_counter()
+        jax.block_until_ready(cost.step(jax.random.key(len(times)), state))
+        times.append(time.perf_counter() - began)
+    return min(times)
