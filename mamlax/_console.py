@@ -83,6 +83,23 @@ class Progress:
         self._close()
 
 
+def show_choice(choice: Any, *, first: bool) -> None:
+    """A line for one choice of a plan, below the names of its columns."""
+    from .recipes._plan import in_bytes
+
+    columns = {
+        "task-batch-size": choice.task_batch_size,
+        "remat": choice.remat,
+        "memory": in_bytes(choice.memory),
+        "operations": f"{choice.flops:.2e}",
+        "seconds": "does not fit" if choice.seconds is None else f"{choice.seconds:.3g}",
+    }
+    lines = [columns.keys()] * first + [columns.values()]
+    for line in lines:
+        cells = zip(columns, line, strict=True)
+        print("  ".join(f"{cell!s:>{max(len(name), 12)}}" for name, cell in cells), flush=True)
+
+
 def show_evaluation(evaluation: dict[str, Any]) -> None:
     """Print the metric of a run and its baselines against inner steps."""
     from rich.console import Console

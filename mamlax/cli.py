@@ -20,6 +20,7 @@ from ._console import (
     say,
     say_paths,
     say_warning,
+    show_choice,
     show_comparison,
     show_evaluation,
 )
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 {
                     "recipes": recipes,
                     "train": train,
+                    "plan": plan,
                     "evaluate": evaluate,
                     "plot": plot,
                     "compare": compare,
@@ -135,6 +137,27 @@ def train(
         )
     show_evaluation(evaluation)
     say_paths([out / "evaluation.json", *plots.draw_run(out)])
+
+
+def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | None = None) -> None:
+    """Before training: memory, operations and time of an outer step, and the flags that fit.
+
+    Compiles the outer step for several --task-batch-size and --remat, and times those that fit.
+
+    Args:
+        recipe: which recipe; its flags count, as in mamlax train.
+        memory: What to fit in, e.g. 6GB or 512MiB; what is free where None.
+        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+    """
+    _prepare_jax()
+    from .recipes import _plan
+
+    size = None if memory is None else _plan.bytes_of(memory)
+    found = _plan.plan(recipe, memory=size, data_dir=data_dir, report=show_choice)
+    say(
+        f"[bold]mamlax train {recipe.name} {found.best.flags}[/]  is the fastest that fits in "
+        f"{_plan.in_bytes(found.memory)}; add the flags you gave here."
+    )
 
 
 def evaluate(
@@ -218,7 +241,7 @@ def _prepare_jax() -> None:
 def _suggest_recipe(arguments: list[str]) -> None:
     """Name the nearest recipe where no word is one; tyro would only list them all."""
     words = [word for word in arguments[1:] if not word.startswith("-")]
-    if arguments[:1] != ["train"] or set(words) & RECIPES.keys():
+    if arguments[:1] not in (["train"], ["plan"]) or set(words) & RECIPES.keys():
         return
     for word in words:  # behind flags, a word may be the value of one
         near = nearest_recipe(word)

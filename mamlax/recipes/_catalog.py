@@ -3,8 +3,9 @@
 import difflib
 from typing import Any
 
+from ._classification import Network
 from ._control import BanditProblem, NavigationProblem, TabularMDPProblem
-from ._omniglot import Network, OmniglotProblem
+from ._omniglot import OmniglotProblem
 from ._recipe import Evidence, PolicyRecipe, Recipe, SupervisedRecipe
 from ._sinusoid import SinusoidProblem
 

@@ -6,6 +6,7 @@ its own analysis read; the programs that fit are run for a moment to time them.
 
 import itertools
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -66,7 +67,7 @@ def plan(
     *,
     memory: int | None = None,
     data_dir: str | None = None,
-    report: Callable[[Choice], None] = lambda choice: None,
+    report: Callable[..., None] = lambda choice, *, first: None,
 ) -> Plan:
     """Compile the outer step of a recipe in every way, and choose.
 
@@ -74,7 +75,7 @@ def plan(
         recipe: its `task_batch_size` and `remat` are what is chosen; all else stays.
         memory: bytes to fit in; None: what is free.
         data_dir: where data sets are.
-        report: called with each choice once it is known.
+        report: `report(choice, first=...)`, called with each choice once it is known.
 
     Returns:
         The choices and the fastest that fits.
@@ -88,7 +89,7 @@ def plan(
     choices = []
     for variant in _variants(recipe, parts):
         choices.append(_looked_at(variant, parts, memory))
-        report(choices[-1])
+        report(choices[-1], first=len(choices) == 1)
     fitting = [(choice.seconds, choice) for choice in choices if choice.seconds is not None]
     if not fitting:
         least = min(choices, key=lambda choice: choice.memory)
@@ -108,6 +109,23 @@ def free_memory() -> int:
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def bytes_of(text: str) -> int:
+    """`"6GB"`, `"512 MiB"` or a bare number of bytes, as a number of bytes.
+
+    Raises:
+        MamlaxError: if it is none, or not positive.
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kKMGT]?)(i?)[bB]?\s*", text)
+    try:
+        number = float(found[1]) if found else 0.0
+    except ValueError:
+        number = 0.0
+    if found is None or number <= 0:
+        raise MamlaxError(f"--memory must be a size, as 6GB or 512MiB, got {text!r}.")
+    power = " kMGT".index(found[2].replace("K", "k") or " ")
+    return int(number * (1024 if found[3] else 1000) ** power)
 
 
 def in_bytes(number: float) -> str:

@@ -13,6 +13,7 @@ import tyro
 
 from ._control import BanditProblem, NavigationProblem, TabularMDPProblem
 from ._omniglot import OmniglotProblem
+from ._photographs import CifarProblem, FolderProblem, MiniImageNetProblem
 from ._sinusoid import SinusoidProblem
 
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ class Recipe(ABC):
 class SupervisedRecipe(Recipe):
     """Few-shot regression or classification: MAML or a relative, with Adam in the outer loop."""
 
-    problem: tyro.conf.AvoidSubcommands[SinusoidProblem | OmniglotProblem]
+    problem: tyro.conf.AvoidSubcommands[
+        SinusoidProblem | OmniglotProblem | MiniImageNetProblem | CifarProblem | FolderProblem
+    ]
     """Where tasks come from and what model learns them."""
     outer_learning_rate: float
     """Adam's learning rate β in the outer loop."""

@@ -112,7 +112,6 @@ EXACT = {  # learner, how many leaves its meta-parameters have, whether it is on
 }
 INEXACT = {
     "fomaml": lambda: make(mamlax.fomaml),
-    "fomaml_of_a_head": lambda: make(mamlax.anil, first_order=True, **OUT),
     "truncated": lambda: make(mamlax.maml, num_unrolled_steps=1),
     "maml_plus_plus_first_order": lambda: plus_plus(0),
     "reptile": lambda: make(mamlax.reptile),

@@ -116,7 +116,10 @@ MISTAKES = {
         lambda: make(step_weights=[1.0]),
         ["step_weights", "each of the 2 inner steps", "got shape [1]"],
     ),
-    "a_weight_alone": (lambda: make(step_weights=jnp.ones(())), ["2 inner steps", "shape []"]),
+    "a_weight_alone": (
+        lambda: make(step_weights=lambda outer_step: 1.0).meta_gradient(PARAMS, TASKS),
+        ["each of the 2 inner steps", "got shape []"],
+    ),
     "weights_without_steps": (
         lambda: make(step_weights=[], num_inner_steps=0),
         ["each of the 0 inner steps"],

@@ -11,7 +11,7 @@ import pytest
 import mamlax
 
 RATE = 0.1
-NUM_TASKS = 3
+NUM_TASKS = 2
 SGD = optax.sgd(RATE)
 
 
@@ -204,7 +204,7 @@ def test_fomaml():
     assert differ(maml_result(first_order=True)[1], maml_result()[1])
 
 
-@pytest.mark.parametrize(("num_steps", "unrolled"), [(4, 1), (4, 2), (4, 3), (2, 1)])
+@pytest.mark.parametrize(("num_steps", "unrolled"), [(4, 2), (2, 1)])
 @jax.enable_x64(True)
 def test_truncated_unrolling(num_steps, unrolled):
     def adapted_by_hand(params, task):

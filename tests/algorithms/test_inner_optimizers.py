@@ -58,13 +58,13 @@ def make_learner(optimizer, **options):
     return mamlax.maml(loss_fn, inner_optimizer=optimizer, num_inner_steps=2, **options)
 
 
-@pytest.mark.parametrize("dead", [False, True], ids=["", "dead"])
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_differentiable(name, dead):
+def test_differentiable(name):
+    """One of the weights has no inner gradient, the others have."""
     with jax.enable_x64(True):
-        problem = make_problem(dead=dead)
+        problem = make_problem(dead=True)
     learner = make_learner(DIFFERENTIABLE[name])
-    report = mamlax.check_meta_gradient(learner, *problem, max_entries=2)
+    report = mamlax.check_meta_gradient(learner, *problem, max_entries=3)
     assert report.passed, report
 
 
