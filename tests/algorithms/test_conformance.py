@@ -61,7 +61,8 @@ class Module(eqx.Module):
 
 class Network(nnx.Module):
     def __init__(self, seed, outputs=1):
-        self.linear = nnx.Linear(2, outputs, rngs=nnx.Rngs(seed))
+        bias = nnx.initializers.constant(0.1)
+        self.linear = nnx.Linear(2, outputs, bias_init=bias, rngs=nnx.Rngs(seed))
         self.order = nnx.Variable(jnp.array([1, 0]))
 
     def __call__(self, x):
