@@ -3,7 +3,7 @@
 What    the worked example of docs/developer/new-algorithm.md, with the checks any learner needs.
 Run     python examples/new_algorithm.py            (--smoke: seconds)
 Takes   about a minute on one processor core
-Expect  TODO
+Expect  query MSE after 2 inner steps 0.17 ± 0.02, and MAML's 0.37 ± 0.04 (before any: 2.8, 3.0)
 """
 
 # --8<-- [start:imports]

@@ -164,16 +164,17 @@ def _scan(step: Callable[[Any, Any], Any], carry: Any, xs: Any, length: int, rem
         step = step if remat == "none" else jax.checkpoint(step)
         carry, output = step(carry, jax.tree.map(lambda x: x[0], xs))
         return carry, jax.tree.map(lambda x: x[None], output)
-    if remat != "none":
-        step = jax.checkpoint(step, prevent_cse=False)  # a scan prevents it anyway
-    size = math.isqrt(length)
-    if remat != "sqrt" or size == 1:
+    if remat == "none":
         return jax.lax.scan(step, carry, xs, length)
+    inside = jax.checkpoint(step, prevent_cse=False)  # a scan prevents it anyway
+    size = math.isqrt(length)
+    if remat == "steps" or size == 1:
+        return jax.lax.scan(inside, carry, xs, length)
 
     # segments whose insides are recomputed, and the steps that fill no segment
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def segment(carry, xs):
-        return jax.lax.scan(step, carry, xs, size)
+        return jax.lax.scan(inside, carry, xs, size)
 
     whole = length // size * size
     segments = jax.tree.map(lambda x: x[:whole].reshape(-1, size, *x.shape[1:]), xs)
@@ -182,7 +183,7 @@ def _scan(step: Callable[[Any, Any], Any], carry: Any, xs: Any, length: int, rem
     if whole == length:
         return carry, outputs
     rest = jax.tree.map(lambda x: x[whole:], xs)
-    carry, last = _scan(step, carry, rest, length - whole, "none")
+    carry, last = _scan(step, carry, rest, length - whole, "steps")
     return carry, jax.tree.map(lambda x, y: jnp.concatenate([x, y]), outputs, last)
 
 
