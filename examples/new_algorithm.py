@@ -84,9 +84,7 @@ rate = optax.cosine_decay_schedule(2e-3, num_outer_steps)
 held_out = mamlax.sample_tasks(sinusoids.sample, jax.random.key(3), 600)
 start = Attenuated(model, network(0.05))
 for name, learns, params in ("MAML", plain, model), ("L2F", learner, start):
-    loop = mamlax.outer_loop(
-        learns, optax.adam(rate, b2=0.9), sinusoids.sample, meta_batch_size=25
-    )
+    loop = mamlax.outer_loop(learns, optax.adam(rate, b2=0.9), sinusoids.sample, meta_batch_size=25)
     run = mamlax.run(loop, params, key=jax.random.key(4), num_outer_steps=num_outer_steps)
     metric_fn = loss_fn if learns is plain else lambda params, batch: loss_fn(params.model, batch)
     curves = eqx.filter_jit(mamlax.adaptation_curves(learns, metric_fn, num_inner_steps=2))

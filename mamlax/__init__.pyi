@@ -1,65 +1,81 @@
+# ruff: isort: off
 __version__: str
 
-from . import models as models
-from . import plots as plots
-from . import rl as rl
-from ._errors import MamlaxError as MamlaxError
+# what everything returns or consumes
 from ._types import Adaptation as Adaptation
 from ._types import Batch as Batch
 from ._types import MetaLearner as MetaLearner
 from ._types import OuterLoop as OuterLoop
 from ._types import Task as Task
+from ._errors import MamlaxError as MamlaxError
+
+# the family
+from .algorithms._maml import maml as maml
+from .algorithms._maml import fomaml as fomaml
 from .algorithms._anil import anil as anil
 from .algorithms._anil import boil as boil
-from .algorithms._cavia import cavia as cavia
-from .algorithms._check import LeafCheck as LeafCheck
-from .algorithms._check import MetaGradientReport as MetaGradientReport
-from .algorithms._check import check_meta_gradient as check_meta_gradient
-from .algorithms._heads import proto_maml as proto_maml
-from .algorithms._heads import ridge_maml as ridge_maml
-from .algorithms._heads import unicorn_maml as unicorn_maml
+from .algorithms._meta_sgd import meta_sgd as meta_sgd
+from .algorithms._meta_curvature import meta_curvature as meta_curvature
+from .algorithms._maml_plus_plus import maml_plus_plus as maml_plus_plus
 from .algorithms._imaml import imaml as imaml
+from .algorithms._reptile import reptile as reptile
+from .algorithms._cavia import cavia as cavia
+from .algorithms._heads import proto_maml as proto_maml
+from .algorithms._heads import unicorn_maml as unicorn_maml
+from .algorithms._heads import ridge_maml as ridge_maml
+
+# its parts
 from .algorithms._inner_loop import inner_loop as inner_loop
 from .algorithms._learned_optimizer import LearnedOptimizer as LearnedOptimizer
 from .algorithms._learned_optimizer import WithOptimizer as WithOptimizer
-from .algorithms._maml import fomaml as fomaml
-from .algorithms._maml import maml as maml
-from .algorithms._maml_plus_plus import maml_plus_plus as maml_plus_plus
-from .algorithms._maml_plus_plus import multi_step_weights as multi_step_weights
-from .algorithms._meta_curvature import learned_curvature as learned_curvature
-from .algorithms._meta_curvature import meta_curvature as meta_curvature
 from .algorithms._meta_sgd import learned_step_sizes as learned_step_sizes
-from .algorithms._meta_sgd import meta_sgd as meta_sgd
-from .algorithms._outer_loop import OuterState as OuterState
-from .algorithms._outer_loop import outer_loop as outer_loop
-from .algorithms._over_tasks import adaptation_curves as adaptation_curves
-from .algorithms._over_tasks import mean_direction as mean_direction
+from .algorithms._meta_curvature import learned_curvature as learned_curvature
+from .algorithms._maml_plus_plus import multi_step_weights as multi_step_weights
 from .algorithms._over_tasks import mean_gradient as mean_gradient
+from .algorithms._over_tasks import mean_direction as mean_direction
+from .algorithms._precision import with_compute_dtype as with_compute_dtype
+
+# is the gradient right?
+from .algorithms._check import check_meta_gradient as check_meta_gradient
+from .algorithms._check import MetaGradientReport as MetaGradientReport
+from .algorithms._check import LeafCheck as LeafCheck
+
+# across tasks
+from .algorithms._outer_loop import outer_loop as outer_loop
+from .algorithms._outer_loop import OuterState as OuterState
 from .algorithms._over_tasks import over_tasks as over_tasks
 from .algorithms._over_tasks import sample_tasks as sample_tasks
-from .algorithms._precision import with_compute_dtype as with_compute_dtype
-from .algorithms._reptile import reptile as reptile
-from .recipes._experiment import Trained as Trained
-from .recipes._experiment import load_run as load_run
-from .tasks._cifar import cifar_fs as cifar_fs
-from .tasks._cifar import fc100 as fc100
+from .algorithms._over_tasks import adaptation_curves as adaptation_curves
+
+# where tasks come from
+from .tasks._sinusoids import Sinusoids as Sinusoids
+from .tasks._few_shot import FewShot as FewShot
+from .tasks._few_shot import AllWays as AllWays
 from .tasks._class_arrays import ClassArrays as ClassArrays
 from .tasks._class_arrays import Splits as Splits
-from .tasks._few_shot import AllWays as AllWays
-from .tasks._few_shot import FewShot as FewShot
+from .tasks._omniglot import omniglot as omniglot
+from .tasks._mini_imagenet import mini_imagenet as mini_imagenet
+from .tasks._cifar import cifar_fs as cifar_fs
+from .tasks._cifar import fc100 as fc100
 from .tasks._image_splits import image_splits as image_splits
 from .tasks._images import image_classes as image_classes
-from .tasks._mini_imagenet import mini_imagenet as mini_imagenet
-from .tasks._omniglot import omniglot as omniglot
 from .tasks._placement import place as place
-from .tasks._sinusoids import Sinusoids as Sinusoids
-from .training._cost import Cost as Cost
-from .training._cost import cost_of as cost_of
-from .training._evaluation import Point as Point
-from .training._evaluation import summarize as summarize
+
+# training to the end, and what came out
+from .training._run import run as run
 from .training._run import Run as Run
-from .training._run import TrainingDivergedError as TrainingDivergedError
-from .training._run import TrainingInterruptedError as TrainingInterruptedError
 from .training._run import Validation as Validation
 from .training._run import restore_run as restore_run
-from .training._run import run as run
+from .training._run import TrainingDivergedError as TrainingDivergedError
+from .training._run import TrainingInterruptedError as TrainingInterruptedError
+from .training._cost import cost_of as cost_of
+from .training._cost import Cost as Cost
+from .training._evaluation import summarize as summarize
+from .training._evaluation import Point as Point
+from .recipes._experiment import load_run as load_run
+from .recipes._experiment import Trained as Trained
+
+# modules
+from . import models as models
+from . import plots as plots
+from . import rl as rl

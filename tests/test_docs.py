@@ -85,7 +85,7 @@ def test_includes_and_links_exist(page):
 @pages_with("sh")
 def test_commands_parse(page, monkeypatch):
     called = []
-    for name in ("recipes", "train", "evaluate", "plot", "compare"):
+    for name in ("recipes", "train", "plan", "evaluate", "plot", "compare"):
         stub = functools.wraps(getattr(cli, name))(lambda *a, name=name, **k: called.append(name))
         monkeypatch.setattr(cli, name, stub)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)

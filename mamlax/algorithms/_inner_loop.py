@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from .._types import Adaptation, LossFn
+from ._hoisting import hoisted
 from ._loss import scalar_loss
 from ._params import Where, split
 
@@ -58,7 +59,8 @@ def inner_loop(
         num_steps: number of inner steps, 0 or more; static.
         where: `where(params)` is the part that adapts, e.g. `lambda params: params.head`: a leaf, a
             subtree, or several in any container. The optimizer sees this part alone; the rest is
-            the same at every step (and the result may be differentiated by it). None: all.
+            the same at every step (and the result may be differentiated by it): what the loss and
+            probes compute of it alone is computed once, unless they are jitted. None: all.
         first_order: treat every gᵢ as a constant when differentiating the result.
         num_unrolled_steps: differentiate through the last so many steps only, and treat the
             gradients of those before as constants: memory grows with these steps alone. 0 is
@@ -115,10 +117,10 @@ def inner_loop(
         params = eqx.combine(learnable, rest)
         return params if params_at is None else params_at(params, index)
 
-    def loss_of(learnable, index, batch):
+    def loss_at(learnable, index, batch):
         return scalar_loss(loss_fn, seen(learnable, index), batch)
 
-    def probe(learnable, index):
+    def probe_at(learnable, index):
         if probe_fn is None:
             return None
         return jax.tree.map(jnp.asarray, probe_fn(seen(learnable, index)))
@@ -138,6 +140,18 @@ def inner_loop(
         )
         learnable = optax.apply_updates(learnable, updates)
         return (learnable, optimizer_state), (loss, probe(learnable, index + 1), recorded)
+
+    def computed_once(fn, *others):
+        """`fn(learnable, *others)` for others that stay: what does not adapt is computed once."""
+        fixed = hoisted(lambda learnable: fn(learnable, *others), learnable)
+        return lambda learnable, *_: fixed(learnable)
+
+    loss_of: Callable[..., Any] = loss_at
+    probe: Callable[..., Any] = probe_at
+    if where is not None and params_at is None and num_steps:
+        probe = computed_once(probe_at, 0)
+        if not support_per_step and record_fn is None:
+            loss_of = computed_once(loss_at, 0, support)
 
     before = jax.tree.map(lambda x: x[None], probe(learnable, 0))
     if num_steps == 0:
