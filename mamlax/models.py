@@ -174,7 +174,7 @@ class Conv4(eqx.Module):
             x = _convolve(x, kernel, stride)
             x = _normalize(x, self.norm, num_reference) + shift[None, None, None]
             if index == 2 and self.context is not None and self.modulation is not None:
-                gain, offset = jnp.split(self.context @ self.modulation, 2)
+                gain, offset = jnp.split((self.context @ self.modulation)[None, None, None], 2, -1)
                 x = x * (1 + gain) + offset
             x = jax.nn.relu(x)
             if self.downsample == "pool":

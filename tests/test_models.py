@@ -1,5 +1,6 @@
 """The networks compute what they say: shapes, convolution, pooling, and what each norm looks at."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -272,16 +273,119 @@ def test_other_norms_ignore_the_reference(name, norm):
     ("name", "head"),
     [("mlp", [".weights[2]", ".biases[2]"]), ("conv", [".head_weight", ".head_bias"])],
 )
-def test_with_head_of(name, head):
-    """Only the last layer is taken over, and it is the other's."""
-    one = MODELS[name][0]("group")
-    two = jax.tree.map(lambda x: x + 1.0, one)
-    mixed = one.with_head_of(two)
-    assert jax.tree.structure(mixed) == jax.tree.structure(one)
-    for (path, leaf), mine, theirs in zip(
-        jax.tree.leaves_with_path(mixed), jax.tree.leaves(one), jax.tree.leaves(two), strict=True
+def test_another_head_is_the_last_layer_and_nothing_else(name, head):
+    model = MODELS[name][0]("group")
+    weight, bias = (leaf + 1.0 for leaf in model.head)
+    changed = model.with_head(weight, bias)
+    assert changed.head[0] is weight and changed.head[1] is bias
+    assert jax.tree.structure(changed) == jax.tree.structure(model)
+    for (path, leaf), before in zip(
+        jax.tree.leaves_with_path(changed), jax.tree.leaves(model), strict=True
     ):
-        assert leaf is (theirs if jax.tree_util.keystr(path) in head else mine)
+        assert (leaf is before) != (jax.tree_util.keystr(path) in head)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@every_norm
+def test_outputs_are_the_head_of_the_features(name, norm):
+    """Also in sets of another size than the reference's, and with a head of other ways."""
+    model, query, reference = MODELS[name][0](norm), examples(name, 1)[:3], examples(name, 2)
+    rng = np.random.default_rng(3)
+
+    @jax.jit
+    def both(model, weight, bias):
+        changed = model.with_head(weight, bias)
+        features = model.features(query, reference)
+        return features, changed.features(query, reference), changed(query, reference)
+
+    num_features = model.head[0].shape[0]
+    weight, bias = rng.normal(size=(num_features, 7)), rng.normal(size=7)
+    features, same, outputs = both(model, jnp.float32(weight), jnp.float32(bias))
+    assert features.shape == (3, num_features) and outputs.shape == (3, 7)
+    np.testing.assert_array_equal(features, same)
+    expected = np.asarray(features) @ weight + bias
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "count"), [("mlp", 2), ("conv", 1), ("conv_pool", 2)])
+def test_shifts_are_what_is_added_after_each_normalization(name, count):
+    """In the last layer of all, a large negative one leaves nothing behind the ReLU."""
+    model = MODELS[name][0]("layer")
+    assert len(model.shifts) == count
+    assert all(shift.shape == (CHANNELS,) for shift in model.shifts)
+    lowered = eqx.tree_at(lambda m: m.shifts[-1], model, jnp.full(CHANNELS, -1e3))
+    assert not np.asarray(lowered.features(examples(name))).any()
+    assert np.asarray(model.features(examples(name))).any()
+
+
+def test_the_context_of_an_mlp_is_beside_every_input():
+    """A network of as many more inputs, given the numbers of the context."""
+    model = models.mlp(jax.random.key(0), 6, 2, hidden_sizes=(4,), context_size=3)
+    assert model.weights[0].shape == (9, 4) and not np.asarray(model.context).any()
+    context, x = jnp.array([0.5, -2.0, 1.0]), examples("mlp")
+    given = eqx.tree_at(lambda m: m.context, model, context)
+    plain = eqx.tree_at(lambda m: m.context, model, None)
+    expected = plain(jnp.concatenate([x, jnp.tile(context, (4, 1))], axis=1))
+    np.testing.assert_allclose(given(x), expected, rtol=1e-5)
+    assert largest_difference(given(x), model(x)) > 1e-2
+    with pytest.raises(ValueError, match=r"built for 6 inputs per example, got inputs \[4, 9\]"):
+        given(jnp.ones((4, 9)))
+
+
+@pytest.fixture(scope="module")
+def with_context():
+    make = functools.partial(models.conv4, channels=4, norm="layer", head_scale=1.0)
+    key, shape = jax.random.key(0), (6, 6, 1)
+    return make(key, shape, 3, context_size=5), make(key, shape, 3)
+
+
+def test_a_context_of_zeros_changes_nothing_in_conv4(with_context):
+    model, without = with_context
+    assert model.context.shape == (5,) and not np.asarray(model.context).any()
+    assert model.modulation.shape == (5, 2 * 4) and np.asarray(model.modulation).any()
+    assert without.context is None and without.modulation is None
+    x = jax.random.normal(jax.random.key(1), (3, 6, 6, 1))
+    one, other = jax.jit(lambda x: (model(x), without(x)))(x)
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_the_context_scales_and_shifts_the_third_block(with_context):
+    """As the third kernel and shift do, where nothing normalizes."""
+    model, without = (dataclasses.replace(m, norm="none") for m in with_context)
+    context = jnp.array([0.3, -0.2, 0.5, 0.1, -0.4])
+    gain, offset = np.split(np.asarray(context @ model.modulation), 2)
+    by_hand = eqx.tree_at(
+        lambda m: (m.kernels[2], m.shifts[2]),
+        without,
+        (
+            jnp.asarray(np.asarray(without.kernels[2]) * (1 + gain)),
+            without.shifts[2] * (1 + gain) + offset,
+        ),
+    )
+    x = jax.random.normal(jax.random.key(1), (3, 6, 6, 1))
+
+    @jax.jit
+    def outputs(context):
+        return eqx.tree_at(lambda m: m.context, model, context)(x)
+
+    np.testing.assert_allclose(outputs(context), by_hand(x), rtol=1e-4, atol=1e-5)
+    assert largest_difference(outputs(context), without(x)) > 1e-3
+    # from zero it has somewhere to go
+    gradient = jax.grad(lambda context: jnp.sum(outputs(context) ** 2))(jnp.zeros(5))
+    assert np.abs(np.asarray(gradient)).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: models.mlp(jax.random.key(0), 1, 1, **o),
+        lambda **o: models.conv4(jax.random.key(0), (6, 6, 1), 2, **o),
+    ],
+    ids=["mlp", "conv4"],
+)
+def test_a_context_of_negative_size_is_refused(make):
+    with pytest.raises(ValueError, match="context_size must be 0 or more, got -1"):
+        make(context_size=-1)
 
 
 def assert_moments(values, deviation, bound):
@@ -344,9 +448,18 @@ def test_conv4_errors(options, parts):
     assert all(part in str(caught.value) for part in parts)
 
 
-def test_mlp_errors():
-    with pytest.raises(ValueError, match=r"norm must be one of batch, .*got 'instance'"):
-        unchecked(models.mlp)(jax.random.key(0), 1, 1, norm="instance")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"norm": "instance"}, r"norm must be one of batch, .*got 'instance'"),
+        ({"hidden_sizes": (4, 0)}, r"must be positive, got 1, 1 and \(4, 0\)"),
+        ({"weight_scale": -1.0}, r"weight_scale must be 0 or more, got -1\.0"),
+    ],
+    ids=["norm", "sizes", "scale"],
+)
+def test_mlp_errors(options, words):
+    with pytest.raises(ValueError, match=words):
+        unchecked(models.mlp)(jax.random.key(0), 1, 1, **options)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +502,7 @@ def test_the_reference_is_checked_too():
     with pytest.raises(ValueError, match=r"got reference \[4, 5\]"):
         make_mlp("support")(jnp.ones((4, 6)), jnp.ones((4, 5)))
     model = models.conv4(jax.random.key(0), (5, 5, 1), 2, channels=2, norm="support")
-    model = model.with_head_of(model)
+    model = model.with_head(*model.head)
     with pytest.raises(ValueError, match=r"got reference \[4, 5, 5\]; .*reference\[..., None\]"):
         model(jnp.ones((4, 5, 5, 1)), jnp.ones((4, 5, 5)))
 

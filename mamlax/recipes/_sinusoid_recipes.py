@@ -111,7 +111,22 @@ SINUSOID_RECIPES = (
         gradient_clip=10.0,
     ),
     _relative("meta-curvature", "the gradient turned by learned matrices", "Park & Oliva 2019", ""),
-    _relative("imaml", "by implicit gradients", "Rajeswaran et al. 2019", ""),
+    _relative(
+        "imaml",
+        "by implicit gradients",
+        "Rajeswaran et al. 2019",
+        "",
+        # nothing teaches the network to stay where gradient descent converges: Adam does anyway
+        inner_optimizer="adam",
+        inner_learning_rate=5e-3,
+        num_inner_steps=32,
+        proximal_strength=20.0,  # holds against directions of negative curvature
+        gradient_clip=1.0,
+        outer_learning_rate=1e-3,
+        num_outer_steps=20_000,
+        num_test_inner_steps=32,
+        num_validation_inner_steps=32,
+    ),
     _relative(
         "reptile",
         "without differentiating the inner loop",

@@ -127,9 +127,10 @@ def test_what_an_evaluation_holds(trained):
     evaluation, directory, _ = trained
     assert json.loads((directory / "evaluation.json").read_text()) == evaluation
     assert evaluation["recipe"] == "sinusoid" and evaluation["metric"] == "mse"
+    assert evaluation["algorithm"] == "maml"
     assert evaluation["num_tasks"] == 50 and evaluation["num_seeds"] == 1
     assert evaluation["transductive"] is False and evaluation["outer_step"] == 30
-    assert "seeds" not in evaluation
+    assert "seeds" not in evaluation and "non_transductive_curve" not in evaluation
     assert set(evaluation["baselines"]) == {"pretrained", "random", "oracle"}
     for curve in (evaluation["curve"], *evaluation["baselines"].values()):
         assert [set(point) for point in curve] == [{"num_inner_steps", "mean", "ci95"}] * 3
@@ -397,10 +398,10 @@ def test_divergence_stops_the_experiment(small, tmp_path):
 
 def test_a_trained_run_is_loaded_to_adapt(trained, by_hand):
     loaded = mamlax.load_run(trained[1])
-    task = loaded.parts.test_tasks(jax.random.key(5))
+    task = loaded.parts.test_tasks.sample(jax.random.key(5))
     adaptation = jax.jit(loaded.learner.adapt)(loaded.params, task.support)
     assert adaptation.support_losses.shape == (1,), "as many steps as in training"
-    tasks = mamlax.sample_tasks(loaded.parts.test_tasks, jax.random.key(2), 50)
+    tasks = mamlax.sample_tasks(loaded.parts.test_tasks.sample, jax.random.key(2), 50)
     before = jax.vmap(lambda task: loaded.parts.metric_fn(loaded.params, task.query))(tasks)
     np.testing.assert_allclose(before, by_hand["maml"][0][:, 0], rtol=1e-4)
 

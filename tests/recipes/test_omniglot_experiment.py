@@ -36,7 +36,9 @@ def convolutional(small, fake_omniglot, tmp_path_factory):
         monkeypatch.setattr(
             _omniglot.OmniglotProblem,
             "build",
-            lambda *args: build(*args)._replace(examples=lambda adapt: {"kind": np.array("none")}),
+            lambda *args, **options: build(*args, **options)._replace(
+                examples=lambda adapt: {"kind": np.array("none")}
+            ),
         )
         directory = tmp_path_factory.mktemp("runs") / "run"
         recipe = small.omniglot({"norm": "support"}, num_baseline_steps=0, first_order=True)
@@ -78,7 +80,7 @@ def test_transductive_means_that_query_examples_see_one_another(norm, small, fak
     def first_logits(key):
         params = parts.init_params(key)
         params = jax.tree.map(lambda x: x + jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
-        query = parts.test_tasks(key).query
+        query = parts.test_tasks.sample(key).query
         other = query._replace(inputs=query.inputs.at[1:].set(0.3))
         return [params(batch.inputs, batch.reference)[0] for batch in (query, other)]
 
