@@ -83,10 +83,12 @@ def proto_maml(
 
 
 def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any) -> MetaLearner:
-    """MAML whose head starts with the same weights for every class: one vector, learned.
+    """MAML whose head starts with the same weights for every class.
 
     A head with other weights for each class makes the result depend on which class of a task is
-    called the first; here it cannot.
+    called the first; here it cannot. Where the loss is a cross-entropy of a softmax, the shared
+    vector cancels: the same number added to all logits changes neither loss nor gradients. It is
+    then MAML from a head of zeros that stays zero, and what is gained is that.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.

@@ -34,8 +34,9 @@ class ClassificationProblem(ABC):
     """conv4: stride 2 and a spatial mean (the paper's for Omniglot), or pooling."""
     channels: int = 64
     """Filters per convolution."""
-    head_scale: float = 0.0
-    """Standard deviation of the first weights of conv4's head; the paper's code has 1.0."""
+    head_scale: float | None = None
+    """Standard deviation of the first weights of conv4's head (the paper's code: 1.0). None: 0, so
+    that all classes start alike; for boil and cavia, whose heads do not adapt, 1/√channels."""
     norm: Literal["batch", "support", "group", "layer", "none"] = "batch"
     """Normalization. "batch" is the paper's, and transductive; the others are not."""
     context_size: int = 100
@@ -53,7 +54,9 @@ class ClassificationProblem(ABC):
     def splits(self, data_dir: str | None) -> Any:
         """The classes to train on, to choose by, and to be judged on."""
 
-    def build(self, data_dir: str | None = None, *, has_context: bool = False) -> Parts:
+    def build(
+        self, data_dir: str | None = None, *, has_context: bool = False, head_adapts: bool = True
+    ) -> Parts:
         """Find the images, and make the parts."""
         import jax
         import jax.numpy as jnp
@@ -95,6 +98,10 @@ class ClassificationProblem(ABC):
         test = FewShot(splits.test, **held_out, reference=given_support or transductive)
         pretraining = AllWays(splits.train, num_examples=2 * self.ways, **in_training)
 
+        head_scale = self.head_scale
+        if head_scale is None:
+            head_scale = 0.0 if head_adapts else self.channels**-0.5
+
         def init_params(key, num_outputs, context_size=0):
             shared = {"norm": self.norm, "context_size": context_size}
             if self.network == "fully-connected":
@@ -112,7 +119,7 @@ class ClassificationProblem(ABC):
                 num_outputs,
                 channels=self.channels,
                 downsample=self.downsample,
-                head_scale=self.head_scale,
+                head_scale=head_scale,
                 **shared,
             )
 

@@ -155,7 +155,11 @@ class SupervisedRecipe(Recipe):
 
     def build(self, data_dir: str | None) -> "Parts":
         """The problem made concrete; for cavia, its model has a context."""
-        return self.problem.build(data_dir, has_context=self.algorithm == "cavia")
+        return self.problem.build(
+            data_dir,
+            has_context=self.algorithm == "cavia",
+            head_adapts=self.algorithm not in ("boil", "cavia"),
+        )
 
     def method(self, parts: "Parts") -> "Method":
         """MAML or a relative on support and query sets."""

@@ -24,7 +24,9 @@ class SinusoidProblem:
     context_size: int = 5
     """Numbers that adapt, for cavia."""
 
-    def build(self, data_dir: str | None = None, *, has_context: bool = False) -> Parts:
+    def build(
+        self, data_dir: str | None = None, *, has_context: bool = False, head_adapts: bool = True
+    ) -> Parts:
         """Make the parts; no data is needed."""
         import jax
         import jax.numpy as jnp
