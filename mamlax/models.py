@@ -15,9 +15,10 @@ Models take a whole batch, because normalization may look across it:
 - `"layer"`: moments within each example. Not transductive.
 - `"none"`.
 
-After normalizing, a learned shift is added. A learned scale would change nothing: a ReLU and a
-linear layer follow, which absorb it (and the paper's code has none). The shift adapts in the inner
-loop like every parameter; in the paper's code it is meta-learned only.
+After normalizing, a learned shift is added, and no learned scale, as in the paper's code: a
+positive one could be absorbed by the linear layer behind the ReLU (though with it inner steps would
+have other lengths). The shift adapts in the inner loop like every parameter; in the paper's code it
+is meta-learned only.
 """
 
 import dataclasses
@@ -235,7 +236,8 @@ def conv4(
         head_scale: standard deviation of the head's first weights. At zero all classes start
             alike and the first inner step makes the head of differences between class means.
         context_size: numbers, zero at first, that scale and shift the channels of the third
-            block, by a linear map: what `cavia` adapts.
+            block, by a linear map, in front of its ReLU: what `cavia` adapts. (Its authors' code
+            gives this map a bias, and modulates behind the pooling.)
 
     Differs from the paper: its code starts the strided network's head at a unit normal, from
     which outer training has to shrink it first.

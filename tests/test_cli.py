@@ -10,7 +10,7 @@ import mamlax
 from mamlax import _console, cli
 from mamlax.recipes import RECIPES
 
-COMMANDS = ["recipes", "train", "evaluate", "plot", "compare"]
+COMMANDS = ["recipes", "train", "plan", "evaluate", "plot", "compare"]
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,7 @@ def test_help_is_given_for_every_command(command, capsys):
         (): COMMANDS,
         ("train",): [*RECIPES, "--seed", "--num-seeds", "--out", "--data-dir", "MAMLAX_DATA"],
         ("train", "sinusoid"): ["--num-outer-steps", "--shots", "70000", "Step size α"],
+        ("plan",): [*RECIPES, "--memory", "6GB", "512MiB", "--data-dir"],
         ("evaluate",): ["--num-tasks", "--num-inner-steps", "The run directory."],
         ("plot",): ["The run directory."],
         ("compare",): ["Two run directories or more.", "--out", "(default: comparison)", "paired"],
@@ -93,6 +94,8 @@ def test_recipe_names_can_be_copied_at_any_width(width, capsys, monkeypatch):
         (["train", "omniglot-20-way-1shot"], "omniglot-20-way-1-shot"),
         (["train", "omniglot-5way-5shot"], "omniglot-5-way-5-shot"),
         (["train", "sinusiod", "--seed", "1"], "sinusoid"),
+        (["plan", "sinusiod", "--memory", "6GB"], "sinusoid"),
+        (["train", "mini-imagenet-5way-1shot"], "mini-imagenet-5-way-1-shot"),
     ],
 )
 def test_an_unknown_recipe_is_met_with_the_nearest(arguments, near, capsys):
@@ -143,6 +146,7 @@ def test_an_unknown_command_is_met_with_the_commands(command, capsys):
     [
         (["--num-outer-steps", "many"], ["--num-outer-steps", "many"]),
         (["--outer-schedule", "linear"], ["--outer-schedule", "linear", "constant", "cosine"]),
+        (["--algorithm", "mamal"], ["--algorithm", "mamal", "maml-plus-plus", "ridge-maml"]),
         (["--num-outer-steps"], ["--num-outer-steps"]),
     ],
 )
@@ -163,6 +167,7 @@ def test_a_value_of_the_wrong_kind_is_named(arguments, words, capsys):
         (["--checkpoint-interval", "7"], ["checkpoint_interval=7", "log_interval=500"]),
         (["--log-interval", "0"], ["log_interval", "0"]),
         (["--num-devices", "99"], ["--num-devices 99"]),
+        (["--algorithm", "reptile", "--remat", "steps"], ["reptile has no use for remat", "anil"]),
     ],
 )
 def test_bad_settings_are_errors_without_a_traceback(arguments, words, capsys):
@@ -312,10 +317,12 @@ def test_flags_arrive_where_they_belong(arguments, directory, monkeypatch):
 
     monkeypatch.setattr(_experiment, "train", train)
     flags = ["--shots", "3", "--num-outer-steps", "9", "--gradient-clip", "2.5", "--first-order"]
+    flags += ["--algorithm", "anil", "--inner-optimizer", "adam", "--remat", "sqrt"]
     assert exits(["train", "sinusoid", *flags, *arguments, "--data-dir", "data"]) == 1
     ((recipe, settings),) = calls
     assert recipe.problem.shots == 3 and recipe.num_outer_steps == 9
     assert recipe.gradient_clip == 2.5 and recipe.first_order
+    assert (recipe.algorithm, recipe.inner_optimizer, recipe.remat) == ("anil", "adam", "sqrt")
     assert recipe.name == "sinusoid" and recipe.evidence == RECIPES["sinusoid"].evidence
     assert recipe.inner_learning_rate == RECIPES["sinusoid"].inner_learning_rate
     assert settings["directory"] == Path(directory) and settings["data_dir"] == "data"
@@ -352,7 +359,13 @@ print("status", status, "heavy", sorted(heavy & set(sys.modules)), file=sys.stde
 
 @pytest.mark.parametrize(
     "arguments, status",
-    [(["--help"], 0), (["train", "--help"], 0), (["recipes"], 0), (["train", "sinusiod"], 1)],
+    [
+        (["--help"], 0),
+        (["train", "--help"], 0),
+        (["recipes"], 0),
+        (["train", "sinusiod"], 1),
+        (["plan", "--help"], 0),
+    ],
 )
 def test_answers_come_without_importing_jax(arguments, status):
     command = [sys.executable, "-c", LIGHT, *arguments]

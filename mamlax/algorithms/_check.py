@@ -87,6 +87,7 @@ def check_meta_gradient(
     epsilon: float = 1e-6,
     max_entries: int = 20,
     seed: int = 0,
+    outer_step: int = 0,
 ) -> MetaGradientReport:
     """Compare a learner's meta-gradient with finite differences of its meta-loss, in float64.
 
@@ -115,6 +116,7 @@ def check_meta_gradient(
         epsilon: the step of the differences, relative to entries larger than one.
         max_entries: entries compared per leaf.
         seed: which entries.
+        outer_step: when, for learners that have a schedule.
 
     Returns:
         A `MetaGradientReport`; in a test, `assert report.passed, report`.
@@ -135,7 +137,7 @@ def check_meta_gradient(
     """
 
     def loss_and_gradient(meta_params, tasks):
-        (loss, _), gradient = learner.meta_gradient(meta_params, tasks)
+        (loss, _), gradient = learner.meta_gradient(meta_params, tasks, outer_step=outer_step)
         return loss, gradient
 
     with jax.enable_x64(True):

@@ -43,7 +43,9 @@ def proto_maml(
         features_fn: `features_fn(params, batch) -> [examples, features]`, what the head is given.
         set_head: `set_head(params, weight, bias) -> params`, the parameters with another head;
             `weight` `[features, ways]`, `bias` `[ways]`.
-        num_ways: classes of a task; its support has `targets` `[examples]`, integers below it.
+        num_ways: classes of a task; its support has `targets` `[examples]`, integers below it, and
+            every class. (One without examples has a mean of zero; a query label that is not below
+            `num_ways` makes the loss NaN.)
         **options: those of `maml`, but for `start_fn`.
 
     Returns:
@@ -180,7 +182,9 @@ def ridge_maml(
     Raises:
         ValueError: if `ridge` is not positive; when used, if targets are not `[examples, outputs]`.
 
-    Differs from the paper, which does not adapt after the solution, and learns λ.
+    Differs from the paper, which regresses one-hot targets of classes, learns λ and a scale and
+    offset of the outputs, and does not adapt after the solution. Here the bias is penalized like
+    every weight.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax

@@ -63,8 +63,9 @@ def inner_loop(
             probes compute of it alone is computed once, unless they are jitted. None: all.
         first_order: treat every gᵢ as a constant when differentiating the result.
         num_unrolled_steps: differentiate through the last so many steps only, and treat the
-            gradients of those before as constants: memory grows with these steps alone. 0 is
-            `first_order`; None: all.
+            gradients of those before as constants. Memory then grows with these steps alone, where
+            the optimizer has nothing to learn and no probe is differentiated. 0 is `first_order`;
+            None: all.
         probe_fn: `probe_fn(params) -> pytree`, evaluated before the first step and after each.
         remat: what is recomputed when differentiating, instead of stored. `"none"`: every step
             keeps all its intermediate values. `"steps"`: only the parameters between steps are

@@ -25,7 +25,7 @@ from ._learned_optimizer import (
 from ._loss import check_task, query_loss
 from ._over_tasks import mean_gradient
 from ._params import Where
-from ._per_step import check_stacked, except_at, params_of_step, stacked_per_step
+from ._per_step import at_first_step, check_stacked, except_at, params_of_step, stacked_per_step
 
 
 def maml(
@@ -63,9 +63,10 @@ def maml(
         where: `where(params)` is the part that adapts; None: all of it. See `inner_loop`.
         start_fn: `start_fn(params, support) -> params`, where the inner loop of a task starts, a
             function of θ that is differentiated as all else; None: at θ.
-        per_step: `per_step(params)` is a part that does not adapt, but has arrays of its own
-            before the first inner step and after each, `[num_inner_steps + 1, ...]`: `init` stacks
-            them. More steps than these see the last. None: nothing has.
+        per_step: `per_step(params)` is a part that does not adapt, but has arrays of its own for
+            each inner step, `[num_inner_steps, ...]`: `init` stacks them. What comes after the last
+            step, the query too, sees the last. With first-order inner gradients no others learn.
+            None: nothing has.
         step_weights: `[num_inner_steps]`, how much the query loss after each inner step counts:
             Σᵢ wᵢ ℒ(φᵢ, query). Or `step_weights(outer_step)`, a schedule of them. None: only the
             last.
@@ -112,15 +113,16 @@ def maml(
 
     def init(params):
         if per_step is not None:
-            params = stacked_per_step(per_step, params, num_inner_steps + 1)
+            params = stacked_per_step(per_step, params, num_inner_steps)
         return initial_meta_params(params, inner_optimizer, adapting)
 
     def adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None):
         params, optimizer = read_meta_params(meta_params, inner_optimizer)
         if per_step is not None:
-            check_stacked(per_step, params, default_num_inner_steps + 1)
+            check_stacked(per_step, params, default_num_inner_steps)
         if start_fn is not None:
-            params = start_fn(params, _first(support) if support_per_step else support)
+            start = functools.partial(_started, start_fn, _first(support, support_per_step))
+            params = start(params) if per_step is None else at_first_step(per_step, start, params)
         return inner_loop(
             loss_fn,
             optimizer,
@@ -213,5 +215,9 @@ def _check_step_weights(shape: tuple[int, ...], num_inner_steps: int) -> None:
         )
 
 
-def _first(support: Any) -> Any:
-    return jax.tree.map(lambda x: x[0], support)
+def _started(start_fn: Callable[[Any, Any], Any], support: Any, params: Any) -> Any:
+    return start_fn(params, support)
+
+
+def _first(support: Any, support_per_step: bool) -> Any:
+    return jax.tree.map(lambda x: x[0], support) if support_per_step else support

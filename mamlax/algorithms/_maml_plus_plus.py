@@ -36,7 +36,7 @@ def maml_plus_plus(
     - *Order annealing*: during the first `num_first_order_outer_steps` second derivatives are left
       out, which is cheaper. Under a `vmap` over seeds all the alternatives are computed.
     - *Per-step normalization*: give `per_step`, e.g. `lambda params: params.shifts`: normalization
-      shifts of their own after each inner step, learned in the outer loop and not adapted.
+      shifts of their own for each inner step, learned in the outer loop and not adapted.
     - *Cosine outer rate*: `optax.cosine_decay_schedule` in the outer optimizer.
 
     Args:
@@ -54,7 +54,8 @@ def maml_plus_plus(
 
     Differs from the paper: it also keeps running statistics for each step. Its code normalizes by
     the batch at hand all the same, and so do we; `norm="support"` of our models is the
-    normalization that is not transductive.
+    normalization that is not transductive. It has a scale for each step beside the shift; our
+    models have none.
 
     Raises:
         ValueError: if a number of steps is negative, or there are no inner steps.

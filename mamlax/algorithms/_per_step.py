@@ -1,5 +1,6 @@
 """Parameters that have arrays of their own for every inner step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -39,9 +40,20 @@ def check_stacked(per_step: Where, params: Any, num: int) -> None:
         if jnp.shape(leaf)[:1] != (num,):
             raise ValueError(
                 f"the leaves that per_step selects must have a leading axis of {num} (inner steps "
-                f"in training + 1), got shape {list(jnp.shape(leaf))}. learner.init(params) makes "
-                "such meta-parameters."
+                f"in training), got shape {list(jnp.shape(leaf))}. learner.init(params) makes such "
+                "meta-parameters."
             )
+
+
+def at_first_step(per_step: Where, start: Callable[[Any], Any], params: Any) -> Any:
+    """`start` of the params as the first step sees them, with what is per step put back."""
+    started = start(params_of_step(per_step, params, 0))
+    return jax.tree.map(
+        lambda stacked, new, here: stacked if here else new,
+        params,
+        started,
+        mask_of(params, per_step),
+    )
 
 
 def except_at(per_step: Where, where: Where | None) -> Where:

@@ -1,5 +1,6 @@
 """From an algorithm's name and options to a learner."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,8 @@ from ._recipe import Parts, SupervisedRecipe
 _INNER_OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "sgd": optax.sgd,
     "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
-    "adam": lambda rate: optax.adam(rate, eps_root=1e-8),  # else √v has no derivative at 0
+    "adam": optax.adam,
+    "adam-without-momentum": lambda rate: optax.adam(rate, b1=0.0),
     "sign": optax.sign_sgd,
     "learned-step-sizes": learned_step_sizes,
     "learned-curvature": learned_curvature,
@@ -50,7 +52,6 @@ class _Setting(NamedTuple):
     recipe: SupervisedRecipe
     parts: Parts
     loss_fn: LossFn
-    rate: Any
     num_ways: int | None
     options: dict[str, Any]
 
@@ -76,19 +77,26 @@ def learner_of(
         MamlaxError: if the algorithm has no use for an option that is set, or for the problem.
     """
     check_options(recipe)
+    _check_steps(recipe)
     _check_ways(recipe, parts)
     make, used = _ALGORITHMS[recipe.algorithm]
     options = {name: getattr(recipe, name) for name in used if name in _OF_MAML}
     options["num_inner_steps"] = num_inner_steps
     if "inner_optimizer" in used:
         name = recipe.inner_optimizer or "sgd"
-        options["inner_optimizer"] = _INNER_OPTIMIZERS[name](inner_learning_rate)
+        # a learned one only starts there: a number, where the other may be traced
+        rate = recipe.inner_learning_rate if name.startswith("learned") else inner_learning_rate
+        make_optimizer = _INNER_OPTIMIZERS[name]
+        if name.startswith("adam") and "remat" in used:  # differentiated: √v has no derivative at 0
+            momentum = 0.0 if name == "adam-without-momentum" else 0.9
+            make_optimizer = functools.partial(optax.adam, b1=momentum, eps_root=1e-8)
+        options["inner_optimizer"] = make_optimizer(rate)
     loss_fn = parts.loss_fn
     if loss_fn is None:
         raise ValueError("a problem of support and query sets needs a loss.")
     if recipe.compute_dtype != "float32":
         loss_fn = with_compute_dtype(loss_fn, jnp.dtype(recipe.compute_dtype))
-    return make(_Setting(recipe, parts, loss_fn, inner_learning_rate, num_ways, options))
+    return make(_Setting(recipe, parts, loss_fn, num_ways, options))
 
 
 def uses(algorithm: str, option: str) -> bool:
@@ -113,6 +121,25 @@ def check_options(recipe: SupervisedRecipe) -> None:
             )
 
 
+def _check_steps(recipe: SupervisedRecipe) -> None:
+    """Refuse steps with which an algorithm cannot learn."""
+    if recipe.algorithm == "reptile" and recipe.num_inner_steps == 1:
+        raise MamlaxError(
+            "--algorithm reptile with one inner step is joint training on the support sets. Give "
+            "--num-inner-steps 5 or more."
+        )
+    if recipe.algorithm != "imaml" or recipe.inner_optimizer not in (None, "sgd"):
+        return
+    strength = 2.0 if recipe.proximal_strength is None else recipe.proximal_strength
+    if recipe.inner_learning_rate * strength >= 2:
+        raise MamlaxError(
+            f"--algorithm imaml cannot converge: a step of {recipe.inner_learning_rate} on the "
+            f"proximal term of strength {strength} overshoots by itself (their product must be "
+            "below 2, and better below 1). Give a smaller --inner-learning-rate, and enough "
+            "--num-inner-steps to come near the minimum: 16, say."
+        )
+
+
 def _check_ways(recipe: SupervisedRecipe, parts: Parts) -> None:
     """Refuse test tasks of other ways than the head has."""
     ways, num_test_ways = (
@@ -123,6 +150,13 @@ def _check_ways(recipe: SupervisedRecipe, parts: Parts) -> None:
             f"--algorithm {recipe.algorithm} learns a head for {ways} ways, which cannot adapt to "
             f"tasks of {num_test_ways}. Heads made for each task can: --algorithm "
             f"{' or '.join(_ANY_WAYS)}."
+        )
+    learned = str(recipe.inner_optimizer).startswith("learned")
+    by_axis = recipe.algorithm == "unicorn-maml" and recipe.inner_optimizer == "learned-curvature"
+    if learned and (ways != num_test_ways or by_axis) and recipe.algorithm in _ANY_WAYS:
+        raise MamlaxError(
+            f"--inner-optimizer {recipe.inner_optimizer} learns for a head of {ways} ways, which "
+            f"--algorithm {recipe.algorithm} replaces by another. Give --inner-optimizer sgd."
         )
 
 
@@ -139,7 +173,7 @@ def _maml_plus_plus(setting: _Setting) -> MetaLearner:
         setting.options["per_step"] = lambda params: params.shifts
     return maml_plus_plus(
         setting.loss_fn,
-        initial_step_size=setting.rate,
+        initial_step_size=recipe.inner_learning_rate,
         num_multi_step_outer_steps=recipe.num_outer_steps // 10
         if multi_step is None
         else multi_step,
@@ -149,7 +183,9 @@ def _maml_plus_plus(setting: _Setting) -> MetaLearner:
 
 
 def _learned(optimizer: Callable[[Any], Any]) -> Callable[[_Setting], MetaLearner]:
-    return lambda s: maml(s.loss_fn, inner_optimizer=optimizer(s.rate), **s.options)
+    return lambda s: maml(
+        s.loss_fn, inner_optimizer=optimizer(s.recipe.inner_learning_rate), **s.options
+    )
 
 
 def _imaml(setting: _Setting) -> MetaLearner:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 
 from .._errors import MamlaxError
 from ..training._cost import Cost, cost_of
@@ -108,7 +109,11 @@ def free_memory() -> int:
     statistics = jax.devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:  # also what the system would give up of its file cache
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def bytes_of(text: str) -> int:
@@ -162,7 +167,9 @@ def _looked_at(variant: Recipe, parts: Parts, memory: int) -> Choice:
     cost = cost_of(loop, params)
     seconds = None
     if cost.memory <= memory:
-        seconds = _seconds(cost, loop.init(params))
+        # schedules have come to their end for most of a training, where not for all
+        last = jnp.asarray(variant.num_outer_steps - 1, jnp.int32)
+        seconds = _seconds(cost, loop.init(params)._replace(outer_step=last))
     assert variant.task_batch_size is not None
     return Choice(variant.task_batch_size, variant.remat, cost.memory, cost.flops, seconds)
 

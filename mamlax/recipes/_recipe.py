@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 Remat = Literal["none", "steps", "sqrt"]
 InnerOptimizer = Literal[
-    "sgd", "momentum", "adam", "sign", "learned-step-sizes", "learned-curvature"
+    "sgd",
+    "momentum",
+    "adam",
+    "adam-without-momentum",
+    "sign",
+    "learned-step-sizes",
+    "learned-curvature",
 ]
 Algorithm = Literal[
     "maml",

@@ -110,7 +110,14 @@ SINUSOID_RECIPES = (
         num_inner_steps=5,
         gradient_clip=10.0,
     ),
-    _relative("meta-curvature", "the gradient turned by learned matrices", "Park & Oliva 2019", ""),
+    _relative(
+        "meta-curvature",
+        "the gradient turned by learned matrices",
+        "Park & Oliva 2019",
+        "",
+        num_validation_inner_steps=1,
+        gradient_clip=10.0,
+    ),
     _relative(
         "imaml",
         "by implicit gradients",

@@ -85,6 +85,8 @@ def _flops_of(equation: Any) -> float:
         return parameters["length"] * sum(inner)
     if name == "cond":
         return max(inner)
+    if name == "custom_linear_solve":  # beside the solution it has the products of its derivatives
+        return _flops(parameters["jaxprs"].solve.jaxpr)
     if name == "shard_map":
         return parameters["mesh"].size * sum(inner)
     if inner:  # a call; a while loop counts once, its length is not known

@@ -1,5 +1,6 @@
 """Small image experiments on an imitation of Omniglot, one for each kind of network."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 import mamlax
 from mamlax import plots
-from mamlax.recipes import _experiment, _omniglot
+from mamlax.recipes import _experiment, _omniglot, _stage
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,53 @@ def test_normalization_decides_whether_an_evaluation_is_transductive(
 ):
     assert fully_connected[0]["transductive"] is True
     assert convolutional[0]["transductive"] is False
+    assert "non_transductive_curve" not in convolutional[0]
+
+
+def test_the_other_reading_of_the_metric_is_that_of_moments_of_the_support(fully_connected, small):
+    """The same parameters, adapted by hand in the same tasks; a query sees no other query."""
+    evaluation, directory = fully_connected
+    params = mamlax.load_run(directory).params
+    assert params.norm == "batch"
+    tasks = mamlax.FewShot(small.imitation().test, ways=3, shots=1, rotations=True, reference=True)
+
+    def loss_and_accuracy(params, batch):
+        logits = params(batch.inputs, batch.reference)
+        right = jnp.argmax(logits, axis=-1) == batch.targets
+        losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), batch.targets[:, None], axis=1)
+        return jnp.mean(losses), jnp.mean(right)
+
+    @jax.jit
+    def curves(params, keys):
+        def curve(key):
+            task = tasks.sample(key)
+            gradient, _ = jax.grad(loss_and_accuracy, has_aux=True)(params, task.support)
+            adapted = jax.tree.map(lambda p, g: p - 2.0 * g, params, gradient)
+            return jnp.stack([loss_and_accuracy(p, task.query)[1] for p in (params, adapted)])
+
+        return jax.vmap(curve)(keys)
+
+    keys = jax.random.split(jax.random.key(2), 50)
+    experiment = _experiment._experiment_in(directory, None)
+    stage, learned, by_task = experiment.stages["maml"], _stage.Learned(params, 2.0, 80), {}
+    for name, norm in (("curve", "batch"), ("non_transductive_curve", "support")):
+        by_hand = np.asarray(curves(dataclasses.replace(params, norm=norm), keys))
+        found = experiment._test_curves(stage, learned, 1, 50, transductive=norm == "batch")
+        by_task[norm] = by_hand
+        # where two classes are as likely as one another, rounding may decide
+        assert (abs(found - by_hand) < 1e-3).mean() > 0.97
+        for point, mean in zip(evaluation[name], found.mean(0), strict=True):
+            assert point["mean"] == pytest.approx(mean, abs=1e-6)
+        error = 1.96 * found[:, 1].std(ddof=1) / np.sqrt(50)
+        assert evaluation[name][1]["ci95"] == pytest.approx(error, rel=1e-3)
+    assert (by_task["batch"] != by_task["support"]).mean() > 0.06, "they are not told apart"
+
+
+@pytest.mark.parametrize("norm", ["batch", "support", "group", "layer", "none"])
+def test_a_metric_has_two_readings_where_it_is_transductive(norm, small, fake_omniglot):
+    parts = small.omniglot({"network": "fully-connected", "norm": norm}).build(None)
+    assert (parts.non_transductive_fn is not None) == parts.transductive == (norm == "batch")
+    assert parts.normalizes == (norm != "none")
 
 
 def test_baselines_are_those_trained_and_the_random_start(fully_connected, convolutional):
