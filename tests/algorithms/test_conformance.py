@@ -223,10 +223,14 @@ OTHERS = itertools.cycle([kind for kind in KINDS if kind != "dict"])
 PICKY = ("anil", "boil", "per_step", "meta_sgd", "meta_curvature", "maml_plus_plus", "cavia")
 PICKY += ("reptile", "imaml", "proto_maml", "unicorn_maml")
 SOME = {(name, "dict") for name in LEARNERS} | {("maml", kind) for kind in KINDS}
-SOME |= {(name, next(OTHERS)) for name in PICKY}
+# compositions take their parameters apart; a second kind of them each, where there is time
+SLOW = {(name, next(OTHERS)) for name in PICKY} - SOME
 every_pair = pytest.mark.parametrize(("name", "kind"), PAIRS, ids=str)
 eager_pairs = pytest.mark.parametrize(
-    ("name", "kind"), [pair for pair in PAIRS if pair in SOME], ids=str
+    ("name", "kind"),
+    [pair for pair in PAIRS if pair in SOME]
+    + [pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS if pair in SLOW],
+    ids=str,
 )
 compiled_pairs = pytest.mark.parametrize(
     ("name", "kind"),

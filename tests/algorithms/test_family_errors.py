@@ -75,7 +75,7 @@ MISTAKES = {
     "per_step_nothing": (lambda: adapt(per_step=nothing), ["per_step", *NO_LEAF]),
     "per_step_everything": (lambda: adapt(per_step=lambda p: p), NOTHING),
     "per_step_without_init": (
-        lambda: adapt(per_step=lambda p: p["bias"], num_inner_steps=3, params=PARAMS),
+        lambda: adapt(per_step=lambda p: p["bias"], num_inner_steps=4, params=PARAMS),
         ["leading axis of 4", "got shape [3]", "learner.init(params)"],
     ),
     "per_step_of_another_number": (
@@ -84,7 +84,7 @@ MISTAKES = {
             num_inner_steps=1,
             params=make(per_step=lambda p: p["bias"]).init(PARAMS),
         ),
-        ["leading axis of 2", "got shape [3, 3]"],
+        ["leading axis of 1", "got shape [2, 3]"],
     ),
     "unicorn_nothing": (
         lambda: adapt(mamlax.unicorn_maml, head=nothing, num_ways=3),

@@ -347,7 +347,7 @@ def test_equal_arrays_of_each_step_are_maml():
     """Whose gradient is the sum over the steps; those that are not adapted by it."""
     learner = per_step_learner()
     start = learner.init(make_params())
-    assert start["bias"].shape == (3, 3)
+    assert start["bias"].shape == (2, 3)
     result, gradient = result_of(learner)
     expected, expected_gradient = result_of(maml(where=lambda p: (p["in"], p["out"])))
     assert_same(result, expected)
@@ -357,17 +357,17 @@ def test_equal_arrays_of_each_step_are_maml():
 
 @jax.enable_x64(True)
 def test_arrays_of_each_step_by_hand():
-    """The loss of step i sees those at i, the query those after the last; later ones, the last."""
+    """The loss of step i sees those at i; the query, and later steps, the last."""
     learner = per_step_learner()
     rng = np.random.default_rng(5)
-    meta_params = make_params() | {"bias": jnp.asarray(rng.normal(size=(3, 3)))}
+    meta_params = make_params() | {"bias": jnp.asarray(rng.normal(size=(2, 3)))}
 
     def adapted_by_hand(params, task, num_steps=2):
         stacked = params["bias"]
         for step in range(num_steps):
-            seen = params | {"bias": stacked[min(step, 2)]}
+            seen = params | {"bias": stacked[min(step, 1)]}
             params = descend(seen, task.support, only=("in", "out"))
-        return params | {"bias": stacked[min(num_steps, 2)]}
+        return params | {"bias": stacked[min(num_steps, 1)]}
 
     (loss, _), gradient = result_of(learner, meta_params)
     assert_same((loss, gradient), gradient_by_hand(adapted_by_hand, meta_params))
@@ -377,7 +377,25 @@ def test_arrays_of_each_step_by_hand():
         meta_params, task.support, num_inner_steps=4, probe_fn=lambda params: params["bias"]
     )
     assert_same(adaptation.params, adapted_by_hand(meta_params, task, 4))
-    assert_same(adaptation.probes, meta_params["bias"][jnp.array([0, 1, 2, 2, 2])])
+    assert_same(adaptation.probes, meta_params["bias"][jnp.array([0, 1, 1, 1, 1])])
+
+
+@jax.enable_x64(True)
+def test_a_start_of_its_own_sees_the_arrays_of_the_first_step():
+    """And what it makes of them is not kept: they are those of the steps."""
+    seen = []
+
+    def start_fn(params, support):
+        seen.append(params["bias"].shape)
+        return params | {"out": 2 * params["out"], "bias": jnp.zeros(3)}
+
+    doubled = per_step_learner(start_fn=start_fn)
+    meta_params = doubled.init(make_params())
+    task = jax.tree.map(lambda x: x[0], make_tasks())
+    found = doubled.adapt(meta_params, task.support).params
+    by_hand = meta_params | {"out": 2 * meta_params["out"]}
+    assert_same(found, per_step_learner().adapt(by_hand, task.support).params)
+    assert seen == [(3,)]
 
 
 @jax.enable_x64(True)

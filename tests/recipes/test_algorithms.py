@@ -137,15 +137,15 @@ BY_HAND = {
         ),
     ),
     "reptile": (
-        {"inner_optimizer": "sign"},
-        partial(mamlax.reptile, inner_optimizer=optax.sign_sgd(RATE)),
+        {"inner_optimizer": "adam-without-momentum"},
+        partial(mamlax.reptile, inner_optimizer=optax.adam(RATE, b1=0.0)),
     ),
     "cavia": (
-        {"first_order": True},
+        {"inner_optimizer": "sign", "first_order": True},
         partial(
             mamlax.cavia,
             context=lambda params: params.context,
-            inner_optimizer=optax.sgd(RATE),
+            inner_optimizer=optax.sign_sgd(RATE),
             first_order=True,
         ),
     ),
