@@ -97,7 +97,7 @@ BY_HAND = {
     ),
     "fomaml": (
         {"inner_optimizer": "adam"},
-        partial(mamlax.fomaml, inner_optimizer=adam),
+        partial(mamlax.fomaml, inner_optimizer=optax.adam(RATE)),
     ),
     "anil": (
         {"inner_optimizer": "learned-step-sizes"},
@@ -169,13 +169,13 @@ BY_HAND = {
         ),
     ),
     "ridge-maml": (
-        {"ridge": 0.3},
+        {"ridge": 0.3, "inner_optimizer": "adam"},
         partial(
             mamlax.ridge_maml,
             features_fn=features_of,
             set_head=set_head,
             ridge=0.3,
-            inner_optimizer=optax.sgd(RATE),
+            inner_optimizer=adam,
         ),
     ),
 }
