@@ -104,7 +104,7 @@ def show_evaluation(evaluation: dict[str, Any]) -> None:
     """Print the metric of a run and its baselines against inner steps."""
     from rich.console import Console
 
-    curves = {"maml": evaluation["curve"]}
+    curves = {evaluation.get("algorithm", "maml"): evaluation["curve"]}
     if "non_transductive_curve" in evaluation:
         curves["not transductive"] = evaluation["non_transductive_curve"]
     curves.update(evaluation["baselines"])

@@ -224,8 +224,8 @@ def test_adaptation_shows_the_result_that_is_not_transductive_beside_the_other(t
     }
     figure = plots.adaptation(evaluation)
     lines = {line.get_label(): line for line in figure.axes[0].lines}
-    assert list(lines)[:2] == ["MAML", "MAML, not transductive"]
-    np.testing.assert_array_equal(lines["MAML, not transductive"].get_ydata(), [0.2, 0.7])
+    assert list(lines)[:2] == ["MAML", "not transductive"]
+    np.testing.assert_array_equal(lines["not transductive"].get_ydata(), [0.2, 0.7])
     assert len({line.get_color() for line in lines.values()}) == 4
     save(figure, tmp_path)
 

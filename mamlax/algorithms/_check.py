@@ -137,7 +137,8 @@ def check_meta_gradient(
     """
 
     def loss_and_gradient(meta_params, tasks):
-        (loss, _), gradient = learner.meta_gradient(meta_params, tasks, outer_step=outer_step)
+        when = {"outer_step": outer_step} if outer_step else {}
+        (loss, _), gradient = learner.meta_gradient(meta_params, tasks, **when)
         return loss, gradient
 
     with jax.enable_x64(True):

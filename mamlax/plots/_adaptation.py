@@ -33,10 +33,12 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
     figure, axes = one_panel(6.4, 4.0)
     curves = {"maml": evaluation["curve"]}
     if "non_transductive_curve" in evaluation:
-        curves["MAML, not transductive"] = evaluation["non_transductive_curve"]
+        curves["not transductive"] = evaluation["non_transductive_curve"]
     curves.update(evaluation["baselines"])
     for name, curve in curves.items():
-        color, label = COLORS.get(name, "#555555"), "MAML" if name == "maml" else name
+        color, label = COLORS.get(name, "#555555"), name
+        if name == "maml":
+            label = evaluation.get("algorithm", "maml").replace("maml", "MAML")
         _curve(axes, curve, color, label)
         _mark(axes, curve, color, label, evaluation["metric"])
     _axes_of_metric(axes, evaluation["metric"], list(curves.values()))

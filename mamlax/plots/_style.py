@@ -10,7 +10,7 @@ from .._files import replacing
 
 COLORS = {
     "maml": "#1b6ca8",
-    "MAML, not transductive": "#e08e1b",
+    "not transductive": "#e08e1b",
     "pretrained": "#d1495b",
     "random": "#8d99ae",
     "oracle": "#2e933c",

@@ -139,7 +139,8 @@ SINUSOID_RECIPES = (
         "without differentiating the inner loop",
         "Nichol et al. 2018",
         "",
-        num_inner_steps=10,  # with one it is joint training
+        inner_learning_rate=5e-3,
+        num_inner_steps=5,  # with one it is joint training
     ),
     _relative(
         "cavia",

@@ -186,7 +186,14 @@ def metrics_in(directory):
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+# each compiles several programs: three of them always, the others where there is time
+QUICK = ("maml", "maml-plus-plus", "unicorn-maml")
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS],
+)
 def test_an_algorithm_trains_and_resumes_as_it_does_by_hand(
     algorithm, tiny, fake_omniglot, tmp_path
 ):
@@ -370,6 +377,7 @@ def test_other_ways_are_refused_with_the_names_of_the_heads_that_allow_them(
     learner_of(same := tiny(algorithm, {"num_test_ways": 3}, classes=True), same.build(None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", FOR_CLASSES)
 def test_heads_made_for_the_task_are_evaluated_with_other_ways(
     algorithm, tiny, fake_omniglot, tmp_path
