@@ -29,7 +29,13 @@ def blocks(page, language):
 
 def pages_with(language):
     pages = [page for page in PAGES if blocks(page, language)]
-    return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(ROOT)))
+    # of the family each page compiles a learner of its own
+    slow = [page for page in pages if page.parent.name == "algorithms" and language == "python"]
+    return pytest.mark.parametrize(
+        "page",
+        [pytest.param(page, marks=pytest.mark.slow if page in slow else ()) for page in pages],
+        ids=lambda page: str(page.relative_to(ROOT)),
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)

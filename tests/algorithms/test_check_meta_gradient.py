@@ -420,6 +420,7 @@ def model_error(params, batch):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_units_on_their_kink(seed):
     """Zero biases and a zero among the inputs: the gradient is the one to the left."""
     report = check(make_learner(model_error), *with_a_zero_among_the_inputs(seed), max_entries=8)

@@ -225,6 +225,8 @@ PICKY += ("reptile", "imaml", "proto_maml", "unicorn_maml")
 SOME = {(name, "dict") for name in LEARNERS} | {("maml", kind) for kind in KINDS}
 # compositions take their parameters apart; a second kind of them each, where there is time
 SLOW = {(name, next(OTHERS)) for name in PICKY} - SOME
+SLOW |= {("maml", kind) for kind in ("tuple", "bare")}
+SOME -= SLOW
 every_pair = pytest.mark.parametrize(("name", "kind"), PAIRS, ids=str)
 eager_pairs = pytest.mark.parametrize(
     ("name", "kind"),

@@ -10,6 +10,8 @@ import pytest
 
 import mamlax
 
+pytestmark = pytest.mark.slow  # compiles a program for each case
+
 SGD = optax.sgd(0.1)
 
 

@@ -10,6 +10,8 @@ import pytest
 
 import mamlax
 
+pytestmark = pytest.mark.slow  # compiles a program for each case
+
 FEATURES, TRAIN_WAYS = 3, 4
 
 

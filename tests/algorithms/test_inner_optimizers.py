@@ -12,6 +12,8 @@ import pytest
 
 import mamlax
 
+pytestmark = pytest.mark.slow  # compiles a program for each case
+
 DIFFERENTIABLE = {
     "sgd": optax.sgd(0.1),
     "sgd_with_schedule": optax.sgd(optax.linear_schedule(0.2, 0.05, 2)),

@@ -10,6 +10,8 @@ import pytest
 
 import mamlax
 
+pytestmark = pytest.mark.slow  # compiles a program for each case
+
 LENGTHS = (1, 2, 3, 4, 5, 6, 7, 9, 10, 12, 16)  # 6 and 12 do not divide into segments
 
 

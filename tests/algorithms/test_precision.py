@@ -8,6 +8,8 @@ import pytest
 
 import mamlax
 
+pytestmark = pytest.mark.slow  # compiles a program for each case
+
 
 def loss_fn(params, batch):
     rows = params["table"][batch["rows"]]

@@ -174,6 +174,7 @@ def test_the_outer_step_reaches_the_learner(way):
 
 @pytest.mark.parametrize("way", ["batch_size", "mesh"])
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_phases_in_other_ways_of_walking_the_tasks(way):
     learner = mamlax.maml_plus_plus(
         loss_fn,

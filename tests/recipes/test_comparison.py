@@ -319,6 +319,7 @@ def trained(small, tmp_path_factory):
 
 
 class TestFromEndToEnd:
+    @pytest.mark.slow
     def test_the_curves_kept_are_those_evaluated(self, trained):
         for directory, shape in zip(trained, [(50, 3), (2, 50, 3)], strict=True):
             evaluation = json.loads((directory / "evaluation.json").read_text())

@@ -111,6 +111,7 @@ def test_a_baselines_step_size_is_chosen_on_validation_tasks(trained, by_hand):
     assert rates["maml"] == 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worst_first", [True, False])
 def test_the_best_of_the_step_sizes_is_taken_wherever_it_stands(
     small, monkeypatch, tmp_path, worst_first
@@ -286,6 +287,7 @@ def two_seeds(small, tmp_path_factory):
     return _experiment.train(recipe, num_seeds=2, directory=directory), directory
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_begin_with_the_single_one(trained, two_seeds):
     evaluation, _ = two_seeds
     assert evaluation["num_seeds"] == 2 and len(evaluation["seeds"]) == 2

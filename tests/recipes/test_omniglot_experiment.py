@@ -119,6 +119,7 @@ def test_baselines_are_those_trained_and_the_random_start(fully_connected, convo
     assert set(convolutional[0]["baselines"]) == {"random"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["batch", "support", "layer", "none"])
 def test_transductive_means_that_query_examples_see_one_another(norm, small, fake_omniglot):
     recipe = small.omniglot({"network": "fully-connected", "norm": norm})

@@ -146,7 +146,13 @@ def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
 
 
 @pytest.mark.parametrize("name", ["maml_trpo", "policy_gradient"])
-@pytest.mark.parametrize(("num_devices", "batch_size"), [(2, None), (1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize(
+    ("num_devices", "batch_size"),
+    [
+        (2, 1),
+        *(pytest.param(*way, marks=pytest.mark.slow) for way in ((2, None), (1, 1), (1, 2))),
+    ],
+)
 @jax.enable_x64(True)
 def test_tasks_walked_in_another_way_give_the_same_step(
     leash, one_step, name, num_devices, batch_size

@@ -124,6 +124,7 @@ def costs():
     }
 
 
+@pytest.mark.slow
 def test_memory_holds_the_state_and_grows_with_the_meta_batch(costs):
     plain, loop, params = costs["plain"]
     state = loop.init(params)
