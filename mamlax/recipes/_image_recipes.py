@@ -134,6 +134,8 @@ IMAGE_RECIPES = (
         5,
         1,
         expected="89.7 ± 1.1 %",
+        measured="91.9 ± 1.1 % after 1 step (30,000 outer steps)",
+        duration="5 minutes on 2 processor cores",
         network="fully-connected",
     ),
     SupervisedRecipe(

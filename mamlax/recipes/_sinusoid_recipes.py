@@ -56,7 +56,7 @@ def _relative(algorithm: str, summary: str, paper: str, expected: str, **setting
         f"sinusoid-{algorithm}",
         summary=f"The same from 10 points, {summary}",
         paper=paper,
-        expected=f"MSE {expected} after 1 step" if expected else "none published in this protocol",
+        expected=f"MSE {expected} after 1 step" if expected else "none known to us in this protocol",
         algorithm=algorithm,
         **settings,
     )
@@ -84,7 +84,13 @@ SINUSOID_RECIPES = (
         measured="0.198 ± 0.004 after 1 step, 0.03 ± 0.02 after 10 (3 seeds)",
         duration="4 minutes",
     ),
-    _relative("fomaml", "without second derivatives", "Finn et al. 2017, section 5.2", ""),
+    _relative(
+        "fomaml",
+        "without second derivatives",
+        "Finn et al. 2017, section 5.2",
+        "",
+        measured="0.40 ± 0.07 after 1 step, 0.17 ± 0.28 after 10 (3 seeds)",
+    ),
     _relative(
         "anil",
         "only the head adapts",
@@ -92,14 +98,22 @@ SINUSOID_RECIPES = (
         "",
         inner_learning_rate=0.03,
         num_inner_steps=5,
+        measured="1.3 ± 0.3 after 1 step, 0.3 ± 0.4 after 10 (3 seeds)",
     ),
-    _relative("boil", "all but the head adapts", "Oh et al. 2021", ""),
+    _relative(
+        "boil",
+        "all but the head adapts",
+        "Oh et al. 2021",
+        "",
+        measured="0.30 ± 0.02 after 1 step, 0.09 ± 0.02 after 10 (3 seeds)",
+    ),
     _relative(
         "meta-sgd",
         "with learned step sizes",
         "Li et al. 2017, table 1",
         "0.53 ± 0.09",
         num_validation_inner_steps=1,  # of what was trained for one, more diverge
+        measured="0.20 ± 0.01 after 1 step; more diverge (3 seeds)",
     ),
     _relative(
         "maml-plus-plus",
@@ -109,6 +123,7 @@ SINUSOID_RECIPES = (
         inner_learning_rate=3e-3,
         num_inner_steps=5,
         gradient_clip=10.0,
+        measured="0.41 ± 0.11 after 1 step, 0.005 ± 0.008 after 5 (3 seeds)",
     ),
     _relative(
         "meta-curvature",
@@ -149,6 +164,7 @@ SINUSOID_RECIPES = (
         "",
         inner_learning_rate=1.0,
         num_inner_steps=2,
+        measured="0.23 ± 0.01 after 1 step, 0.022 ± 0.003 after 2 (3 seeds)",
     ),
     _relative(
         "ridge-maml",
@@ -156,6 +172,7 @@ SINUSOID_RECIPES = (
         "Bertinetto et al. 2019",
         "",
         inner_learning_rate=1e-3,
+        measured="0.0005 ± 0.0001 from the regression on (3 seeds)",
     ),
 )
 """Recipes of sine waves."""

@@ -159,6 +159,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_stateful_inner_optimizers(optimizer, first_order):
     """Momentum and Adam, differentiated through their states, against loops written by hand."""
     num_steps = 3

@@ -482,6 +482,7 @@ def test_an_outer_step_keeps_the_form_of_its_state(name, kind):
 
 
 @compiled_pairs
+@pytest.mark.slow
 def test_compiled_over_seeds_it_says_the_same(name, kind):
     case = make_case(name, kind)
     seeds = (1, 0)

@@ -262,6 +262,7 @@ def test_a_batch_of_its_own_for_each_step(way):
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_first_order_stops_the_value_too():
     """Polyak's step size is made of the loss: a constant, too, for first order."""
     params, tasks = make_problem()

@@ -87,6 +87,7 @@ def compiled_phase(multi_step, first_order, num_multi_step):
 
 @pytest.mark.parametrize("ends", PHASES, ids=str)
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_each_phase_is_a_composition(ends):
     num_multi_step, num_first_order = ends
     learner = mamlax.maml_plus_plus(

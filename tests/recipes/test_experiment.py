@@ -89,6 +89,7 @@ def by_hand(small):
 
 
 @pytest.mark.parametrize("name", ["maml", "random"])
+@pytest.mark.slow
 def test_an_experiment_is_what_can_be_done_by_hand(trained, by_hand, name):
     evaluation, _, _ = trained
     curve = evaluation["curve"] if name == "maml" else evaluation["baselines"][name]

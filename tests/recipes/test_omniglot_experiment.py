@@ -156,6 +156,7 @@ def test_examples_are_one_task_with_predictions(fully_connected):
     assert not np.allclose(examples["probabilities"][0], examples["probabilities"][2])
 
 
+@pytest.mark.slow
 def test_evaluating_again_gives_the_same_numbers_and_figures(fully_connected):
     evaluation, directory = fully_connected
     assert _experiment.evaluate(directory) == evaluation

@@ -107,6 +107,7 @@ def test_a_trained_policy_adapts_from_python(trained):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_documentations_code_on_a_trained_policy_runs(trained, tmp_path, monkeypatch):
     _, directory, _ = trained
     shutil.copytree(directory, tmp_path / "runs" / "navigation-2d" / "0")

@@ -134,6 +134,7 @@ def one_step(leash):
 
 
 @pytest.mark.parametrize("name", ["maml_trpo", "policy_gradient"])
+@pytest.mark.slow
 def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
     before, state, metrics = one_step(name)
     full = 2 * 3 * 4 * NUM_TASKS
@@ -240,6 +241,7 @@ def plain_steps(leash):
         return jax.tree.map(np.asarray, all_three(make_policy(leash)))
 
 
+@pytest.mark.slow
 def test_a_plain_step_is_the_optimizer_on_the_meta_gradient(plain_steps):
     policy, (state, metrics), _, (_, loss, gradient, expected, *_) = plain_steps
     assert_close(state.meta_params, expected, 1e-9, 1e-12)

@@ -133,6 +133,7 @@ def choose_often(num_keys, size, count):
 @pytest.mark.parametrize(
     ("size", "count"), [(1, 1), (7, 1), (5, 2), (5, 3), (4, 4), (6, 3), (5, 5), (40, 2)]
 )
+@pytest.mark.slow
 def test_every_selection_in_every_order_is_equally_likely(size, count):
     """By enumeration of all size!/(size − count)! of them."""
     orders = {order: i for i, order in enumerate(itertools.permutations(range(size), count))}

@@ -545,6 +545,7 @@ def test_a_truncated_zip_is_named_with_what_to_do(archive, kept):
         mamlax.image_classes(archive, size=4)
 
 
+@pytest.mark.slow
 def test_whatever_byte_of_a_zip_is_garbled_the_error_is_ours(tmp_path, no_cache):
     """Every byte: header, deflated data and directory; every bit where deflating begins.
 

@@ -8,6 +8,8 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 import mamlax
+
+pytestmark = pytest.mark.slow  # compiles a program for each case
 from mamlax.training._cost import _flops, cost_of
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
