@@ -56,7 +56,7 @@ def _relative(algorithm: str, summary: str, paper: str, expected: str, **setting
         f"sinusoid-{algorithm}",
         summary=f"The same from 10 points, {summary}",
         paper=paper,
-        expected=f"MSE {expected} after 1 step" if expected else "none known to us in this protocol",
+        expected=f"MSE {expected} after 1 step" if expected else "none published in this protocol",
         algorithm=algorithm,
         **settings,
     )

@@ -8,9 +8,9 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 import mamlax
+from mamlax.training._cost import _flops, cost_of
 
 pytestmark = pytest.mark.slow  # compiles a program for each case
-from mamlax.training._cost import _flops, cost_of
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
 PRODUCT = 2 * 3 * 4 * 5
