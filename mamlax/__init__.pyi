@@ -72,8 +72,8 @@ from .training._cost import cost_of as cost_of
 from .training._cost import Cost as Cost
 from .training._evaluation import summarize as summarize
 from .training._evaluation import Point as Point
-from .recipes._experiment import load_run as load_run
-from .recipes._experiment import Trained as Trained
+from .recipes._trained import load_run as load_run
+from .recipes._trained import Trained as Trained
 
 # modules
 from . import models as models

@@ -368,7 +368,7 @@ def test_few_shot_marks_what_was_guessed_right(tmp_path, ways, shots, num_query)
         for index in range(shown):
             axes = rows[index + 1][way]
             np.testing.assert_allclose(
-                axes.images[0].get_array(), 1 - examples["query_images"][way * num_query + index]
+                axes.images[0].get_array(), examples["query_images"][way * num_query + index]
             )
             green = axes.spines["left"].get_edgecolor()[1] > axes.spines["left"].get_edgecolor()[0]
             assert green == (guesses[way, index] == way)

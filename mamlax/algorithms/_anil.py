@@ -11,8 +11,7 @@ from typing import Any
 
 from .._types import LossFn, MetaLearner
 from ._maml import maml
-from ._params import Where
-from ._per_step import except_at
+from ._params import Where, except_at
 
 
 def anil(loss_fn: LossFn, *, head: Where, **options: Any) -> MetaLearner:
@@ -82,4 +81,4 @@ def boil(loss_fn: LossFn, *, head: Where, **options: Any) -> MetaLearner:
     References:
         Oh, Yoo, Kim & Yun, ICLR 2021.
     """
-    return maml(loss_fn, where=except_at(head, None), **options)
+    return maml(loss_fn, where=except_at(head), **options)

@@ -28,14 +28,14 @@ def proto_maml(
     *,
     features_fn: Callable[[Any, Any], Any],
     set_head: Callable[[Any, Any, Any], Any],
-    num_ways: int,
+    ways: int,
     **options: Any,
 ) -> MetaLearner:
     """MAML whose head starts, in every task, as a classifier by the nearest class mean.
 
     With features f and class means μ_c of the support, the logits −‖f − μ_c‖² differ from
     2 μ_c·f − ‖μ_c‖² by the same number for all classes: a linear head, which then adapts. The
-    head of θ is not used. For tasks of other ways build the learner again with another `num_ways`,
+    head of θ is not used. For tasks of other ways build the learner again with another `ways`,
     for the same meta-parameters.
 
     Args:
@@ -43,16 +43,16 @@ def proto_maml(
         features_fn: `features_fn(params, batch) -> [examples, features]`, what the head is given.
         set_head: `set_head(params, weight, bias) -> params`, the parameters with another head;
             `weight` `[features, ways]`, `bias` `[ways]`.
-        num_ways: classes of a task; its support has `targets` `[examples]`, integers below it, and
+        ways: classes of a task; its support has `targets` `[examples]`, integers below it, and
             every class. (One without examples has a mean of zero; a query label that is not below
-            `num_ways` makes the loss NaN.)
+            `ways` makes the loss NaN.)
         **options: those of `maml`, but for `start_fn`.
 
     Returns:
         A `MetaLearner`, as `maml` returns it.
 
     Raises:
-        ValueError: if `num_ways` is not positive.
+        ValueError: if `ways` is not positive.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -60,7 +60,7 @@ def proto_maml(
         ...     lambda params, batch: jnp.mean(batch.inputs @ params["weight"] + params["bias"]),
         ...     features_fn=lambda params, batch: batch.inputs,
         ...     set_head=lambda params, weight, bias: {"weight": weight, "bias": bias},
-        ...     num_ways=2, inner_optimizer=optax.sgd(0.1), num_inner_steps=0,
+        ...     ways=2, inner_optimizer=optax.sgd(0.1), num_inner_steps=0,
         ... )
         >>> support = mamlax.Batch(jnp.array([[0.0], [2.0], [4.0]]), jnp.array([0, 1, 1]))
         >>> params = {"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(2)}
@@ -71,12 +71,12 @@ def proto_maml(
     References:
         Triantafillou et al., ICLR 2020.
     """
-    _check_ways(num_ways)
+    _check_ways(ways)
 
     def start_fn(params, support):
         features = features_fn(params, support)
         _check_features(jnp.shape(features), jnp.shape(support.targets))
-        members = jax.nn.one_hot(support.targets, num_ways, dtype=features.dtype)
+        members = jax.nn.one_hot(support.targets, ways, dtype=features.dtype)
         counts = jnp.maximum(members.sum(0), 1)[:, None]
         means = members.T @ features / counts
         return set_head(params, 2 * means.T, -jnp.sum(jnp.square(means), axis=1))
@@ -84,7 +84,7 @@ def proto_maml(
     return maml(loss_fn, start_fn=start_fn, **options)
 
 
-def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any) -> MetaLearner:
+def unicorn_maml(loss_fn: LossFn, *, head: Where, ways: int, **options: Any) -> MetaLearner:
     """MAML whose head starts with the same weights for every class.
 
     A head with other weights for each class makes the result depend on which class of a task is
@@ -95,7 +95,7 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any)
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
         head: `head(params)` are the arrays whose last axis is ways.
-        num_ways: classes of a task; may be another than the parameters' head has.
+        ways: classes of a task; may be another than the parameters' head has.
         **options: those of `maml`, but for `start_fn`.
 
     Returns:
@@ -103,13 +103,13 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any)
         of those given to `init`.
 
     Raises:
-        ValueError: if `num_ways` is not positive.
+        ValueError: if `ways` is not positive.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
         >>> learner = mamlax.unicorn_maml(
         ...     lambda params, batch: jnp.mean((batch @ params) ** 2),
-        ...     head=lambda params: params, num_ways=3, inner_optimizer=optax.sgd(0.1),
+        ...     head=lambda params: params, ways=3, inner_optimizer=optax.sgd(0.1),
         ...     num_inner_steps=1,
         ... )
         >>> meta_params = learner.init(jnp.array([[1.0, 3.0]]))
@@ -119,7 +119,7 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any)
     References:
         Ye & Chao, ICLR 2022.
     """
-    _check_ways(num_ways)
+    _check_ways(ways)
 
     def in_head(fn, params):
         selected(params, head, "head")
@@ -137,7 +137,7 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, num_ways: int, **options: Any)
                     f"shape {list(jnp.shape(leaf))}. learner.init(params) makes such "
                     "meta-parameters."
                 )
-        return in_head(lambda leaf: jnp.repeat(leaf, num_ways, -1), params)
+        return in_head(lambda leaf: jnp.repeat(leaf, ways, -1), params)
 
     learner = maml(loss_fn, start_fn=start_fn, **options)
     return learner._replace(init=init)
@@ -220,6 +220,6 @@ def ridge_maml(
     return maml(loss_fn, start_fn=start_fn, **options)
 
 
-def _check_ways(num_ways: int) -> None:
-    if num_ways < 1:
-        raise ValueError(f"num_ways must be positive, got {num_ways}.")
+def _check_ways(ways: int) -> None:
+    if ways < 1:
+        raise ValueError(f"ways must be positive, got {ways}.")

@@ -24,8 +24,8 @@ from ._learned_optimizer import (
 )
 from ._loss import check_task, query_loss
 from ._over_tasks import mean_gradient
-from ._params import Where
-from ._per_step import at_first_step, check_stacked, except_at, params_of_step, stacked_per_step
+from ._params import Where, except_at
+from ._per_step import at_first_step, check_stacked, params_of_step, stacked_per_step
 
 
 def maml(
@@ -106,10 +106,10 @@ def maml(
     default_num_inner_steps = num_inner_steps
     adapting, params_at = where, None
     if per_step is not None:
-        adapting, params_at = (
-            except_at(per_step, where),
-            functools.partial(params_of_step, per_step),
-        )
+        if num_inner_steps == 0:
+            raise ValueError("per_step needs num_inner_steps of 1 or more, got 0.")
+        adapting = except_at(per_step, where)
+        params_at = functools.partial(params_of_step, per_step)
 
     def init(params):
         if per_step is not None:

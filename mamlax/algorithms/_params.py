@@ -69,6 +69,18 @@ def mask_of(params: Any, where: Where) -> Any:
     return structure.unflatten([id(leaf) in found for leaf in stand_ins])
 
 
+def except_at(part: Where, where: Where | None = None) -> Where:
+    """`where` without the leaves that `part` selects; None: all leaves without them."""
+
+    def others(params):
+        there = jax.tree.leaves(mask_of(params, part))
+        chosen = params if where is None else where(params)
+        excluded = {id(x) for x, here in zip(jax.tree.leaves(params), there, strict=True) if here}
+        return [leaf for leaf in jax.tree.leaves(chosen) if id(leaf) not in excluded]
+
+    return others
+
+
 def selected(params: Any, where: Where, name: str) -> list[Any]:
     """The leaves of `where(params)`.
 

@@ -54,15 +54,3 @@ def at_first_step(per_step: Where, start: Callable[[Any], Any], params: Any) -> 
         started,
         mask_of(params, per_step),
     )
-
-
-def except_at(per_step: Where, where: Where | None) -> Where:
-    """`where` without the leaves that `per_step` selects."""
-
-    def others(params):
-        there = jax.tree.leaves(mask_of(params, per_step))
-        chosen = params if where is None else where(params)
-        excluded = {id(x) for x, here in zip(jax.tree.leaves(params), there, strict=True) if here}
-        return [leaf for leaf in jax.tree.leaves(chosen) if id(leaf) not in excluded]
-
-    return others

@@ -10,6 +10,7 @@ from ._style import (
     COLORS,
     LABELS,
     RUN_COLORS,
+    label_of,
     logarithm_of_costs,
     mark_diverged,
     one_panel,
@@ -36,9 +37,8 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
         curves["not transductive"] = evaluation["non_transductive_curve"]
     curves.update(evaluation["baselines"])
     for name, curve in curves.items():
-        color, label = COLORS.get(name, "#555555"), name
-        if name == "maml":
-            label = evaluation.get("algorithm", "maml").replace("maml", "MAML")
+        color = COLORS.get(name, "#555555")
+        label = label_of(name, evaluation.get("algorithm", "maml"))
         _curve(axes, curve, color, label)
         _mark(axes, curve, color, label, evaluation["metric"])
     _axes_of_metric(axes, evaluation["metric"], list(curves.values()))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ._style import STEP_COLORS, after, bare_panels
+from ._style import STEP_COLORS, after, bare_panels, label_of
 
 
 def sinusoids(examples: Mapping[str, Any]) -> Any:
@@ -36,7 +36,7 @@ def sinusoids(examples: Mapping[str, Any]) -> Any:
                 label="support points",
             )
             axes.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+        row[0].set_ylabel(label_of(name, str(examples.get("algorithm", "maml"))), fontsize=11)
     figure.legend(
         *rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
     )
@@ -60,11 +60,11 @@ def few_shot(examples: Mapping[str, Any]) -> Any:
     num_rows = 1 + shown["query"].shape[1]
     figure, rows = bare_panels(num_rows, ways, 1.15 * ways + 1.2, 1.45 * num_rows + 0.8)
     for way in range(ways):
-        rows[0][way].imshow(1 - shown["support"][way, 0], cmap="gray", vmin=0, vmax=1)
+        rows[0][way].imshow(shown["support"][way, 0], cmap="gray", vmin=0, vmax=1)
         rows[0][way].set_title(f"class {way}", fontsize=9)
         for index in range(num_rows - 1):
             axes = rows[index + 1][way]
-            axes.imshow(1 - shown["query"][way, index], cmap="gray", vmin=0, vmax=1)
+            axes.imshow(shown["query"][way, index], cmap="gray", vmin=0, vmax=1)
             guesses = probabilities[:, way, index]
             axes.set_xlabel(
                 "\n".join(

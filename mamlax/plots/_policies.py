@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._style import COLORS, STEP_COLORS, after, panels
+from ._style import COLORS, STEP_COLORS, after, label_of, panels
 
 
 def navigation(examples: Mapping[str, Any]) -> Any:
@@ -31,7 +31,7 @@ def navigation(examples: Mapping[str, Any]) -> Any:
             axes.plot(*goals[index], "*", color=COLORS["pretrained"], ms=13, label="goal", zorder=5)
             axes.plot(0, 0, "o", color="#333333", ms=4, label="start", zorder=5)
             axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+        row[0].set_ylabel(label_of(name, str(examples.get("algorithm", "maml"))), fontsize=11)
     handles, labels = rows.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     return figure
@@ -60,7 +60,7 @@ def bandit(examples: Mapping[str, Any]) -> Any:
                 )
             axes.set(ylim=(0, 1.02), xticks=arms)
             axes.tick_params(labelsize=7)
-        row[0].set_ylabel("MAML" if name == "maml" else name, fontsize=11)
+        row[0].set_ylabel(label_of(name, str(examples.get("algorithm", "maml"))), fontsize=11)
     handles, labels = rows.flat[0].get_legend_handles_labels()
     mark = rows.flat[0].lines[0]
     figure.legend(

@@ -27,6 +27,11 @@ LABELS = {
 }
 
 
+def label_of(name: str, algorithm: str) -> str:
+    """What a curve is called: the algorithm for "maml", which every run has, else its own name."""
+    return algorithm.replace("maml", "MAML") if name == "maml" else name
+
+
 def one_panel(width: float, height: float) -> tuple[Any, Any]:
     """A figure and its only axes."""
     figure, grid = panels(1, 1, width, height)

@@ -52,7 +52,7 @@ class _Setting(NamedTuple):
     recipe: SupervisedRecipe
     parts: Parts
     loss_fn: LossFn
-    num_ways: int | None
+    ways: int | None
     options: dict[str, Any]
 
 
@@ -62,7 +62,7 @@ def learner_of(
     *,
     num_inner_steps: int,
     inner_learning_rate: Any,
-    num_ways: int | None,
+    ways: int | None,
 ) -> MetaLearner:
     """The learner that a recipe names.
 
@@ -71,7 +71,7 @@ def learner_of(
         parts: the problem.
         num_inner_steps: inner steps in training.
         inner_learning_rate: the inner step size, at least in the beginning.
-        num_ways: classes of a task, for heads made for it; None: it has no classes.
+        ways: classes of a task, for heads made for it; None: it has no classes.
 
     Raises:
         MamlaxError: if the algorithm has no use for an option that is set, or for the problem.
@@ -96,7 +96,7 @@ def learner_of(
         raise ValueError("a problem of support and query sets needs a loss.")
     if recipe.compute_dtype != "float32":
         loss_fn = with_compute_dtype(loss_fn, jnp.dtype(recipe.compute_dtype))
-    return make(_Setting(recipe, parts, loss_fn, num_ways, options))
+    return make(_Setting(recipe, parts, loss_fn, ways, options))
 
 
 def uses(algorithm: str, option: str) -> bool:
@@ -142,18 +142,18 @@ def _check_steps(recipe: SupervisedRecipe) -> None:
 
 def _check_ways(recipe: SupervisedRecipe, parts: Parts) -> None:
     """Refuse test tasks of other ways than the head has."""
-    ways, num_test_ways = (
+    ways, test_ways = (
         getattr(tasks, "ways", None) for tasks in (parts.train_tasks, parts.test_tasks)
     )
-    if ways != num_test_ways and recipe.algorithm not in _ANY_WAYS:
+    if ways != test_ways and recipe.algorithm not in _ANY_WAYS:
         raise MamlaxError(
             f"--algorithm {recipe.algorithm} learns a head for {ways} ways, which cannot adapt to "
-            f"tasks of {num_test_ways}. Heads made for each task can: --algorithm "
+            f"tasks of {test_ways}. Heads made for each task can: --algorithm "
             f"{' or '.join(_ANY_WAYS)}."
         )
     learned = str(recipe.inner_optimizer).startswith("learned")
     by_axis = recipe.algorithm == "unicorn-maml" and recipe.inner_optimizer == "learned-curvature"
-    if learned and (ways != num_test_ways or by_axis) and recipe.algorithm in _ANY_WAYS:
+    if learned and (ways != test_ways or by_axis) and recipe.algorithm in _ANY_WAYS:
         raise MamlaxError(
             f"--inner-optimizer {recipe.inner_optimizer} learns for a head of {ways} ways, which "
             f"--algorithm {recipe.algorithm} replaces by another. Give --inner-optimizer sgd."
@@ -200,12 +200,12 @@ def _imaml(setting: _Setting) -> MetaLearner:
 
 
 def _ways_of(setting: _Setting) -> int:
-    if setting.num_ways is None:
+    if setting.ways is None:
         raise MamlaxError(
             f"--algorithm {setting.recipe.algorithm} makes a head for the classes of a task; "
             f"{setting.recipe.name} has none."
         )
-    return setting.num_ways
+    return setting.ways
 
 
 def _features_fn(params: Any, batch: Any) -> Any:
@@ -221,14 +221,14 @@ def _proto_maml(setting: _Setting) -> MetaLearner:
         setting.loss_fn,
         features_fn=_features_fn,
         set_head=_set_head,
-        num_ways=_ways_of(setting),
+        ways=_ways_of(setting),
         **setting.options,
     )
 
 
 def _ridge_maml(setting: _Setting) -> MetaLearner:
     recipe = setting.recipe
-    if setting.num_ways is not None:
+    if setting.ways is not None:
         raise MamlaxError(
             f"--algorithm ridge-maml is for regression; {recipe.name} has classes. --algorithm "
             "proto-maml starts from class means."
@@ -268,7 +268,7 @@ _ALGORITHMS: dict[str, tuple[Callable[[_Setting], MetaLearner], tuple[str, ...]]
     ),
     "proto-maml": (_proto_maml, _OF_MAML),
     "unicorn-maml": (
-        lambda s: unicorn_maml(s.loss_fn, head=_head, num_ways=_ways_of(s), **s.options),
+        lambda s: unicorn_maml(s.loss_fn, head=_head, ways=_ways_of(s), **s.options),
         _OF_MAML,
     ),
     "ridge-maml": (_ridge_maml, (*_OF_MAML, "ridge")),

@@ -22,10 +22,10 @@ class ClassificationProblem(ABC):
     """Support examples per class."""
     num_query: int | None = None
     """Query examples per class; as many as shots where None."""
-    num_train_shots: int | None = None
+    train_shots: int | None = None
     """Support examples per class while training, where they should be others (reptile learns from
     them alone: 15 in its paper). None: as many as shots."""
-    num_test_ways: int | None = None
+    test_ways: int | None = None
     """Classes per task in validation and evaluation; as many as ways where None. Other ways need a
     head that is made for the task: --algorithm proto-maml or unicorn-maml."""
     network: Network = "conv4"
@@ -54,6 +54,10 @@ class ClassificationProblem(ABC):
     def splits(self, data_dir: str | None) -> Any:
         """The classes to train on, to choose by, and to be judged on."""
 
+    def drawable(self, images: Any) -> Any:
+        """Images as figures show them: grey ones without their axis of channels."""
+        return images[..., 0] if images.shape[-1] == 1 else images
+
     def build(
         self, data_dir: str | None = None, *, has_context: bool = False, head_adapts: bool = True
     ) -> Parts:
@@ -70,11 +74,11 @@ class ClassificationProblem(ABC):
 
         splits = place(self.splits(data_dir), stream=self.stream)
         image_shape = splits.train.examples.shape[1:]
-        num_test_ways = self.num_test_ways or self.ways
+        test_ways = self.test_ways or self.ways
         given_support = self.norm == "support"
         num_query = self.shots if self.num_query is None else self.num_query
         held_out = {
-            "ways": num_test_ways,
+            "ways": test_ways,
             "shots": self.shots,
             "num_query": num_query,
             "rotations": self.rotations,
@@ -88,7 +92,7 @@ class ClassificationProblem(ABC):
         train = FewShot(
             splits.train,
             ways=self.ways,
-            shots=self.num_train_shots or self.shots,
+            shots=self.train_shots or self.shots,
             num_query=num_query,
             **in_training,
         )
@@ -141,7 +145,7 @@ class ClassificationProblem(ABC):
 
         def finish(key, params):
             """A new head for the ways of a task, on the features pretrained."""
-            return params.with_head(*init_params(key, num_test_ways).head)
+            return params.with_head(*init_params(key, test_ways).head)
 
         def examples(adapters):
             """One task: its images, and predictions after some steps."""
@@ -151,10 +155,10 @@ class ClassificationProblem(ABC):
             logits = [logits_of(params, task.query) for params in adapted]
             return {
                 "kind": np.array("few-shot"),
-                "ways": np.array(num_test_ways),
+                "ways": np.array(test_ways),
                 "num_steps": steps,
-                "support_images": _drawable(task.support.inputs),
-                "query_images": _drawable(task.query.inputs),
+                "support_images": self.drawable(task.support.inputs),
+                "query_images": self.drawable(task.query.inputs),
                 "query_targets": task.query.targets,
                 "probabilities": jax.nn.softmax(jnp.stack(logits)),
             }
@@ -178,14 +182,7 @@ class ClassificationProblem(ABC):
                     test,
                     finish,
                 ),
-                "random": Baseline(
-                    lambda key: init_params(key, num_test_ways), None, validation, test
-                ),
+                "random": Baseline(lambda key: init_params(key, test_ways), None, validation, test),
             },
             examples=examples,
         )
-
-
-def _drawable(images: Any) -> Any:
-    """Grey images without their axis of channels."""
-    return images[..., 0] if images.shape[-1] == 1 else images

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,9 +19,8 @@ import numpy as np
 
 from .._errors import MamlaxError
 from .._files import replacing, write_json
-from .._types import MetaLearner, OuterLoop
+from .._types import OuterLoop
 from ..algorithms._over_tasks import check_micro_batches
-from ..rl import PolicyLearner
 from ..training._evaluation import as_json, summarize
 from ..training._metrics import read_metrics
 from ..training._run import Run, Validation, restore_run, run
@@ -89,7 +88,7 @@ def evaluate(
         num_inner_steps: inner steps; as the recipe says where None.
         data_dir: where data sets are.
     """
-    experiment = _experiment_in(directory, data_dir)
+    experiment = experiment_in(directory, data_dir)
     recipe = experiment.recipe
     num_tasks = recipe.num_test_tasks if num_tasks is None else num_tasks
     if num_inner_steps is None:
@@ -102,45 +101,7 @@ def evaluate(
     return experiment.evaluate(learned, num_tasks, num_inner_steps)
 
 
-class Trained(NamedTuple):
-    """A trained run, ready to use.
-
-    Attributes:
-        learner: adapts: `learner.adapt(params, support).params`; a policy
-            `learner.explore(key, params, task)`, which returns the episodes it used.
-        params: the meta-learned initialization; with several seeds, the first one's.
-        parts: the problem it was trained on: distributions, loss and metric.
-    """
-
-    learner: MetaLearner | PolicyLearner
-    params: Any
-    parts: Parts
-
-
-def load_run(directory: str | Path, *, data_dir: str | None = None) -> Trained:
-    """What a run of `mamlax train` has learned, to adapt to tasks of your own.
-
-    Args:
-        directory: the run directory.
-        data_dir: where data sets are; see `omniglot`.
-
-    Raises:
-        MamlaxError: if the directory holds no trained run.
-
-    Example:
-        After `mamlax train sinusoid`::
-
-            trained = mamlax.load_run("runs/sinusoid/0")
-            model = trained.learner.adapt(trained.params, support, num_inner_steps=5).params
-            predictions = model(inputs)
-    """
-    experiment = _experiment_in(Path(directory), data_dir)
-    main = experiment.stages["maml"]
-    learned = experiment.learned(main, experiment.restore(main))
-    return Trained(*experiment.ready(main, learned), experiment.parts)
-
-
-def _experiment_in(directory: Path, data_dir: str | None) -> "Experiment":
+def experiment_in(directory: Path, data_dir: str | None) -> "Experiment":
     """The experiment whose run a directory holds."""
     description = read_run(directory)
     recipe = recipe_from(description)
@@ -288,6 +249,7 @@ class Experiment:
         }
         examples = {k: np.asarray(v) for k, v in self.parts.examples(adapters).items()}
         if examples:
+            examples["algorithm"] = np.asarray(evaluation["algorithm"])
             path = self.directory / "examples.npz"
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **examples)

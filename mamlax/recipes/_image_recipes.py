@@ -143,7 +143,7 @@ IMAGE_RECIPES = (
         evidence=Evidence(
             "Handwritten characters, 20 classes from 1 example each, by MAML++",
             "Antoniou et al. 2019, table 1",
-            "97.65 ± 0.05 % (an ensemble of five)",
+            "97.65 % (an ensemble of five)",
             "",
             "",
         ),
@@ -184,7 +184,7 @@ IMAGE_RECIPES = (
         with_what=", where only the head adapts",
         algorithm="anil",
         paper="Raghu et al. 2020, table 2",
-        expected="46.7 ± 0.4 %",
+        expected="46.70 %",
     ),
     _mini_imagenet(
         5,
@@ -192,7 +192,7 @@ IMAGE_RECIPES = (
         with_what=", where only the head adapts",
         algorithm="anil",
         paper="Raghu et al. 2020, table 2",
-        expected="61.5 ± 0.5 %",
+        expected="61.50 %",
     ),
     _mini_imagenet(
         1, "-maml-plus-plus", expected="52.15 ± 0.26 % (an ensemble of five)", **_PLUS_PLUS

@@ -19,6 +19,10 @@ class OmniglotProblem(ClassificationProblem):
     split_seed: int = 1
     """Which random split of the characters."""
 
+    def drawable(self, images: Any) -> Any:
+        """Black on white again: ink is 1 in the data."""
+        return 1 - super().drawable(images)
+
     def splits(self, data_dir: str | None) -> Any:
         """Find or download Omniglot."""
         from ..tasks._omniglot import omniglot

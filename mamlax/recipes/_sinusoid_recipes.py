@@ -111,7 +111,7 @@ SINUSOID_RECIPES = (
         "meta-sgd",
         "with learned step sizes",
         "Li et al. 2017, table 1",
-        "0.53 ± 0.09",
+        "0.53",
         num_validation_inner_steps=1,  # of what was trained for one, more diverge
         measured="0.20 ± 0.01 after 1 step; more diverge (3 seeds)",
     ),
@@ -146,6 +146,7 @@ SINUSOID_RECIPES = (
         gradient_clip=1.0,
         outer_learning_rate=1e-3,
         num_outer_steps=20_000,
+        measured="6.7 ± 7.3 after 1 step, 1.4 ± 1.3 after 10, 0.4 ± 0.4 after 32 (3 seeds)",
         num_test_inner_steps=32,
         num_validation_inner_steps=32,
     ),

@@ -39,7 +39,7 @@ class Supervised:
             self.parts,
             num_inner_steps=num_inner_steps,
             inner_learning_rate=inner_learning_rate,
-            num_ways=getattr(tasks, "ways", None),
+            ways=getattr(tasks, "ways", None),
         )
 
     def outer_loop(self, stage: Stage, mesh: Mesh | None) -> OuterLoop:

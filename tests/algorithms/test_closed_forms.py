@@ -4,8 +4,6 @@
 φ = c + (I − αA)ᵏ (θ − c), and the meta-gradient is (I − αA)ᵏ ∇ℒ(φ, query).
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,33 +12,9 @@ import pytest
 
 import mamlax
 
+from .quadratics import DIM, NUM_TASKS, make_problem, quadratic_loss
+
 RATE = 0.07
-DIM = 4
-NUM_TASKS = 3
-
-
-class Quadratic(NamedTuple):
-    """A `[..., dim, dim]`, symmetric and positive, and c `[..., dim]`."""
-
-    curvature: np.ndarray
-    center: np.ndarray
-
-
-def quadratic_loss(params, batch):
-    away = params - batch.center
-    return 0.5 * away @ batch.curvature @ away
-
-
-def make_problem():
-    """Parameters and tasks; every matrix and every center is another one."""
-    rng = np.random.default_rng(0)
-
-    def quadratics():
-        roots = rng.normal(size=(NUM_TASKS, DIM, DIM))
-        curvature = roots @ roots.swapaxes(1, 2) + np.eye(DIM)
-        return Quadratic(curvature, rng.normal(size=(NUM_TASKS, DIM)))
-
-    return rng.normal(size=DIM), mamlax.Task(quadratics(), quadratics())
 
 
 def task_of(tasks, index):

@@ -197,7 +197,7 @@ LEARNERS = {
             f,
             features_fn=lambda params, batch: jnp.sin(batch.inputs),
             set_head=kind.with_head,
-            num_ways=2,
+            ways=2,
             inner_optimizer=INNER,
             num_inner_steps=2,
         ),
@@ -207,7 +207,7 @@ LEARNERS = {
     ),
     "unicorn_maml": Row(
         lambda f, kind: mamlax.unicorn_maml(
-            f, head=kind.parts, num_ways=2, inner_optimizer=INNER, num_inner_steps=2
+            f, head=kind.parts, ways=2, inner_optimizer=INNER, num_inner_steps=2
         ),
         outputs=2,
         starts_elsewhere=True,

@@ -80,14 +80,12 @@ EXACT = {  # learner, how many leaves its meta-parameters have, whether it is on
             class_loss,
             features_fn=lambda p, batch: jnp.tanh(batch.inputs @ p["in"]),
             set_head=lambda p, weight, bias: p | {"out": weight, "bias": bias},
-            num_ways=2,
+            ways=2,
         ),
         3,
     ),
     "unicorn_maml": (
-        lambda: make(
-            mamlax.unicorn_maml, class_loss, head=lambda p: (p["out"], p["bias"]), num_ways=2
-        ),
+        lambda: make(mamlax.unicorn_maml, class_loss, head=lambda p: (p["out"], p["bias"]), ways=2),
         3,
     ),
     "imaml": (

@@ -3,8 +3,6 @@
 ℒ(θ) = ½ (θ − c)ᵀ A (θ − c); with step sizes D = diag(α), k steps are φ = c + (I − D A)ᵏ (θ − c).
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,29 +11,14 @@ import pytest
 
 import mamlax
 
-DIM, NUM_TASKS, RATE = 4, 3, 0.07
+from . import quadratics
+from .quadratics import DIM, NUM_TASKS, make_problem
 
-
-class Quadratic(NamedTuple):
-    curvature: np.ndarray
-    center: np.ndarray
+RATE = 0.07
 
 
 def quadratic_loss(params, batch):
-    params = jnp.concatenate([params["body"], params["head"]])
-    away = params - batch.center
-    return 0.5 * away @ batch.curvature @ away
-
-
-def make_problem():
-    rng = np.random.default_rng(0)
-
-    def quadratics():
-        roots = rng.normal(size=(NUM_TASKS, DIM, DIM))
-        curvature = roots @ roots.swapaxes(1, 2) + np.eye(DIM)
-        return Quadratic(curvature, rng.normal(size=(NUM_TASKS, DIM)))
-
-    return rng.normal(size=DIM), mamlax.Task(quadratics(), quadratics())
+    return quadratics.quadratic_loss(jnp.concatenate([params["body"], params["head"]]), batch)
 
 
 def parts(vector):

@@ -44,12 +44,12 @@ def meta_sgd():
     return mamlax.meta_sgd(loss_fn, initial_step_size=0.1, num_inner_steps=2)
 
 
-def proto(features=lambda params, batch: batch.inputs, num_ways=3, support=SUPPORT):
+def proto(features=lambda params, batch: batch.inputs, ways=3, support=SUPPORT):
     return adapt(
         mamlax.proto_maml,
         features_fn=features,
         set_head=set_head,
-        num_ways=num_ways,
+        ways=ways,
         support=support,
     )
 
@@ -87,14 +87,14 @@ MISTAKES = {
         ["leading axis of 1", "got shape [2, 3]"],
     ),
     "unicorn_nothing": (
-        lambda: adapt(mamlax.unicorn_maml, head=nothing, num_ways=3),
+        lambda: adapt(mamlax.unicorn_maml, head=nothing, ways=3),
         ["head", *NO_LEAF],
     ),
     "unicorn_without_init": (
         lambda: adapt(
             mamlax.unicorn_maml,
             head=lambda p: (p["weight"], p["bias"]),
-            num_ways=3,
+            ways=3,
             params=PARAMS,
         ),
         ["one class", "got shape [3]", "learner.init(params)"],
@@ -107,10 +107,10 @@ MISTAKES = {
         lambda: proto(support=SUPPORT._replace(targets=jnp.ones((4, 1), jnp.int32))),
         ["support.targets [examples]", "[4, 2]", "[4, 1]"],
     ),
-    "proto_ways": (lambda: proto(num_ways=0), ["num_ways must be positive", "got 0"]),
+    "proto_ways": (lambda: proto(ways=0), ["ways must be positive", "got 0"]),
     "unicorn_ways": (
-        lambda: make(mamlax.unicorn_maml, head=lambda p: p, num_ways=-1),
-        ["num_ways must be positive", "got -1"],
+        lambda: make(mamlax.unicorn_maml, head=lambda p: p, ways=-1),
+        ["ways must be positive", "got -1"],
     ),
     "too_few_weights": (
         lambda: make(step_weights=[1.0]),

@@ -64,7 +64,7 @@ HEADS = {
 
 def make_learner(name, ways, **options):
     settings = {"inner_optimizer": optax.sgd(0.3), "num_inner_steps": 2, **options}
-    return HEADS[name](num_ways=ways, **settings)
+    return HEADS[name](ways=ways, **settings)
 
 
 @pytest.mark.parametrize("ways", [3, 5, 20])

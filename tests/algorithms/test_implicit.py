@@ -1,7 +1,6 @@
 """Implicit MAML: exact on quadratics, and honest about how far it is from exact elsewhere."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,29 +10,9 @@ import pytest
 
 import mamlax
 
-DIM, NUM_TASKS = 4, 3
+from .quadratics import DIM, NUM_TASKS, make_problem, quadratic_loss
+
 RATE, STRENGTH = 0.08, 2.0
-
-
-class Quadratic(NamedTuple):
-    curvature: np.ndarray
-    center: np.ndarray
-
-
-def quadratic_loss(params, batch):
-    away = params - batch.center
-    return 0.5 * away @ batch.curvature @ away
-
-
-def make_problem():
-    rng = np.random.default_rng(0)
-
-    def quadratics():
-        roots = rng.normal(size=(NUM_TASKS, DIM, DIM))
-        curvature = roots @ roots.swapaxes(1, 2) + np.eye(DIM)
-        return Quadratic(curvature, rng.normal(size=(NUM_TASKS, DIM)))
-
-    return rng.normal(size=DIM), mamlax.Task(quadratics(), quadratics())
 
 
 def tasks_one_by_one(tasks):

@@ -155,7 +155,7 @@ BY_HAND = {
             mamlax.proto_maml,
             features_fn=features_of,
             set_head=set_head,
-            num_ways=3,
+            ways=3,
             inner_optimizer=optax.sgd(RATE),
         ),
     ),
@@ -164,7 +164,7 @@ BY_HAND = {
         partial(
             mamlax.unicorn_maml,
             head=lambda params: params.head,
-            num_ways=3,
+            ways=3,
             inner_optimizer=optax.sgd(RATE),
         ),
     ),
@@ -282,7 +282,7 @@ def learner_of(recipe, parts, ways=3):
         parts,
         num_inner_steps=recipe.num_inner_steps,
         inner_learning_rate=RATE,
-        num_ways=ways,
+        ways=ways,
     )
 
 
@@ -351,7 +351,7 @@ def test_an_option_is_for_the_algorithms_that_have_a_use_for_it(option, tiny):
         ("maml", {"num_unrolled_steps": -1}, ["num_unrolled_steps", "-1"]),
         ("maml-plus-plus", {"num_multi_step_outer_steps": -1}, ["num_multi_step", "-1"]),
         ("maml-plus-plus", {"num_first_order_outer_steps": -1}, ["num_first_order", "-1"]),
-        ("maml", {"classes": True, "problem": {"num_test_ways": 2}}, ["3 ways", "tasks of 2"]),
+        ("maml", {"classes": True, "problem": {"test_ways": 2}}, ["3 ways", "tasks of 2"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(
@@ -368,13 +368,13 @@ def test_what_cannot_be_is_refused_before_training(
 def test_other_ways_are_refused_with_the_names_of_the_heads_that_allow_them(
     algorithm, tiny, fake_omniglot
 ):
-    recipe = tiny(algorithm, {"num_test_ways": 4}, classes=True)
+    recipe = tiny(algorithm, {"test_ways": 4}, classes=True)
     with pytest.raises(mamlax.MamlaxError) as error:
         learner_of(recipe, recipe.build(None))
     said = str(error.value)
     assert f"--algorithm {algorithm} learns a head for 3 ways" in said and "of 4." in said
     assert "--algorithm proto-maml or unicorn-maml" in said
-    learner_of(same := tiny(algorithm, {"num_test_ways": 3}, classes=True), same.build(None))
+    learner_of(same := tiny(algorithm, {"test_ways": 3}, classes=True), same.build(None))
 
 
 @pytest.mark.slow
@@ -384,7 +384,7 @@ def test_heads_made_for_the_task_are_evaluated_with_other_ways(
 ):
     recipe = tiny(
         algorithm,
-        {"num_test_ways": 4, "norm": "layer"},
+        {"test_ways": 4, "norm": "layer"},
         validation_interval=1,
         num_validation_tasks=NUM_TASKS,
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mamlax
+from mamlax.algorithms import _inner_loop
 from mamlax.recipes import RECIPES, _algorithm, _recipe, _settings
 
 # those of Finn et al. 2017, to which their paper can be held
@@ -30,6 +31,11 @@ SINUSOID_RELATIVES = [
 PLUS_PLUS = "omniglot-20-way-1-shot-maml-plus-plus"
 PHOTOGRAPHS = [name for name in RECIPES if name.startswith(("mini-imagenet", "cifar", "fc100"))]
 ALGORITHMS = get_args(_recipe.Algorithm)
+
+
+def test_choices_are_those_of_the_algorithms():
+    """The command line names them without importing JAX, so they stand twice."""
+    assert get_args(_recipe.Remat) == get_args(_inner_loop.Remat)
 
 
 def described(recipe):

@@ -92,7 +92,7 @@ def test_the_other_reading_of_the_metric_is_that_of_moments_of_the_support(fully
         return jax.vmap(curve)(keys)
 
     keys = jax.random.split(jax.random.key(2), 50)
-    experiment = _experiment._experiment_in(directory, None)
+    experiment = _experiment.experiment_in(directory, None)
     stage, learned, by_task = experiment.stages["maml"], _stage.Learned(params, 2.0, 80), {}
     for name, norm in (("curve", "batch"), ("non_transductive_curve", "support")):
         by_hand = np.asarray(curves(dataclasses.replace(params, norm=norm), keys))
