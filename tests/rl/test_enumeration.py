@@ -393,6 +393,7 @@ def finite(case):
 
 @pytest.mark.parametrize("case", CASES)
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_corrected_log_likelihood_has_the_gradient_of_what_is_executed(case):
     """Whatever advantages the inner loop makes of its episodes."""
     found, exact, _ = finite(case)

@@ -146,7 +146,9 @@ def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
         assert_close(found_metrics, metrics, 1e-7)
 
 
-@pytest.mark.parametrize("name", ["maml_trpo", "policy_gradient"])
+@pytest.mark.parametrize(
+    "name", ["maml_trpo", pytest.param("policy_gradient", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("num_devices", "batch_size"),
     [
