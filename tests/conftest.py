@@ -1,5 +1,6 @@
 """Strict JAX for every test: silent promotion of ranks and types is an error."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 import pytest
@@ -47,6 +49,19 @@ def own_cache(tmp_path_factory, monkeypatch):
     """Keep the user's caches and data out of the tests."""
     monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("MAMLAX_DATA", raising=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs():
+    """Forget compiled programs before there are too many: each takes pieces of the memory map.
+
+    Linux allows a process 65,530 of them, and XLA aborts where it gets no more.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
