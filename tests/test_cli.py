@@ -205,7 +205,7 @@ def test_warnings_are_said_without_the_line_of_code(capsys, monkeypatch, recwarn
     assert capsys.readouterr().err.splitlines()[0] == "warning: the checkpoint is [damaged]"
 
 
-@pytest.mark.parametrize("number, text", [(0.0004, "0.000"), (21.5414, "21.541"), (2e16, "2e+16")])
+@pytest.mark.parametrize("number, text", [(0.0004, "0.0004"), (21.5414, "21.541"), (2e16, "2e+16")])
 def test_numbers_in_the_table_are_short(number, text):
     assert _console._mean_and_interval({"mean": number, "ci95": None}) == text
 

@@ -132,6 +132,7 @@ SINUSOID_RECIPES = (
         "",
         num_validation_inner_steps=1,
         gradient_clip=10.0,
+        measured="0.19 ± 0.01 after 1 step, 0.022 ± 0.005 after 5 (3 seeds)",
     ),
     _relative(
         "imaml",
@@ -157,6 +158,7 @@ SINUSOID_RECIPES = (
         "",
         inner_learning_rate=5e-3,
         num_inner_steps=5,  # with one it is joint training
+        measured="0.40 ± 0.12 after 1 step, 0.12 ± 0.02 after 10 (3 seeds)",
     ),
     _relative(
         "cavia",
