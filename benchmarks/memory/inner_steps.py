@@ -104,21 +104,24 @@ def measure(way: str, num_inner_steps: int, most: float) -> dict[str, Any]:
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
-    """Predicted memory as lines, what processes held as points; time beside it."""
+    """What programs ask for as lines, what processes held as points."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
-    figure, (memory, time) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
     for way in dict.fromkeys(one["way"] for one in results):
         these = [one for one in results if one["way"] == way]
         steps = [one["num_inner_steps"] for one in these]
-        (line,) = memory.plot(steps, [one["predicted_gb"] for one in these], label=way)
+        (line,) = axes.plot(steps, [one["predicted_gb"] for one in these], label=way)
         run = [one for one in these if one["seconds"] is not None]
         steps = [one["num_inner_steps"] for one in run]
-        memory.plot(steps, [one["peak_gb"] for one in run], "o", ms=4, color=line.get_color())
-        time.plot(steps, [one["seconds"] for one in run], "o-", ms=4, color=line.get_color())
-    memory.set(xscale="log", yscale="log", xlabel="inner steps", ylabel="memory of a task (GB)")
-    time.set(xscale="log", yscale="log", xlabel="inner steps", ylabel="outer step of a task (s)")
-    memory.legend(fontsize="small", frameon=False)
+        axes.plot(steps, [one["peak_gb"] for one in run], "o", ms=4, color=line.get_color())
+    axes.set(xscale="log", yscale="log", xlabel="inner steps", ylabel="memory of one task (GB)")
+    axes.set_xticks(NUM_STEPS, [f"{steps}" for steps in NUM_STEPS])
+    axes.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    axes.legend(fontsize="small", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
