@@ -49,6 +49,7 @@ from .algorithms._over_tasks import adaptation_curves as adaptation_curves
 
 # where tasks come from
 from .tasks._sinusoids import Sinusoids as Sinusoids
+from .tasks._grouped_rows import GroupedRows as GroupedRows
 from .tasks._few_shot import FewShot as FewShot
 from .tasks._few_shot import AllWays as AllWays
 from .tasks._class_arrays import ClassArrays as ClassArrays
@@ -74,6 +75,10 @@ from .training._evaluation import summarize as summarize
 from .training._evaluation import Point as Point
 from .recipes._trained import load_run as load_run
 from .recipes._trained import Trained as Trained
+
+# for people with data
+from .estimators._few_shot import FewShotRegressor as FewShotRegressor
+from .estimators._few_shot import FewShotClassifier as FewShotClassifier
 
 # modules
 from . import models as models

@@ -24,11 +24,14 @@ class Batch(NamedTuple):
         reference: `[reference_examples, ...]` or None. Inputs whose moments normalize `inputs`
             where a model is built with `norm="support"`: the support's, for a query. Of length 0
             it stands for `inputs` themselves, as in the support.
+        weights: `[examples]` or None. How much each example counts, 0 where it is padding; None:
+            all alike.
     """
 
     inputs: Any
     targets: Any
     reference: Any = None
+    weights: Any = None
 
 
 class Task(NamedTuple):

@@ -2,7 +2,7 @@
 
     ProtoMAML   w_c = 2 μ_c,  b_c = −‖μ_c‖²,   μ_c the mean feature of class c in the support
     UNICORN     w_c = w,      b_c = b,         one vector shared by all classes
-    ridge       W = Fᵀ (F Fᵀ + λ I)⁻¹ Y,       F the features of the support, and a one
+    ridge       W = W₀ + Fᵀ (F Fᵀ + λ I)⁻¹ (Y − F W₀),     F the features of the support, and a one
 
 The first two are for classes, whose number may then differ from task to task; the third is for
 regression.
@@ -45,7 +45,7 @@ def proto_maml(
             `weight` `[features, ways]`, `bias` `[ways]`.
         ways: classes of a task; its support has `targets` `[examples]`, integers below it, and
             every class. (One without examples has a mean of zero; a query label that is not below
-            `ways` makes the loss NaN.)
+            `ways` makes the loss NaN.) Where it has `weights` `[examples]`, means are weighted.
         **options: those of `maml`, but for `start_fn`.
 
     Returns:
@@ -77,8 +77,9 @@ def proto_maml(
         features = features_fn(params, support)
         _check_features(jnp.shape(features), jnp.shape(support.targets))
         members = jax.nn.one_hot(support.targets, ways, dtype=features.dtype)
-        counts = jnp.maximum(members.sum(0), 1)[:, None]
-        means = members.T @ features / counts
+        members = members * _weights_of(support, features)
+        counts = members.sum(0)[:, None]
+        means = members.T @ features / jnp.where(counts > 0, counts, 1)
         return set_head(params, 2 * means.T, -jnp.sum(jnp.square(means), axis=1))
 
     return maml(loss_fn, start_fn=start_fn, **options)
@@ -157,15 +158,18 @@ def ridge_maml(
     features_fn: Callable[[Any, Any], Any],
     set_head: Callable[[Any, Any, Any], Any],
     ridge: float,
+    head: Callable[[Any], tuple[Any, Any]] | None = None,
     **options: Any,
 ) -> MetaLearner:
     """MAML whose head starts, in every task, at the ridge regression of the support's targets.
 
-    The minimum of ‖F W − Y‖² + λ ‖W‖² in closed form, with the features F of the support and a
+    The minimum of ‖F W − Y‖² + λ ‖W − W₀‖² in closed form, with the features F of the support and a
     column of ones for the bias. A gradient step moves a linear head by the sum of what each example
     asks for; the solution takes into account that they overlap. It is differentiated, so that the
-    features learn to be regressed on; then everything adapts, or with `where` a part. The head of θ
-    is not used.
+    features learn to be regressed on; then everything adapts, or with `where` a part.
+
+    W₀ is zero, or with `head` that of θ, which learns as well: what holds for all tasks, so that
+    the solution is what the support adds to it. An empty support leaves it as it is.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
@@ -173,7 +177,9 @@ def ridge_maml(
         set_head: `set_head(params, weight, bias) -> params`, the parameters with another head;
             `weight` `[features, outputs]`, `bias` `[outputs]`.
         ridge: λ, in the units of squared features. The support's `targets` are
-            `[examples, outputs]`.
+            `[examples, outputs]`; where it has `weights` `[examples]`, its errors are weighted.
+        head: `head(params) -> (weight, bias)`, where the regression starts from; None: at zero,
+            and the head of θ is not used.
         **options: those of `maml`, but for `start_fn`.
 
     Returns:
@@ -213,11 +219,24 @@ def ridge_maml(
                 f"{list(jnp.shape(targets))}. For one output, add an axis: targets[:, None]."
             )
         features = jnp.concatenate([features, jnp.ones_like(features[:, :1])], axis=1)
+        before = 0.0
+        if head is not None:
+            weight, bias = head(params)
+            before = jnp.concatenate([weight, bias[None]])
+            targets = targets - features @ before
+        root = jnp.sqrt(_weights_of(support, features))
+        features, targets = root * features, root * targets
         gram = features @ features.T + ridge * jnp.eye(len(features), dtype=features.dtype)
-        weight = features.T @ jax.scipy.linalg.solve(gram, targets, assume_a="pos")
+        weight = before + features.T @ jax.scipy.linalg.solve(gram, targets, assume_a="pos")
         return set_head(params, weight[:-1], weight[-1])
 
     return maml(loss_fn, start_fn=start_fn, **options)
+
+
+def _weights_of(support: Any, features: Any) -> Any:
+    """How much each example counts, `[examples, 1]`."""
+    weights = getattr(support, "weights", None)
+    return jnp.ones_like(features[:, :1]) if weights is None else weights[:, None]
 
 
 def _check_ways(ways: int) -> None:

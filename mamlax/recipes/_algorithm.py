@@ -19,7 +19,7 @@ from ..algorithms._meta_curvature import learned_curvature
 from ..algorithms._meta_sgd import learned_step_sizes
 from ..algorithms._precision import with_compute_dtype
 from ..algorithms._reptile import reptile
-from ._recipe import Parts, SupervisedRecipe
+from ._recipe import SupervisedRecipe
 
 _INNER_OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "sgd": optax.sgd,
@@ -41,6 +41,7 @@ _UNSET = {
     "proximal_strength": None,
     "num_conjugate_gradient_steps": None,
     "ridge": None,
+    "head_prior": False,
 }
 _ANY_WAYS = ("proto-maml", "unicorn-maml")
 _OF_MAML = ("inner_optimizer", "first_order", "num_unrolled_steps", "remat")
@@ -50,35 +51,36 @@ class _Setting(NamedTuple):
     """What a learner is made of; `options` are those of `maml` that it has a use for."""
 
     recipe: SupervisedRecipe
-    parts: Parts
     loss_fn: LossFn
+    normalizes: bool
     ways: int | None
     options: dict[str, Any]
 
 
 def learner_of(
     recipe: SupervisedRecipe,
-    parts: Parts,
+    loss_fn: LossFn,
     *,
     num_inner_steps: int,
     inner_learning_rate: Any,
     ways: int | None,
+    normalizes: bool,
 ) -> MetaLearner:
     """The learner that a recipe names.
 
     Args:
-        recipe: the settings.
-        parts: the problem.
+        recipe: the settings; its problem and evidence are not looked at.
+        loss_fn: the loss of both loops.
         num_inner_steps: inner steps in training.
         inner_learning_rate: the inner step size, at least in the beginning.
         ways: classes of a task, for heads made for it; None: it has no classes.
+        normalizes: whether the model has shifts after normalization.
 
     Raises:
-        MamlaxError: if the algorithm has no use for an option that is set, or for the problem.
+        MamlaxError: if the algorithm has no use for an option that is set, or for tasks like these.
     """
     check_options(recipe)
     _check_steps(recipe)
-    _check_ways(recipe, parts)
     make, used = _ALGORITHMS[recipe.algorithm]
     options = {name: getattr(recipe, name) for name in used if name in _OF_MAML}
     options["num_inner_steps"] = num_inner_steps
@@ -91,12 +93,9 @@ def learner_of(
             momentum = 0.0 if name == "adam-without-momentum" else 0.9
             make_optimizer = functools.partial(optax.adam, b1=momentum, eps_root=1e-8)
         options["inner_optimizer"] = make_optimizer(rate)
-    loss_fn = parts.loss_fn
-    if loss_fn is None:
-        raise ValueError("a problem of support and query sets needs a loss.")
     if recipe.compute_dtype != "float32":
         loss_fn = with_compute_dtype(loss_fn, jnp.dtype(recipe.compute_dtype))
-    return make(_Setting(recipe, parts, loss_fn, ways, options))
+    return make(_Setting(recipe, loss_fn, normalizes, ways, options))
 
 
 def uses(algorithm: str, option: str) -> bool:
@@ -121,6 +120,27 @@ def check_options(recipe: SupervisedRecipe) -> None:
             )
 
 
+def check_ways(recipe: SupervisedRecipe, ways: int | None, test_ways: int | None) -> None:
+    """Refuse test tasks of other ways than the head has.
+
+    Raises:
+        MamlaxError: naming the algorithms whose heads are made for each task.
+    """
+    if ways != test_ways and recipe.algorithm not in _ANY_WAYS:
+        raise MamlaxError(
+            f"--algorithm {recipe.algorithm} learns a head for {ways} ways, which cannot adapt to "
+            f"tasks of {test_ways}. Heads made for each task can: --algorithm "
+            f"{' or '.join(_ANY_WAYS)}."
+        )
+    learned = str(recipe.inner_optimizer).startswith("learned")
+    by_axis = recipe.algorithm == "unicorn-maml" and recipe.inner_optimizer == "learned-curvature"
+    if learned and (ways != test_ways or by_axis) and recipe.algorithm in _ANY_WAYS:
+        raise MamlaxError(
+            f"--inner-optimizer {recipe.inner_optimizer} learns for a head of {ways} ways, which "
+            f"--algorithm {recipe.algorithm} replaces by another. Give --inner-optimizer sgd."
+        )
+
+
 def _check_steps(recipe: SupervisedRecipe) -> None:
     """Refuse steps with which an algorithm cannot learn."""
     if recipe.algorithm == "reptile" and recipe.num_inner_steps == 1:
@@ -140,32 +160,12 @@ def _check_steps(recipe: SupervisedRecipe) -> None:
         )
 
 
-def _check_ways(recipe: SupervisedRecipe, parts: Parts) -> None:
-    """Refuse test tasks of other ways than the head has."""
-    ways, test_ways = (
-        getattr(tasks, "ways", None) for tasks in (parts.train_tasks, parts.test_tasks)
-    )
-    if ways != test_ways and recipe.algorithm not in _ANY_WAYS:
-        raise MamlaxError(
-            f"--algorithm {recipe.algorithm} learns a head for {ways} ways, which cannot adapt to "
-            f"tasks of {test_ways}. Heads made for each task can: --algorithm "
-            f"{' or '.join(_ANY_WAYS)}."
-        )
-    learned = str(recipe.inner_optimizer).startswith("learned")
-    by_axis = recipe.algorithm == "unicorn-maml" and recipe.inner_optimizer == "learned-curvature"
-    if learned and (ways != test_ways or by_axis) and recipe.algorithm in _ANY_WAYS:
-        raise MamlaxError(
-            f"--inner-optimizer {recipe.inner_optimizer} learns for a head of {ways} ways, which "
-            f"--algorithm {recipe.algorithm} replaces by another. Give --inner-optimizer sgd."
-        )
-
-
 def _head(params: Any) -> Any:
     return params.head
 
 
 def _maml_plus_plus(setting: _Setting) -> MetaLearner:
-    recipe, normalizes = setting.recipe, setting.parts.normalizes
+    recipe, normalizes = setting.recipe, setting.normalizes
     per_step, multi_step = recipe.per_step_normalization, recipe.num_multi_step_outer_steps
     if per_step and not normalizes:
         raise MamlaxError("per_step_normalization is set, but this problem's model has none.")
@@ -238,6 +238,7 @@ def _ridge_maml(setting: _Setting) -> MetaLearner:
         features_fn=_features_fn,
         set_head=_set_head,
         ridge=0.1 if recipe.ridge is None else recipe.ridge,
+        head=_head if recipe.head_prior else None,
         **setting.options,
     )
 
@@ -271,5 +272,5 @@ _ALGORITHMS: dict[str, tuple[Callable[[_Setting], MetaLearner], tuple[str, ...]]
         lambda s: unicorn_maml(s.loss_fn, head=_head, ways=_ways_of(s), **s.options),
         _OF_MAML,
     ),
-    "ridge-maml": (_ridge_maml, (*_OF_MAML, "ridge")),
+    "ridge-maml": (_ridge_maml, (*_OF_MAML, "ridge", "head_prior")),
 }

@@ -6,7 +6,6 @@ from ._omniglot import OmniglotProblem
 from ._photographs import CifarProblem, FolderProblem, MiniImageNetProblem
 from ._recipe import Evidence, Recipe, SupervisedRecipe
 
-
 # The settings of the paper, but for the rate of the outer loop. Its 0.4 and 0.1 of the inner one
 # multiply the gradient of a loss that its code sums over classes: N times the mean cross-entropy
 # used here, for which they are 2.0.
@@ -57,26 +56,6 @@ def _omniglot(
         ),
         problem=OmniglotProblem(ways=ways, shots=shots, **(problem or {})),
         **(_OMNIGLOT | settings),
-    )
-
-
-def _relative(
-    algorithm: str,
-    suffix: str,
-    paper: str,
-    expected: str = "none published in this protocol",
-    **settings: Any,
-) -> Recipe:
-    """One of the family at a budget that all of them have: ten minutes of two processor cores."""
-    shared = {"algorithm": algorithm, "num_baseline_steps": 0, "validation_interval": 500}
-    return _omniglot(
-        f"omniglot-5-way-1-shot-{algorithm}",
-        5,
-        1,
-        suffix=suffix,
-        paper=paper,
-        expected=expected,
-        **(shared | settings),
     )
 
 
@@ -188,7 +167,6 @@ IMAGE_RECIPES = (
             "num_multi_step_outer_steps": 5_000,
         },
     ),
-    # FAMILY
     _mini_imagenet(1, expected="48.70 ± 1.84 %"),
     _mini_imagenet(5, expected="63.11 ± 0.92 %"),
     _mini_imagenet(

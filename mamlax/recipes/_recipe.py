@@ -155,9 +155,11 @@ class SupervisedRecipe(Recipe):
     """imaml: λ, what holds adapted parameters near the initialization. None: 2."""
     num_conjugate_gradient_steps: int | None = None
     """imaml: iterations that solve for the meta-gradient. None: 5."""
-
     ridge: float | None = None
     """ridge-maml: λ of the regression that the head starts from. None: 0.1."""
+    head_prior: bool = False
+    """ridge-maml: regress on what the support adds to a head that is learned, instead of from
+    zero."""
 
     def build(self, data_dir: str | None) -> "Parts":
         """The problem made concrete; for cavia, its model has a context."""

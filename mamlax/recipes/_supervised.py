@@ -12,7 +12,7 @@ from .._types import LossFn, MetaLearner, OuterLoop
 from ..algorithms._maml import maml
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves, over_tasks
-from ._algorithm import learner_of
+from ._algorithm import check_ways, learner_of
 from ._recipe import Parts, SupervisedRecipe
 from ._stage import Stage
 
@@ -34,12 +34,15 @@ class Supervised:
         if fine_tuned:
             descent = optax.sgd(inner_learning_rate)
             return maml(self.loss_fn, inner_optimizer=descent, num_inner_steps=num_inner_steps)
+        parts = self.parts
+        check_ways(self.recipe, _ways_of(parts.train_tasks), _ways_of(parts.test_tasks))
         return learner_of(
             self.recipe,
-            self.parts,
+            self.loss_fn,
             num_inner_steps=num_inner_steps,
             inner_learning_rate=inner_learning_rate,
-            ways=getattr(tasks, "ways", None),
+            ways=_ways_of(tasks),
+            normalizes=parts.normalizes,
         )
 
     def outer_loop(self, stage: Stage, mesh: Mesh | None) -> OuterLoop:
@@ -109,3 +112,8 @@ class Supervised:
             return learner.adapt(params, support, num_inner_steps=num_inner_steps).params
 
         return lambda support, num_inner_steps: adapt(params, support, num_inner_steps)
+
+
+def _ways_of(tasks: Any) -> int | None:
+    """Classes of a task; None where it has none."""
+    return getattr(tasks, "ways", None)

@@ -35,12 +35,19 @@ class Validation(NamedTuple):
         interval: outer steps between validations.
         metric: the key to choose by, e.g. `"validation/accuracy"`.
         maximize: whether larger is better.
+        patience: end the run after so many validations in a row that were no better than the best.
+            None: never.
     """
 
     fn: Callable[[Any], dict[str, float]]
     interval: int
     metric: str
     maximize: bool = True
+    patience: int | None = None
+
+    def is_over(self, step: int, best_step: int) -> bool:
+        """Whether patience ended at `step`, the best validation having been at `best_step`."""
+        return self.patience is not None and step - best_step >= self.patience * self.interval
 
 
 class Run(NamedTuple):
@@ -71,9 +78,9 @@ def run(
 ) -> Run:
     """Take `num_outer_steps` outer steps; with a `directory`, so that nothing is lost.
 
-    The steps between two log lines are one compiled program. Step i always uses
-    `jax.random.fold_in(key, i)`: the same call after an interruption continues from the last
-    checkpoint and ends with the same bits.
+    A validation with `patience` may end it sooner. The steps between two log lines are one compiled
+    program. Step i always uses `jax.random.fold_in(key, i)`: the same call after an interruption
+    continues from the last checkpoint and ends with the same bits.
 
     Args:
         loop: what to run.
@@ -130,6 +137,8 @@ def run(
         advance = _Advance(loop.step, key, num_seeds is not None)
         with interruptible() as interrupted:
             for end in _block_ends(now.step, num_outer_steps, log_interval):
+                if validation is not None and validation.is_over(now.step, now.best_step):
+                    break
                 advance.compile(now.state, now.step, end)
                 if interrupted():
                     break
@@ -233,32 +242,15 @@ class _Advance:
     """Takes the steps from one log line to the next, compiled once per number of steps."""
 
     def __init__(self, step: Callable[..., Any], key: Any, seeds_axis: bool):
-        self.key, self.compiled, self.compile_seconds = key, {}, 0.0
-
-        def block(step, key, state, start, length):
-            arrays, static = eqx.partition(state, eqx.is_array)
-
-            def one(arrays, index):
-                new, metrics = step(jax.random.fold_in(key, index), eqx.combine(arrays, static))
-                return eqx.filter(new, eqx.is_array), metrics
-
-            after, metrics = jax.lax.scan(one, arrays, start + jnp.arange(length))
-            return eqx.combine(after, static), metrics, stayed_finite(arrays, after)
-
-        def blocks(step, key, state, start, length):
-            if not seeds_axis:
-                return block(step, key, state, start, length)
-            one_seed = eqx.filter_vmap(lambda key, state: block(step, key, state, start, length))
-            return one_seed(key, state)
-
-        self.block, self.step = eqx.filter_jit(blocks), step
+        self.key, self.step, self.seeds_axis = key, step, seeds_axis
+        self.compiled, self.compile_seconds = {}, 0.0
 
     def compile(self, state: Any, start: int, end: int) -> None:
         """Have the program for that many steps ready."""
         length = end - start
         if length not in self.compiled:
             began = time.perf_counter()
-            lowered = self.block.lower(  # pyright: ignore[reportFunctionMemberAccess]
+            lowered = _steps.lower(  # pyright: ignore[reportFunctionMemberAccess]
                 *self._arguments(state, start, length)
             )
             self.compiled[length] = lowered.compile()
@@ -272,7 +264,27 @@ class _Advance:
         return time.perf_counter() - began, result
 
     def _arguments(self, state: Any, start: int, length: int) -> tuple[Any, ...]:
-        return self.step, self.key, state, jnp.asarray(start, jnp.int32), length
+        return self.step, self.key, state, jnp.asarray(start, jnp.int32), length, self.seeds_axis
+
+
+# One function for all runs: a run of the same step (its arrays may be others) compiles nothing.
+@eqx.filter_jit
+def _steps(
+    step: Callable[..., Any], key: Any, state: Any, start: Any, length: int, seeds_axis: bool
+) -> Any:
+    """The state after `length` steps, the metrics of each, and whether it stayed finite."""
+
+    def of_one(key, state):
+        arrays, static = eqx.partition(state, eqx.is_array)
+
+        def one(arrays, index):
+            new, metrics = step(jax.random.fold_in(key, index), eqx.combine(arrays, static))
+            return eqx.filter(new, eqx.is_array), metrics
+
+        after, metrics = jax.lax.scan(one, arrays, start + jnp.arange(length))
+        return eqx.combine(after, static), metrics, stayed_finite(arrays, after)
+
+    return eqx.filter_vmap(of_one)(key, state) if seeds_axis else of_one(key, state)
 
 
 def _block_ends(start: int, end: int, interval: int) -> Iterator[int]:
@@ -293,6 +305,8 @@ def _check_settings(
     intervals = {"checkpoint_interval": checkpoint}
     if validation is not None:
         intervals["validation interval"] = validation.interval
+        if validation.patience is not None and validation.patience < 1:
+            raise ValueError(f"patience must be 1 or more, got {validation.patience}.")
     for name, interval in intervals.items():
         if interval is not None and (interval < 1 or interval % log):
             raise ValueError(f"{name}={interval} must be a multiple of log_interval={log}.")

@@ -276,14 +276,9 @@ def test_what_maml_plus_plus_does_unasked(changes, options, tiny, fake_omniglot)
     assert str(programs[0]) == str(programs[1])
 
 
-def learner_of(recipe, parts, ways=3):
-    return _algorithm.learner_of(
-        recipe,
-        parts,
-        num_inner_steps=recipe.num_inner_steps,
-        inner_learning_rate=RATE,
-        ways=ways,
-    )
+def learner_of(recipe, parts):
+    steps = recipe.num_inner_steps
+    return recipe.method(parts).learner(parts.train_tasks, steps, RATE, fine_tuned=False)
 
 
 def test_losses_are_computed_in_the_type_asked_for(tiny):
@@ -291,7 +286,7 @@ def test_losses_are_computed_in_the_type_asked_for(tiny):
     parts = recipe.build(None)
     programs = {}
     for dtype in ("float32", "bfloat16"):
-        learner = learner_of(replace(recipe, compute_dtype=dtype), parts, None)
+        learner = learner_of(replace(recipe, compute_dtype=dtype), parts)
         params = parts.init_params(jax.random.key(0))
         support = parts.train_tasks.sample(jax.random.key(1)).support
         adapt = lambda params, support: learner.adapt(params, support).params  # noqa: B023, E731

@@ -1,0 +1,222 @@
+"""The columns of a table as numbers that a network is given, learned from the rows fitted.
+
+A column of numbers is standardized, and has a second one that says where values are missing; a
+column of categories becomes one of zeros and ones for each category.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._errors import MamlaxError
+
+_LIMIT = 10.0
+"""Standard deviations beyond which a value counts as that far."""
+_MAX_CATEGORIES = 100
+
+
+class Column(NamedTuple):
+    """One column.
+
+    Attributes:
+        name: of the column; its number where the table has no names.
+        categories: the most frequent first; empty for numbers.
+        mean: of the numbers.
+        scale: their standard deviation.
+        has_missing: whether values were missing.
+    """
+
+    name: str
+    categories: tuple[str, ...] = ()
+    mean: float = 0.0
+    scale: float = 1.0
+    has_missing: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What it holds."""
+        return "categories" if self.categories else "numbers"
+
+    @property
+    def width(self) -> int:
+        """Numbers that it becomes."""
+        return len(self.categories) or 1 + self.has_missing
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """`[rows, width]`."""
+        if self.categories:
+            index = {category: i for i, category in enumerate(self.categories)}
+            codes = np.array([index.get(value, -1) for value in _as_categories(values)], int)
+            return (codes[:, None] == np.arange(len(self.categories))).astype(np.float32)
+        numbers = _as_numbers(values, self.name)
+        missing = np.isnan(numbers)
+        with np.errstate(over="ignore"):
+            scaled = np.clip((numbers - self.mean) / self.scale, -_LIMIT, _LIMIT)
+        scaled = np.where(missing, 0.0, scaled).astype(np.float32)
+        return np.stack([scaled, missing][: self.width], axis=1).astype(np.float32)
+
+    def unknown(self, values: np.ndarray) -> list[str]:
+        """Categories that were not there when it was fitted."""
+        if not self.categories:
+            return []
+        return sorted(set(_as_categories(values)) - set(self.categories) - {None})
+
+
+class Columns(NamedTuple):
+    """All columns of a table.
+
+    Attributes:
+        columns: in the order of the table fitted.
+        named: whether a table must have these names (in any order; others are left aside).
+    """
+
+    columns: tuple[Column, ...]
+    named: bool
+
+    @staticmethod
+    def fit(table: Any) -> "Columns":
+        """Learn them from a table: a pandas frame, or an array `[rows, columns]`.
+
+        Raises:
+            MamlaxError: if a column holds what is neither numbers nor categories, or infinities.
+        """
+        names = names_of(table)
+        shown = names or [str(i) for i in range(table.shape[1])]
+        columns = [_fitted(name, _values(table, i)) for i, name in enumerate(shown)]
+        return Columns(tuple(columns), names is not None)
+
+    def encode(self, table: Any) -> np.ndarray:
+        """`[rows, width]` of float32. Categories that are new count as missing, with a warning.
+
+        Raises:
+            MamlaxError: if a column is absent, or holds what it did not hold when fitted.
+        """
+        places: Sequence[int] = range(len(self.columns))
+        if self.named and (names := names_of(table)) is not None:
+            self.check_names(table)
+            index = {name: i for i, name in enumerate(names)}
+            places = [index[column.name] for column in self.columns]
+        elif table.shape[1] != len(self.columns):
+            raise MamlaxError(
+                f"the table has {table.shape[1]} columns, but {len(self.columns)} were fitted: "
+                f"{_listed([column.name for column in self.columns])}."
+            )
+        parts = []
+        for column, place in zip(self.columns, places, strict=True):
+            values = _values(table, place)
+            if new := column.unknown(values):
+                warnings.warn(
+                    f"column {column.name!r} has categories that were not there when the model "
+                    f"was fitted: {_listed(new)}. They count as missing.",
+                    stacklevel=2,
+                )
+            parts.append(column.encode(values))
+        rows = len(table)
+        return np.concatenate(parts, axis=1) if parts else np.zeros((rows, 0), np.float32)
+
+    def check_names(self, table: Any) -> None:
+        """Refuse a frame that lacks columns.
+
+        Raises:
+            MamlaxError: naming them, and what there is.
+        """
+        names = names_of(table) or []
+        absent = [column.name for column in self.columns if column.name not in names]
+        if self.named and absent:
+            raise MamlaxError(
+                f"the table lacks {_listed(absent)}; it has {_listed(names)}. Columns are matched "
+                "by name, in any order."
+            )
+
+    @property
+    def width(self) -> int:
+        """Numbers that a row becomes."""
+        return sum(column.width for column in self.columns)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `from_json`."""
+        return {"columns": [column._asdict() for column in self.columns], "named": self.named}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Columns":
+        """What `as_json` gave."""
+        columns = [
+            Column(**{**one, "categories": tuple(one["categories"])}) for one in value["columns"]
+        ]
+        return Columns(tuple(columns), value["named"])
+
+
+def names_of(table: Any) -> list[str] | None:
+    """The names of a frame's columns; None for an array."""
+    return [str(name) for name in table.columns] if hasattr(table, "iloc") else None
+
+
+def _fitted(name: str, values: np.ndarray) -> Column:
+    if _is_text(values):
+        counts = Counter(value for value in _as_categories(values) if value is not None)
+        categories = [category for category, _ in counts.most_common(_MAX_CATEGORIES)]
+        return Column(name, tuple(categories) or ("",))
+    numbers = _as_numbers(values, name)
+    there = numbers[~np.isnan(numbers)]
+    has_missing = len(there) < len(numbers)
+    if not len(there):
+        return Column(name, has_missing=has_missing)
+    with np.errstate(over="ignore"):
+        mean, scale = float(there.mean()), float(there.std())
+    usable = np.isfinite(scale) and scale > 1e-12 * abs(mean)
+    return Column(name, (), mean, scale if usable and scale > 0 else 1.0, has_missing)
+
+
+def _values(table: Any, place: int) -> np.ndarray:
+    """A column as an array of numbers, or of objects."""
+    if not hasattr(table, "iloc"):
+        return table[:, place]
+    series = table.iloc[:, place]
+    kind = getattr(series.dtype, "kind", "O")
+    if kind in "mM":
+        raise MamlaxError(
+            f"column {series.name!r} holds dates. Make numbers of it first, whichever matter: the "
+            "hour, the day of the year, days since something."
+        )
+    if kind in "biuf":  # pandas' own numbers too, whose missing values are no NaN
+        return series.to_numpy(dtype=float, na_value=np.nan)
+    return series.to_numpy(dtype=object, na_value=None)
+
+
+def _is_text(values: np.ndarray) -> bool:
+    if values.dtype.kind in "US":
+        return True
+    return values.dtype == object and any(isinstance(value, str) for value in values)
+
+
+def _as_categories(values: np.ndarray) -> list[str | None]:
+    return [None if value is None or value != value else str(value) for value in values.tolist()]
+
+
+def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        text = next((v for v in values.tolist() if isinstance(v, str)), None)
+        if text is None:  # the words of scikit-learn, whose users know them
+            raise TypeError(
+                f"column {name!r}: argument must be a string or a number ({error})."
+            ) from error
+        raise MamlaxError(
+            f"column {name!r} held numbers when it was fitted, got {text!r}. Clean it, or leave "
+            "the value out (it then counts as missing)."
+        ) from error
+    if np.isinf(numbers).any():
+        raise ValueError(
+            f"column {name!r} contains infinity (row {int(np.argmax(np.isinf(numbers)))}). Clean "
+            "it, or leave the value out (it then counts as missing)."
+        )
+    return numbers
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(map(repr, names[:most]))
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

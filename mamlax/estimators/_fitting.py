@@ -1,0 +1,282 @@
+"""Meta-training on the groups of a table."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+
+from .._types import OuterLoop
+from ..algorithms._outer_loop import outer_loop
+from ..algorithms._over_tasks import adaptation_curves
+from ..recipes._recipe import Evidence, SupervisedRecipe
+from ..tasks._grouped_rows import GroupedRows
+from ..training._run import Validation, run
+from ._learner import ArrayLearner, LearnerSettings, Loss
+
+_NUM_VALIDATION_TASKS = 256
+_NUM_VALIDATIONS = 20
+_PRIOR_WEIGHT = 1.0
+_DIVERGED = 1e6
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "ridge-maml": {
+        "inner_learning_rate": 0.01,
+        "num_inner_steps": 0,
+        "ridge": 5.0,
+        "head_prior": True,
+    },
+    "maml": {"inner_learning_rate": 0.1, "num_inner_steps": 3},
+    "fomaml": {"inner_learning_rate": 0.1, "num_inner_steps": 3},
+    "anil": {"inner_learning_rate": 0.1, "num_inner_steps": 5},
+    "boil": {"inner_learning_rate": 0.1, "num_inner_steps": 3},
+    "meta-sgd": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
+    "maml-plus-plus": {"inner_learning_rate": 0.05, "num_inner_steps": 5},
+    "meta-curvature": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
+    "imaml": {"inner_learning_rate": 0.1, "num_inner_steps": 10, "proximal_strength": 1.0},
+    "reptile": {"inner_learning_rate": 0.05, "num_inner_steps": 5},
+    "cavia": {"inner_learning_rate": 1.0, "num_inner_steps": 3},
+    "proto-maml": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
+    "unicorn-maml": {"inner_learning_rate": 0.1, "num_inner_steps": 3},
+}
+"""Settings of each algorithm for standardized tables."""
+
+
+class Rows(NamedTuple):
+    """Encoded rows of some groups.
+
+    Attributes:
+        inputs: `[rows, features]`.
+        targets: `[rows, outputs]`, or `[rows]` of classes.
+        weights: `[rows]`.
+        groups: `[rows]`, the number of each row's group.
+        units: `[rows]`, that of the groups that are held out together.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    groups: np.ndarray
+    units: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "Rows":
+        """Some of them."""
+        return Rows(*(array[rows] for array in self))
+
+    def tasks(self, max_support: int, num_query: int, num_support: int | None = None):
+        """Their distribution, padded."""
+        return GroupedRows.of(
+            self.inputs,
+            self.targets,
+            self.groups,
+            weights=self.weights,
+            max_support=max_support,
+            num_query=num_query,
+            num_support=num_support,
+        ).padded()
+
+
+class Settings(NamedTuple):
+    """How to meta-train.
+
+    Attributes:
+        loss: of a row.
+        num_outputs: of the network.
+        algorithm: its name on the command line.
+        options: what differs from `DEFAULTS`.
+        hidden_sizes: width of each hidden layer.
+        num_outer_steps: at most.
+        meta_batch_size: groups of an outer step.
+        outer_learning_rate: of Adam, falling to zero along a cosine.
+        weight_decay: of the outer optimizer.
+        max_support: the most rows that are adapted on.
+        patience: validations without improvement before training ends.
+    """
+
+    loss: Loss
+    num_outputs: int
+    algorithm: str
+    options: tuple[tuple[str, Any], ...]
+    hidden_sizes: tuple[int, ...]
+    num_outer_steps: int
+    meta_batch_size: int
+    outer_learning_rate: float
+    weight_decay: float
+    max_support: int
+    patience: int
+
+
+class Fitted(NamedTuple):
+    """A learner, and how it came about.
+
+    Attributes:
+        learner: ready to adapt.
+        step: the outer step that it is of: the last, unless an earlier one was better on groups
+            held out by more than chance (a standard error over what is held out together).
+        curve: the validation loss after 0, 1, … inner steps, which their number is chosen by;
+            empty without validation.
+    """
+
+    learner: ArrayLearner
+    step: int
+    curve: tuple[float, ...]
+
+
+def meta_train(
+    settings: Settings,
+    train: Rows,
+    validation: Rows | None,
+    *,
+    seed: int,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> Fitted:
+    """Meta-train on some groups, and choose by others.
+
+    Args:
+        settings: how.
+        train: groups to learn from; a single one is a plain network, without adaptation in
+            training.
+        validation: groups to stop and choose the number of inner steps by; None: neither.
+        seed: of initialization and training.
+        report: called with each log line.
+    """
+    recipe = _recipe_of(settings)
+    architecture = {
+        "name": "mlp",
+        "num_inputs": train.inputs.shape[1],
+        "num_outputs": settings.num_outputs,
+        "hidden_sizes": settings.hidden_sizes,
+        "norm": "none",
+        "context_size": 8 if recipe.algorithm == "cavia" else 0,
+    }
+    of_learner = LearnerSettings(
+        tuple(architecture.items()),
+        recipe,
+        settings.loss,
+        _PRIOR_WEIGHT,
+        recipe.num_inner_steps,
+    )
+    init_key, run_key = jax.random.split(jax.random.key(seed))
+    params = of_learner.initial(init_key)
+    num_support = 0 if len(np.unique(train.groups)) == 1 else None
+    loop = _loop(settings, of_learner, train.tasks(settings.max_support, 32, num_support))
+    interval = max(1, settings.num_outer_steps // _NUM_VALIDATIONS)
+    curves = None if validation is None else _curves_fn(settings, of_learner, validation)
+    steps = recipe.num_inner_steps
+    trained = run(
+        loop,
+        params,
+        key=run_key,
+        num_outer_steps=settings.num_outer_steps,
+        log_interval=interval,
+        validation=None
+        if curves is None
+        else Validation(
+            lambda state: {"validation/loss": float(curves(state.meta_params)[:, steps].mean())},
+            interval,
+            "validation/loss",
+            maximize=False,
+            patience=settings.patience,
+        ),
+        report=report,
+    )
+    if curves is None:
+        return Fitted(_learner(of_learner, trained.state), settings.num_outer_steps, ())
+    of_best, of_last = (curves(state.meta_params) for state in (trained.best_state, trained.state))
+    is_best = _is_worse(of_last[:, steps], of_best[:, steps])
+    losses = (of_best if is_best else of_last).mean(0)
+    of_learner = replace(of_learner, num_inner_steps=int(np.argmin(losses)))
+    state = trained.best_state if is_best else trained.state
+    step = trained.best_step if is_best else int(trained.state.outer_step)
+    return Fitted(_learner(of_learner, state), step, tuple(map(float, losses)))
+
+
+def _learner(of_learner: LearnerSettings, state: Any) -> ArrayLearner:
+    return ArrayLearner(of_learner, jax.tree.map(np.asarray, state.meta_params))
+
+
+def _is_worse(losses: np.ndarray, reference: np.ndarray) -> bool:
+    """Whether losses are larger than others of the same units, by more than chance."""
+    differences = losses - reference
+    if len(differences) < 3:
+        return bool(differences.mean() > 0)
+    return bool(differences.mean() > differences.std(ddof=1) / np.sqrt(len(differences)))
+
+
+def _recipe_of(settings: Settings) -> SupervisedRecipe:
+    options = {**DEFAULTS[settings.algorithm], **dict(settings.options)}
+    return SupervisedRecipe(
+        name="table",
+        evidence=Evidence("", "", "", "", ""),
+        problem=None,  # pyright: ignore[reportArgumentType]  the rows are at hand
+        algorithm=settings.algorithm,  # pyright: ignore[reportArgumentType]
+        outer_learning_rate=settings.outer_learning_rate,
+        meta_batch_size=settings.meta_batch_size,
+        num_outer_steps=settings.num_outer_steps,
+        **options,
+    )
+
+
+def _loop(settings: Settings, of_learner: LearnerSettings, tasks: GroupedRows) -> OuterLoop:
+    loop = _any_loop(settings, of_learner)
+    step = loop.step
+    assert isinstance(step, jax.tree_util.Partial)
+    return loop._replace(step=jax.tree_util.Partial(step.func, tasks.sample))
+
+
+@functools.lru_cache(maxsize=16)
+def _any_loop(settings: Settings, of_learner: LearnerSettings) -> OuterLoop:
+    """An outer loop, on tasks to be put in: kept, so that fitting again compiles nothing."""
+    rate = optax.cosine_decay_schedule(settings.outer_learning_rate, settings.num_outer_steps)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=settings.weight_decay)
+    )
+    return outer_loop(
+        of_learner.learner(),
+        optimizer,
+        lambda key: None,
+        meta_batch_size=settings.meta_batch_size,
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _curves(of_learner: LearnerSettings) -> Callable[[Any, Any], Any]:
+    steps = 2 * of_learner.recipe.num_inner_steps
+    learner, loss_fn = of_learner.learner(), of_learner.loss_fn()
+    return eqx.filter_jit(
+        adaptation_curves(learner, loss_fn, num_inner_steps=steps, batch_size=64)
+    )
+
+
+@eqx.filter_jit
+def _tasks_of(rows: GroupedRows, keys: Any, groups: Any) -> Any:
+    return jax.vmap(rows.task_of)(keys, groups)
+
+
+def _curves_fn(
+    settings: Settings, of_learner: LearnerSettings, rows: Rows
+) -> Callable[[Any], np.ndarray]:
+    """`curves(meta_params) -> [units, steps + 1]`: losses on groups held out, by inner steps.
+
+    The mean over the tasks of each unit: of the groups that are held out together. Up to twice the
+    steps of training are tried. What diverges counts with a number so large that such steps are
+    never chosen.
+    """
+    tasks_of = rows.tasks(settings.max_support, 64)
+    num_groups = len(np.unique(rows.groups))
+    groups = np.resize(np.arange(num_groups), _NUM_VALIDATION_TASKS)
+    keys = jax.random.split(jax.random.key(0), len(groups))
+    tasks, curves = _tasks_of(tasks_of, keys, groups), _curves(of_learner)
+    unit_of_group = rows.units[np.unique(rows.groups, return_index=True)[1]]
+    units, unit_of_task = np.unique(unit_of_group[groups], return_inverse=True)
+    def by_unit(meta_params):
+        losses = np.nan_to_num(np.asarray(curves(meta_params, tasks), np.float64), nan=np.inf)
+        sums = np.zeros((len(units), losses.shape[1]))
+        np.add.at(sums, unit_of_task, np.minimum(losses, _DIVERGED))
+        return sums / np.bincount(unit_of_task)[:, None]
+
+    return by_unit

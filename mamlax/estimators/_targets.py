@@ -1,0 +1,114 @@
+"""What is predicted, as numbers that a network learns: standardized values, or numbers of classes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._errors import MamlaxError
+
+
+class Values(NamedTuple):
+    """Targets of regression.
+
+    Attributes:
+        mean: `[outputs]`.
+        scale: `[outputs]`, the standard deviation.
+        flat: whether targets were `[rows]`.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    flat: bool
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers predicted for a row."""
+        return len(self.mean)
+
+    @staticmethod
+    def fit(targets: np.ndarray, weights: np.ndarray) -> "Values":
+        """From targets `[rows]` or `[rows, outputs]`, and how much each row counts `[rows]`."""
+        columns = targets.reshape(len(targets), -1).astype(np.float64)
+        mean = np.average(columns, axis=0, weights=weights)
+        scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weights))
+        scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)
+        return Values(tuple(mean.tolist()), tuple(scale.tolist()), targets.ndim == 1)
+
+    def encode(self, targets: np.ndarray) -> np.ndarray:
+        """`[rows, outputs]` of float32.
+
+        Raises:
+            MamlaxError: if there are other than the outputs fitted.
+        """
+        columns = targets[:, None] if targets.ndim == 1 else targets
+        if columns.shape[1] != self.num_outputs:
+            raise MamlaxError(
+                f"the model predicts {self.num_outputs} numbers for a row, got targets of "
+                f"{columns.shape[1]}."
+            )
+        return ((columns - np.array(self.mean)) / np.array(self.scale)).astype(np.float32)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """The network's `[..., outputs]` in the units of the targets."""
+        values = np.asarray(outputs, np.float64) * np.array(self.scale) + np.array(self.mean)
+        return values[..., 0] if self.flat else values
+
+    def as_json(self) -> dict[str, Any]:
+        """For `from_json`."""
+        return {"kind": "values", **self._asdict()}
+
+
+class Classes(NamedTuple):
+    """Targets of classification.
+
+    Attributes:
+        classes: `[classes]`, the labels, sorted.
+    """
+
+    classes: np.ndarray
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers predicted for a row."""
+        return len(self.classes)
+
+    @staticmethod
+    def fit(targets: np.ndarray) -> "Classes":
+        """From labels `[rows]`."""
+        return Classes(np.unique(targets))
+
+    def encode(self, targets: np.ndarray) -> np.ndarray:
+        """`[rows]` of int32.
+
+        Raises:
+            MamlaxError: if a label was not fitted.
+        """
+        index = {label: i for i, label in enumerate(self.classes.tolist())}
+        codes = [index.get(label, -1) for label in np.asarray(targets).tolist()]
+        if -1 in codes:
+            label = np.asarray(targets).tolist()[codes.index(-1)]
+            raise MamlaxError(
+                f"{label!r} is none of the {len(index)} classes that were fitted: "
+                f"{', '.join(map(repr, list(index)[:12]))}{', ...' * (len(index) > 12)}."
+            )
+        return np.array(codes, np.int32)
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Of the network's `[rows, classes]`, which are logarithms up to a constant."""
+        logits = np.asarray(outputs, np.float64)
+        likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return likely / likely.sum(axis=-1, keepdims=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `from_json`."""
+        return {"kind": "classes", "classes": self.classes.tolist()}
+
+
+Targets = Values | Classes
+
+
+def targets_from_json(value: dict[str, Any]) -> Targets:
+    """What `as_json` gave."""
+    if value["kind"] == "classes":
+        return Classes(np.array(value["classes"]))
+    return Values(tuple(value["mean"]), tuple(value["scale"]), value["flat"])

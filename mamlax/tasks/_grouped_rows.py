@@ -1,0 +1,175 @@
+"""Tasks from the rows of a table, one task for each group: a machine, a patient, a station."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from .._errors import MamlaxError
+from .._types import Batch, Task
+
+
+class GroupedRows(eqx.Module):
+    """Rows sorted by group. A task is a group: some of its rows to adapt on, others to judge on.
+
+    Groups may differ in size. Every batch has the same shape; `weights` are 0 where a group has no
+    more rows, or the support fewer than the most, so a loss must weigh its examples by them.
+
+    Attributes:
+        inputs: `[rows, ...]`, group after group.
+        targets: `[rows, ...]`.
+        weights: `[rows]`, how much each row counts.
+        starts: `[groups]`, index of the first row of each group.
+        sizes: `[groups]`, number of rows of each group. 0: no group, and none after it.
+        max_support: the most rows to adapt on. How many is drawn anew for each task, 0 and small
+            numbers more often (the logarithm of one more is uniform), so that what learns from it
+            learns to do with few.
+        num_support: so many in each task instead (fewer in groups that have no more); None: drawn.
+        num_query: the most rows to judge on.
+
+    Example:
+        >>> import jax, numpy as np, mamlax
+        >>> rows = mamlax.GroupedRows.of(
+        ...     inputs=np.arange(12.0).reshape(6, 2), targets=np.arange(6.0).reshape(6, 1),
+        ...     groups=["b", "a", "b", "a", "b", "b"], max_support=3, num_query=2,
+        ... )
+        >>> rows.sizes.tolist()
+        [2, 4]
+        >>> task = rows.sample(jax.random.key(0))
+        >>> task.support.inputs.shape, task.query.targets.shape
+        ((3, 2), (2, 1))
+    """
+
+    inputs: Float[Array | np.ndarray, "rows ..."]
+    targets: Shaped[Array | np.ndarray, "rows ..."]
+    weights: Float[Array | np.ndarray, " rows"]
+    starts: Int[Array | np.ndarray, " groups"]
+    sizes: Int[Array | np.ndarray, " groups"]
+    max_support: int = eqx.field(static=True)
+    num_query: int = eqx.field(static=True)
+    num_support: int | None = eqx.field(static=True, default=None)
+
+    @staticmethod
+    def of(
+        inputs,
+        targets,
+        groups,
+        *,
+        weights=None,
+        max_support: int,
+        num_query: int,
+        num_support: int | None = None,
+    ) -> "GroupedRows":
+        """From rows in any order.
+
+        Args:
+            inputs: `[rows, ...]`.
+            targets: `[rows, ...]`.
+            groups: `[rows]`, labels that say which group a row belongs to.
+            weights: `[rows]`, 0 or more; None: all rows count alike.
+            max_support: the most rows to adapt on.
+            num_query: the most rows to judge on.
+            num_support: so many rows to adapt on in each task; None: drawn.
+
+        Raises:
+            MamlaxError: if lengths differ, there are no rows, or a number is not positive.
+        """
+        inputs, targets, groups = np.asarray(inputs), np.asarray(targets), np.asarray(groups)
+        weights = np.ones(len(inputs), np.float32) if weights is None else np.asarray(weights)
+        lengths = [len(one) for one in (inputs, targets, groups, weights)]
+        if len(set(lengths)) > 1 or not lengths[0]:
+            raise MamlaxError(
+                "inputs, targets, groups and weights must have one row each for the same rows, got "
+                f"{', '.join(map(str, lengths))} rows."
+            )
+        if min(max_support, num_query, 1 if num_support is None else num_support + 1) < 1:
+            raise MamlaxError(
+                f"max_support and num_query must be positive and num_support not negative, got "
+                f"{max_support}, {num_query} and {num_support}."
+            )
+        _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        order = np.argsort(index, kind="stable")
+        return GroupedRows(
+            inputs[order],
+            targets[order],
+            weights[order],
+            (np.cumsum(sizes) - sizes).astype(np.int32),
+            sizes.astype(np.int32),
+            max_support if num_support is None else max(num_support, 1),
+            num_query,
+            num_support,
+        )
+
+    def padded(self) -> "GroupedRows":
+        """The same, with as many rows and groups as the next powers of two: what is compiled for it
+        serves other tables of about that size.
+        """
+
+        def pad(array):
+            array = np.asarray(array)
+            more = (1 << (len(array) - 1).bit_length()) - len(array)
+            return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+
+        arrays = [getattr(self, name) for name in ("inputs", "targets", "weights")]
+        bounds = [pad(self.starts), pad(self.sizes)]
+        return GroupedRows(
+            *map(pad, arrays), *bounds, self.max_support, self.num_query, self.num_support
+        )
+
+    def sample(self, key) -> Task:
+        """Draw a group, and rows of it without replacement.
+
+        The support has `[max_support, ...]` rows, the query `[num_query, ...]`; those that are
+        drawn come first and weigh as they do, the others 0. A group of one row is a query alone.
+        """
+        group_key, key = jax.random.split(key)
+        num_groups = jnp.sum(jnp.asarray(self.sizes) > 0)
+        return self.task_of(key, jax.random.randint(group_key, (), 0, num_groups))
+
+    def task_of(self, key, group) -> Task:
+        """Draw rows of the group with this number, as `sample` does."""
+        row_key, number_key = jax.random.split(key)
+        start, size = jnp.asarray(self.starts)[group], jnp.asarray(self.sizes)[group]
+        rows, there = _draw(row_key, size, self.max_support + self.num_query)
+        if self.num_support is None:
+            most = jnp.log(self.max_support + 2.0)
+            drawn = jnp.exp(most * jax.random.uniform(number_key)).astype(jnp.int32) - 1
+            num_support = jnp.minimum(drawn, self.max_support)
+        else:
+            num_support = jnp.asarray(self.num_support)
+        # a row is left to be judged on
+        num_support = jnp.minimum(num_support, size - 1)
+
+        def batch(positions, counts):
+            chosen = start + jnp.where(there[positions], rows[positions], 0)
+            weights = jnp.asarray(self.weights)[chosen]
+            return Batch(
+                jnp.asarray(self.inputs)[chosen],
+                jnp.asarray(self.targets)[chosen],
+                weights=jnp.where(counts & there[positions], weights, 0),
+            )
+
+        first = jnp.arange(self.max_support)
+        return Task(
+            batch(first, first < num_support),
+            batch(num_support + jnp.arange(self.num_query), jnp.ones(self.num_query, bool)),
+        )
+
+
+def _draw(key, size, number: int):
+    """Up to `number` different indices below `size`, in random order, and which of them there are.
+
+    Where `size` is at most twice the number all indices are shuffled; where it is more, twice as
+    many are drawn with replacement and the first of each kept. So the cost does not depend on
+    `size`. (That fewer than `number` differ then is as good as impossible.)
+    """
+    shuffled_key, drawn_key = jax.random.split(key)
+    many = 2 * number
+    drawn = jax.random.randint(drawn_key, (many,), 0, size)
+    is_first = jnp.argmax(drawn[None] == drawn[:, None], axis=1) == jnp.arange(many)
+    shuffled = jax.random.permutation(shuffled_key, many)
+    indices = jnp.where(size <= many, shuffled, drawn)
+    there = jnp.where(size <= many, shuffled < size, is_first)
+    order = jnp.argsort(~there, stable=True)[:number]
+    return indices[order], there[order]
