@@ -4,12 +4,13 @@ Nothing heavy is imported before a command runs, so that `mamlax --help` answers
 """
 
 import errno
+import importlib.util
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -63,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "evaluate": evaluate,
                     "plot": plot,
                     "compare": compare,
+                    "fit": fit,
+                    "adapt": adapt,
+                    "inspect": inspect,
+                    "export": export,
                 },
                 prog="mamlax",
                 description=(
@@ -219,6 +224,146 @@ def compare(
 
     show_comparison(_comparison.compare(runs, out))
     say_paths([out / "comparison.json", *plots.draw_comparison(out)])
+
+
+def fit(
+    table: tyro.conf.Positional[Path],
+    *,
+    task_column: tuple[str, ...],
+    target_column: tuple[str, ...],
+    features: tuple[str, ...] = (),
+    split_column: tuple[str, ...] = (),
+    out: Path = Path("model.safetensors"),
+    algorithm: str = "auto",
+    num_outer_steps: int = 2_000,
+    max_support: int = 32,
+    seed: int = 0,
+) -> None:
+    """Learn from a table with a column that says which task a row belongs to; save a model.
+
+    A task is a machine, a patient, a station. Says in the end, on tasks held out, whether simpler
+    models do as well. Targets of text are classes, numbers a regression.
+
+    Args:
+        table: A csv, tsv (also .gz) or parquet.
+        task_column: Which task a row belongs to; several columns are taken together.
+        target_column: What to predict.
+        features: Columns to predict from; all others where none is given.
+        split_column: Hold tasks of the same value out together: what tasks share that new ones will
+            not, e.g. the month; several columns are taken together.
+        out: The model.
+        algorithm: A member of the family; auto suits most tables.
+        num_outer_steps: Outer steps, at most.
+        max_support: The most rows to adapt on in training.
+        seed: Seed of the split of the tasks, of initialization and of training.
+    """
+    _prepare_jax()
+    _need_tabular()
+    from . import plots
+    from .estimators import _commands
+
+    with Progress() as progress:
+        model = _commands.fit(
+            table,
+            task_columns=task_column,
+            target_columns=target_column,
+            features=features,
+            split_columns=split_column,
+            out=out,
+            report=lambda line: progress("fit", {**line, "num_outer_steps": num_outer_steps}),
+            algorithm=algorithm,
+            num_outer_steps=num_outer_steps,
+            max_support=max_support,
+            random_state=seed,
+        )
+    paths = [out]
+    if model.report_ is None:
+        say("Too few tasks to hold some out: nothing can be said about how well it does.")
+    else:
+        print(model.report_)
+        paths.append(plots.draw_report(model.report_.as_json(), out.with_suffix(".png")))
+    say_paths(paths)
+
+
+def adapt(
+    model: tyro.conf.Positional[Path],
+    *,
+    support: Path,
+    query: Path,
+    out: Path = Path("predictions.csv"),
+) -> None:
+    """Adapt a saved model to a new task and predict.
+
+    Args:
+        model: What mamlax fit or mamlax export wrote.
+        support: A table of a few rows with the target; for images a folder of labelled ones, a
+            folder for each class in it.
+        query: A table to predict for; for images a folder.
+        out: The predictions, a csv.
+    """
+    _prepare_jax()
+    _need_tabular()
+    from .estimators import _commands
+
+    adapted, count = _commands.adapt(model, support, query, out)
+    given = getattr(adapted, "num_support_", None)
+    words = "" if given is None else f" after adapting to {given} rows"
+    say(f"{count} predictions{words}.")
+    say_paths([out])
+
+
+def inspect(model: tyro.conf.Positional[Path]) -> None:
+    """Say what a saved model is: what it was fitted to, what it takes, how well it does.
+
+    Args:
+        model: What mamlax fit or mamlax export wrote.
+    """
+    _need_tabular()
+    from .estimators import _inspection
+
+    print(_inspection.description_of(model))
+
+
+def export(
+    source: tyro.conf.Positional[Path],
+    *,
+    out: Path = Path("model.safetensors"),
+    format: Literal["safetensors", "stablehlo"] = "safetensors",
+    data_dir: str | None = None,
+) -> None:
+    """Write a trained run as one file, or a run or model as a program that needs JAX alone.
+
+    Args:
+        source: A run directory, or a model that was written.
+        out: The file.
+        format: safetensors, for mamlax.load and mamlax adapt; or stablehlo, a jax.export program
+            that adapts and predicts.
+        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+    """
+    _prepare_jax()
+    _need_tabular()
+    from .estimators import _export, _learner_file
+
+    if source.is_dir():
+        model = _export.learner_of_run(source, data_dir=data_dir)
+    else:
+        model = _learner_file.load(source)
+    if format == "stablehlo":
+        _export.write_stablehlo(out, model)
+        say_paths([out, out.with_suffix(out.suffix + ".json")])
+        return
+    model.save(out)
+    say_paths([out])
+
+
+def _need_tabular() -> None:
+    """Say what to install where an optional library is missing."""
+    for name in ("sklearn", "pandas", "safetensors"):
+        if importlib.util.find_spec(name) is None:
+            raise MamlaxError(
+                f"{name} is missing: fit, adapt, inspect and export need the extra libraries of "
+                "tables. pip install 'mamlax[tabular]'"
+            )
 
 
 def _prepare_jax() -> None:

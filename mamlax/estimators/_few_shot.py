@@ -23,6 +23,8 @@ from ._learner import Adapted
 from ._splits import split_groups
 from ._targets import Classes, Values
 
+_FOR_CLASSES = ("proto-maml", "unicorn-maml")
+
 
 class _FewShot(BaseEstimator):
     """What both estimators do; they differ in their targets."""
@@ -120,8 +122,7 @@ class _FewShot(BaseEstimator):
         self.validation_curve_ = fitted.curve
         self.n_outer_steps_ = fitted.step
         self.num_groups_ = parts.counts
-        self._adapted = None
-        self.num_support_ = 0
+        self._adapted, self.num_support_ = self._unadapted(), 0
         self.report_ = None
         if self.compare and parts.has("test"):
             from ._report import compare
@@ -150,7 +151,7 @@ class _FewShot(BaseEstimator):
                 "the support has no rows: predictions are those of the initialization.",
                 stacklevel=2,
             )
-            adapted._adapted, adapted.num_support_ = None, 0
+            adapted._adapted, adapted.num_support_ = self._unadapted(), 0
             return adapted
         X = self._checked_table(X)
         y = self._checked_targets(y)
@@ -227,15 +228,12 @@ class _FewShot(BaseEstimator):
     def _outputs(self, X) -> np.ndarray:
         """What the network says, `[rows, outputs]`."""
         inputs = self.columns_.encode(self._checked_table(X))
-        return self.learner_.predict(self._initialized(), inputs)
+        return self.learner_.predict(self._adapted, inputs)
 
-    def _initialized(self) -> Adapted:
-        """The adapted parameters; where there are none, what an empty support leaves."""
-        if self._adapted is None:
-            empty = np.zeros((0, self.columns_.width), np.float32)
-            targets = self.targets_.encode(self._empty_targets())
-            self._adapted = self.learner_.adapt(empty, targets)
-        return self._adapted
+    def _unadapted(self) -> Adapted:
+        """What an empty support leaves of the initialization."""
+        empty = np.zeros((0, self.columns_.width), np.float32)
+        return self.learner_.adapt(empty, self.targets_.encode(self._empty_targets()))
 
     def _checked_table(self, X, *, reset: bool = False):
         """A frame with the columns fitted, in their order; or an array."""
@@ -346,10 +344,7 @@ class FewShotRegressor(RegressorMixin, _FewShot):
     """
 
     _loss = "squared-error"
-    _algorithms = (
-        "ridge-maml",
-        *(a for a in DEFAULTS if a not in ("ridge-maml", "proto-maml", "unicorn-maml")),
-    )
+    _algorithms = ("ridge-maml", *sorted(DEFAULTS.keys() - {"ridge-maml", *_FOR_CLASSES}))
 
     def predict(self, X) -> np.ndarray:
         """`[rows]` or `[rows, outputs]`, in the units of the targets."""
@@ -384,7 +379,7 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
     __doc__ = f"""Classification that adapts to a new task from a few rows.
 
     All groups share the classes; what tells them apart may differ from group to group.
-    {_ARGUMENTS.format(auto="MAML++, learned step sizes")}
+    {_ARGUMENTS.format(auto="CAVIA, a few numbers beside the columns adapt")}
         classes_: the labels.
 
     Example:
@@ -401,10 +396,7 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
     """
 
     _loss = "cross-entropy"
-    _algorithms = (
-        "maml-plus-plus",
-        *(a for a in DEFAULTS if a not in ("maml-plus-plus", "ridge-maml")),
-    )
+    _algorithms = ("cavia", *sorted(DEFAULTS.keys() - {"cavia", "ridge-maml"}))
 
     def predict(self, X) -> np.ndarray:
         """The most likely label of each row, `[rows]`."""

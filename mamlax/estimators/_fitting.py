@@ -247,9 +247,7 @@ def _any_loop(settings: Settings, of_learner: LearnerSettings) -> OuterLoop:
 def _curves(of_learner: LearnerSettings) -> Callable[[Any, Any], Any]:
     steps = 2 * of_learner.recipe.num_inner_steps
     learner, loss_fn = of_learner.learner(), of_learner.loss_fn()
-    return eqx.filter_jit(
-        adaptation_curves(learner, loss_fn, num_inner_steps=steps, batch_size=64)
-    )
+    return eqx.filter_jit(adaptation_curves(learner, loss_fn, num_inner_steps=steps, batch_size=64))
 
 
 @eqx.filter_jit
@@ -273,6 +271,7 @@ def _curves_fn(
     tasks, curves = _tasks_of(tasks_of, keys, groups), _curves(of_learner)
     unit_of_group = rows.units[np.unique(rows.groups, return_index=True)[1]]
     units, unit_of_task = np.unique(unit_of_group[groups], return_inverse=True)
+
     def by_unit(meta_params):
         losses = np.nan_to_num(np.asarray(curves(meta_params, tasks), np.float64), nan=np.inf)
         sums = np.zeros((len(units), losses.shape[1]))

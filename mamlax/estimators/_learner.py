@@ -31,6 +31,8 @@ class LearnerSettings:
         prior_weight: what is added to the sum of the weights that the loss of a batch is divided
             by: few rows then pull less than many.
         num_inner_steps: steps of `adapt`.
+        ways: classes of the task, where the head is made for them; None: as many as the network
+            has outputs.
     """
 
     architecture: tuple[tuple[str, Any], ...]
@@ -38,6 +40,7 @@ class LearnerSettings:
     loss: Loss
     prior_weight: float
     num_inner_steps: int
+    ways: int | None = None
 
     def initial(self, key: Any = None) -> Any:
         """A network of this shape; `key`: a PRNG key, None: any."""
@@ -71,7 +74,7 @@ class LearnerSettings:
             self.loss_fn(),
             num_inner_steps=self.recipe.num_inner_steps,
             inner_learning_rate=self.recipe.inner_learning_rate,
-            ways=num_outputs if self.loss == "cross-entropy" else None,
+            ways=(self.ways or num_outputs) if self.loss == "cross-entropy" else None,
             normalizes=dict(self.architecture)["norm"] != "none",
         )
 
@@ -137,7 +140,8 @@ class ArrayLearner:
             rows = np.where(there, np.asarray(starts)[tasks, None] + np.arange(bucket), 0)
             if not len(inputs):  # all supports are empty
                 batch = self._support(inputs, targets, weights)
-                batch = jax.tree.map(lambda x, n=len(tasks): np.repeat(x[None], n, 0), batch)
+                many = (len(tasks),)
+                batch = jax.tree.map(lambda x, n=many: np.broadcast_to(x, (*n, *x.shape)), batch)
             else:
                 batch = Batch(
                     inputs[rows],

@@ -1,4 +1,4 @@
-"""What is predicted, as numbers that a network learns: standardized values, or numbers of classes."""
+"""What is predicted, as numbers that a network learns: standardized values, or class numbers."""
 
 from typing import Any, NamedTuple
 

@@ -15,4 +15,6 @@ from ._learning import return_curves as return_curves
 from ._policies import bandit as bandit
 from ._policies import navigation as navigation
 from ._run import draw_comparison as draw_comparison
+from ._run import draw_report as draw_report
 from ._run import draw_run as draw_run
+from ._support import support_sizes as support_sizes

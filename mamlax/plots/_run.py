@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from ._examples import few_shot, sinusoids
 from ._learning import diagnostics, learning_curve, return_curves
 from ._policies import bandit, navigation
 from ._style import save
+from ._support import support_sizes
 
 _EXAMPLES = {
     "sinusoid": ("sinusoids", sinusoids),
@@ -60,3 +62,16 @@ def draw_comparison(directory: Path) -> list[Path]:
     """
     compared = json.loads((directory / "comparison.json").read_text())
     return [save(comparison(compared), directory / "curves.png")]
+
+
+def draw_report(report: dict[str, Any], path: Path) -> Path:
+    """Draw what an estimator's `report()` found.
+
+    Args:
+        report: its `as_json()`.
+        path: of the figure.
+
+    Returns:
+        The path written.
+    """
+    return save(support_sizes(report), path)

@@ -1,0 +1,143 @@
+"""What the commands fit, adapt, inspect and export do; the command line prints it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._errors import MamlaxError
+from .._files import replacing
+from ._few_shot import FewShotClassifier, FewShotRegressor
+from ._images import FewShotImageClassifier
+from ._learner_file import Loaded, load
+from ._tables import columns_of, labels_of, read_table
+
+_MOST_CLASSES = 50
+
+
+def fit(
+    path: Path,
+    *,
+    task_columns: Sequence[str],
+    target_columns: Sequence[str],
+    features: Sequence[str],
+    split_columns: Sequence[str],
+    out: Path,
+    report: Callable[[dict[str, Any]], None],
+    **settings: Any,
+) -> FewShotRegressor | FewShotClassifier:
+    """Fit a table and save what was learned.
+
+    Args:
+        path: the table.
+        task_columns: which task a row belongs to, one column or several together.
+        target_columns: what is predicted; text, booleans or one column of categories: a class.
+        features: what it is predicted from; empty: all other columns.
+        split_columns: what tasks must share to be held out together; empty: nothing.
+        out: the file to write.
+        report: called with each log line.
+        **settings: of the estimator.
+
+    Raises:
+        MamlaxError: if a column is missing or makes no sense.
+    """
+    table = read_table(path)
+    tasks = columns_of(table, task_columns, "--task-column", path)
+    targets = columns_of(table, target_columns, "--target-column", path)
+    together = columns_of(table, split_columns, "--split-column", path)
+    used = {*task_columns, *target_columns, *split_columns}
+    names = list(features) or [str(name) for name in table.columns if name not in used]
+    inputs = columns_of(table, names, "--features", path)
+    if overlap := used & set(features) - set(task_columns) - set(split_columns):
+        raise MamlaxError(f"{sorted(overlap)[0]!r} is the target and a feature at once.")
+    if not names:
+        raise MamlaxError(f"{path} has no column left to predict from.")
+    there = targets.notna().all(axis=1).to_numpy()
+    if not there.any():
+        raise MamlaxError(f"{target_columns[0]!r} is missing in every row of {path}.")
+    is_class = targets.shape[1] == 1 and targets.iloc[:, 0].dtype.kind not in "iuf"
+    if targets.shape[1] > 1 and any(dtype.kind not in "iuf" for dtype in targets.dtypes):
+        raise MamlaxError("several targets must be numbers; text is one target, a class.")
+    y = targets.loc[there].to_numpy()
+    if is_class:
+        y = y[:, 0].astype(str)
+        if (found := len(np.unique(y))) > _MOST_CLASSES:
+            raise MamlaxError(
+                f"the target {target_columns[0]!r} holds text of {found} kinds, too many to be "
+                "classes. Numbers are needed for a regression: clean the column."
+            )
+    elif y.shape[1] == 1:
+        y = y[:, 0]
+    make = FewShotClassifier if is_class else FewShotRegressor
+    model = make(verbose=report, **settings)
+    model.fit(
+        inputs.loc[there],
+        y,
+        groups=labels_of(tasks.loc[there]),
+        split_by=labels_of(together.loc[there]) if split_columns else None,
+    )
+    model.target_names_ = list(target_columns)
+    model.save(out)
+    return model
+
+
+def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, int]:
+    """Adapt a saved model, predict and write the predictions.
+
+    Args:
+        path: the model.
+        support: a table with the target; for an image model a folder of labelled images.
+        query: a table; for an image model a folder of images.
+        out: the csv to write.
+
+    Returns:
+        The adapted model, and how many predictions were written.
+    """
+    model = load(path)
+    if isinstance(model, FewShotImageClassifier):
+        return _adapt_to_images(model, support, query, out)
+    table, asked = read_table(support), read_table(query)
+    names = getattr(model, "target_names_", None) or ["target"]
+    targets = columns_of(table, names, "the target", support)
+    there = targets.notna().all(axis=1)
+    y = targets.loc[there].to_numpy()
+    y = y[:, 0] if y.shape[1] == 1 else y
+    y = y.astype(str) if isinstance(model, FewShotClassifier) else y
+    adapted = model.adapt(table.loc[there], y)
+    predicted = np.asarray(adapted.predict(asked)).reshape(len(asked), -1)
+    result = asked.copy()
+    for i, name in enumerate(names):
+        result[f"predicted {name}"] = predicted[:, i]
+    if isinstance(adapted, FewShotClassifier):
+        chances = adapted.predict_proba(asked)
+        for i, label in enumerate(adapted.classes_):
+            result[f"probability {label}"] = chances[:, i]
+    _write_csv(result, out)
+    return adapted, len(result)
+
+
+def _adapt_to_images(
+    model: FewShotImageClassifier, support: Path, query: Path, out: Path
+) -> tuple[Loaded, int]:
+    import pandas as pd
+
+    given, asked = model.read(support), model.read(query)
+    if "" in given.labels:
+        raise MamlaxError(
+            f"{support} has images that lie in no folder: put the images of each class in a folder "
+            "of its own, named as the class."
+        )
+    adapted = model.adapt(given.images, given.labels)
+    chances = adapted.predict_proba(asked.images)
+    assert adapted.classes_ is not None
+    columns = {"image": asked.names, "predicted": adapted.classes_[chances.argmax(1)]}
+    for i, label in enumerate(adapted.classes_):
+        columns[f"probability {label}"] = chances[:, i]
+    _write_csv(pd.DataFrame(columns), out)
+    return adapted, len(asked.names)
+
+
+def _write_csv(table: Any, out: Path) -> None:
+    with replacing(out) as temporary:
+        table.to_csv(temporary, index=False)

@@ -1,0 +1,142 @@
+"""A trained run, or a saved model, in a form that others can use."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._errors import MamlaxError
+from .._files import replacing, write_json
+from .._types import Batch
+from ..recipes._experiment import experiment_in
+from ..recipes._omniglot import OmniglotProblem
+from ..recipes._recipe import Evidence, SupervisedRecipe
+from ..training._run_directory import read_run
+from ._architecture import architecture_of
+from ._columns import Column, Columns
+from ._few_shot import FewShotRegressor
+from ._images import FewShotImageClassifier, Reading
+from ._learner import ArrayLearner, LearnerSettings
+from ._learner_file import Loaded
+from ._targets import Values
+
+
+def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loaded:
+    """What a run of `mamlax train` has learned, ready to adapt, predict and save.
+
+    Args:
+        directory: the run directory.
+        data_dir: where data sets are; the run's is looked at.
+
+    Returns:
+        A `FewShotImageClassifier` for images, a `FewShotRegressor` for sinusoids.
+
+    Raises:
+        MamlaxError: if the directory holds no trained run, or one of reinforcement learning.
+    """
+    directory = Path(directory)
+    read_run(directory)  # refuses what is none
+    experiment = experiment_in(directory, data_dir)
+    recipe = experiment.recipe
+    if not isinstance(recipe, SupervisedRecipe):
+        raise MamlaxError(
+            f"{directory} is a run of {recipe.name}: a policy adapts in its environment, from "
+            "episodes of its own. Use it from Python, by mamlax.load_run."
+        )
+    main = experiment.stages["maml"]
+    learned = experiment.learned(main, experiment.restore(main))
+    _, meta_params = experiment.ready(main, learned)
+    initial = jax.eval_shape(experiment.parts.init_params, jax.random.key(0))
+    architecture = architecture_of(initial)
+    steps = recipe.num_validation_inner_steps
+    is_class = experiment.parts.metric == "accuracy"
+    settings = LearnerSettings(
+        tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in architecture.items()),
+        dataclasses.replace(
+            recipe,
+            name="file",
+            evidence=Evidence("", "", "", "", ""),
+            problem=None,  # pyright: ignore[reportArgumentType]  it was learned
+        ),
+        "cross-entropy" if is_class else "squared-error",
+        0.0,
+        recipe.num_inner_steps if steps is None else steps,
+    )
+    learner = ArrayLearner(settings, jax.tree.map(np.asarray, meta_params))
+    if is_class:
+        shape = experiment.parts.train_tasks.data.examples.shape[1:]
+        summary = {"recipe": recipe.name, "outer_step": learned.outer_step}
+        invert = isinstance(recipe.problem, OmniglotProblem)
+        if architecture["name"] != "conv4":
+            raise MamlaxError(
+                f"{directory} was trained without convolutions (--network); a file of images is for "
+                "conv4."
+            )
+        return FewShotImageClassifier(learner, Reading(shape[0] == shape[1], invert), summary)
+    return _regressor(learner, architecture, learned.outer_step)
+
+
+def write_stablehlo(path: str | Path, model: Any) -> None:
+    """Write adapting and predicting as one program, which runs without this package.
+
+    Reads `(support_inputs [s, ...], support_targets, support_weights [s], query_inputs [q, ...])`,
+    for any s and q, and gives the network's `[q, outputs]`. What the columns were made into numbers
+    by, and the outputs are to be read by, is written beside it, as JSON.
+
+    Args:
+        path: of the file.
+        model: an estimator or an image classifier; what it is adapted to is not written.
+    """
+    learner: ArrayLearner = model.learner_
+    settings = learner.settings
+    algorithm, shapes = settings.learner(), dict(settings.architecture)
+    one = shapes.get("image_shape", (shapes.get("num_inputs"),))
+
+    def adapt_and_predict(inputs, targets, weights, queries):
+        reference = inputs[:0] if settings.normalizes else None
+        batch = Batch(inputs, targets, reference, weights)
+        steps = settings.num_inner_steps
+        params = algorithm.adapt(learner.meta_params, batch, num_inner_steps=steps).params
+        if settings.normalizes:
+            params = dataclasses.replace(params, norm="support")
+        return params(queries, inputs if settings.normalizes else None)
+
+    s, q = jax.export.symbolic_shape("s, q")
+    numbers = settings.loss == "squared-error"
+    targets = jax.ShapeDtypeStruct(
+        (s, shapes["num_outputs"]) if numbers else (s,), jnp.float32 if numbers else jnp.int32
+    )
+    exported = jax.export.export(jax.jit(adapt_and_predict))(
+        jax.ShapeDtypeStruct((s, *one), jnp.float32),
+        targets,
+        jax.ShapeDtypeStruct((s,), jnp.float32),
+        jax.ShapeDtypeStruct((q, *one), jnp.float32),
+    )
+    path = Path(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(exported.serialize())
+    beside = {
+        name: getattr(model, f"{name}_").as_json()
+        for name in ("columns", "targets")
+        if getattr(model, f"{name}_", None) is not None
+    }
+    write_json(path.with_suffix(path.suffix + ".json"), beside)
+
+
+def _regressor(
+    learner: ArrayLearner, architecture: dict[str, Any], outer_step: int
+) -> FewShotRegressor:
+    """An estimator that takes the network's own inputs, and gives its outputs."""
+    num_inputs, num_outputs = architecture["num_inputs"], architecture["num_outputs"]
+    model = FewShotRegressor(algorithm=learner.settings.recipe.algorithm)
+    model.columns_ = Columns(tuple(Column(str(i)) for i in range(num_inputs)), named=False)
+    model.targets_ = Values((0.0,) * num_outputs, (1.0,) * num_outputs, num_outputs == 1)
+    model.learner_, model.report_ = learner, None
+    model.num_inner_steps_, model.validation_curve_ = learner.settings.num_inner_steps, ()
+    model.n_outer_steps_, model.num_groups_ = outer_step, {}
+    model.n_features_in_ = num_inputs
+    model._adapted, model.num_support_ = model._unadapted(), 0
+    return model

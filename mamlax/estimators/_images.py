@@ -1,0 +1,128 @@
+"""A trained image classifier in use: adapt to a few labelled images, classify others."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._errors import MamlaxError
+from ..tasks._picture_folder import Pictures, read_pictures
+from ._learner import Adapted, ArrayLearner
+from ._targets import Classes
+
+_ANY_WAYS = ("proto-maml", "unicorn-maml")
+
+
+class Reading(NamedTuple):
+    """How files became the images trained on.
+
+    Attributes:
+        resize: whether they are resized to the network's images, which are square.
+        invert: 255 − value.
+    """
+
+    resize: bool
+    invert: bool
+
+
+class FewShotImageClassifier:
+    """What a run of an image recipe has learned, read by `mamlax.load` from what `export` wrote.
+
+    `adapt` takes a few labelled images of new classes, `predict` classifies others. Moments of the
+    support normalize all images: what is predicted for one does not depend on the others.
+
+    Attributes:
+        classes_: the labels adapted to; None before.
+        image_shape: `(height, width, channels)` of an image.
+        ways: the most classes; None: any number.
+    """
+
+    def __init__(self, learner: ArrayLearner, reading: Reading, summary: dict[str, Any]):
+        self.learner_, self.reading_, self.summary_ = learner, reading, summary
+        self.targets_: Classes | None = None
+        self._adapted: Adapted | None = None
+
+    @property
+    def classes_(self) -> np.ndarray | None:
+        return None if self.targets_ is None else self.targets_.classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(dict(self.learner_.settings.architecture)["image_shape"])
+
+    @property
+    def ways(self) -> int | None:
+        if self.learner_.settings.recipe.algorithm in _ANY_WAYS:
+            return None
+        return dict(self.learner_.settings.architecture)["num_outputs"]
+
+    def read(self, folder: str | Path) -> Pictures:
+        """The images of a folder as this classifier takes them, with the folders they lie in.
+
+        Raises:
+            MamlaxError: if there are none, or one cannot be read.
+        """
+        return read_pictures(folder, self.image_shape, **self.reading_._asdict())
+
+    def adapt(self, images, labels) -> "FewShotImageClassifier":
+        """A copy adapted to some classes; this classifier stays as it is.
+
+        Args:
+            images: `[images, height, width, channels]`, bytes or floats in [0, 1].
+            labels: `[images]`, of any kind.
+
+        Raises:
+            MamlaxError: if there are more classes than its head has, or shapes do not fit.
+        """
+        inputs, labels = self._checked(images), np.asarray(labels)
+        if labels.shape != inputs.shape[:1] or not len(labels):
+            raise MamlaxError(
+                "adapting takes one label for each image, and an image or more; got "
+                f"{len(inputs)} images and labels of shape {list(labels.shape)}."
+            )
+        targets = Classes.fit(labels)
+        if self.ways is not None and len(targets.classes) > self.ways:
+            raise MamlaxError(
+                f"the support has {len(targets.classes)} classes, but the head was trained for "
+                f"{self.ways}. Train with --ways {len(targets.classes)}, or with --algorithm "
+                f"{' or '.join(_ANY_WAYS)}, whose heads are made for the task."
+            )
+        adapted = copy.copy(self)
+        if self.ways is None:
+            settings = replace(self.learner_.settings, ways=len(targets.classes))
+            adapted.learner_ = replace(self.learner_, settings=settings)
+        adapted.targets_ = targets
+        adapted._adapted = adapted.learner_.adapt(inputs, targets.encode(labels))
+        return adapted
+
+    def predict(self, images) -> np.ndarray:
+        """The most likely label of each image, `[images]`."""
+        probabilities = self.predict_proba(images)
+        assert self.targets_ is not None
+        return self.targets_.classes[np.argmax(probabilities, axis=1)]
+
+    def predict_proba(self, images) -> np.ndarray:
+        """`[images, classes]`, in the order of `classes_`."""
+        if self._adapted is None or self.targets_ is None:
+            raise MamlaxError(
+                "this classifier knows no classes yet: adapt it to some labelled images first."
+            )
+        outputs = self.learner_.predict(self._adapted, self._checked(images))
+        return self.targets_.probabilities(outputs[:, : len(self.targets_.classes)])
+
+    def save(self, path: str | Path) -> None:
+        """Write the classifier, as it was trained, to one file that `mamlax.load` reads."""
+        from ._learner_file import write_images
+
+        write_images(path, self)
+
+    def _checked(self, images) -> np.ndarray:
+        images = np.asarray(images)
+        if images.shape[1:] != self.image_shape:
+            raise MamlaxError(
+                f"images must have shape [images, {', '.join(map(str, self.image_shape))}], got "
+                f"{list(images.shape)}."
+            )
+        return images / np.float32(255) if images.dtype == np.uint8 else images

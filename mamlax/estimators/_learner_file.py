@@ -1,0 +1,240 @@
+"""A learner in one file: safetensors, and all else as JSON in its header. Loading runs no code."""
+
+import dataclasses
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._errors import MamlaxError
+from .._files import replacing
+from ..recipes._recipe import Evidence, SupervisedRecipe
+from ._columns import Columns
+from ._few_shot import FewShotClassifier, FewShotRegressor
+from ._images import FewShotImageClassifier, Reading
+from ._learner import ArrayLearner, LearnerSettings
+from ._report import report_from_json
+from ._targets import targets_from_json
+
+FORMAT = 1
+_KEY = "mamlax"
+_ESTIMATORS = {one.__name__: one for one in (FewShotRegressor, FewShotClassifier)}
+_ATTRIBUTES = (
+    *("num_inner_steps_", "validation_curve_", "n_outer_steps_", "num_groups_"),
+    *("num_support_", "n_features_in_"),
+)
+Estimator = FewShotRegressor | FewShotClassifier
+Loaded = Estimator | FewShotImageClassifier
+
+
+def write_estimator(path: str | Path, estimator: Any) -> None:
+    """Write a fitted estimator, adapted or not."""
+    names = getattr(estimator, "feature_names_in_", None)
+    report = estimator.report_
+    header = {
+        "kind": type(estimator).__name__,
+        "parameters": {
+            name: value
+            for name, value in estimator.get_params().items()
+            if isinstance(value, str | int | float | tuple | list | None)
+        },
+        "attributes": {name: getattr(estimator, name) for name in _ATTRIBUTES},
+        "target_names": getattr(estimator, "target_names_", None),
+        "feature_names": None if names is None else list(names),
+        "columns": estimator.columns_.as_json(),
+        "targets": estimator.targets_.as_json(),
+        "report": None if report is None else report.as_json(),
+    }
+    adapted = estimator._adapted.own if estimator.num_support_ else None
+    _write(path, header, estimator.learner_, adapted)
+
+
+def write_images(path: str | Path, classifier: FewShotImageClassifier) -> None:
+    """Write an image classifier, without what it is adapted to."""
+    header = {
+        "kind": type(classifier).__name__,
+        "reading": classifier.reading_._asdict(),
+        "summary": classifier.summary_,
+    }
+    _write(path, header, classifier.learner_, None)
+
+
+def load(path: str | Path) -> Loaded:
+    """Read what `save` or `mamlax export` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        A `FewShotRegressor`, `FewShotClassifier` or `FewShotImageClassifier`, ready to adapt.
+
+    Raises:
+        MamlaxError: if it is no such file, is damaged, or was written by a newer version. No code
+            in it is run.
+    """
+    header, arrays = read_header_and_arrays(Path(path))
+    try:
+        return _loaded(header, arrays)
+    except MamlaxError as error:
+        raise MamlaxError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # a header changed by hand fails wherever it is first wrong
+        raise MamlaxError(
+            f"{path} was changed after it was written, or damaged: its header makes no sense "
+            f"({type(error).__name__}: {error})."
+        ) from error
+
+
+def read_header_and_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header of a file and its arrays.
+
+    Raises:
+        MamlaxError: as `load`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.is_dir():
+        raise MamlaxError(
+            f"{path} is a folder. A run is exported first: mamlax export {path} --out MODEL."
+        )
+    try:
+        if not path.stat().st_size:
+            raise MamlaxError(
+                f"{path} is empty (0 bytes): writing it was not finished. Save again."
+            )
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise MamlaxError(f"{path} cannot be read ({error}).") from error
+    except SafetensorError as error:
+        raise MamlaxError(
+            f"{path} is no model that mamlax wrote, or it is cut off ({error}). Copy it again."
+        ) from error
+    try:
+        header = json.loads(metadata[_KEY])
+        number, written_by = header["format"], header["mamlax"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MamlaxError(
+            f"{path} holds arrays, but was not written by mamlax (its header has no {_KEY})."
+        ) from error
+    if number != FORMAT:
+        raise MamlaxError(
+            f"{path} was written by mamlax {written_by} in format {number}; mamlax "
+            f"{version('mamlax')} reads format {FORMAT}. Install that version, or save it again."
+        )
+    return header, arrays
+
+
+def _write(path: str | Path, header: dict[str, Any], learner: ArrayLearner, own: Any) -> None:
+    from safetensors.numpy import save
+
+    settings = learner.settings
+    recipe = {
+        field.name: getattr(settings.recipe, field.name)
+        for field in dataclasses.fields(SupervisedRecipe)
+        if field.name not in ("name", "evidence", "problem")
+    }
+    header = {
+        "format": FORMAT,
+        "mamlax": version("mamlax"),
+        "jax": version("jax"),
+        **header,
+        "learner": {
+            "architecture": dict(settings.architecture),
+            "recipe": recipe,
+            "loss": settings.loss,
+            "prior_weight": settings.prior_weight,
+            "num_inner_steps": settings.num_inner_steps,
+        },
+    }
+    arrays = _named("meta_params", learner.meta_params)
+    if own is not None:
+        arrays |= _named("adapted", own)
+    content = save(arrays, metadata={_KEY: json.dumps(header)})
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(content)
+
+
+def _loaded(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Loaded:
+    learner = _learner(header["learner"], arrays)
+    if header["kind"] == FewShotImageClassifier.__name__:
+        reading = Reading(**header["reading"])
+        return FewShotImageClassifier(learner, reading, header["summary"])
+    parameters = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in header["parameters"].items()
+    }
+    estimator = _ESTIMATORS[header["kind"]]().set_params(**parameters)
+    estimator.columns_ = Columns.from_json(header["columns"])
+    estimator.targets_ = targets_from_json(header["targets"])
+    estimator.learner_ = learner
+    estimator.report_ = None if header["report"] is None else report_from_json(header["report"])
+    for name in _ATTRIBUTES:
+        setattr(estimator, name, header["attributes"][name])
+    if header["feature_names"] is not None:
+        estimator.feature_names_in_ = np.array(header["feature_names"], dtype=object)
+    if header["target_names"] is not None:
+        estimator.target_names_ = [str(name) for name in header["target_names"]]
+    if isinstance(estimator, FewShotClassifier):
+        estimator.classes_ = estimator.targets_.classes
+    width, expected = estimator.columns_.width, dict(learner.settings.architecture)
+    if width != expected["num_inputs"]:
+        raise ValueError(f"columns make {width} inputs of a network of {expected['num_inputs']}")
+    adapted = estimator._unadapted()
+    if estimator.num_support_:
+        adapted = adapted._replace(own=_filled(adapted.own, "adapted", arrays))
+    estimator._adapted = adapted
+    return estimator
+
+
+def _learner(value: dict[str, Any], arrays: dict[str, np.ndarray]) -> ArrayLearner:
+    architecture = {
+        name: tuple(one) if isinstance(one, list) else one
+        for name, one in value["architecture"].items()
+    }
+    recipe = SupervisedRecipe(
+        name="file",
+        evidence=Evidence("", "", "", "", ""),
+        problem=None,  # pyright: ignore[reportArgumentType]  it was learned already
+        **value["recipe"],
+    )
+    settings = LearnerSettings(
+        tuple(architecture.items()),
+        recipe,
+        value["loss"],
+        float(value["prior_weight"]),
+        int(value["num_inner_steps"]),
+    )
+    # shapes alone: a header that asks for a huge network makes none
+    expected = jax.eval_shape(lambda: settings.learner().init(settings.initial()))
+    return ArrayLearner(settings, _filled(expected, "meta_params", arrays))
+
+
+def _named(prefix: str, tree: Any) -> dict[str, np.ndarray]:
+    return {
+        prefix + jax.tree_util.keystr(path): np.ascontiguousarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _filled(like: Any, prefix: str, arrays: dict[str, np.ndarray]) -> Any:
+    """A pytree of the structure of `like`, its arrays taken by name."""
+
+    def of(path, leaf):
+        name = prefix + jax.tree_util.keystr(path)
+        found = arrays.get(name)
+        if found is None:
+            raise MamlaxError(f"the array {name} is missing.")
+        if found.shape != leaf.shape or found.dtype != leaf.dtype:
+            raise MamlaxError(
+                f"the array {name} has shape {list(found.shape)} of {found.dtype}, expected "
+                f"{list(leaf.shape)} of {leaf.dtype}."
+            )
+        if not np.isfinite(found).all():
+            raise MamlaxError(f"the array {name} has numbers that are not finite.")
+        return found
+
+    return jax.tree_util.tree_map_with_path(of, like)

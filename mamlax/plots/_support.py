@@ -1,0 +1,58 @@
+"""The error of a model and of simpler ones against how many rows of a group they were given."""
+
+from typing import Any
+
+from ._style import one_panel, plain_numbers
+
+_COLORS = {
+    "this model, adapted": "#1b6ca8",
+    "this model, not adapted": "#6aa5d1",
+    "no model (the mean)": "#c9ced6",
+    "one pooled linear model": "#8d99ae",
+    "pooled + offset of the group": "#7a4ea3",
+    "fitted to the support alone": "#e08e1b",
+    "gradient-boosted trees": "#2e933c",
+    "trees + mean of the support": "#17a2a2",
+}
+
+
+def support_sizes(report: dict[str, Any]) -> Any:
+    """Draw what `FewShotRegressor.report()` found.
+
+    Args:
+        report: its `as_json()`.
+
+    Returns:
+        A matplotlib figure.
+    """
+    figure, axes = one_panel(7, 4.2)
+    entries = report["entries"]
+    sizes = sorted({entry["num_support"] for entry in entries})
+    place = {size: i for i, size in enumerate(sizes)}
+    for model in dict.fromkeys(entry["model"] for entry in entries):
+        found = [entry for entry in entries if entry["model"] == model]
+        x = [place[entry["num_support"]] for entry in found]
+        y = [entry["error"] for entry in found]
+        first = model == "this model, adapted"
+        axes.plot(
+            x,
+            y,
+            "o-",
+            color=_COLORS.get(model),
+            lw=2.4 if first else 1.3,
+            ms=5 if first else 3,
+            zorder=3 if first else 2,
+            label=model,
+        )
+        if first:
+            low = [entry["error"] - entry["ci95"] for entry in found]
+            high = [entry["error"] + entry["ci95"] for entry in found]
+            axes.fill_between(x, low, high, color=_COLORS[model], alpha=0.15, lw=0)
+    if all(entry["error"] > 0 for entry in entries):
+        axes.set_yscale("log")
+        plain_numbers(axes)
+    axes.set_xticks(range(len(sizes)), sizes)
+    axes.set(xlabel="rows of support", ylabel=report["metric"])
+    axes.set_title(f"{report['num_groups']} groups held out", fontsize="medium")
+    axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
