@@ -79,7 +79,7 @@ from .recipes._trained import Trained as Trained
 # for people with data
 from .estimators._few_shot import FewShotRegressor as FewShotRegressor
 from .estimators._few_shot import FewShotClassifier as FewShotClassifier
-from .estimators._few_shot import AdaptedMany as AdaptedMany
+from .estimators._estimator import AdaptedMany as AdaptedMany
 from .estimators._images import FewShotImageClassifier as FewShotImageClassifier
 from .estimators._report import Report as Report
 from .estimators._learner_file import load as load

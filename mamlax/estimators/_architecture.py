@@ -59,7 +59,8 @@ def model_of(architecture: dict[str, Any], key: Any = None) -> Any:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in architecture.items()
     }
-    make = {"mlp": models.mlp, "conv4": models.conv4}.get(arguments.pop("name", None))
+    makers: dict[Any, Any] = {"mlp": models.mlp, "conv4": models.conv4}
+    make = makers.get(arguments.pop("name", None))
     if make is None:
         raise MamlaxError(f"there is no network called {architecture.get('name')!r}.")
     try:

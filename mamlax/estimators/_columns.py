@@ -48,7 +48,7 @@ class Column(NamedTuple):
     def encode(self, values: np.ndarray) -> np.ndarray:
         """`[rows, width]`."""
         if self.categories:
-            index = {category: i for i, category in enumerate(self.categories)}
+            index: dict[str | None, int] = {one: i for i, one in enumerate(self.categories)}
             codes = np.array([index.get(value, -1) for value in _as_categories(values)], int)
             return (codes[:, None] == np.arange(len(self.categories))).astype(np.float32)
         numbers = _as_numbers(values, self.name)
@@ -62,7 +62,8 @@ class Column(NamedTuple):
         """Categories that were not there when it was fitted."""
         if not self.categories:
             return []
-        return sorted(set(_as_categories(values)) - set(self.categories) - {None})
+        found = {value for value in _as_categories(values) if value is not None}
+        return sorted(found - set(self.categories))
 
 
 class Columns(NamedTuple):

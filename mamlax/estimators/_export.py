@@ -72,8 +72,8 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loa
         invert = isinstance(recipe.problem, OmniglotProblem)
         if architecture["name"] != "conv4":
             raise MamlaxError(
-                f"{directory} was trained without convolutions (--network); a file of images is for "
-                "conv4."
+                f"{directory} was trained without convolutions (--network); a file of images is "
+                "for conv4."
             )
         return FewShotImageClassifier(learner, Reading(shape[0] == shape[1], invert), summary)
     return _regressor(learner, architecture, learned.outer_step)

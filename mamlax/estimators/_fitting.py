@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 
-from .._types import OuterLoop
+from .._types import OuterLoop, Task
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves
 from ..recipes._recipe import Evidence, SupervisedRecipe
@@ -238,7 +238,7 @@ def _any_loop(settings: Settings, of_learner: LearnerSettings) -> OuterLoop:
     return outer_loop(
         of_learner.learner(),
         optimizer,
-        lambda key: None,
+        lambda key: Task(None, None),
         meta_batch_size=settings.meta_batch_size,
     )
 

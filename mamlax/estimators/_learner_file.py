@@ -13,11 +13,12 @@ from .._errors import MamlaxError
 from .._files import replacing
 from ..recipes._recipe import Evidence, SupervisedRecipe
 from ._columns import Columns
+from ._estimator import FewShotEstimator
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier, Reading
 from ._learner import ArrayLearner, LearnerSettings
 from ._report import report_from_json
-from ._targets import targets_from_json
+from ._targets import Classes, targets_from_json
 
 FORMAT = 1
 _KEY = "mamlax"
@@ -26,11 +27,10 @@ _ATTRIBUTES = (
     *("num_inner_steps_", "validation_curve_", "n_outer_steps_", "num_groups_"),
     *("num_support_", "n_features_in_"),
 )
-Estimator = FewShotRegressor | FewShotClassifier
-Loaded = Estimator | FewShotImageClassifier
+Loaded = FewShotRegressor | FewShotClassifier | FewShotImageClassifier
 
 
-def write_estimator(path: str | Path, estimator: Any) -> None:
+def write_estimator(path: str | Path, estimator: FewShotEstimator) -> None:
     """Write a fitted estimator, adapted or not."""
     names = getattr(estimator, "feature_names_in_", None)
     report = estimator.report_
@@ -178,7 +178,7 @@ def _loaded(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Loaded:
         estimator.feature_names_in_ = np.array(header["feature_names"], dtype=object)
     if header["target_names"] is not None:
         estimator.target_names_ = [str(name) for name in header["target_names"]]
-    if isinstance(estimator, FewShotClassifier):
+    if isinstance(estimator, FewShotClassifier) and isinstance(estimator.targets_, Classes):
         estimator.classes_ = estimator.targets_.classes
     width, expected = estimator.columns_.width, dict(learner.settings.architecture)
     if width != expected["num_inputs"]:

@@ -93,14 +93,21 @@ def _photographs(
 
 
 def _mini_imagenet(
-    shots: int, suffix: str = "", *, with_what: str = "", channels: int = 32, **settings: Any
+    shots: int,
+    suffix: str = "",
+    *,
+    with_what: str = "",
+    channels: int = 32,
+    meta_batch_size: int | None = None,
+    **settings: Any,
 ) -> Recipe:
     plural = "s" * (shots > 1)
     return _photographs(
         f"mini-imagenet-5-way-{shots}-shot{suffix}",
         MiniImageNetProblem(shots=shots, channels=channels),
         summary=f"Photographs of things, 5 classes from {shots} example{plural} each{with_what}",
-        **({"meta_batch_size": 4 if shots == 1 else 2} | settings),  # as the paper
+        meta_batch_size=meta_batch_size or (4 if shots == 1 else 2),  # as the paper
+        **settings,
     )
 
 

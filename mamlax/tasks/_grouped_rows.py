@@ -1,5 +1,7 @@
 """Tasks from the rows of a table, one task for each group: a machine, a patient, a station."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -111,11 +113,8 @@ class GroupedRows(eqx.Module):
             more = (1 << (len(array) - 1).bit_length()) - len(array)
             return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
 
-        arrays = [getattr(self, name) for name in ("inputs", "targets", "weights")]
-        bounds = [pad(self.starts), pad(self.sizes)]
-        return GroupedRows(
-            *map(pad, arrays), *bounds, self.max_support, self.num_query, self.num_support
-        )
+        names = ("inputs", "targets", "weights", "starts", "sizes")
+        return dataclasses.replace(self, **{name: pad(getattr(self, name)) for name in names})
 
     def sample(self, key) -> Task:
         """Draw a group, and rows of it without replacement.

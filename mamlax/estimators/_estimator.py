@@ -1,0 +1,358 @@
+"""What both estimators do: fit a table by groups, adapt to a task that was not there before."""
+
+import copy
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    check_random_state,
+    validate_data,
+)
+
+from .._errors import MamlaxError
+from ._columns import Columns, names_of
+from ._fitting import Rows, Settings, meta_train
+from ._learner import Adapted, Loss
+from ._splits import split_groups
+from ._targets import Targets
+
+
+class FewShotEstimator(BaseEstimator, ABC):
+    """What both estimators do; they differ in their targets."""
+
+    _algorithms: tuple[str, ...]
+    _loss: Loss
+    targets_: Any  # Values or Classes
+    feature_names_in_: np.ndarray
+    n_features_in_: int
+    target_names_: list[str]
+    """What the targets are called, where a table was fitted by the command line."""
+
+    def __init__(
+        self,
+        *,
+        algorithm: str = "auto",
+        num_inner_steps: int | None = None,
+        inner_learning_rate: float | None = None,
+        hidden_sizes: tuple[int, ...] = (64, 64),
+        num_outer_steps: int = 2_000,
+        meta_batch_size: int = 32,
+        outer_learning_rate: float = 2e-3,
+        weight_decay: float = 0.1,
+        max_support: int = 32,
+        validation_fraction: float = 0.15,
+        test_fraction: float = 0.15,
+        patience: int = 10,
+        compare: bool = True,
+        random_state: Any = None,
+        verbose: Any = False,
+    ):
+        self.algorithm = algorithm
+        self.num_inner_steps = num_inner_steps
+        self.inner_learning_rate = inner_learning_rate
+        self.hidden_sizes = hidden_sizes
+        self.num_outer_steps = num_outer_steps
+        self.meta_batch_size = meta_batch_size
+        self.outer_learning_rate = outer_learning_rate
+        self.weight_decay = weight_decay
+        self.max_support = max_support
+        self.validation_fraction = validation_fraction
+        self.test_fraction = test_fraction
+        self.patience = patience
+        self.compare = compare
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, groups=None, *, sample_weight=None, split_by=None):
+        """Meta-train on the groups of a table.
+
+        Args:
+            X: `[rows, columns]`, a pandas frame (numbers and categories, values may be missing) or
+                an array.
+            y: `[rows]` or `[rows, outputs]`.
+            groups: `[rows]`, which task a row belongs to: a machine, a patient, a station. None:
+                all rows are one task, and what is fitted is a plain network.
+            sample_weight: `[rows]`, how much each row counts.
+            split_by: `[rows]`; groups of the same value are held out together. Give it where groups
+                share something that new ones will not, a month, say. None: every group by itself.
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            MamlaxError: if there is one group only, or a setting makes no sense.
+            ValueError: if X or y hold what no model could be fitted to.
+        """
+        algorithm = self._checked_algorithm()
+        X = self._checked_table(X, reset=True)
+        y = self._checked_targets(y)
+        self._check_new_targets(y)
+        check_consistent_length(X, y)
+        weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        if not weights.sum() > 0:
+            raise ValueError("sample_weight is zero everywhere: no row is left to learn from.")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        parts = split_groups(
+            groups, split_by, len(X), self.validation_fraction, self.test_fraction, seed
+        )
+
+        self.columns_ = Columns.fit(X)
+        train = parts.rows("train")
+        self.targets_ = self._fit_targets(y[train], weights[train], y)
+        rows = Rows(
+            self.columns_.encode(X),
+            self.targets_.encode(y),
+            (weights / weights.mean()).astype(np.float32),
+            parts.groups,
+            parts.units,
+        )
+        settings = self._settings(algorithm)
+        fitted = meta_train(
+            settings,
+            rows.of(train),
+            rows.of(parts.rows("validation")) if parts.has("validation") else None,
+            seed=seed,
+            report=self._report_fn(),
+        )
+        self.learner_ = fitted.learner
+        self.num_inner_steps_ = fitted.learner.settings.num_inner_steps
+        self.validation_curve_ = fitted.curve
+        self.n_outer_steps_ = fitted.step
+        self.num_groups_ = parts.counts
+        self._adapted, self.num_support_ = self._unadapted(), 0
+        self.report_ = None
+        if self.compare and parts.has("test"):
+            from ._report import compare
+
+            self.report_ = compare(self, rows.of(train), rows.of(parts.rows("test")), seed=seed)
+        return self
+
+    def adapt(self, X, y, *, sample_weight=None):
+        """A copy adapted to one task; this estimator stays as it is.
+
+        Args:
+            X: `[rows, columns]`, the support: a few rows of the task. No rows: the copy predicts
+                with the initialization (and a warning says so).
+            y: their targets.
+            sample_weight: `[rows]`.
+
+        Returns:
+            The adapted estimator. Adapting it again starts from the initialization, not from here.
+        """
+        check_is_fitted(self)
+        adapted = copy.copy(self)
+        if not len(X):
+            warnings.warn(
+                "the support has no rows: predictions are those of the initialization.",
+                stacklevel=2,
+            )
+            adapted._adapted, adapted.num_support_ = self._unadapted(), 0
+            return adapted
+        X = self._checked_table(X)
+        y = self._checked_targets(y)
+        check_consistent_length(X, y)
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            weights = weights / max(weights.mean(), 1e-30)
+        adapted._adapted = self.learner_.adapt(
+            self.columns_.encode(X), self.targets_.encode(y), weights
+        )
+        adapted.num_support_ = len(X)
+        return adapted
+
+    def adapt_many(self, X, y, groups) -> "AdaptedMany":
+        """Adapt to many tasks in one call.
+
+        Args:
+            X: `[rows, columns]`, the support rows of all tasks.
+            y: their targets.
+            groups: `[rows]`, which task a row belongs to.
+
+        Returns:
+            What predicts for each of them.
+        """
+        check_is_fitted(self)
+        X = self._checked_table(X)
+        y = self._checked_targets(y)
+        groups = np.asarray(groups)
+        check_consistent_length(X, y, groups)
+        names, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        order = np.argsort(index, kind="stable")
+        adapted = self.learner_.adapt_many(
+            self.columns_.encode(X)[order],
+            self.targets_.encode(y)[order],
+            np.cumsum(sizes) - sizes,
+            sizes,
+        )
+        return AdaptedMany(self, names, adapted)
+
+    def report(self):
+        """How the adapted model compares with simpler ones, on groups held out.
+
+        Raises:
+            MamlaxError: if nothing was compared.
+        """
+        check_is_fitted(self)
+        if self.report_ is None:
+            raise MamlaxError(
+                "there is no report: it needs compare=True, groups, and enough of them that some "
+                "can be held out (test_fraction)."
+            )
+        return self.report_
+
+    def save(self, path: str | Path) -> None:
+        """Write the estimator, adapted or not, to one file that `mamlax.load` reads.
+
+        Args:
+            path: of the file; it is replaced whole or not at all.
+        """
+        from ._learner_file import write_estimator
+
+        check_is_fitted(self)
+        write_estimator(path, self)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    def _outputs(self, X) -> np.ndarray:
+        """What the network says, `[rows, outputs]`."""
+        inputs = self.columns_.encode(self._checked_table(X))
+        return self.learner_.predict(self._adapted, inputs)
+
+    @abstractmethod
+    def _checked_targets(self, y) -> np.ndarray:
+        """Targets as an array; refuses what is none."""
+
+    @abstractmethod
+    def _check_new_targets(self, y) -> None:
+        """Refuse what could be adapted to, but not fitted."""
+
+    @abstractmethod
+    def _fit_targets(self, y, weights, all_y) -> Targets:
+        """How they become numbers, from those learned from `[rows]` and from all."""
+
+    @abstractmethod
+    def _empty_targets(self) -> np.ndarray:
+        """Those of no rows."""
+
+    @abstractmethod
+    def _decoded(self, outputs) -> np.ndarray:
+        """Predictions `[...]`, of the network's outputs `[..., outputs]`."""
+
+    def _unadapted(self) -> Adapted:
+        """What an empty support leaves of the initialization."""
+        empty = np.zeros((0, self.columns_.width), np.float32)
+        return self.learner_.adapt(empty, self.targets_.encode(self._empty_targets()))
+
+    def _checked_table(self, X, *, reset: bool = False):
+        """A frame with the columns fitted, in their order; or an array."""
+        if hasattr(X, "iloc"):
+            if reset and not len(X):
+                raise ValueError("Found array with 0 sample(s): the table has no rows.")
+            if not reset and hasattr(self, "feature_names_in_"):
+                names, wanted = names_of(X), list(self.feature_names_in_)
+                if names != wanted and set(wanted) <= set(names or []):
+                    X = X[wanted]
+            if hasattr(X, "sparse") and any(hasattr(t, "fill_value") for t in X.dtypes):
+                X = X.sparse.to_dense()
+        else:
+            X = check_array(
+                X,
+                dtype=None,  # pyright: ignore[reportArgumentType]
+                ensure_all_finite="allow-nan",  # pyright: ignore[reportArgumentType]
+                estimator=self,
+            )
+        if hasattr(X, "iloc") and not reset:
+            self.columns_.check_names(X)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        return X
+
+    def _checked_algorithm(self) -> str:
+        algorithm = self._algorithms[0] if self.algorithm == "auto" else self.algorithm
+        if algorithm not in self._algorithms:
+            raise MamlaxError(
+                f"algorithm must be auto or one of {', '.join(self._algorithms)}, got "
+                f"{self.algorithm!r}."
+            )
+        return algorithm
+
+    def _settings(self, algorithm: str) -> Settings:
+        given = {
+            "num_inner_steps": self.num_inner_steps,
+            "inner_learning_rate": self.inner_learning_rate,
+        }
+        options = tuple((name, value) for name, value in given.items() if value is not None)
+        return Settings(
+            self._loss,
+            self.targets_.num_outputs,
+            algorithm,
+            options,
+            tuple(self.hidden_sizes),
+            self.num_outer_steps,
+            self.meta_batch_size,
+            self.outer_learning_rate,
+            self.weight_decay,
+            self.max_support,
+            self.patience,
+        )
+
+    def _report_fn(self) -> Any:
+        if not self.verbose:
+            return None
+        if callable(self.verbose):
+            return self.verbose
+
+        def report(line):
+            text = f"outer step {line['step']}: loss {line['train/query_loss']:.4g}"
+            if "validation/loss" in line:
+                text += f", on groups held out {line['validation/loss']:.4g}"
+            print(text, flush=True)
+
+        return report
+
+
+class AdaptedMany:
+    """An estimator adapted to many tasks at once.
+
+    Attributes:
+        groups: `[tasks]`, what they are called.
+    """
+
+    def __init__(self, estimator: FewShotEstimator, groups: np.ndarray, adapted: Adapted):
+        self.groups, self._estimator, self._adapted = groups, estimator, adapted
+
+    def predict(self, X, groups) -> np.ndarray:
+        """Predictions `[rows]`, each row by the parameters of its task.
+
+        Args:
+            X: `[rows, columns]`.
+            groups: `[rows]`, one of those adapted to.
+
+        Raises:
+            MamlaxError: if a group was not adapted to.
+        """
+        estimator, groups = self._estimator, np.asarray(groups)
+        inputs = estimator.columns_.encode(estimator._checked_table(X))
+        tasks = np.minimum(np.searchsorted(self.groups, groups), len(self.groups) - 1)
+        absent = self.groups[tasks] != groups
+        if absent.any():
+            raise MamlaxError(
+                f"group {groups[absent][0]!r} was not adapted to ({len(self.groups)} were). Give "
+                "adapt_many rows of it too; with none, the estimator itself predicts for it."
+            )
+        outputs = estimator.learner_.predict_many(self._adapted, tasks, inputs)
+        return estimator._decoded(outputs)
