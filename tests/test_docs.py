@@ -30,7 +30,11 @@ def blocks(page, language):
 def pages_with(language):
     pages = [page for page in PAGES if blocks(page, language)]
     # of the family each page compiles a learner of its own
-    slow = [page for page in pages if page.parent.name == "algorithms" and language == "python"]
+    slow = [
+        page
+        for page in pages
+        if language == "python" and (page.parent.name == "algorithms" or page.name == "tables.md")
+    ]
     return pytest.mark.parametrize(
         "page",
         [pytest.param(page, marks=pytest.mark.slow if page in slow else ()) for page in pages],

@@ -12,10 +12,15 @@ from ._targets import Classes, Values
 
 _FOR_CLASSES = ("proto-maml", "unicorn-maml")
 
-_ARGUMENTS = """
+class FewShotRegressor(RegressorMixin, FewShotEstimator):
+    """Regression that adapts to a new task from a few rows.
+
+    `fit` meta-trains a network over the groups of a table; `adapt` returns a copy fitted to a new
+    group. Columns may hold numbers or categories, and miss values; targets may be several.
 
     Args:
-        algorithm: a member of the family, by its name on the command line; "auto": {auto}.
+        algorithm: a member of the family, by its name on the command line; "auto": `ridge-maml`,
+            whose head starts from a regression on the support.
         num_inner_steps: steps in training. How many `adapt` takes is chosen on groups held out,
             up to twice as many. None: the algorithm's own.
         inner_learning_rate: step size of the inner loop. None: the algorithm's own.
@@ -38,15 +43,10 @@ _ARGUMENTS = """
         n_outer_steps_: the outer step that the model is of.
         num_groups_: how many groups were learned from, chosen by and held out.
         num_support_: rows that this estimator is adapted to; 0: it is not.
-"""
 
+    Raises:
+        MamlaxError: by `fit` and `adapt`; see there.
 
-class FewShotRegressor(RegressorMixin, FewShotEstimator):
-    __doc__ = f"""Regression that adapts to a new task from a few rows.
-
-    `fit` meta-trains a network over the groups of a table; `adapt` returns a copy fitted to a new
-    group. Columns may hold numbers or categories, and miss values; targets may be several.
-    {_ARGUMENTS.format(auto="the head starts from a regression on the support")}
     Example:
         >>> import numpy as np, mamlax
         >>> rng = np.random.default_rng(0)
@@ -97,11 +97,12 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
 
 
 class FewShotClassifier(ClassifierMixin, FewShotEstimator):
-    __doc__ = f"""Classification that adapts to a new task from a few rows.
+    """Classification that adapts to a new task from a few rows.
 
     All groups share the classes; what tells them apart may differ from group to group.
-    {_ARGUMENTS.format(auto="CAVIA, a few numbers beside the columns adapt")}
-        classes_: the labels.
+
+    Arguments and attributes are those of `FewShotRegressor`; "auto" is `cavia`: a few numbers beside
+    the columns adapt. `classes_` are the labels, in the order of `predict_proba`.
 
     Example:
         >>> import numpy as np, mamlax

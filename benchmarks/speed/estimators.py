@@ -1,0 +1,72 @@
+"""Using a fitted table model, and fitting a large table: `results/speed_estimators.json`.
+
+    .venv/bin/python -m benchmarks.speed.estimators        # 3 minutes on 2 cores
+
+Adapting to 10 support rows of a new task and predicting 10 others, from pandas frames, warm; adapting
+to 10,000 tasks of 10 rows in one call; and fitting 1,000,000 rows of 20,000 groups, with the
+most that the process held. Random data with 8 columns of numbers and one of categories.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import mamlax
+from benchmarks import report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--note", default="")
+    parser.add_argument("--output", type=Path, default=report.RESULTS / "speed_estimators.json")
+    args = parser.parse_args()
+    machine, results = report.machine(), {}
+    for make in (mamlax.FewShotRegressor, mamlax.FewShotClassifier):
+        classes = make is mamlax.FewShotClassifier
+        X, y, groups = rows(20_000, 400, classes)
+        model = make(num_outer_steps=100, compare=False, random_state=0).fit(X, y, groups=groups)
+        support, query = X[:10], X[10:20]
+        model.adapt(support, y[:10]).predict(query)
+        one = report.seconds_per_call(
+            lambda model=model, y=y: model.adapt(support, y[:10]).predict(query), at_least=2.0
+        )
+        many_X, many_y, many_groups = rows(100_000, 10_000, classes)
+        model.adapt_many(many_X, many_y, many_groups)
+        many = report.seconds_per_call(
+            lambda model=model: model.adapt_many(many_X, many_y, many_groups), at_least=2.0
+        )
+        results[make.__name__] = {
+            "adapt_and_predict_ms": round(1e3 * one, 3),
+            "adapt_10000_tasks_seconds": round(many, 3),
+        }
+        print(results, flush=True)
+    X, y, groups = rows(1_000_000, 20_000, classes=False)
+    before, began = report.peak_memory_mib(), time.perf_counter()
+    mamlax.FewShotRegressor(random_state=0).fit(X, y, groups=groups)
+    results["fit_1000000_rows"] = {
+        "seconds": round(time.perf_counter() - began, 1),
+        "peak_memory_mib": report.peak_memory_mib(),
+        "peak_memory_before_mib": before,
+    }
+    print(results, flush=True)
+    versions = report.versions("jax", "mamlax", "scikit-learn", "pandas")
+    document = {"note": args.note, "machine": machine, "versions": versions, "results": results}
+    report.write_report(args.output, document)
+
+
+def rows(number: int, num_groups: int, classes: bool):
+    """A table, its target and its groups, in random order."""
+    rng = np.random.default_rng(0)
+    groups = rng.permutation(np.arange(number) % num_groups)
+    X = pd.DataFrame(rng.normal(size=(number, 8)).astype(np.float32))
+    X.columns = [f"x{i}" for i in range(8)]
+    X["kind"] = rng.choice(["a", "b", "c"], number)
+    y = rng.normal(size=num_groups)[groups] + X["x0"].to_numpy()
+    return X, np.where(y > 0, "high", "low") if classes else y, groups
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Two small models, fitted once, and the table that they are fitted to."""
+
+import numpy as np
+import pytest
+
+import mamlax
+from mamlax import cli
+
+from .materials import TINY, imitation, machines
+
+
+@pytest.fixture(scope="session")
+def table():
+    return machines()
+
+
+@pytest.fixture(scope="session")
+def regressor(table):
+    """Adapts by a regression on the support; has a report."""
+    model = mamlax.FewShotRegressor(validation_fraction=0.0, **TINY)
+    return model.fit(table[["speed", "kind"]], table["wear"], groups=table["machine"])
+
+
+@pytest.fixture(scope="session")
+def classifier(table):
+    """Adapts by steps of gradient descent."""
+    model = mamlax.FewShotClassifier(
+        algorithm="fomaml", num_inner_steps=2, validation_fraction=0.0, compare=False, **TINY
+    )
+    labels = np.where(table["wear"] > table["wear"].median(), "worn", "good")
+    return model.fit(table[["speed", "kind"]], labels, groups=table["machine"])
+
+
+@pytest.fixture(scope="module")
+def fake_omniglot():
+    """`mamlax.omniglot` gives an imitation, at any size asked for."""
+    from mamlax.tasks import _omniglot
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(
+            _omniglot, "omniglot", lambda data_dir, *, size, split_seed: imitation(size)
+        )
+        yield
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """`status, out, err = command("fit", ...)` in an empty folder; JAX is left as it is."""
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = cli.main([str(one) for one in arguments])
+        return status, *capsys.readouterr()
+
+    return run

@@ -1,0 +1,155 @@
+"""What the tests of estimators are made of: a small table, files changed by hand, tiny pictures."""
+
+import json
+import struct
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pandas as pd
+from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import mamlax
+from mamlax.estimators._images import FewShotImageClassifier, Reading
+from mamlax.estimators._learner import ArrayLearner, LearnerSettings
+from mamlax.recipes import RECIPES, _experiment
+from mamlax.recipes._settings import description_of
+from mamlax.training._run_directory import open_run
+
+TINY = {"num_outer_steps": 20, "meta_batch_size": 4, "hidden_sizes": (8,), "random_state": 0}
+
+
+def machines(num_machines=12, rows=12, seed=0):
+    """Machines of one law and an offset of their own; speeds are missing here and there."""
+    rng = np.random.default_rng(seed)
+    machine = np.repeat(np.arange(num_machines), rows)
+    speed = rng.normal(100, 10, len(machine))
+    kind = rng.choice(["dry", "wet"], len(machine))
+    wear = speed / 10 + 3 * (kind == "wet") + rng.normal(0, 2, num_machines)[machine]
+    speed[rng.random(len(machine)) < 0.05] = np.nan
+    names = np.array([f"machine {m:02}" for m in machine])
+    return pd.DataFrame({"machine": names, "speed": speed, "kind": kind, "wear": wear})
+
+
+def header_of(path):
+    """The JSON that a model's file holds beside its arrays."""
+    with safe_open(path, framework="np") as file:
+        return json.loads(file.metadata()["mamlax"])
+
+
+def changed(path, out, *, header=None, arrays=None):
+    """The file written again, its header (or its dictionary of arrays) changed in place."""
+    with safe_open(path, framework="np") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    words = header_of(path)
+    if header is not None:
+        header(words)
+    if arrays is not None:
+        arrays(found)
+    save_file(found, out, metadata={"mamlax": json.dumps(words)})
+    return out
+
+
+def parts_of(path):
+    """The header of a safetensors file as its format says, and how many bytes it accounts for."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
+    return header, 8 + length + max(ends)
+
+
+def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=6):
+    """A classifier of images of 6×6 that has not been trained; its head is not zero."""
+    recipe = RECIPES["omniglot-5-way-1-shot"]
+    architecture = {
+        "name": "conv4",
+        "image_shape": (side, side, channels),
+        "num_outputs": ways,
+        "channels": 4,
+        "downsample": "stride",
+        "norm": "batch",
+        "context_size": 0,
+    }
+    recipe = replace(
+        recipe, name="file", problem=None, algorithm=algorithm, inner_learning_rate=0.5
+    )
+    settings = LearnerSettings(tuple(architecture.items()), recipe, "cross-entropy", 0.0, 2)
+    params = settings.initial(jax.random.key(1))
+    meta_params = jax.tree.map(np.asarray, settings.learner().init(params))
+    summary = {"recipe": "omniglot-5-way-1-shot", "outer_step": 0}
+    return FewShotImageClassifier(
+        ArrayLearner(settings, meta_params), Reading(True, invert), summary
+    )
+
+
+def drawings(num_classes=3, each=2, seed=0, side=6):
+    """Patterns with a little noise, `[classes, each, side, side]` of bytes."""
+    rng = np.random.default_rng(seed)
+    patterns = 255.0 * (rng.random((num_classes, 1, side, side)) < 0.5)
+    noisy = patterns + rng.normal(0, 20, (num_classes, each, side, side))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def write_picture(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def write_classes(root, pictures, names="abcdefgh"):
+    """A folder for each class."""
+    for name, of_class in zip(names, pictures, strict=False):
+        for number, pixels in enumerate(of_class):
+            write_picture(root / name / f"{number}.png", pixels)
+    return root
+
+
+def sinusoid_recipe(**settings):
+    recipe = RECIPES["sinusoid"]
+    return replace(
+        recipe,
+        problem=replace(recipe.problem, shots=5, hidden_sizes=(8,)),
+        inner_learning_rate=0.02,
+        **{"meta_batch_size": 4, "num_outer_steps": 4, **QUICK, **settings},
+    )
+
+
+def omniglot_recipe(problem=None, **settings):
+    """3 ways, images of 6×6 and 4 channels."""
+    recipe = RECIPES["omniglot-5-way-1-shot"]
+    small = {"ways": 3, "image_size": 6, "channels": 4, **(problem or {})}
+    return replace(
+        recipe,
+        problem=replace(recipe.problem, **small),
+        **{"meta_batch_size": 2, "num_outer_steps": 4, **QUICK, **settings},
+    )
+
+
+QUICK = {
+    "num_baseline_steps": 0,
+    "log_interval": 4,
+    "checkpoint_interval": 4,
+    "validation_interval": None,
+    "num_validation_inner_steps": None,
+    "num_devices": 1,
+}
+
+
+def train(recipe, directory, num_seeds=1):
+    """A run directory; what MAML is compared with is not trained, and nothing is evaluated."""
+    open_run(directory, description_of(recipe, 0, num_seeds))
+    experiment = _experiment.Experiment(recipe, recipe.build(None), directory, 0, num_seeds)
+    experiment.train(experiment.stages["maml"], lambda stage, line: None)
+    return directory
+
+
+def imitation(size):
+    """Splits of Omniglot, of 6 patterns each."""
+
+    def classes(seed):
+        pictures = drawings(6, 4, seed, side=size)[..., None]
+        return mamlax.ClassArrays.of({f"{seed}-{c}": one for c, one in enumerate(pictures)})
+
+    return mamlax.Splits(classes(0), classes(1), classes(2))
