@@ -2,14 +2,15 @@
 
     .venv/bin/python -m benchmarks.speed.estimators        # 3 minutes on 2 cores
 
-Adapting to 10 support rows of a new task and predicting 10 others, from pandas frames, warm; adapting
-to 10,000 tasks of 10 rows in one call; and fitting 1,000,000 rows of 20,000 groups, with the
-most that the process held. Random data with 8 columns of numbers and one of categories.
+Adapting to 10 support rows of a new task and predicting 10 others, from pandas frames, warm;
+adapting to 10,000 tasks of 10 rows in one call; and fitting 1,000,000 rows of 20,000 groups, with
+the most that the process held. Random data with 8 columns of numbers and one of categories.
 """
 
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,26 +24,10 @@ def main() -> None:
     parser.add_argument("--note", default="")
     parser.add_argument("--output", type=Path, default=report.RESULTS / "speed_estimators.json")
     args = parser.parse_args()
-    machine, results = report.machine(), {}
-    for make in (mamlax.FewShotRegressor, mamlax.FewShotClassifier):
-        classes = make is mamlax.FewShotClassifier
-        X, y, groups = rows(20_000, 400, classes)
-        model = make(num_outer_steps=100, compare=False, random_state=0).fit(X, y, groups=groups)
-        support, query = X[:10], X[10:20]
-        model.adapt(support, y[:10]).predict(query)
-        one = report.seconds_per_call(
-            lambda model=model, y=y: model.adapt(support, y[:10]).predict(query), at_least=2.0
-        )
-        many_X, many_y, many_groups = rows(100_000, 10_000, classes)
-        model.adapt_many(many_X, many_y, many_groups)
-        many = report.seconds_per_call(
-            lambda model=model: model.adapt_many(many_X, many_y, many_groups), at_least=2.0
-        )
-        results[make.__name__] = {
-            "adapt_and_predict_ms": round(1e3 * one, 3),
-            "adapt_10000_tasks_seconds": round(many, 3),
-        }
-        print(results, flush=True)
+    machine = report.machine()
+    results = {
+        make.__name__: use_of(make) for make in (mamlax.FewShotRegressor, mamlax.FewShotClassifier)
+    }
     X, y, groups = rows(1_000_000, 20_000, classes=False)
     before, began = report.peak_memory_mib(), time.perf_counter()
     mamlax.FewShotRegressor(random_state=0).fit(X, y, groups=groups)
@@ -55,6 +40,25 @@ def main() -> None:
     versions = report.versions("jax", "mamlax", "scikit-learn", "pandas")
     document = {"note": args.note, "machine": machine, "versions": versions, "results": results}
     report.write_report(args.output, document)
+
+
+def use_of(make: Any) -> dict[str, float]:
+    """Milliseconds to adapt and predict, seconds to adapt to many tasks."""
+    classes = make is mamlax.FewShotClassifier
+    X, y, groups = rows(20_000, 400, classes)
+    model = make(num_outer_steps=100, compare=False, random_state=0).fit(X, y, groups=groups)
+    many = rows(100_000, 10_000, classes)
+
+    def one() -> None:
+        model.adapt(X[:10], y[:10]).predict(X[10:20])
+
+    one(), model.adapt_many(*many)
+    return {
+        "adapt_and_predict_ms": round(1e3 * report.seconds_per_call(one, 2.0), 3),
+        "adapt_10000_tasks_seconds": round(
+            report.seconds_per_call(lambda: model.adapt_many(*many), 2.0), 3
+        ),
+    }
 
 
 def rows(number: int, num_groups: int, classes: bool):
