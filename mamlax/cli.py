@@ -233,6 +233,7 @@ def fit(
     target_column: tuple[str, ...],
     features: tuple[str, ...] = (),
     split_column: tuple[str, ...] = (),
+    kind: Literal["auto", "values", "classes"] = "auto",
     out: Path = Path("model.safetensors"),
     algorithm: str = "auto",
     num_outer_steps: int = 2_000,
@@ -242,7 +243,7 @@ def fit(
     """Learn from a table with a column that says which task a row belongs to; save a model.
 
     A task is a machine, a patient, a station. Says in the end, on tasks held out, whether simpler
-    models do as well. Targets of text are classes, numbers a regression.
+    models do as well.
 
     Args:
         table: A csv, tsv (also .gz) or parquet.
@@ -251,6 +252,7 @@ def fit(
         features: Columns to predict from; all others where none is given.
         split_column: Hold tasks of the same value out together: what tasks share that new ones will
             not, e.g. the month; several columns are taken together.
+        kind: Whether the target is values or classes; auto: classes where it is text.
         out: The model.
         algorithm: A member of the family; auto suits most tables.
         num_outer_steps: Outer steps, at most.
@@ -269,6 +271,7 @@ def fit(
             target_columns=target_column,
             features=features,
             split_columns=split_column,
+            kind=kind,
             out=out,
             report=lambda line: progress("fit", {**line, "num_outer_steps": num_outer_steps}),
             algorithm=algorithm,

@@ -56,9 +56,9 @@ class MLP(eqx.Module):
     def features(self, inputs, reference=None):
         """What the last layer is given, `[examples, features]`."""
         x, num_reference = _with_reference(inputs, reference, self.norm, self._check)
-        x = x.reshape(len(x), -1)
+        x = _flattened(x)
         if self.context is not None:
-            x = jnp.concatenate([x, jnp.tile(self.context, (len(x), 1))], axis=1)
+            x = jnp.concatenate([x, jnp.tile(self.context, (x.shape[0], 1))], axis=1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = _normalize(x @ weight, self.norm, num_reference) + bias[None]
             x = jax.nn.relu(x) if self.activation == "relu" else jnp.tanh(x)
@@ -180,7 +180,7 @@ class Conv4(eqx.Module):
             x = jax.nn.relu(x)
             if self.downsample == "pool":
                 x = _max_pool(x)
-        x = x.mean((1, 2)) if self.downsample == "stride" else x.reshape(len(x), -1)
+        x = x.mean((1, 2)) if self.downsample == "stride" else _flattened(x)
         return x[num_reference:]
 
     @property
@@ -295,6 +295,11 @@ def _zero_context(size: int):
     return jnp.zeros(size) if size else None
 
 
+def _flattened(x):
+    """`[examples, features]`; not by len and -1, which symbolic shapes (of `jax.export`) lack."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
 def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, int]:
     """The reference inputs in front of `inputs`, and how many there are."""
     check("inputs", jnp.shape(inputs))
@@ -307,9 +312,9 @@ def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, int]:
             "FewShot(..., reference=True)."
         )
     check("reference", jnp.shape(reference))
-    if len(reference) == 0:  # the inputs are the support set itself
+    if reference.shape[0] == 0:  # the inputs are the support set itself
         return inputs, 0
-    return jnp.concatenate([reference, inputs]), len(reference)
+    return jnp.concatenate([reference, inputs]), reference.shape[0]
 
 
 def _normalize(x, norm: Norm, num_reference: int, epsilon: float = 1e-3):
@@ -346,7 +351,7 @@ def _convolve(x, kernel, stride: int):
     ]
     patches = jnp.concatenate(shifted, axis=-1)
     outputs = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
-    return outputs.reshape(len(x), height, width, -1)
+    return outputs.reshape(x.shape[0], height, width, kernel.shape[-1])
 
 
 def _same_padding(size: int, stride: int) -> tuple[int, int]:

@@ -95,12 +95,14 @@ def test_includes_and_links_exist(page):
 @pages_with("sh")
 def test_commands_parse(page, monkeypatch):
     called = []
-    for name in ("recipes", "train", "plan", "evaluate", "plot", "compare"):
+    names = ("recipes", "train", "plan", "evaluate", "plot", "compare")
+    for name in (*names, "fit", "adapt", "inspect", "export"):
         stub = functools.wraps(getattr(cli, name))(lambda *a, name=name, **k: called.append(name))
         monkeypatch.setattr(cli, name, stub)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     commands = [
-        shlex.split(line, comments=True) for line in "".join(blocks(page, "sh")).splitlines()
+        shlex.split(line, comments=True)
+        for line in "".join(blocks(page, "sh")).replace("\\\n", "").splitlines()
     ]
     for command in filter(None, commands):
         if command[0] == "make":

@@ -226,7 +226,7 @@ def ridge_maml(
             targets = targets - features @ before
         root = jnp.sqrt(_weights_of(support, features))
         features, targets = root * features, root * targets
-        gram = features @ features.T + ridge * jnp.eye(len(features), dtype=features.dtype)
+        gram = features @ features.T + ridge * jnp.eye(features.shape[0], dtype=features.dtype)
         weight = before + features.T @ jax.scipy.linalg.solve(gram, targets, assume_a="pos")
         return set_head(params, weight[:-1], weight[-1])
 

@@ -5,7 +5,6 @@ column of categories becomes one of zeros and ones for each category.
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -48,9 +47,10 @@ class Column(NamedTuple):
     def encode(self, values: np.ndarray) -> np.ndarray:
         """`[rows, width]`."""
         if self.categories:
-            index: dict[str | None, int] = {one: i for i, one in enumerate(self.categories)}
-            codes = np.array([index.get(value, -1) for value in _as_categories(values)], int)
-            return (codes[:, None] == np.arange(len(self.categories))).astype(np.float32)
+            codes, found = _factorized(values)
+            index = {one: i for i, one in enumerate(self.categories)}
+            place = np.array([*(index.get(one, -1) for one in found), -1])
+            return (place[codes][:, None] == np.arange(len(self.categories))).astype(np.float32)
         numbers = _as_numbers(values, self.name)
         missing = np.isnan(numbers)
         with np.errstate(over="ignore"):
@@ -62,8 +62,7 @@ class Column(NamedTuple):
         """Categories that were not there when it was fitted."""
         if not self.categories:
             return []
-        found = {value for value in _as_categories(values) if value is not None}
-        return sorted(found - set(self.categories))
+        return sorted(set(_factorized(values)[1]) - set(self.categories))
 
 
 class Columns(NamedTuple):
@@ -105,7 +104,7 @@ class Columns(NamedTuple):
                 f"the table has {table.shape[1]} columns, but {len(self.columns)} were fitted: "
                 f"{_listed([column.name for column in self.columns])}."
             )
-        parts = []
+        encoded, start = np.zeros((len(table), self.width), np.float32), 0
         for column, place in zip(self.columns, places, strict=True):
             values = _values(table, place)
             if new := column.unknown(values):
@@ -114,9 +113,9 @@ class Columns(NamedTuple):
                     f"was fitted: {_listed(new)}. They count as missing.",
                     stacklevel=2,
                 )
-            parts.append(column.encode(values))
-        rows = len(table)
-        return np.concatenate(parts, axis=1) if parts else np.zeros((rows, 0), np.float32)
+            encoded[:, start : start + column.width] = column.encode(values)
+            start += column.width
+        return encoded
 
     def check_names(self, table: Any) -> None:
         """Refuse a frame that lacks columns.
@@ -139,7 +138,8 @@ class Columns(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """For `from_json`."""
-        return {"columns": [column._asdict() for column in self.columns], "named": self.named}
+        columns = [column._asdict() for column in self.columns]
+        return {"columns": columns, "named": self.named, "limit": _LIMIT}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Columns":
@@ -151,15 +151,26 @@ class Columns(NamedTuple):
 
 
 def names_of(table: Any) -> list[str] | None:
-    """The names of a frame's columns; None for an array."""
-    return [str(name) for name in table.columns] if hasattr(table, "iloc") else None
+    """The names of a frame's columns; None for an array.
+
+    Raises:
+        MamlaxError: if two columns have the same.
+    """
+    if not hasattr(table, "iloc"):
+        return None
+    names = [str(name) for name in table.columns]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MamlaxError(f"two columns are called {twice!r}. Rename one.")
+    return names
 
 
 def _fitted(name: str, values: np.ndarray) -> Column:
     if _is_text(values):
-        counts = Counter(value for value in _as_categories(values) if value is not None)
-        categories = [category for category, _ in counts.most_common(_MAX_CATEGORIES)]
-        return Column(name, tuple(categories) or ("",))
+        codes, found = _factorized(values)
+        counts = np.bincount(codes[codes >= 0], minlength=len(found))
+        frequent = np.argsort(-counts, kind="stable")[:_MAX_CATEGORIES]
+        return Column(name, tuple(found[i] for i in frequent) or ("",))
     numbers = _as_numbers(values, name)
     there = numbers[~np.isnan(numbers)]
     has_missing = len(there) < len(numbers)
@@ -182,6 +193,8 @@ def _values(table: Any, place: int) -> np.ndarray:
             f"column {series.name!r} holds dates. Make numbers of it first, whichever matter: the "
             "hour, the day of the year, days since something."
         )
+    if hasattr(series.dtype, "categories"):  # categories, whatever they are called
+        return series.astype(object).map(_category, na_action="ignore").to_numpy(dtype=object)
     if kind in "biuf":  # pandas' own numbers too, whose missing values are no NaN
         return series.to_numpy(dtype=float, na_value=np.nan)
     return series.to_numpy(dtype=object, na_value=None)
@@ -193,8 +206,22 @@ def _is_text(values: np.ndarray) -> bool:
     return values.dtype == object and any(isinstance(value, str) for value in values)
 
 
-def _as_categories(values: np.ndarray) -> list[str | None]:
-    return [None if value is None or value != value else str(value) for value in values.tolist()]
+def _factorized(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The number of each value's category, −1 where it is missing, and what they are called."""
+    import pandas as pd
+
+    codes, found = pd.factorize(values, use_na_sentinel=True)
+    names = [_category(value) for value in found]
+    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    renamed = np.array([*(index[name] for name in names), -1])
+    return renamed[codes], list(index)
+
+
+def _category(value: Any) -> str:
+    """What a category is called; whole numbers alike, whether they were read as floats or not."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:

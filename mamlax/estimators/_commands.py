@@ -1,8 +1,10 @@
 """What the commands fit, adapt, inspect and export do; the command line prints it."""
 
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +25,7 @@ def fit(
     target_columns: Sequence[str],
     features: Sequence[str],
     split_columns: Sequence[str],
+    kind: Literal["auto", "values", "classes"],
     out: Path,
     report: Callable[[dict[str, Any]], None],
     **settings: Any,
@@ -35,6 +38,7 @@ def fit(
         target_columns: what is predicted; text, booleans or one column of categories: a class.
         features: what it is predicted from; empty: all other columns.
         split_columns: what tasks must share to be held out together; empty: nothing.
+        kind: whether targets are values or classes; auto: classes where they are text.
         out: the file to write.
         report: called with each log line.
         **settings: of the estimator.
@@ -42,6 +46,8 @@ def fit(
     Raises:
         MamlaxError: if a column is missing or makes no sense.
     """
+    if not os.access(out.parent if out.parent.exists() else ".", os.W_OK) or out.is_dir():
+        raise MamlaxError(f"{out} cannot be written. Give another --out.")
     table = read_table(path)
     tasks = columns_of(table, task_columns, "--task-column", path)
     targets = columns_of(table, target_columns, "--target-column", path)
@@ -56,9 +62,17 @@ def fit(
     there = targets.notna().all(axis=1).to_numpy()
     if not there.any():
         raise MamlaxError(f"{target_columns[0]!r} is missing in every row of {path}.")
-    is_class = targets.shape[1] == 1 and targets.iloc[:, 0].dtype.kind not in "iuf"
-    if targets.shape[1] > 1 and any(dtype.kind not in "iuf" for dtype in targets.dtypes):
-        raise MamlaxError("several targets must be numbers; text is one target, a class.")
+    numbers = all(dtype.kind in "iuf" for dtype in targets.dtypes)
+    is_class = kind == "classes" or (kind == "auto" and not numbers)
+    if (is_class and targets.shape[1] > 1) or (not is_class and not numbers):
+        raise MamlaxError(
+            "values to predict must be numbers, and classes are one column; got "
+            + ", ".join(f"{name} ({dtype})" for name, dtype in targets.dtypes.items())
+        )
+    if dropped := int((~there).sum()):
+        warnings.warn(
+            f"{dropped} of {len(there)} rows have no target; they are left out.", stacklevel=2
+        )
     y = targets.loc[there].to_numpy()
     if is_class:
         y = y[:, 0].astype(str)
@@ -74,8 +88,8 @@ def fit(
     model.fit(
         inputs.loc[there],
         y,
-        groups=labels_of(tasks.loc[there]),
-        split_by=labels_of(together.loc[there]) if split_columns else None,
+        groups=labels_of(tasks.loc[there], "--task-column"),
+        split_by=labels_of(together.loc[there], "--split-column") if split_columns else None,
     )
     model.target_names_ = list(target_columns)
     model.save(out)
@@ -97,10 +111,17 @@ def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, in
     model = load(path)
     if isinstance(model, FewShotImageClassifier):
         return _adapt_to_images(model, support, query, out)
-    table, asked = read_table(support), read_table(query)
     names = getattr(model, "target_names_", None) or ["target"]
+    text = [column.name for column in model.columns_.columns if column.categories]
+    text += names if isinstance(model, FewShotClassifier) else []
+    table = read_table(support, text=text, may_be_empty=True)
+    asked = read_table(query, text=text)
     targets = columns_of(table, names, "the target", support)
     there = targets.notna().all(axis=1)
+    if dropped := int((~there).sum()):
+        warnings.warn(
+            f"{dropped} rows of {support} have no target; they are left out.", stacklevel=2
+        )
     y = targets.loc[there].to_numpy()
     y = y[:, 0] if y.shape[1] == 1 else y
     y = y.astype(str) if isinstance(model, FewShotClassifier) else y

@@ -104,22 +104,35 @@ class FewShotEstimator(BaseEstimator, ABC):
             groups, split_by, len(X), self.validation_fraction, self.test_fraction, seed
         )
 
-        self.columns_ = Columns.fit(X)
-        train = parts.rows("train")
-        self.targets_ = self._fit_targets(y[train], weights[train], y)
+        kept = np.flatnonzero(weights > 0)
+        train, validation, test = (
+            np.intersect1d(parts.rows(part), kept, assume_unique=True)
+            for part in ("train", "validation", "test")
+        )
+        if groups is not None and np.bincount(parts.groups[train]).max(initial=0) < 2:
+            raise MamlaxError(
+                "no group that is learned from has two rows: there is nothing to adapt to and be "
+                "judged on. Are these the groups that you mean?"
+            )
+        self.columns_ = Columns.fit(X.iloc[train] if hasattr(X, "iloc") else X[train])
+        self.targets_ = self._fit_targets(y, weights, train)
+        self.weight_scale_ = float(weights[train].mean())
+        with warnings.catch_warnings():  # new categories are what is held out for
+            warnings.simplefilter("ignore", UserWarning)
+            inputs = self.columns_.encode(X)
         rows = Rows(
-            self.columns_.encode(X),
+            inputs,
             self.targets_.encode(y),
-            (weights / weights.mean()).astype(np.float32),
+            (weights / self.weight_scale_).astype(np.float32),
             parts.groups,
             parts.units,
         )
-        settings = self._settings(algorithm)
         fitted = meta_train(
-            settings,
+            self._settings(algorithm),
             rows.of(train),
-            rows.of(parts.rows("validation")) if parts.has("validation") else None,
+            rows.of(validation) if len(validation) else None,
             seed=seed,
+            is_one_task=groups is None,
             report=self._report_fn(),
         )
         self.learner_ = fitted.learner
@@ -129,10 +142,11 @@ class FewShotEstimator(BaseEstimator, ABC):
         self.num_groups_ = parts.counts
         self._adapted, self.num_support_ = self._unadapted(), 0
         self.report_ = None
-        if self.compare and parts.has("test"):
+        if self.compare and len(test):
             from ._report import compare
 
-            self.report_ = compare(self, rows.of(train), rows.of(parts.rows("test")), seed=seed)
+            learned_from = rows.of(np.concatenate([train, validation]))
+            self.report_ = compare(self, learned_from, rows.of(test), seed=seed)
         return self
 
     def adapt(self, X, y, *, sample_weight=None):
@@ -159,23 +173,21 @@ class FewShotEstimator(BaseEstimator, ABC):
         X = self._checked_table(X)
         y = self._checked_targets(y)
         check_consistent_length(X, y)
-        weights = None
-        if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            weights = weights / max(weights.mean(), 1e-30)
+        weights = self._weights(sample_weight, X)
         adapted._adapted = self.learner_.adapt(
             self.columns_.encode(X), self.targets_.encode(y), weights
         )
         adapted.num_support_ = len(X)
         return adapted
 
-    def adapt_many(self, X, y, groups) -> "AdaptedMany":
+    def adapt_many(self, X, y, groups, *, sample_weight=None) -> "AdaptedMany":
         """Adapt to many tasks in one call.
 
         Args:
             X: `[rows, columns]`, the support rows of all tasks.
             y: their targets.
             groups: `[rows]`, which task a row belongs to.
+            sample_weight: `[rows]`.
 
         Returns:
             What predicts for each of them.
@@ -192,6 +204,7 @@ class FewShotEstimator(BaseEstimator, ABC):
             self.targets_.encode(y)[order],
             np.cumsum(sizes) - sizes,
             sizes,
+            self._weights(sample_weight, X)[order],
         )
         return AdaptedMany(self, names, adapted)
 
@@ -228,6 +241,13 @@ class FewShotEstimator(BaseEstimator, ABC):
         tags.non_deterministic = self.random_state is None
         return tags
 
+    def _weights(self, sample_weight, X) -> np.ndarray:
+        """How much rows of a support count, in the unit of those fitted; plain rows count 1."""
+        if sample_weight is None:
+            return np.ones(len(X), np.float32)
+        weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        return (weights / self.weight_scale_).astype(np.float32)
+
     def _outputs(self, X) -> np.ndarray:
         """What the network says, `[rows, outputs]`."""
         inputs = self.columns_.encode(self._checked_table(X))
@@ -242,8 +262,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         """Refuse what could be adapted to, but not fitted."""
 
     @abstractmethod
-    def _fit_targets(self, y, weights, all_y) -> Targets:
-        """How they become numbers, from those learned from `[rows]` and from all."""
+    def _fit_targets(self, y, weights, train) -> Targets:
+        """How they become numbers, from the rows `train` that are learned from."""
 
     @abstractmethod
     def _empty_targets(self) -> np.ndarray:
@@ -291,23 +311,23 @@ class FewShotEstimator(BaseEstimator, ABC):
         return algorithm
 
     def _settings(self, algorithm: str) -> Settings:
-        given = {
-            "num_inner_steps": self.num_inner_steps,
-            "inner_learning_rate": self.inner_learning_rate,
-        }
-        options = tuple((name, value) for name, value in given.items() if value is not None)
+        options = ()
+        if self.num_inner_steps is not None:
+            options += (("num_inner_steps", int(self.num_inner_steps)),)
+        if self.inner_learning_rate is not None:
+            options += (("inner_learning_rate", float(self.inner_learning_rate)),)
         return Settings(
             self._loss,
             self.targets_.num_outputs,
             algorithm,
             options,
-            tuple(self.hidden_sizes),
-            self.num_outer_steps,
-            self.meta_batch_size,
-            self.outer_learning_rate,
-            self.weight_decay,
-            self.max_support,
-            self.patience,
+            tuple(map(int, self.hidden_sizes)),
+            int(self.num_outer_steps),
+            int(self.meta_batch_size),
+            float(self.outer_learning_rate),
+            float(self.weight_decay),
+            int(self.max_support),
+            int(self.patience),
         )
 
     def _report_fn(self) -> Any:
@@ -345,8 +365,16 @@ class AdaptedMany:
         Raises:
             MamlaxError: if a group was not adapted to.
         """
+        return self._estimator._decoded(self._outputs(X, groups))
+
+    def predict_proba(self, X, groups) -> np.ndarray:
+        """Of a classifier: `[rows, classes]`, in the order of its `classes_`."""
+        return self._estimator.targets_.probabilities(self._outputs(X, groups))
+
+    def _outputs(self, X, groups) -> np.ndarray:
         estimator, groups = self._estimator, np.asarray(groups)
-        inputs = estimator.columns_.encode(estimator._checked_table(X))
+        X = estimator._checked_table(X)
+        check_consistent_length(X, groups)
         tasks = np.minimum(np.searchsorted(self.groups, groups), len(self.groups) - 1)
         absent = self.groups[tasks] != groups
         if absent.any():
@@ -354,5 +382,5 @@ class AdaptedMany:
                 f"group {groups[absent][0]!r} was not adapted to ({len(self.groups)} were). Give "
                 "adapt_many rows of it too; with none, the estimator itself predicts for it."
             )
-        outputs = estimator.learner_.predict_many(self._adapted, tasks, inputs)
-        return estimator._decoded(outputs)
+        inputs = estimator.columns_.encode(X)
+        return estimator.learner_.predict_many(self._adapted, tasks, inputs)

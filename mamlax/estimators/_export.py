@@ -83,8 +83,11 @@ def write_stablehlo(path: str | Path, model: Any) -> None:
     """Write adapting and predicting as one program, which runs without this package.
 
     Reads `(support_inputs [s, ...], support_targets, support_weights [s], query_inputs [q, ...])`,
-    for any s and q, and gives the network's `[q, outputs]`. What the columns were made into numbers
-    by, and the outputs are to be read by, is written beside it, as JSON.
+    for any s and q above 0 (one row of weight 0 stands for no support), and gives the network's
+    `[q, outputs]`. How columns become its numbers, and how its outputs are read, is written
+    beside it as JSON: numbers less their mean, divided by their scale, no further from 0 than the
+    limit, 0 where they are missing (and, where values were missing, a 1 after them); a 0 or 1 for
+    each category; outputs times the scale of the targets, plus their mean.
 
     Args:
         path: of the file.
@@ -136,7 +139,7 @@ def _regressor(
     model.targets_ = Values((0.0,) * num_outputs, (1.0,) * num_outputs, num_outputs == 1)
     model.learner_, model.report_ = learner, None
     model.num_inner_steps_, model.validation_curve_ = learner.settings.num_inner_steps, ()
-    model.n_outer_steps_, model.num_groups_ = outer_step, {}
+    model.n_outer_steps_, model.num_groups_, model.weight_scale_ = outer_step, {}, 1.0
     model.n_features_in_ = num_inputs
     model._adapted, model.num_support_ = model._unadapted(), 0
     return model

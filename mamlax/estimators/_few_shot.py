@@ -12,6 +12,7 @@ from ._targets import Classes, Values
 
 _FOR_CLASSES = ("proto-maml", "unicorn-maml")
 
+
 class FewShotRegressor(RegressorMixin, FewShotEstimator):
     """Regression that adapts to a new task from a few rows.
 
@@ -22,7 +23,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         algorithm: a member of the family, by its name on the command line; "auto": `ridge-maml`,
             whose head starts from a regression on the support.
         num_inner_steps: steps in training. How many `adapt` takes is chosen on groups held out,
-            up to twice as many. None: the algorithm's own.
+            up to twice as many (`ridge-maml` solves, and by itself takes none). None: the
+            algorithm's own.
         inner_learning_rate: step size of the inner loop. None: the algorithm's own.
         hidden_sizes: width of each hidden layer of the network.
         num_outer_steps: outer steps, at most.
@@ -86,8 +88,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     def _check_new_targets(self, y) -> None:
         pass
 
-    def _fit_targets(self, y, weights, all_y) -> Values:
-        return Values.fit(y, weights)
+    def _fit_targets(self, y, weights, train) -> Values:
+        return Values.fit(y[train], weights[train])
 
     def _empty_targets(self) -> np.ndarray:
         return np.zeros((0, self.targets_.num_outputs))
@@ -101,8 +103,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
 
     All groups share the classes; what tells them apart may differ from group to group.
 
-    Arguments and attributes are those of `FewShotRegressor`; "auto" is `cavia`: a few numbers beside
-    the columns adapt. `classes_` are the labels, in the order of `predict_proba`.
+    Arguments and attributes are those of `FewShotRegressor`; "auto" is `cavia`: a few numbers
+    beside the columns adapt. `classes_` are the labels, in the order of `predict_proba`.
 
     Example:
         >>> import numpy as np, mamlax
@@ -141,13 +143,15 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
     def _check_new_targets(self, y) -> None:
         check_classification_targets(y)
 
-    def _fit_targets(self, y, weights, all_y) -> Classes:
-        targets = Classes.fit(all_y)
-        self.classes_ = targets.classes
-        if len(targets.classes) < 2:
+    def _fit_targets(self, y, weights, train) -> Classes:
+        learned = np.unique(y[train])
+        if len(learned) < 2:
             raise ValueError(
-                f"classification needs two classes or more, got one class: {targets.classes[0]!r}."
+                "classification needs two classes or more in the groups that are learned from, got "
+                f"one class: {learned[0]!r}."
             )
+        targets = Classes.fit(y)
+        self.classes_ = targets.classes
         return targets
 
     def _empty_targets(self) -> np.ndarray:

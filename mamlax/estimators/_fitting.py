@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from .._types import OuterLoop, Task
+from ..algorithms._learned_optimizer import WithOptimizer
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves
 from ..recipes._recipe import Evidence, SupervisedRecipe
@@ -37,7 +39,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "meta-sgd": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
     "maml-plus-plus": {"inner_learning_rate": 0.05, "num_inner_steps": 5},
     "meta-curvature": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
-    "imaml": {"inner_learning_rate": 0.1, "num_inner_steps": 10, "proximal_strength": 1.0},
+    "imaml": {"inner_learning_rate": 0.02, "num_inner_steps": 16, "proximal_strength": 5.0},
     "reptile": {"inner_learning_rate": 0.05, "num_inner_steps": 5},
     "cavia": {"inner_learning_rate": 1.0, "num_inner_steps": 3},
     "proto-maml": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
@@ -132,16 +134,17 @@ def meta_train(
     validation: Rows | None,
     *,
     seed: int,
+    is_one_task: bool = False,
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Fitted:
     """Meta-train on some groups, and choose by others.
 
     Args:
         settings: how.
-        train: groups to learn from; a single one is a plain network, without adaptation in
-            training.
+        train: groups to learn from.
         validation: groups to stop and choose the number of inner steps by; None: neither.
         seed: of initialization and training.
+        is_one_task: learn a plain network, without adaptation in training.
         report: called with each log line.
     """
     recipe = _recipe_of(settings)
@@ -162,7 +165,10 @@ def meta_train(
     )
     init_key, run_key = jax.random.split(jax.random.key(seed))
     params = of_learner.initial(init_key)
-    num_support = 0 if len(np.unique(train.groups)) == 1 else None
+    if settings.algorithm != "boil":  # whose head must tell the body where to go
+        # from zero all predict the mean at first: no inner step is too long
+        params = params.with_head(*jax.tree.map(jnp.zeros_like, params.head))
+    num_support = 0 if is_one_task else None
     loop = _loop(settings, of_learner, train.tasks(settings.max_support, 32, num_support))
     interval = max(1, settings.num_outer_steps // _NUM_VALIDATIONS)
     curves = None if validation is None else _curves_fn(settings, of_learner, validation)
@@ -233,7 +239,8 @@ def _any_loop(settings: Settings, of_learner: LearnerSettings) -> OuterLoop:
     """An outer loop, on tasks to be put in: kept, so that fitting again compiles nothing."""
     rate = optax.cosine_decay_schedule(settings.outer_learning_rate, settings.num_outer_steps)
     optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=settings.weight_decay)
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(rate, weight_decay=settings.weight_decay, mask=_decays),
     )
     return outer_loop(
         of_learner.learner(),
@@ -243,10 +250,18 @@ def _any_loop(settings: Settings, of_learner: LearnerSettings) -> OuterLoop:
     )
 
 
+def _decays(meta_params: Any) -> Any:
+    """Matrices of the network; neither biases nor what an inner optimizer learns."""
+    if isinstance(meta_params, WithOptimizer):
+        none = jax.tree.map(lambda leaf: False, meta_params.optimizer)
+        return meta_params._replace(params=_decays(meta_params.params), optimizer=none)
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, meta_params)
+
+
 @functools.lru_cache(maxsize=16)
 def _curves(of_learner: LearnerSettings) -> Callable[[Any, Any], Any]:
     steps = 2 * of_learner.recipe.num_inner_steps
-    learner, loss_fn = of_learner.learner(), of_learner.loss_fn()
+    learner, loss_fn = of_learner.learner(), of_learner.loss_fn(prior_weight=0.0)
     return eqx.filter_jit(adaptation_curves(learner, loss_fn, num_inner_steps=steps, batch_size=64))
 
 
@@ -266,7 +281,8 @@ def _curves_fn(
     """
     tasks_of = rows.tasks(settings.max_support, 64)
     num_groups = len(np.unique(rows.groups))
-    groups = np.resize(np.arange(num_groups), _NUM_VALIDATION_TASKS)
+    order = np.random.default_rng(0).permutation(num_groups)
+    groups = np.resize(order, _NUM_VALIDATION_TASKS)
     keys = jax.random.split(jax.random.key(0), len(groups))
     tasks, curves = _tasks_of(tasks_of, keys, groups), _curves(of_learner)
     unit_of_group = rows.units[np.unique(rows.groups, return_index=True)[1]]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ._learner_file import read_header_and_arrays
+from ._learner_file import making_sense_of, read_header_and_arrays
 from ._report import report_from_json
 
 
@@ -14,6 +14,13 @@ def description_of(path: Path) -> str:
         MamlaxError: as `load`.
     """
     header, arrays = read_header_and_arrays(path)
+    with making_sense_of(path):
+        text = "\n".join(_lines(header, arrays))
+    # a stranger's file shall not speak to the terminal
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+
+
+def _lines(header: dict[str, Any], arrays: dict[str, Any]) -> list[str]:
     learner, recipe = header["learner"], header["learner"]["recipe"]
     architecture = dict(learner["architecture"])
     num_params = sum(array.size for name, array in arrays.items() if name.startswith("meta"))
@@ -33,7 +40,7 @@ def description_of(path: Path) -> str:
         ]
     if header.get("report") is not None:
         lines += ["", str(report_from_json(header["report"]))]
-    return "\n".join(lines)
+    return lines
 
 
 def _of_table(header: dict[str, Any]) -> list[str]:

@@ -51,8 +51,13 @@ class LearnerSettings:
         """Whether the network's predictions depend on moments of a batch."""
         return dict(self.architecture)["norm"] in ("batch", "support")
 
-    def loss_fn(self) -> LossFn:
-        """`loss_fn(params, batch) -> scalar`, the weighted mean over rows."""
+    def loss_fn(self, prior_weight: float | None = None) -> LossFn:
+        """`loss_fn(params, batch) -> scalar`, the weighted mean over rows.
+
+        Args:
+            prior_weight: in the place of the setting's.
+        """
+        prior = self.prior_weight if prior_weight is None else prior_weight
 
         def loss_fn(params, batch):
             outputs = params(batch.inputs, batch.reference)
@@ -61,7 +66,7 @@ class LearnerSettings:
             else:
                 losses = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
             weights = jnp.ones_like(losses) if batch.weights is None else batch.weights
-            total = jnp.sum(weights) + self.prior_weight
+            total = jnp.sum(weights) + prior
             return jnp.sum(weights * losses) / jnp.maximum(total, 1e-6)
 
         return loss_fn
@@ -135,23 +140,26 @@ class ArrayLearner:
         inputs, targets = np.asarray(inputs, np.float32), np.asarray(targets)
         weights = np.ones(len(inputs), np.float32) if weights is None else weights
         programs, own, shared = _programs(self.settings), None, None
-        for bucket, tasks in _by_bucket(np.asarray(sizes)):
-            there = np.arange(bucket) < np.asarray(sizes)[tasks, None]
-            rows = np.where(there, np.asarray(starts)[tasks, None] + np.arange(bucket), 0)
-            if not len(inputs):  # all supports are empty
-                batch = self._support(inputs, targets, weights)
-                many = (len(tasks),)
-                batch = jax.tree.map(lambda x, n=many: np.broadcast_to(x, (*n, *x.shape)), batch)
-            else:
-                batch = Batch(
-                    inputs[rows],
-                    targets[rows],
-                    weights=np.where(there, np.asarray(weights)[rows], 0).astype(np.float32),
-                )
+        starts, sizes = np.asarray(starts), np.asarray(sizes)
+        if not len(inputs):  # a row of weight zero, for supports that are all empty
+            inputs, targets, weights = (
+                np.zeros((1, *array.shape[1:]), array.dtype) for array in (inputs, targets, weights)
+            )
+        for bucket, tasks in _by_bucket(sizes):
+            chosen = _padded(tasks, _bucket(len(tasks)))
+            there = np.arange(bucket) < sizes[chosen, None]
+            rows = np.where(there, starts[chosen, None] + np.arange(bucket), 0)
+            batch = Batch(
+                inputs[rows],
+                targets[rows],
+                weights=np.where(there, np.asarray(weights)[rows], 0).astype(np.float32),
+            )
             found, shared = programs.adapt_many(self.meta_params, batch)
             if own is None:
                 own = jax.tree.map(lambda x: np.zeros((len(sizes), *x.shape[1:]), x.dtype), found)
-            jax.tree.map(lambda all_, x, tasks=tasks: all_.__setitem__(tasks, x), own, found)
+            jax.tree.map(
+                lambda all_, x, at=tasks: all_.__setitem__(at, np.asarray(x)[: len(at)]), own, found
+            )
         return Adapted(own, shared)
 
     def predict(self, adapted: Adapted, inputs) -> np.ndarray:
@@ -168,8 +176,10 @@ class ArrayLearner:
         present, starts, sizes = np.unique(tasks[order], return_index=True, return_counts=True)
         num_outputs = dict(self.settings.architecture)["num_outputs"]
         outputs = np.zeros((len(inputs), num_outputs), np.float32)
-        for bucket, chosen in _by_bucket(sizes):
+        for bucket, those in _by_bucket(sizes):
+            chosen = _padded(those, _bucket(len(those)))
             there = np.arange(bucket) < sizes[chosen, None]
+            there[len(those) :] = False
             rows = order[np.where(there, starts[chosen, None] + np.arange(bucket), 0)]
             own = jax.tree.map(lambda x, at=present[chosen]: x[at], adapted.own)
             found = _programs(self.settings).predict_many(own, adapted.shared, inputs[rows])

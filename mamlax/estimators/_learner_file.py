@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from ._report import report_from_json
 from ._targets import Classes, targets_from_json
 
 FORMAT = 1
+_MOST_STEPS, _MOST_LAYERS = 10_000, 100
 _KEY = "mamlax"
 _ESTIMATORS = {one.__name__: one for one in (FewShotRegressor, FewShotClassifier)}
 _ATTRIBUTES = (
     *("num_inner_steps_", "validation_curve_", "n_outer_steps_", "num_groups_"),
-    *("num_support_", "n_features_in_"),
+    *("num_support_", "n_features_in_", "weight_scale_"),
 )
 Loaded = FewShotRegressor | FewShotClassifier | FewShotImageClassifier
 
@@ -39,7 +42,7 @@ def write_estimator(path: str | Path, estimator: FewShotEstimator) -> None:
         "parameters": {
             name: value
             for name, value in estimator.get_params().items()
-            if isinstance(value, str | int | float | tuple | list | None)
+            if isinstance(value, str | int | float | tuple | list | np.generic | None)
         },
         "attributes": {name: getattr(estimator, name) for name in _ATTRIBUTES},
         "target_names": getattr(estimator, "target_names_", None),
@@ -76,11 +79,18 @@ def load(path: str | Path) -> Loaded:
             in it is run.
     """
     header, arrays = read_header_and_arrays(Path(path))
-    try:
+    with making_sense_of(path):
         return _loaded(header, arrays)
+
+
+@contextmanager
+def making_sense_of(path: str | Path) -> Iterator[None]:
+    """Whatever a header that was changed by hand leads to, it is this file that is wrong."""
+    try:
+        yield
     except MamlaxError as error:
         raise MamlaxError(f"{path} cannot be read: {error}") from error
-    except Exception as error:  # a header changed by hand fails wherever it is first wrong
+    except Exception as error:
         raise MamlaxError(
             f"{path} was changed after it was written, or damaged: its header makes no sense "
             f"({type(error).__name__}: {error})."
@@ -116,7 +126,7 @@ def read_header_and_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.nda
     try:
         header = json.loads(metadata[_KEY])
         number, written_by = header["format"], header["mamlax"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise MamlaxError(
             f"{path} holds arrays, but was not written by mamlax (its header has no {_KEY})."
         ) from error
@@ -153,9 +163,16 @@ def _write(path: str | Path, header: dict[str, Any], learner: ArrayLearner, own:
     arrays = _named("meta_params", learner.meta_params)
     if own is not None:
         arrays |= _named("adapted", own)
-    content = save(arrays, metadata={_KEY: json.dumps(header)})
+    content = save(arrays, metadata={_KEY: json.dumps(header, default=_plain)})
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(content)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be saved")
 
 
 def _loaded(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Loaded:
@@ -201,12 +218,11 @@ def _learner(value: dict[str, Any], arrays: dict[str, np.ndarray]) -> ArrayLearn
         problem=None,  # pyright: ignore[reportArgumentType]  it was learned already
         **value["recipe"],
     )
+    steps, layers = int(value["num_inner_steps"]), architecture.get("hidden_sizes", ())
+    if not 0 <= steps <= _MOST_STEPS or len(layers) > _MOST_LAYERS:
+        raise ValueError(f"{steps} inner steps through {len(layers)} layers")
     settings = LearnerSettings(
-        tuple(architecture.items()),
-        recipe,
-        value["loss"],
-        float(value["prior_weight"]),
-        int(value["num_inner_steps"]),
+        tuple(architecture.items()), recipe, value["loss"], float(value["prior_weight"]), steps
     )
     # shapes alone: a header that asks for a huge network makes none
     expected = jax.eval_shape(lambda: settings.learner().init(settings.initial()))

@@ -12,6 +12,7 @@ _MOST_GROUPS = 300
 _MOST_QUERY = 200
 _MOST_ROWS = 200_000
 """Of the trees' training set: enough for them, and seconds."""
+_TREES: dict[str, Any] = {"early_stopping": False}  # theirs would hold out rows, not groups
 
 ADAPTED = "this model, adapted"
 UNADAPTED = "this model, not adapted"
@@ -34,6 +35,7 @@ class Entry(NamedTuple):
         ci95: half the width of the 95 % interval over groups.
         worse_than_adapted: mean over groups of its error minus that of the adapted model.
         worse_ci95: half the width of that difference's interval.
+        num_groups: groups that have so many rows, and more to judge on.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Entry(NamedTuple):
     ci95: float
     worse_than_adapted: float
     worse_ci95: float
+    num_groups: int
 
 
 class Report(NamedTuple):
@@ -50,11 +53,13 @@ class Report(NamedTuple):
     Attributes:
         metric: what `error` is.
         num_groups: groups held out.
+        num_units: of groups that were held out together, which intervals take for independent.
         entries: a list of `Entry`.
     """
 
     metric: str
     num_groups: int
+    num_units: int
     entries: tuple[Entry, ...]
 
     @property
@@ -78,104 +83,127 @@ class Report(NamedTuple):
     @property
     def verdict(self) -> str:
         """What to use, in a sentence or two."""
-        wins, even, losses = [], [], []
+        if self.num_units < 3:
+            return (
+                "Too few groups were held out to tell these models apart. More groups, or a larger "
+                "share of them held out, would."
+            )
+        wins, losses = [], []
+        even: dict[str, list[int]] = {}
         for size in self.sizes:
-            others = [
-                self.entry(model, size)
-                for model in self.models
-                if model not in (ADAPTED, UNADAPTED)
-            ]
+            others = [self.entry(model, size) for model in self.models]
+            others = [one for one in others if one.model not in (ADAPTED, UNADAPTED)]
             best = min(others, key=lambda entry: entry.error)
             if best.worse_than_adapted > best.worse_ci95:
                 wins.append(size)
             elif best.worse_than_adapted < -best.worse_ci95:
                 losses.append((size, best.model))
             else:
-                even.append((size, best.model))
-        words = []
-        if wins:
-            words.append(f"With {_rows(wins)} of support the adapted model is the best.")
-        for found, what in (
-            (even, "does as well, and is simpler"),
-            (losses, "is better: use that"),
-        ):
-            for model in dict.fromkeys(model for _, model in found):
-                sizes = [size for size, name in found if name == model]
-                words.append(f"With {_rows(sizes)}, {model} {what}.")
+                even.setdefault(best.model, []).append(size)
+        words = [f"With {_rows(wins)} of support the adapted model is the best."] * bool(wins)
+        for model, sizes in even.items():
+            words.append(f"With {_rows(sizes)}, it cannot be told apart from {model}.")
+        for model in dict.fromkeys(model for _, model in losses):
+            sizes = [size for size, name in losses if name == model]
+            words.append(f"With {_rows(sizes)}, {model} is better: use that.")
+        if not wins:
+            words.append("Nothing speaks for meta-learning here: take what is simplest.")
         return " ".join(words)
 
     def __str__(self) -> str:
         width = max(len(model) for model in self.models)
+        over = "groups"
+        if self.num_units < self.num_groups:
+            over = f"the {self.num_units} sets of groups held out together"
         lines = [
-            f"{self.metric}, {self.num_groups} groups held out, mean ± 95 % interval over groups",
+            f"{self.metric}, {self.num_groups} groups held out, mean ± 95 % interval over {over}",
             f"{'rows of support':<{width}}" + "".join(f"{size:>14}" for size in self.sizes),
         ]
         for model in self.models:
             cells = [self.entry(model, size) for size in self.sizes]
             shown = "".join(f"{f'{cell.error:.3f} ± {cell.ci95:.3f}':>14}" for cell in cells)
             lines.append(f"{model:<{width}}{shown}")
+        counts = [self.entry(ADAPTED, size).num_groups for size in self.sizes]
+        if min(counts) < self.num_groups:  # others have too few rows
+            lines.append(f"{'groups':<{width}}" + "".join(f"{count:>14}" for count in counts))
         return "\n".join([*lines, "", self.verdict])
 
     def as_json(self) -> dict[str, Any]:
         """For `report_from_json`."""
         entries = [entry._asdict() for entry in self.entries]
-        return {"metric": self.metric, "num_groups": self.num_groups, "entries": entries}
+        return {**self._asdict(), "entries": entries}
 
 
 def report_from_json(value: dict[str, Any]) -> Report:
     """What `as_json` gave."""
     entries = tuple(Entry(**entry) for entry in value["entries"])
-    return Report(value["metric"], value["num_groups"], entries)
+    return Report(value["metric"], value["num_groups"], value["num_units"], entries)
 
 
-def compare(estimator: Any, train: Rows, test: Rows, *, seed: int) -> Report:
+def compare(estimator: Any, train: Rows, test: Rows, *, seed: int) -> Report | None:
     """Give every model the same support rows of each group held out, and the same queries.
 
     Args:
         estimator: a fitted one.
-        train: the rows that it learned from; simpler models learn from the same.
+        train: rows that simpler models learn from, those that the estimator was chosen by among
+            them.
         test: rows of groups held out.
         seed: of the rows drawn.
+
+    Returns:
+        What was found; None where no group held out has two rows.
     """
     rng = np.random.default_rng(seed)
     classes = estimator.targets_.num_outputs if estimator._loss == "cross-entropy" else None
     tasks = _tasks(test, rng)
-    sizes = [size for size in SUPPORT_SIZES if any(len(task) >= size + 2 for task in tasks)]
+    if not tasks:
+        return None
+    # sizes that half of the groups have: fewer would be another question
+    least = max(len(tasks) / 2, min(len(tasks), 2))
+    sizes = [n for n in SUPPORT_SIZES if sum(len(one.support) >= n for one in tasks) >= least]
     fitted = _simpler_models(train, classes, rng, seed)
-    errors: dict[tuple[str, int], np.ndarray] = {}
+    scale, entries = 1.0 if classes else _variance(test), []
     for size in sizes:
-        at_size = [task for task in tasks if len(task) >= size + 2]
-        supports = [test.of(task[:size]) for task in at_size]
-        # the same queries at every size, where a group is large enough
-        queries = [test.of(task[max(size, len(task) - _MOST_QUERY) :]) for task in at_size]
+        at_size = [task for task in tasks if len(task.support) >= size]
+        supports = [test.of(task.support[:size]) for task in at_size]
+        queries = [test.of(task.query) for task in at_size]
         predicted = _adapted_predictions(estimator, supports, queries)
         for name, predict in fitted.items():
             predicted[name] = predict(supports, queries)
-        for name, values in predicted.items():
-            errors[name, size] = np.array(
-                [_error(v, q, classes) for v, q in zip(values, queries, strict=True)]
-            )
-    unit = 1.0 if classes else _variance(test)
-    entries = [
-        Entry(
-            name,
-            size,
-            *_mean_and_interval(values / unit),
-            *_mean_and_interval((values - errors[ADAPTED, size]) / unit),
-        )
-        for (name, size), values in errors.items()
-    ]
+        errors = {
+            name: np.array([_error(v, q, classes) for v, q in zip(values, queries, strict=True)])
+            for name, values in predicted.items()
+        }
+        units = np.array([query.units[0] for query in queries])
+        for name, values in errors.items():
+            mean = _mean_and_interval(values / scale, units)
+            worse = _mean_and_interval((values - errors[ADAPTED]) / scale, units)
+            entries.append(Entry(name, size, *mean, *worse, len(at_size)))
+    models = [entry.model for entry in entries]
+    entries.sort(key=lambda entry: models.index(entry.model))
     metric = "share of rows misclassified" if classes else "squared error / variance of the target"
-    return Report(metric, len(tasks), tuple(entries))
+    num_units = len({int(test.units[task.query[0]]) for task in tasks})
+    return Report(metric, len(tasks), num_units, tuple(entries))
 
 
-def _tasks(test: Rows, rng: np.random.Generator) -> list[np.ndarray]:
-    """The rows of each group held out, shuffled: support first, queries from the end."""
+class _Task(NamedTuple):
+    """Rows of a group: as many as wanted of `support` to adapt on, all of `query` to judge on."""
+
+    support: np.ndarray
+    query: np.ndarray
+
+
+def _tasks(test: Rows, rng: np.random.Generator) -> list[_Task]:
+    """The groups held out that have two rows or more, shuffled and cut in two."""
     order = np.argsort(test.groups, kind="stable")
     _, starts = np.unique(test.groups[order], return_index=True)
-    tasks = [rng.permutation(rows) for rows in np.split(order, starts[1:])]
-    tasks = [task[: max(SUPPORT_SIZES) + _MOST_QUERY] for task in tasks if len(task) >= 2]
-    return [tasks[i] for i in rng.permutation(len(tasks))[:_MOST_GROUPS]]
+    groups = [rows for rows in np.split(order, starts[1:]) if len(rows) >= 2]
+    tasks = []
+    for index in rng.permutation(len(groups))[:_MOST_GROUPS]:
+        rows = rng.permutation(groups[index])[: max(SUPPORT_SIZES) + _MOST_QUERY]
+        cut = min(max(SUPPORT_SIZES), len(rows) // 2)
+        tasks.append(_Task(rows[:cut], rows[cut:]))
+    return tasks
 
 
 def _adapted_predictions(estimator: Any, supports: list[Rows], queries: list[Rows]):
@@ -212,7 +240,7 @@ def _regressors(train: Rows, rng: np.random.Generator, seed: int):
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.linear_model import Ridge
 
-    rows = _some(train, rng)
+    rows, sums, counts = _some(train, *_peers(train, rng), rng)
     pooled = Ridge(alpha=1.0).fit(train.inputs, train.targets, train.weights)
     outputs = range(train.targets.shape[1])
     mean = train.targets.mean(0)
@@ -222,13 +250,16 @@ def _regressors(train: Rows, rng: np.random.Generator, seed: int):
     def boosted(inputs):
         make = HistGradientBoostingRegressor
         models = [
-            make(random_state=seed).fit(inputs, rows.targets[:, i], rows.weights) for i in outputs
+            make(random_state=seed, early_stopping=False).fit(
+                inputs, rows.targets[:, i], rows.weights
+            )
+            for i in outputs
         ]
         return lambda x: np.stack([model.predict(x) for model in models], axis=1)
 
     trees, trees_of_group = (
         boosted(rows.inputs),
-        boosted(_with_mean(rows.inputs, *_peers(rows, rng))),
+        boosted(_with_mean(rows.inputs, sums, counts)),
     )
 
     def of_pooled(inputs):
@@ -263,14 +294,18 @@ def _classifiers(train: Rows, classes: int, rng: np.random.Generator, seed: int)
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
-    rows = _some(train, rng)
-    one_hot = rows._replace(targets=np.eye(classes)[rows.targets])
+    one_hot = train._replace(targets=np.eye(classes)[train.targets])
     mean = one_hot.targets.mean(0)
+    rows, sums, counts = _some(train, *_peers(one_hot, rng), rng)
     pooled = LogisticRegression(max_iter=200).fit(rows.inputs, rows.targets, rows.weights)
     make = HistGradientBoostingClassifier
-    trees = make(random_state=seed).fit(rows.inputs, rows.targets, rows.weights)
-    grouped = _with_mean(one_hot.inputs, *_peers(one_hot, rng))
-    trees_of_group = make(random_state=seed).fit(grouped, rows.targets, rows.weights)
+    trees = make(random_state=seed, early_stopping=False).fit(
+        rows.inputs, rows.targets, rows.weights
+    )
+    grouped = _with_mean(rows.inputs, sums, counts)
+    trees_of_group = make(random_state=seed, early_stopping=False).fit(
+        grouped, rows.targets, rows.weights
+    )
 
     def chances(model, inputs):
         found = np.full((len(inputs), classes), -np.inf)
@@ -332,29 +367,32 @@ def _of_all(
     return predictions
 
 
-def _some(rows: Rows, rng: np.random.Generator) -> Rows:
+def _some(
+    rows: Rows, sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator
+) -> tuple[Rows, np.ndarray, np.ndarray]:
+    """As many rows as trees learn from, at random."""
     if len(rows.inputs) <= _MOST_ROWS:
-        return rows
-    return rows.of(np.sort(rng.choice(len(rows.inputs), _MOST_ROWS, replace=False)))
+        return rows, sums, counts
+    chosen = np.sort(rng.choice(len(rows.inputs), _MOST_ROWS, replace=False))
+    return rows.of(chosen), sums[chosen], counts[chosen]
 
 
 def _peers(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """For each row the sum of the targets of some other rows of its group, and how many.
 
-    As many as `SUPPORT_SIZES` has, drawn for each row; with replacement where a group is small.
+    As many as one of `SUPPORT_SIZES`, drawn for each row, or all others. Rows are shuffled within
+    their group; those that follow a row, in a circle, are its peers.
     """
-    order = np.argsort(rows.groups, kind="stable")
+    order = np.lexsort((rng.random(len(rows.groups)), rows.groups))
     _, starts, sizes = np.unique(rows.groups[order], return_index=True, return_counts=True)
     start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
-    position = np.arange(len(order)) - start
-    targets = rows.targets[order]
     wanted = np.minimum(rng.choice(SUPPORT_SIZES, len(order)), size - 1)
-    sums = np.zeros(targets.shape)
-    for i in range(max(SUPPORT_SIZES)):
-        # another row: one of the size − 1 that follow in a circle
-        step = 1 + rng.integers(0, np.maximum(size - 1, 1))
-        other = start + (position + step) % size
-        sums += np.where((i < wanted)[:, None], targets[other], 0)
+    targets = rows.targets[order].astype(np.float64)
+    before = np.concatenate([np.zeros((1, targets.shape[1])), np.cumsum(targets, axis=0)])
+    first = np.arange(len(order)) + 1
+    last, end = first + wanted, start + size
+    around = np.maximum(last - end, 0)  # how many of them lie at the beginning again
+    sums = before[np.minimum(last, end)] - before[first] + before[start + around] - before[start]
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return sums[back], wanted[back]
@@ -367,13 +405,14 @@ def _with_mean(inputs: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.n
     return np.concatenate([inputs, means, counts[:, None]], axis=1)
 
 
-def _shrinkage(train: Rows, residuals: np.ndarray) -> float:
-    """Variance within groups over that between them, by the method of moments."""
+def _shrinkage(train: Rows, residuals: np.ndarray) -> np.ndarray:
+    """Variance within groups over that between them, by the method of moments, of each output."""
     _, index, sizes = np.unique(train.groups, return_inverse=True, return_counts=True)
     means = np.stack([np.bincount(index, column) / sizes for column in residuals.T], axis=1)
-    within = np.mean((residuals - means[index]) ** 2)
-    between = max(np.mean(means**2) - within / np.mean(sizes), 1e-6)
-    return float(within / between)
+    freedom = max(len(index) - len(sizes), 1)
+    within = np.sum((residuals - means[index]) ** 2, axis=0) / freedom
+    between = np.mean(means**2, axis=0) - within * np.mean(1 / sizes)
+    return within / np.maximum(between, 1e-6)
 
 
 def _columns(values: np.ndarray) -> np.ndarray:
@@ -392,9 +431,16 @@ def _variance(test: Rows) -> float:
     return float(np.mean(np.var(test.targets, axis=0))) or 1.0
 
 
-def _mean_and_interval(values: np.ndarray) -> tuple[float, float]:
-    deviation = values.std(ddof=1) if len(values) > 1 else np.nan
-    return float(values.mean()), float(1.96 * deviation / np.sqrt(len(values)))
+def _mean_and_interval(values: np.ndarray, units: np.ndarray) -> tuple[float, float]:
+    """The mean over groups, and Student's interval, groups of a unit counting as one draw."""
+    from scipy.stats import t
+
+    _, index = np.unique(units, return_inverse=True)
+    sums = np.bincount(index, values - values.mean())
+    if len(sums) < 2:
+        return float(values.mean()), float("nan")
+    deviation = np.sqrt(np.sum(sums**2) * len(sums) / (len(sums) - 1)) / len(values)
+    return float(values.mean()), float(t.ppf(0.975, len(sums) - 1) * deviation)
 
 
 def _rows(sizes: list[int]) -> str:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from .._errors import MamlaxError
 
@@ -81,17 +82,17 @@ def split_groups(
         units, unit_of = _units("split_by", split_by, numbers, names)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(units))
-    num_validation = _share(validation_fraction, len(units), 2)
-    num_test = _share(test_fraction, len(units), 3)
+    # two or more are left to learn from; a share is one or more where that allows it
+    num_validation = min(_share(validation_fraction, len(units)), len(units) - 2)
+    num_test = min(_share(test_fraction, len(units)), len(units) - 2 - num_validation)
     parts = np.full(len(units), TRAIN, dtype="<U10")
     parts[order[:num_validation]] = VALIDATION
     parts[order[num_validation : num_validation + num_test]] = TEST
     return GroupSplit(numbers, names, parts[unit_of], unit_of[numbers])
 
 
-def _share(fraction: float, total: int, least: int) -> int:
-    """One or more, where a share is wanted and there are enough for it."""
-    return max(1, round(fraction * total)) if fraction > 0 and total >= least else 0
+def _share(fraction: float, total: int) -> int:
+    return max(1, int(fraction * total)) if fraction > 0 else 0
 
 
 def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
@@ -123,10 +124,7 @@ def _numbered(name: str, values: Any, num_rows: int) -> tuple[np.ndarray, np.nda
             f"{name} must have one label for each of the {num_rows} rows, got shape "
             f"{list(values.shape)}."
         )
-    if values.dtype == object:
-        missing = np.array([value is None or value != value for value in values.tolist()])
-    else:
-        missing = values != values
+    missing = pd.isna(values)
     if missing.any():
         raise MamlaxError(
             f"{name} is missing in {int(missing.sum())} rows (the first: {int(missing.argmax())}). "
@@ -134,5 +132,8 @@ def _numbered(name: str, values: Any, num_rows: int) -> tuple[np.ndarray, np.nda
         )
     try:
         return np.unique(values, return_inverse=True)
-    except TypeError:  # labels of several kinds
-        return np.unique(values.astype(str), return_inverse=True)
+    except TypeError as error:  # 1 and "1" would become one
+        kinds = sorted({type(value).__name__ for value in values.tolist()})
+        raise MamlaxError(
+            f"{name} mixes labels of several kinds ({', '.join(kinds)}). Make them one."
+        ) from error

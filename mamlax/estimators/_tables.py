@@ -9,11 +9,13 @@ from .._errors import MamlaxError
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
-def read_table(path: str | Path) -> Any:
+def read_table(path: str | Path, *, text: Sequence[str] = (), may_be_empty: bool = False) -> Any:
     """A pandas frame.
 
     Args:
         path: a `.csv` or `.tsv` (also `.gz`, `.zip`, `.bz2`, `.xz` of them) or `.parquet`.
+        text: columns that hold text, though it may look like numbers (01, 02).
+        may_be_empty: whether a table without rows will do.
 
     Raises:
         MamlaxError: if it is missing, empty, damaged or of another kind.
@@ -36,14 +38,15 @@ def read_table(path: str | Path) -> Any:
         if ".parquet" in kinds:
             table = pd.read_parquet(path)
         elif separator is not None:
-            table = pd.read_csv(path, sep=separator, low_memory=False)
+            kinds_of: Any = dict.fromkeys(text, str)
+            table = pd.read_csv(path, sep=separator, low_memory=False, dtype=kinds_of)
         else:
             raise MamlaxError(f"{path} is neither .csv, .tsv (also .gz) nor .parquet.")
     except MamlaxError:
         raise
     except Exception as error:  # readers raise whatever damage makes of their input
         raise MamlaxError(f"{path} cannot be read as a table ({error}).") from error
-    if not len(table):
+    if not len(table) and not may_be_empty:
         raise MamlaxError(f"{path} has no rows.")
     return table
 
@@ -61,11 +64,19 @@ def columns_of(table: Any, names: Sequence[str], flag: str, path: Path) -> Any:
     return table[list(names)]
 
 
-def labels_of(columns: Any) -> Any:
-    """One label for each row, of one column or of several together."""
+def labels_of(columns: Any, flag: str) -> Any:
+    """One label for each row, of one column or of several together.
+
+    Raises:
+        MamlaxError: if one is missing.
+    """
+    for name in columns.columns:
+        missing = columns[name].isna()
+        if missing.any():
+            raise MamlaxError(
+                f"the column {name!r} ({flag}) is missing in {int(missing.sum())} rows (the first: "
+                f"{int(missing.to_numpy().argmax())}). Fill it in, or leave these rows out."
+            )
     if columns.shape[1] == 1:
         return columns.iloc[:, 0].to_numpy()
-    codes = columns.groupby(list(columns.columns), sort=True, dropna=False).ngroup().to_numpy()
-    first = columns.assign(_code=codes).drop_duplicates("_code").sort_values("_code")
-    names = first.drop(columns="_code").astype(str).agg("-".join, axis=1).to_numpy()
-    return names[codes]
+    return columns.groupby(list(columns.columns), sort=True).ngroup().to_numpy()

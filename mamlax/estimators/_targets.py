@@ -88,7 +88,7 @@ class Classes(NamedTuple):
         if -1 in codes:
             label = np.asarray(targets).tolist()[codes.index(-1)]
             raise MamlaxError(
-                f"{label!r} is none of the {len(index)} classes that were fitted: "
+                f"{label!r} is none of the {len(index)} classes that were learned: "
                 f"{', '.join(map(repr, list(index)[:12]))}{', ...' * (len(index) > 12)}."
             )
         return np.array(codes, np.int32)
@@ -100,8 +100,18 @@ class Classes(NamedTuple):
         return likely / likely.sum(axis=-1, keepdims=True)
 
     def as_json(self) -> dict[str, Any]:
-        """For `from_json`."""
-        return {"kind": "classes", "classes": self.classes.tolist()}
+        """For `from_json`.
+
+        Raises:
+            MamlaxError: if labels are of a kind that JSON has not.
+        """
+        labels = self.classes.tolist()
+        if any(not isinstance(label, str | int | float | bool) for label in labels):
+            raise MamlaxError(
+                f"labels must be text or numbers to be saved, got {type(labels[0]).__name__}."
+            )
+        kind = "O" if self.classes.dtype == object else self.classes.dtype.str
+        return {"kind": "classes", "classes": labels, "dtype": kind}
 
 
 Targets = Values | Classes
@@ -110,5 +120,5 @@ Targets = Values | Classes
 def targets_from_json(value: dict[str, Any]) -> Targets:
     """What `as_json` gave."""
     if value["kind"] == "classes":
-        return Classes(np.array(value["classes"]))
+        return Classes(np.array(value["classes"], dtype=np.dtype(value["dtype"])))
     return Values(tuple(value["mean"]), tuple(value["scale"]), value["flat"])

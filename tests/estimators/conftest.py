@@ -2,11 +2,19 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import mamlax
 from mamlax import cli
 
 from .materials import TINY, imitation, machines
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Trees of a few rows wait for one another's threads on a busy machine, for seconds."""
+    with threadpool_limits(1, user_api="openmp"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from mamlax.training._run_directory import open_run
 TINY = {"num_outer_steps": 20, "meta_batch_size": 4, "hidden_sizes": (8,), "random_state": 0}
 
 
-def machines(num_machines=12, rows=12, seed=0):
+def machines(num_machines=14, rows=12, seed=0):
     """Machines of one law and an offset of their own; speeds are missing here and there."""
     rng = np.random.default_rng(seed)
     machine = np.repeat(np.arange(num_machines), rows)
@@ -76,7 +76,7 @@ def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=
     recipe = replace(
         recipe, name="file", problem=None, algorithm=algorithm, inner_learning_rate=0.5
     )
-    settings = LearnerSettings(tuple(architecture.items()), recipe, "cross-entropy", 0.0, 2)
+    settings = LearnerSettings(tuple(architecture.items()), recipe, "cross-entropy", 0.0, 5)
     params = settings.initial(jax.random.key(1))
     meta_params = jax.tree.map(np.asarray, settings.learner().init(params))
     summary = {"recipe": "omniglot-5-way-1-shot", "outer_step": 0}

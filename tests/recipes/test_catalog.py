@@ -138,7 +138,7 @@ def test_mini_imagenet_settings_are_the_papers(name):
     assert (problem.num_query, problem.image_size) == (15, 84)
     assert (problem.network, problem.downsample, problem.channels) == ("conv4", "pool", 32)
     assert problem.norm == "batch" and not problem.rotations
-    assert recipe.meta_batch_size == 4  # of its code; with 5 shots the paper says 2
+    assert recipe.meta_batch_size == {1: 4, 5: 2}[problem.shots]
     assert (recipe.num_inner_steps, recipe.num_test_inner_steps) == (5, 10)
     assert recipe.num_outer_steps == 60_000
     # the paper's step size is of a loss summed over classes

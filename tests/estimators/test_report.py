@@ -1,0 +1,242 @@
+"""The report: what simpler models do on the same rows, and which to use."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import t
+from threadpoolctl import threadpool_limits
+
+import mamlax
+from mamlax.estimators import _report
+from mamlax.estimators._fitting import Rows
+from mamlax.estimators._report import Entry, Report, compare, report_from_json
+
+SETTINGS = dict(meta_batch_size=8, hidden_sizes=(8,), random_state=0)
+
+
+def table(num_groups, rows, law, seed=0, noise=0.1):
+    """Rows of groups whose targets are `law(x, z)`, `z` three numbers of the group's own."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(num_groups), rows)
+    x, z = rng.normal(size=(len(groups), 2)), rng.normal(size=(num_groups, 3))
+    return x, law(x.T, z[groups].T) + noise * rng.normal(size=len(groups)), groups
+
+
+def offsets(x, z):
+    return x[0] + 2 * x[1] + 2 * z[0]
+
+
+def waves(x, z):
+    """No line in the columns, in any group."""
+    return (1 + z[0]) * np.sin(3 * x[0]) + z[1] * np.cos(3 * x[0]) + 0.5 * x[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads that wait for one another are slow where other tests run beside these."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A model hardly trained, and the rows that it learned from."""
+    x, y, groups = table(20, 12, offsets)
+    model = mamlax.FewShotRegressor(num_outer_steps=20, compare=False, **SETTINGS)
+    model.fit(x, y, groups=groups)
+    return model, rows_of(model, x, y, groups)
+
+
+def rows_of(model, x, y, groups):
+    weights = np.ones(len(x), np.float32)
+    return Rows(model.columns_.encode(x), model.targets_.encode(y), weights, groups, groups)
+
+
+@pytest.fixture(scope="module")
+def alike(fitted):
+    """Groups of rows that are all the same, so that those drawn as a query do not matter."""
+    x, y, _ = table(6, 1, offsets, seed=1)
+    return rows_of(fitted[0], np.repeat(x, 30, 0), np.repeat(y, 30), np.repeat(np.arange(6), 30))
+
+
+@pytest.fixture(scope="module")
+def report(fitted, alike):
+    return compare(fitted[0], fitted[1], alike, seed=0)
+
+
+def by_hand(predicted, test):
+    """Error relative to the variance, a mean over groups, and the half width of its interval."""
+    errors = (predicted - test.targets[:, 0]) ** 2 / np.var(test.targets)
+    of_groups = np.array([errors[test.groups == group].mean() for group in np.unique(test.groups)])
+    number = len(of_groups)
+    width = t.ppf(0.975, number - 1) * of_groups.std(ddof=1) / np.sqrt(number)
+    return of_groups.mean(), width
+
+
+def pooled(train, inputs):
+    """Ridge regression with λ = 1 and an offset that is not penalized, by its normal equations."""
+    mean, center = train.inputs.mean(0), train.targets[:, 0].mean()
+    x, y = (train.inputs - mean).astype(np.float64), train.targets[:, 0] - center
+    weight = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ y)
+    return (inputs - mean) @ weight + center
+
+
+def test_the_pooled_line_is_that_by_hand(fitted, alike, report):
+    expected = by_hand(pooled(fitted[1], alike.inputs), alike)
+    for size in report.sizes:
+        entry = report.entry(_report.POOLED, size)
+        np.testing.assert_allclose((entry.error, entry.ci95), expected, rtol=1e-4)
+        assert entry.num_groups == report.num_groups == report.num_units == 6
+
+
+def test_no_model_at_all_is_the_mean_of_the_training_groups(fitted, alike, report):
+    entry = report.entry(_report.NOTHING, 0)
+    expected = by_hand(np.full(len(alike.inputs), fitted[1].targets.mean()), alike)
+    np.testing.assert_allclose((entry.error, entry.ci95), expected, rtol=1e-4)
+
+
+def test_the_offset_is_what_the_pooled_line_missed_shrunken(fitted, alike, report):
+    """Where all rows of a group miss it by r, n of them leave r s / (n + s) of the error."""
+    missed = alike.targets[:, 0] - pooled(fitted[1], alike.inputs)
+    errors = [report.entry(_report.OFFSET, size).error for size in (0, 1, 2, 5)]
+    relative = np.sqrt(np.array(errors) / (np.mean(missed**2) / np.var(alike.targets)))
+    shrinkage = relative[1] / (1 - relative[1])  # s / (1 + s) after one row
+    assert 0 < shrinkage < 0.2, "groups differ by much more than rows do"
+    np.testing.assert_allclose(
+        relative, shrinkage / (np.array([0, 1, 2, 5]) + shrinkage), rtol=0.01
+    )
+
+
+def test_the_model_not_adapted_is_what_it_predicts(fitted, alike, report):
+    learner = fitted[0].learner_
+    empty = learner.adapt(alike.inputs[:0], alike.targets[:0])
+    expected = by_hand(learner.predict(empty, alike.inputs)[:, 0], alike)
+    for name in (_report.UNADAPTED, _report.ADAPTED):
+        entry = report.entry(name, 0)
+        np.testing.assert_allclose((entry.error, entry.ci95), expected, rtol=1e-3)
+
+
+def test_every_model_is_there_at_every_size_that_the_groups_have_rows_for(report):
+    assert report.sizes == [0, 1, 2, 5, 10]
+    assert len(report.models) == 8 and len(report.entries) == 40
+    for entry in report.entries:
+        assert np.isfinite(entry.error) and entry.ci95 >= 0
+        adapted = report.entry(_report.ADAPTED, entry.num_support)
+        assert entry.worse_than_adapted == pytest.approx(entry.error - adapted.error, abs=1e-6)
+
+
+def test_groups_held_out_together_count_as_one(fitted, alike, report):
+    """Each group twice, in the unit of the first: errors are the same, and no surer."""
+    twice = Rows(*(np.concatenate([one, one]) for one in alike))
+    twice = twice._replace(groups=np.concatenate([alike.groups, alike.groups + 6]))
+    found = compare(fitted[0], fitted[1], twice, seed=0)
+    assert (found.num_groups, found.num_units) == (12, 6)
+    for model in (_report.POOLED, _report.NOTHING, _report.OFFSET):
+        one, other = (r.entry(model, 5) for r in (found, report))
+        assert one.error == pytest.approx(other.error, rel=1e-4)
+        assert one.ci95 == pytest.approx(other.ci95, rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_report(fitted, alike, report):
+    assert compare(*fitted, alike, seed=0) == report
+
+
+def test_there_is_nothing_to_compare_in_groups_of_one_row(fitted, alike):
+    single = alike.of(np.arange(0, 180, 30))
+    assert compare(*fitted, single, seed=0) is None
+
+
+def test_a_report_is_printed_and_makes_a_round_trip_through_json(report):
+    assert report_from_json(json.loads(json.dumps(report.as_json()))) == report
+    lines = str(report).splitlines()
+    assert "6 groups held out" in lines[0]
+    assert lines[1].split()[-5:] == ["0", "1", "2", "5", "10"]
+    for model in report.models:
+        assert sum(line.startswith(model + " ") for line in lines) == 1
+    assert lines[-1] == report.verdict
+
+
+def made(differences, num_units=7):
+    """A report of a simpler model that is worse by so much at each size, give or take 0.1."""
+    entries = []
+    for size, difference in differences.items():
+        entries += [
+            Entry(_report.ADAPTED, size, 1.0, 0.1, 0.0, 0.0, 7),
+            Entry(_report.UNADAPTED, size, 0.1, 0.1, -0.9, 0.0, 7),
+            Entry(_report.OFFSET, size, 1.0 + difference, 0.1, difference, 0.1, 7),
+            Entry(_report.NOTHING, size, 9.0, 0.1, 8.0, 0.1, 7),
+        ]
+    return Report("error", 7, num_units, tuple(entries))
+
+
+@pytest.mark.parametrize(
+    "differences, sentences",
+    [
+        ({1: 0.2}, ["With 1 row of support the adapted model is the best"]),
+        ({0: 0.2, 5: 0.3}, ["With 0 and 5 rows of support the adapted model is the best"]),
+        (
+            {0: -0.2, 1: 0.05, 5: -0.05, 10: 0.2},
+            [
+                "With 10 rows of support the adapted model is the best",
+                "With 1 and 5 rows, it cannot be told apart from pooled + offset of the group",
+                "With 0 rows, pooled + offset of the group is better: use that",
+            ],
+        ),
+        (
+            {1: 0.05, 5: -0.2},
+            [
+                "With 1 row, it cannot be told apart from pooled + offset of the group",
+                "With 5 rows, pooled + offset of the group is better: use that",
+                "Nothing speaks for meta-learning here: take what is simplest",
+            ],
+        ),
+    ],
+    ids=["one size", "all", "each", "none"],
+)
+def test_the_verdict_follows_from_differences_and_their_intervals(differences, sentences):
+    """The best of the others counts; what is not adapted is no other."""
+    assert made(differences).verdict == ". ".join(sentences) + "."
+
+
+def test_of_too_few_groups_there_is_no_verdict():
+    assert "Too few groups" in made({1: 0.2}, num_units=2).verdict
+
+
+@pytest.mark.slow
+def test_where_groups_differ_by_an_offset_the_verdict_is_the_simple_model():
+    x, y, groups = table(120, 40, offsets, noise=0.5)
+    model = mamlax.FewShotRegressor(num_outer_steps=1_000, random_state=0).fit(x, y, groups=groups)
+    verdict = model.report().verdict
+    assert _report.OFFSET in verdict and "the adapted model is the best" not in verdict, verdict
+
+
+@pytest.mark.slow
+def test_where_groups_share_a_shape_that_no_simple_model_has_the_verdict_is_to_adapt():
+    x, y, groups = table(200, 60, waves)
+    model = mamlax.FewShotRegressor(num_outer_steps=2_000, random_state=0).fit(x, y, groups=groups)
+    report = model.report()
+    assert "5, 10 and 20 rows of support the adapted model is the best" in report.verdict, report
+    assert report.entry(_report.ADAPTED, 20).error < 0.3
+
+
+@pytest.mark.slow
+def test_a_classifier_is_compared_by_its_mistakes():
+    x, y, groups = table(100, 40, waves)
+    model = mamlax.FewShotClassifier(num_outer_steps=500, random_state=0)
+    report = model.fit(x, np.where(y > 0, "up", "down"), groups=groups).report()
+    assert "misclassified" in report.metric and len(report.models) == 8
+    assert all(0 <= entry.error <= 1 for entry in report.entries)
+    constant = report.entry(_report.NOTHING, 0).error
+    assert report.entry(_report.ADAPTED, 20).error < 0.7 * constant
+
+
+@pytest.mark.slow
+def test_a_class_that_training_groups_lack_does_not_stop_the_comparison():
+    """Classes are those of all rows: a rare one may be in groups held out alone."""
+    x, y, groups = table(30, 12, offsets)
+    labels = np.where(groups < 2, "rare", np.where(y > 0, "up", "down"))
+    for seed in range(4):
+        model = mamlax.FewShotClassifier(num_outer_steps=20, **SETTINGS | dict(random_state=seed))
+        model.fit(x, labels, groups=groups)
+        assert str(model.report())
