@@ -114,12 +114,12 @@ def test_a_model_that_is_missing_at_a_size_is_drawn_where_it_is():
     assert lines_of(axes)[MODELS[1]].get_xydata().tolist() == [[2, error_of(MODELS[1], 5)]]
 
 
-@pytest.mark.parametrize("ci95", [0.1, float("nan")])
-def test_the_figure_is_written_whole(ci95, tmp_path):
-    """Also where a single group was held out, whose interval is not known."""
+def test_the_figure_is_written_whole(tmp_path):
+    """Also where an interval is not known: a single group had rows enough."""
     found = report()
     for entry in found["entries"]:
-        entry["ci95"] = ci95
+        if entry["num_support"] == 20:
+            entry["ci95"] = float("nan")
     path = plots.draw_report(found, tmp_path / "report.png")
     with Image.open(path) as image:
         assert image.format == "PNG" and image.width > image.height > 300

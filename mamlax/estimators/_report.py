@@ -250,9 +250,7 @@ def _regressors(train: Rows, rng: np.random.Generator, seed: int):
     def boosted(inputs):
         make = HistGradientBoostingRegressor
         models = [
-            make(random_state=seed, early_stopping=False).fit(
-                inputs, rows.targets[:, i], rows.weights
-            )
+            make(**_TREES, random_state=seed).fit(inputs, rows.targets[:, i], rows.weights)
             for i in outputs
         ]
         return lambda x: np.stack([model.predict(x) for model in models], axis=1)
@@ -299,13 +297,9 @@ def _classifiers(train: Rows, classes: int, rng: np.random.Generator, seed: int)
     rows, sums, counts = _some(train, *_peers(one_hot, rng), rng)
     pooled = LogisticRegression(max_iter=200).fit(rows.inputs, rows.targets, rows.weights)
     make = HistGradientBoostingClassifier
-    trees = make(random_state=seed, early_stopping=False).fit(
-        rows.inputs, rows.targets, rows.weights
-    )
+    trees = make(**_TREES, random_state=seed).fit(rows.inputs, rows.targets, rows.weights)
     grouped = _with_mean(rows.inputs, sums, counts)
-    trees_of_group = make(random_state=seed, early_stopping=False).fit(
-        grouped, rows.targets, rows.weights
-    )
+    trees_of_group = make(**_TREES, random_state=seed).fit(grouped, rows.targets, rows.weights)
 
     def chances(model, inputs):
         found = np.full((len(inputs), classes), -np.inf)

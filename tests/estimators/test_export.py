@@ -62,6 +62,7 @@ def test_a_regressor_of_a_run_takes_inputs_as_they_are(sinusoid_run):
     np.testing.assert_allclose(adapted.predict(x), wave_by_hand(sinusoid_run, x, 3), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_a_number_of_steps_of_its_own_it_is_that_of_training(tmp_path):
     directory = train(sinusoid_recipe(num_inner_steps=2), tmp_path / "run")
     assert learner_of_run(directory).num_inner_steps_ == 2

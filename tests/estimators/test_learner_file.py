@@ -107,6 +107,7 @@ def test_a_loaded_model_is_saved_as_it_was(model, table, tmp_path):
     assert again.read_bytes() == first.read_bytes()
 
 
+@pytest.mark.slow
 def test_names_of_several_targets_stay(tmp_path):
     table = machines()
     y = table[["wear", "wear"]].to_numpy() * [1, -1]
