@@ -79,7 +79,7 @@ class MLP(eqx.Module):
         weights, biases = [*self.weights[:-1], weight], [*self.biases[:-1], bias]
         return dataclasses.replace(self, weights=weights, biases=biases)
 
-    def _check(self, name: str, shape: tuple[int, ...]):
+    def _check(self, name: str, shape: tuple[Any, ...]):
         num_inputs = self.weights[0].shape[0]
         num_inputs -= 0 if self.context is None else len(self.context)
         if not shape or math.prod(shape[1:]) != num_inputs:
@@ -192,7 +192,7 @@ class Conv4(eqx.Module):
         """This model with another head."""
         return dataclasses.replace(self, head_weight=weight, head_bias=bias)
 
-    def _check(self, name: str, shape: tuple[int, ...]):
+    def _check(self, name: str, shape: tuple[Any, ...]):
         built_for = self.image_shape
         if built_for is None or shape[1:] == built_for:
             return

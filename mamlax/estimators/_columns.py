@@ -12,8 +12,6 @@ import numpy as np
 
 from .._errors import MamlaxError
 
-_LIMIT = 10.0
-"""Standard deviations beyond which a value counts as that far."""
 _MAX_CATEGORIES = 100
 
 
@@ -26,6 +24,7 @@ class Column(NamedTuple):
         mean: of the numbers.
         scale: their standard deviation.
         has_missing: whether values were missing.
+        limit: standard deviations beyond which a value counts as that far.
     """
 
     name: str
@@ -33,6 +32,7 @@ class Column(NamedTuple):
     mean: float = 0.0
     scale: float = 1.0
     has_missing: bool = False
+    limit: float = 10.0
 
     @property
     def kind(self) -> str:
@@ -54,13 +54,13 @@ class Column(NamedTuple):
         numbers = _as_numbers(values, self.name)
         missing = np.isnan(numbers)
         with np.errstate(over="ignore"):
-            scaled = np.clip((numbers - self.mean) / self.scale, -_LIMIT, _LIMIT)
+            scaled = np.clip((numbers - self.mean) / self.scale, -self.limit, self.limit)
         scaled = np.where(missing, 0.0, scaled).astype(np.float32)
         return np.stack([scaled, missing][: self.width], axis=1).astype(np.float32)
 
     def unknown(self, values: np.ndarray) -> list[str]:
-        """Categories that were not there when it was fitted."""
-        if not self.categories:
+        """Categories that were not there when it was fitted; of many, none is known to be new."""
+        if not 0 < len(self.categories) < _MAX_CATEGORIES:
             return []
         return sorted(set(_factorized(values)[1]) - set(self.categories))
 
@@ -139,7 +139,7 @@ class Columns(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """For `from_json`."""
         columns = [column._asdict() for column in self.columns]
-        return {"columns": columns, "named": self.named, "limit": _LIMIT}
+        return {"columns": columns, "named": self.named}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Columns":
@@ -176,10 +176,12 @@ def _fitted(name: str, values: np.ndarray) -> Column:
     has_missing = len(there) < len(numbers)
     if not len(there):
         return Column(name, has_missing=has_missing)
+    if there.min() == there.max():
+        return Column(name, (), float(there[0]), 1.0, has_missing)
     with np.errstate(over="ignore"):
         mean, scale = float(there.mean()), float(there.std())
     usable = np.isfinite(scale) and scale > 1e-12 * abs(mean)
-    return Column(name, (), mean, scale if usable and scale > 0 else 1.0, has_missing)
+    return Column(name, (), mean, scale if usable else 1.0, has_missing)
 
 
 def _values(table: Any, place: int) -> np.ndarray:
@@ -194,7 +196,7 @@ def _values(table: Any, place: int) -> np.ndarray:
             "hour, the day of the year, days since something."
         )
     if hasattr(series.dtype, "categories"):  # categories, whatever they are called
-        return series.astype(object).map(_category, na_action="ignore").to_numpy(dtype=object)
+        return series.astype(object).map(category_of, na_action="ignore").to_numpy(dtype=object)
     if kind in "biuf":  # pandas' own numbers too, whose missing values are no NaN
         return series.to_numpy(dtype=float, na_value=np.nan)
     return series.to_numpy(dtype=object, na_value=None)
@@ -211,13 +213,13 @@ def _factorized(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     import pandas as pd
 
     codes, found = pd.factorize(values, use_na_sentinel=True)
-    names = [_category(value) for value in found]
+    names = [category_of(value) for value in found]
     index = {name: i for i, name in enumerate(dict.fromkeys(names))}
     renamed = np.array([*(index[name] for name in names), -1])
     return renamed[codes], list(index)
 
 
-def _category(value: Any) -> str:
+def category_of(value: Any) -> str:
     """What a category is called; whole numbers alike, whether they were read as floats or not."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -228,7 +230,7 @@ def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
-        text = next((v for v in values.tolist() if isinstance(v, str)), None)
+        text = next((v for v in values.tolist() if isinstance(v, str) and not _is_number(v)), None)
         if text is None:  # the words of scikit-learn, whose users know them
             raise TypeError(
                 f"column {name!r}: argument must be a string or a number ({error})."
@@ -243,6 +245,14 @@ def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:
             "it, or leave the value out (it then counts as missing)."
         )
     return numbers
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

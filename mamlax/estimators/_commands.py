@@ -10,6 +10,7 @@ import numpy as np
 
 from .._errors import MamlaxError
 from .._files import replacing
+from ._columns import category_of
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier
 from ._learner_file import Loaded, load
@@ -75,7 +76,7 @@ def fit(
         )
     y = targets.loc[there].to_numpy()
     if is_class:
-        y = y[:, 0].astype(str)
+        y = np.array([category_of(label) for label in y[:, 0].tolist()])
         if (found := len(np.unique(y))) > _MOST_CLASSES:
             raise MamlaxError(
                 f"the target {target_columns[0]!r} holds text of {found} kinds, too many to be "
@@ -125,13 +126,18 @@ def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, in
     y = targets.loc[there].to_numpy()
     y = y[:, 0] if y.shape[1] == 1 else y
     y = y.astype(str) if isinstance(model, FewShotClassifier) else y
-    adapted = model.adapt(table.loc[there], y)
-    predicted = np.asarray(adapted.predict(asked)).reshape(len(asked), -1)
+    given, inputs = table, asked
+    if not model.columns_.named:  # of a run: all columns but the target, in their order
+        given, inputs = (
+            one.drop(columns=list(names), errors="ignore").to_numpy() for one in (table, asked)
+        )
+    adapted = model.adapt(given[there.to_numpy()], y)
+    predicted = np.asarray(adapted.predict(inputs)).reshape(len(asked), -1)
     result = asked.copy()
     for i, name in enumerate(names):
         result[f"predicted {name}"] = predicted[:, i]
     if isinstance(adapted, FewShotClassifier):
-        chances = adapted.predict_proba(asked)
+        chances = adapted.predict_proba(inputs)
         for i, label in enumerate(adapted.classes_):
             result[f"probability {label}"] = chances[:, i]
     _write_csv(result, out)

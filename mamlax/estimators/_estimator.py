@@ -21,7 +21,7 @@ from .._errors import MamlaxError
 from ._columns import Columns, names_of
 from ._fitting import Rows, Settings, meta_train
 from ._learner import Adapted, Loss
-from ._splits import split_groups
+from ._splits import numbered, split_groups
 from ._targets import Targets
 
 
@@ -195,9 +195,9 @@ class FewShotEstimator(BaseEstimator, ABC):
         check_is_fitted(self)
         X = self._checked_table(X)
         y = self._checked_targets(y)
-        groups = np.asarray(groups)
-        check_consistent_length(X, y, groups)
-        names, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        check_consistent_length(X, y)
+        names, index = numbered("groups", groups, len(X))
+        sizes = np.bincount(index)
         order = np.argsort(index, kind="stable")
         adapted = self.learner_.adapt_many(
             self.columns_.encode(X)[order],
@@ -311,6 +311,9 @@ class FewShotEstimator(BaseEstimator, ABC):
         return algorithm
 
     def _settings(self, algorithm: str) -> Settings:
+        for name in ("num_outer_steps", "meta_batch_size", "max_support", "patience"):
+            if not isinstance(value := getattr(self, name), int | np.integer) or value < 1:
+                raise MamlaxError(f"{name} must be a whole number, 1 or more, got {value!r}.")
         options = ()
         if self.num_inner_steps is not None:
             options += (("num_inner_steps", int(self.num_inner_steps)),)
@@ -375,11 +378,12 @@ class AdaptedMany:
         estimator, groups = self._estimator, np.asarray(groups)
         X = estimator._checked_table(X)
         check_consistent_length(X, groups)
-        tasks = np.minimum(np.searchsorted(self.groups, groups), len(self.groups) - 1)
-        absent = self.groups[tasks] != groups
-        if absent.any():
+        index = {name: i for i, name in enumerate(self.groups.tolist())}
+        tasks = np.array([index.get(name, -1) for name in groups.tolist()], int)
+        if (tasks < 0).any():
+            absent = groups.tolist()[int(np.argmax(tasks < 0))]
             raise MamlaxError(
-                f"group {groups[absent][0]!r} was not adapted to ({len(self.groups)} were). Give "
+                f"group {absent!r} was not adapted to ({len(self.groups)} were). Give "
                 "adapt_many rows of it too; with none, the estimator itself predicts for it."
             )
         inputs = estimator.columns_.encode(X)

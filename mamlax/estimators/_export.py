@@ -6,20 +6,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._errors import MamlaxError
 from .._files import replacing, write_json
 from .._types import Batch
 from ..recipes._experiment import experiment_in
 from ..recipes._omniglot import OmniglotProblem
-from ..recipes._recipe import Evidence, SupervisedRecipe
+from ..recipes._recipe import SupervisedRecipe
 from ..training._run_directory import read_run
 from ._architecture import architecture_of
 from ._columns import Column, Columns
 from ._few_shot import FewShotRegressor
 from ._images import FewShotImageClassifier, Reading
-from ._learner import ArrayLearner, LearnerSettings
+from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
 from ._learner_file import Loaded
 from ._targets import Values
 
@@ -55,17 +54,12 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loa
     is_class = experiment.parts.metric == "accuracy"
     settings = LearnerSettings(
         tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in architecture.items()),
-        dataclasses.replace(
-            recipe,
-            name="file",
-            evidence=Evidence("", "", "", "", ""),
-            problem=None,  # pyright: ignore[reportArgumentType]  it was learned
-        ),
+        LearnerRecipe(**options_of(recipe)),
         "cross-entropy" if is_class else "squared-error",
         0.0,
         recipe.num_inner_steps if steps is None else steps,
     )
-    learner = ArrayLearner(settings, jax.tree.map(np.asarray, meta_params))
+    learner = ArrayLearner(settings, meta_params)
     if is_class:
         shape = experiment.parts.train_tasks.data.examples.shape[1:]
         summary = {"recipe": recipe.name, "outer_step": learned.outer_step}
@@ -135,7 +129,9 @@ def _regressor(
     """An estimator that takes the network's own inputs, and gives its outputs."""
     num_inputs, num_outputs = architecture["num_inputs"], architecture["num_outputs"]
     model = FewShotRegressor(algorithm=learner.settings.recipe.algorithm)
-    model.columns_ = Columns(tuple(Column(str(i)) for i in range(num_inputs)), named=False)
+    model.columns_ = Columns(
+        tuple(Column(str(i), limit=1e30) for i in range(num_inputs)), named=False
+    )
     model.targets_ = Values((0.0,) * num_outputs, (1.0,) * num_outputs, num_outputs == 1)
     model.learner_, model.report_ = learner, None
     model.num_inner_steps_, model.validation_curve_ = learner.settings.num_inner_steps, ()

@@ -15,10 +15,9 @@ from .._types import OuterLoop, Task
 from ..algorithms._learned_optimizer import WithOptimizer
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves
-from ..recipes._recipe import Evidence, SupervisedRecipe
 from ..tasks._grouped_rows import GroupedRows
 from ..training._run import Validation, run
-from ._learner import ArrayLearner, LearnerSettings, Loss
+from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, Loss
 
 _NUM_VALIDATION_TASKS = 256
 _NUM_VALIDATIONS = 20
@@ -202,7 +201,7 @@ def meta_train(
 
 
 def _learner(of_learner: LearnerSettings, state: Any) -> ArrayLearner:
-    return ArrayLearner(of_learner, jax.tree.map(np.asarray, state.meta_params))
+    return ArrayLearner(of_learner, state.meta_params)
 
 
 def _is_worse(losses: np.ndarray, reference: np.ndarray) -> bool:
@@ -213,12 +212,9 @@ def _is_worse(losses: np.ndarray, reference: np.ndarray) -> bool:
     return bool(differences.mean() > differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
-def _recipe_of(settings: Settings) -> SupervisedRecipe:
+def _recipe_of(settings: Settings) -> LearnerRecipe:
     options = {**DEFAULTS[settings.algorithm], **dict(settings.options)}
-    return SupervisedRecipe(
-        name="table",
-        evidence=Evidence("", "", "", "", ""),
-        problem=None,  # pyright: ignore[reportArgumentType]  the rows are at hand
+    return LearnerRecipe(
         algorithm=settings.algorithm,  # pyright: ignore[reportArgumentType]
         outer_learning_rate=settings.outer_learning_rate,
         meta_batch_size=settings.meta_batch_size,

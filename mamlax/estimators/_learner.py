@@ -1,7 +1,7 @@
 """A meta-learned model in use: arrays in, predictions out, compiled once for each size."""
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -12,12 +12,27 @@ import optax
 
 from .._types import Batch, LossFn, MetaLearner
 from ..recipes._algorithm import learner_of
-from ..recipes._recipe import SupervisedRecipe
+from ..recipes._recipe import Evidence, SupervisedRecipe
 from ._architecture import model_of
 
 Loss = Literal["squared-error", "cross-entropy"]
 _SMALLEST_BUCKET = 8
 _TASKS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerRecipe(SupervisedRecipe):
+    """An algorithm and its options, where the data are at hand: there is no problem to build."""
+
+    name: str = "data at hand"
+    evidence: Evidence = Evidence("", "", "", "", "")  # noqa: RUF009  frozen
+    problem: None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def options_of(recipe: SupervisedRecipe) -> dict[str, Any]:
+    """What a recipe says of its algorithm, for a `LearnerRecipe`."""
+    names = {field.name for field in fields(recipe)} - {"name", "evidence", "problem"}
+    return {name: getattr(recipe, name) for name in sorted(names)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,7 @@ class LearnerSettings:
     """
 
     architecture: tuple[tuple[str, Any], ...]
-    recipe: SupervisedRecipe
+    recipe: LearnerRecipe
     loss: Loss
     prior_weight: float
     num_inner_steps: int

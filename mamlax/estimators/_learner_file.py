@@ -1,6 +1,5 @@
 """A learner in one file: safetensors, and all else as JSON in its header. Loading runs no code."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._errors import MamlaxError
 from .._files import replacing
-from ..recipes._recipe import Evidence, SupervisedRecipe
 from ._columns import Columns
 from ._estimator import FewShotEstimator
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier, Reading
-from ._learner import ArrayLearner, LearnerSettings
+from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
 from ._report import report_from_json
 from ._targets import Classes, targets_from_json
 
@@ -103,7 +102,7 @@ def read_header_and_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.nda
     Raises:
         MamlaxError: as `load`.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if path.is_dir():
         raise MamlaxError(
@@ -119,7 +118,7 @@ def read_header_and_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.nda
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise MamlaxError(f"{path} cannot be read ({error}).") from error
-    except SafetensorError as error:
+    except Exception as error:  # of the format, or numbers that NumPy lacks
         raise MamlaxError(
             f"{path} is no model that mamlax wrote, or it is cut off ({error}). Copy it again."
         ) from error
@@ -142,11 +141,6 @@ def _write(path: str | Path, header: dict[str, Any], learner: ArrayLearner, own:
     from safetensors.numpy import save
 
     settings = learner.settings
-    recipe = {
-        field.name: getattr(settings.recipe, field.name)
-        for field in dataclasses.fields(SupervisedRecipe)
-        if field.name not in ("name", "evidence", "problem")
-    }
     header = {
         "format": FORMAT,
         "mamlax": version("mamlax"),
@@ -154,7 +148,7 @@ def _write(path: str | Path, header: dict[str, Any], learner: ArrayLearner, own:
         **header,
         "learner": {
             "architecture": dict(settings.architecture),
-            "recipe": recipe,
+            "recipe": options_of(settings.recipe),
             "loss": settings.loss,
             "prior_weight": settings.prior_weight,
             "num_inner_steps": settings.num_inner_steps,
@@ -200,6 +194,8 @@ def _loaded(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Loaded:
     width, expected = estimator.columns_.width, dict(learner.settings.architecture)
     if width != expected["num_inputs"]:
         raise ValueError(f"columns make {width} inputs of a network of {expected['num_inputs']}")
+    if (outputs := estimator.targets_.num_outputs) != expected["num_outputs"]:
+        raise ValueError(f"{outputs} targets of a network of {expected['num_outputs']} outputs")
     adapted = estimator._unadapted()
     if estimator.num_support_:
         adapted = adapted._replace(own=_filled(adapted.own, "adapted", arrays))
@@ -212,12 +208,7 @@ def _learner(value: dict[str, Any], arrays: dict[str, np.ndarray]) -> ArrayLearn
         name: tuple(one) if isinstance(one, list) else one
         for name, one in value["architecture"].items()
     }
-    recipe = SupervisedRecipe(
-        name="file",
-        evidence=Evidence("", "", "", "", ""),
-        problem=None,  # pyright: ignore[reportArgumentType]  it was learned already
-        **value["recipe"],
-    )
+    recipe = LearnerRecipe(**value["recipe"])
     steps, layers = int(value["num_inner_steps"]), architecture.get("hidden_sizes", ())
     if not 0 <= steps <= _MOST_STEPS or len(layers) > _MOST_LAYERS:
         raise ValueError(f"{steps} inner steps through {len(layers)} layers")
@@ -251,6 +242,6 @@ def _filled(like: Any, prefix: str, arrays: dict[str, np.ndarray]) -> Any:
             )
         if not np.isfinite(found).all():
             raise MamlaxError(f"the array {name} has numbers that are not finite.")
-        return found
+        return jnp.asarray(found)
 
     return jax.tree_util.tree_map_with_path(of, like)

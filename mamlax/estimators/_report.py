@@ -100,7 +100,9 @@ class Report(NamedTuple):
                 losses.append((size, best.model))
             else:
                 even.setdefault(best.model, []).append(size)
-        words = [f"With {_rows(wins)} of support the adapted model is the best."] * bool(wins)
+        words = []
+        if wins:
+            words.append(f"With {_rows(wins)} of support the adapted model is the best.")
         for model, sizes in even.items():
             words.append(f"With {_rows(sizes)}, it cannot be told apart from {model}.")
         for model in dict.fromkeys(model for _, model in losses):

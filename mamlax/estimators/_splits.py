@@ -70,11 +70,11 @@ def split_groups(
             raise MamlaxError("split_by says which groups go together: give groups as well.")
         one = np.zeros(num_rows, int)
         return GroupSplit(one, np.array(["all rows"]), np.array([TRAIN]), one)
-    names, numbers = _numbered("groups", groups, num_rows)
+    names, numbers = numbered("groups", groups, num_rows)
     if len(names) == 1:
         raise MamlaxError(
-            f"all {num_rows} rows belong to one group ({names[0]!r}): there is nothing to learn "
-            "across. Give the column that says which task a row belongs to, or fit an ordinary "
+            f"all {num_rows} rows belong to one group ({_shown(names[0])}): there is nothing to "
+            "learn across. Give the column that says which task a row belongs to, or fit an ordinary "
             "model (groups=None fits a plain network)."
         )
     units, unit_of = names, np.arange(len(names))
@@ -97,10 +97,10 @@ def _share(fraction: float, total: int) -> int:
 
 def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
     """The values that groups are dealt out by, and that of each group."""
-    units, unit_of_row = _numbered(name, values, len(numbers))
+    units, unit_of_row = numbered(name, values, len(numbers))
     if len(units) == 1:
         raise MamlaxError(
-            f"split_by is {units[0]!r} in all rows, so that no group could be held out."
+            f"split_by is {_shown(units[0])} in all rows, so that no group could be held out."
         )
     unit_of = np.zeros(len(groups), int)
     unit_of[numbers] = unit_of_row
@@ -109,15 +109,24 @@ def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
         group = numbers[mixed[0]]
         there = np.unique(unit_of_row[numbers == group])
         raise MamlaxError(
-            f"group {groups[group]!r} has rows of several values of split_by "
-            f"({', '.join(repr(units[i]) for i in there[:4])}), so that it could not be held out "
+            f"group {_shown(groups[group])} has rows of several values of split_by "
+            f"({', '.join(_shown(units[i]) for i in there[:4])}), so that it could not be held out "
             "with either. Make groups finer, or leave split_by away."
         )
     return units, unit_of
 
 
-def _numbered(name: str, values: Any, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """The different values, sorted, and the number of each row's."""
+def _shown(label: Any) -> str:
+    """A label as a user wrote it, without NumPy's type."""
+    return repr(label.item() if isinstance(label, np.generic) else label)
+
+
+def numbered(name: str, values: Any, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The different values, sorted, and the number of each row's.
+
+    Raises:
+        MamlaxError: if there is not one for each row, or they are of several kinds.
+    """
     values = np.asarray(values)
     if values.ndim != 1 or len(values) != num_rows:
         raise MamlaxError(

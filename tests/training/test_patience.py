@@ -14,7 +14,7 @@ def patient(walk, patience, scores=SCORES, **settings):
     return walk.validation(scores, **settings)._replace(patience=patience)
 
 
-@pytest.mark.parametrize("patience, end", [(1, 30), (2, 40), (3, 50), (4, 60), (5, 60), (None, 60)])
+@pytest.mark.parametrize("patience, end", [(1, 30), (2, 40), (4, 60), (None, 60)])
 def test_a_run_ends_after_so_many_validations_that_were_no_better(
     walk, by_hand, tmp_path, patience, end
 ):
@@ -49,7 +49,7 @@ def test_validations_that_are_nan_use_up_patience(walk):
     assert int(result.state.count) == 20 and int(result.best_state.count) == 20
 
 
-@pytest.mark.parametrize("crash_at", [10, 20, 30, 40])
+@pytest.mark.parametrize("crash_at", [20, 40])
 def test_a_crash_and_a_resume_end_at_the_same_step_with_the_same_bits(
     walk, by_hand, tmp_path, crash_at
 ):
