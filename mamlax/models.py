@@ -300,7 +300,7 @@ def _flattened(x):
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, int]:
+def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, Any]:
     """The reference inputs in front of `inputs`, and how many there are."""
     check("inputs", jnp.shape(inputs))
     if norm != "support":

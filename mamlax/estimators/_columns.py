@@ -147,6 +147,9 @@ class Columns(NamedTuple):
         columns = [
             Column(**{**one, "categories": tuple(one["categories"])}) for one in value["columns"]
         ]
+        wrong = [one.name for one in columns if not (np.isfinite(one.mean) and one.scale > 0)]
+        if wrong:
+            raise ValueError(f"the mean or scale of column {wrong[0]!r} makes no sense")
         return Columns(tuple(columns), value["named"])
 
 

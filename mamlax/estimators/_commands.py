@@ -125,7 +125,9 @@ def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, in
         )
     y = targets.loc[there].to_numpy()
     y = y[:, 0] if y.shape[1] == 1 else y
-    y = y.astype(str) if isinstance(model, FewShotClassifier) else y
+    if isinstance(model, FewShotClassifier):
+        known = set(model.classes_.tolist())
+        y = np.array([label if label in known else _as_fitted(label) for label in y.tolist()])
     given, inputs = table, asked
     if not model.columns_.named:  # of a run: all columns but the target, in their order
         given, inputs = (
@@ -142,6 +144,14 @@ def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, in
             result[f"probability {label}"] = chances[:, i]
     _write_csv(result, out)
     return adapted, len(result)
+
+
+def _as_fitted(label: str) -> str:
+    """A class that is a number, as `fit` calls it: pandas writes 0 as 0.0 beside an empty cell."""
+    try:
+        return category_of(float(label))
+    except ValueError:
+        return label
 
 
 def _adapt_to_images(

@@ -206,7 +206,7 @@ class FewShotEstimator(BaseEstimator, ABC):
             sizes,
             self._weights(sample_weight, X)[order],
         )
-        return AdaptedMany(self, names, adapted)
+        return AdaptedMany(copy.copy(self), names, adapted)
 
     def report(self):
         """How the adapted model compares with simpler ones, on groups held out.

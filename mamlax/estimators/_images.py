@@ -125,4 +125,11 @@ class FewShotImageClassifier:
                 f"images must have shape [images, {', '.join(map(str, self.image_shape))}], got "
                 f"{list(images.shape)}."
             )
-        return images / np.float32(255) if images.dtype == np.uint8 else images
+        if images.dtype == np.uint8:
+            return images / np.float32(255)
+        if images.dtype.kind != "f" or not np.isfinite(images).all():
+            raise MamlaxError(
+                f"images must be bytes (uint8) or finite floats in [0, 1], got {images.dtype}"
+                + (" with numbers that are not finite." if images.dtype.kind == "f" else ".")
+            )
+        return images

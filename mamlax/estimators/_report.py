@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ._fitting import Rows
 
@@ -12,6 +13,7 @@ _MOST_GROUPS = 300
 _MOST_QUERY = 200
 _MOST_ROWS = 200_000
 """Of the trees' training set: enough for them, and seconds."""
+_FEW_ROWS = 20_000
 _TREES: dict[str, Any] = {"early_stopping": False}  # theirs would hold out rows, not groups
 
 ADAPTED = "this model, adapted"
@@ -163,7 +165,10 @@ def compare(estimator: Any, train: Rows, test: Rows, *, seed: int) -> Report | N
     # sizes that half of the groups have: fewer would be another question
     least = max(len(tasks) / 2, min(len(tasks), 2))
     sizes = [n for n in SUPPORT_SIZES if sum(len(one.support) >= n for one in tasks) >= least]
-    fitted = _simpler_models(train, classes, rng, seed)
+    # of few rows, threads cost more than they bring where others use the cores as well
+    limit = 1 if len(train.inputs) < _FEW_ROWS else None
+    with threadpool_limits(limit, user_api="openmp"):
+        fitted = _simpler_models(train, classes, rng, seed)
     scale, entries = 1.0 if classes else _variance(test), []
     for size in sizes:
         at_size = [task for task in tasks if len(task.support) >= size]

@@ -74,8 +74,8 @@ def split_groups(
     if len(names) == 1:
         raise MamlaxError(
             f"all {num_rows} rows belong to one group ({_shown(names[0])}): there is nothing to "
-            "learn across. Give the column that says which task a row belongs to, or fit an ordinary "
-            "model (groups=None fits a plain network)."
+            "learn across. Give the column that says which task a row belongs to, or fit an "
+            "ordinary model (groups=None fits a plain network)."
         )
     units, unit_of = names, np.arange(len(names))
     if split_by is not None:

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 import mamlax
 from mamlax.estimators._images import FewShotImageClassifier, Reading
-from mamlax.estimators._learner import ArrayLearner, LearnerSettings
+from mamlax.estimators._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
 from mamlax.recipes import RECIPES, _experiment
 from mamlax.recipes._settings import description_of
 from mamlax.training._run_directory import open_run
@@ -73,9 +73,8 @@ def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=
         "norm": "batch",
         "context_size": 0,
     }
-    recipe = replace(
-        recipe, name="file", problem=None, algorithm=algorithm, inner_learning_rate=0.5
-    )
+    options = options_of(recipe) | {"algorithm": algorithm, "inner_learning_rate": 0.5}
+    recipe = LearnerRecipe(**options)
     settings = LearnerSettings(tuple(architecture.items()), recipe, "cross-entropy", 0.0, 5)
     params = settings.initial(jax.random.key(1))
     meta_params = jax.tree.map(np.asarray, settings.learner().init(params))
