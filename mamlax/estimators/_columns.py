@@ -153,13 +153,18 @@ class Columns(NamedTuple):
         return Columns(tuple(columns), value["named"])
 
 
+def is_frame(table: Any) -> bool:
+    """Whether it is a pandas frame."""
+    return hasattr(table, "iloc") and hasattr(table, "columns")
+
+
 def names_of(table: Any) -> list[str] | None:
     """The names of a frame's columns; None for an array.
 
     Raises:
         MamlaxError: if two columns have the same.
     """
-    if not hasattr(table, "iloc"):
+    if not is_frame(table):
         return None
     names = [str(name) for name in table.columns]
     if len(set(names)) < len(names):
@@ -189,7 +194,7 @@ def _fitted(name: str, values: np.ndarray) -> Column:
 
 def _values(table: Any, place: int) -> np.ndarray:
     """A column as an array of numbers, or of objects."""
-    if not hasattr(table, "iloc"):
+    if not is_frame(table):
         return table[:, place]
     series = table.iloc[:, place]
     kind = getattr(series.dtype, "kind", "O")

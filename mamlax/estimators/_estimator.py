@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import (
     _check_sample_weight,
+    _num_samples,
     check_array,
     check_consistent_length,
     check_is_fitted,
@@ -18,7 +19,7 @@ from sklearn.utils.validation import (
 )
 
 from .._errors import MamlaxError
-from ._columns import Columns, names_of
+from ._columns import Columns, is_frame, names_of
 from ._fitting import Rows, Settings, meta_train
 from ._learner import Adapted, Loss
 from ._splits import numbered, split_groups
@@ -114,7 +115,7 @@ class FewShotEstimator(BaseEstimator, ABC):
                 "no group that is learned from has two rows: there is nothing to adapt to and be "
                 "judged on. Are these the groups that you mean?"
             )
-        self.columns_ = Columns.fit(X.iloc[train] if hasattr(X, "iloc") else X[train])
+        self.columns_ = Columns.fit(X.iloc[train] if is_frame(X) else X[train])
         self.targets_ = self._fit_targets(y, weights, train)
         self.weight_scale_ = float(weights[train].mean())
         with warnings.catch_warnings():  # new categories are what is held out for
@@ -163,7 +164,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         """
         check_is_fitted(self)
         adapted = copy.copy(self)
-        if not len(X):
+        if _num_samples(X) == 0:
             warnings.warn(
                 "the support has no rows: predictions are those of the initialization.",
                 stacklevel=2,
@@ -280,7 +281,7 @@ class FewShotEstimator(BaseEstimator, ABC):
 
     def _checked_table(self, X, *, reset: bool = False):
         """A frame with the columns fitted, in their order; or an array."""
-        if hasattr(X, "iloc"):
+        if is_frame(X):
             if reset and not len(X):
                 raise ValueError("Found array with 0 sample(s): the table has no rows.")
             if not reset and hasattr(self, "feature_names_in_"):
@@ -296,7 +297,7 @@ class FewShotEstimator(BaseEstimator, ABC):
                 ensure_all_finite="allow-nan",  # pyright: ignore[reportArgumentType]
                 estimator=self,
             )
-        if hasattr(X, "iloc") and not reset:
+        if is_frame(X) and not reset:
             self.columns_.check_names(X)
         validate_data(self, X, reset=reset, skip_check_array=True)
         return X
