@@ -317,7 +317,7 @@ def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, Any]:
     return jnp.concatenate([reference, inputs]), reference.shape[0]
 
 
-def _normalize(x, norm: Norm, num_reference: int, epsilon: float = 1e-3):
+def _normalize(x, norm: Norm, num_reference: Any, epsilon: float = 1e-3):
     if norm == "none":
         return x
     if norm in ("batch", "support"):
