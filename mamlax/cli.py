@@ -4,7 +4,6 @@ Nothing heavy is imported before a command runs, so that `mamlax --help` answers
 """
 
 import errno
-import importlib.util
 import os
 import sys
 import warnings
@@ -260,7 +259,6 @@ def fit(
         seed: Seed of the split of the tasks, of initialization and of training.
     """
     _prepare_jax()
-    _need_tabular()
     from . import plots
     from .estimators import _commands
 
@@ -305,7 +303,6 @@ def adapt(
         out: The predictions, a csv.
     """
     _prepare_jax()
-    _need_tabular()
     from .estimators import _commands
 
     adapted, count = _commands.adapt(model, support, query, out)
@@ -321,7 +318,6 @@ def inspect(model: tyro.conf.Positional[Path]) -> None:
     Args:
         model: What mamlax fit or mamlax export wrote.
     """
-    _need_tabular()
     from .estimators import _inspection
 
     print(_inspection.description_of(model))
@@ -334,7 +330,7 @@ def export(
     format: Literal["safetensors", "stablehlo"] = "safetensors",
     data_dir: str | None = None,
 ) -> None:
-    """Write a trained run as one file, or a run or model as a program that needs JAX alone.
+    """Write a trained run as one file, or a run or model as a program of JAX.
 
     Args:
         source: A run directory, or a model that was written.
@@ -344,7 +340,6 @@ def export(
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """
     _prepare_jax()
-    _need_tabular()
     from .estimators import _export, _learner_file
 
     if source.is_dir():
@@ -357,16 +352,6 @@ def export(
         return
     model.save(out)
     say_paths([out])
-
-
-def _need_tabular() -> None:
-    """Say what to install where an optional library is missing."""
-    for name in ("sklearn", "pandas", "safetensors"):
-        if importlib.util.find_spec(name) is None:
-            raise MamlaxError(
-                f"{name} is missing: fit, adapt, inspect and export need the extra libraries of "
-                "tables. pip install 'mamlax[tabular]'"
-            )
 
 
 def _prepare_jax() -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -94,3 +95,44 @@ def _configure_cache(settings):
     compilation_cache.reset_cache()  # it stays in the folder where it was first used
     for name, value in settings.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session")
+def imitation():
+    """`imitation(size=6)`: an imitation of Omniglot that can be learned."""
+    return _imitation
+
+
+@pytest.fixture(scope="module")
+def fake_omniglot():
+    """`mamlax.omniglot` gives the imitation, at any size asked for."""
+    from mamlax.tasks import _omniglot
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(
+            _omniglot, "omniglot", lambda data_dir, *, size, split_seed: _imitation(size)
+        )
+        yield
+
+
+def _imitation(size=6):
+    """Splits of 8, 4 and 4 random patterns, each drawn 6 times with a little noise."""
+    import mamlax
+
+    random = np.random.default_rng(0)
+
+    def classes(count, prefix):
+        return mamlax.ClassArrays.of(
+            {
+                f"{prefix}{c}": np.clip(
+                    255 * (random.random((1, size, size, 1)) < 0.5)
+                    + random.normal(0, 20, (6, size, size, 1)),
+                    0,
+                    255,
+                ).astype(np.uint8)
+                for c in range(count)
+            }
+        )
+
+    # the last two alike in names and shapes: one program evaluates on both
+    return mamlax.Splits(classes(8, "a"), classes(4, "b"), classes(4, "b"))

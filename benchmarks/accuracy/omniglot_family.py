@@ -4,7 +4,8 @@
 
 DATA holds omniglot/; RUNS gets a run directory for each algorithm, resumed if it is there. Writes
 `results/omniglot-5-way-1-shot-family-<algorithm>.json`. The number of outer steps is what five
-minutes were enough for here on a free machine; it is fixed, so that other work does not matter.
+minutes would be enough for at the speed of short trials; it is fixed, so that other work does not
+matter.
 Settings were chosen by one trial of a few hundred outer steps each, or are the paper's.
 """
 

@@ -1,5 +1,6 @@
 """The one outer loop: sample tasks, take their meta-gradient, let an optimizer step."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -72,9 +73,6 @@ def outer_loop(
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
     optimizer = optax.with_extra_args_support(optimizer)
-    sample_task = jax.tree.map(
-        lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, sample_task
-    )
 
     def init(params):
         return initial_state(learner.init(params), optimizer)
@@ -98,7 +96,25 @@ def outer_loop(
             eqx.combine(learnable, rest), optimizer_state, state.outer_step + 1
         ), metrics
 
-    # a Partial is a pytree: arrays held by sample_task become arguments of the compiled program
+    return _bound(init, step, sample_task)
+
+
+def with_tasks(loop: OuterLoop, sample_task: SampleTask) -> OuterLoop:
+    """A loop of `outer_loop` on other tasks: the same functions, so that what was compiled serves.
+
+    Args:
+        loop: what `outer_loop` returned.
+        sample_task: in the place of the one that it was given.
+    """
+    step: Any = loop.step
+    return _bound(loop.init, step.func, sample_task)
+
+
+def _bound(init: Callable[..., Any], step: Callable[..., Any], sample_task: Any) -> OuterLoop:
+    """A Partial is a pytree: arrays held by `sample_task` become arguments of what is compiled."""
+    sample_task = jax.tree.map(
+        lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, sample_task
+    )
     return OuterLoop(init, jax.tree_util.Partial(step, sample_task))
 
 

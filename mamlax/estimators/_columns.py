@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from .._errors import MamlaxError
 
@@ -33,11 +34,6 @@ class Column(NamedTuple):
     scale: float = 1.0
     has_missing: bool = False
     limit: float = 10.0
-
-    @property
-    def kind(self) -> str:
-        """What it holds."""
-        return "categories" if self.categories else "numbers"
 
     @property
     def width(self) -> int:
@@ -218,8 +214,6 @@ def _is_text(values: np.ndarray) -> bool:
 
 def _factorized(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """The number of each value's category, −1 where it is missing, and what they are called."""
-    import pandas as pd
-
     codes, found = pd.factorize(values, use_na_sentinel=True)
     names = [category_of(value) for value in found]
     index = {name: i for i, name in enumerate(dict.fromkeys(names))}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from .._errors import MamlaxError
 from .._files import replacing
@@ -84,7 +85,7 @@ def fit(
             )
     elif y.shape[1] == 1:
         y = y[:, 0]
-    make = FewShotClassifier if is_class else FewShotRegressor
+    make: Any = FewShotClassifier if is_class else FewShotRegressor
     model = make(verbose=report, **settings)
     model.fit(
         inputs.loc[there],
@@ -157,8 +158,6 @@ def _as_fitted(label: str) -> str:
 def _adapt_to_images(
     model: FewShotImageClassifier, support: Path, query: Path, out: Path
 ) -> tuple[Loaded, int]:
-    import pandas as pd
-
     given, asked = model.read(support), model.read(query)
     if "" in given.labels:
         raise MamlaxError(

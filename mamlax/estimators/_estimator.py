@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 from .._errors import MamlaxError
 from ._columns import Columns, is_frame, names_of
 from ._fitting import Rows, Settings, meta_train
-from ._learner import Adapted, Loss
+from ._learner import Adapted, ArrayLearner, Loss
 from ._splits import numbered, split_groups
 from ._targets import Targets
 
@@ -32,6 +32,7 @@ class FewShotEstimator(BaseEstimator, ABC):
     _algorithms: tuple[str, ...]
     _loss: Loss
     targets_: Any  # Values or Classes
+    learner_: ArrayLearner
     feature_names_in_: np.ndarray
     n_features_in_: int
     target_names_: list[str]
@@ -40,22 +41,23 @@ class FewShotEstimator(BaseEstimator, ABC):
     def __init__(
         self,
         *,
-        algorithm: str = "auto",
-        num_inner_steps: int | None = None,
-        inner_learning_rate: float | None = None,
-        hidden_sizes: tuple[int, ...] = (64, 64),
-        num_outer_steps: int = 2_000,
-        meta_batch_size: int = 32,
-        outer_learning_rate: float = 2e-3,
-        weight_decay: float = 0.1,
-        max_support: int = 32,
-        validation_fraction: float = 0.15,
-        test_fraction: float = 0.15,
-        patience: int = 10,
-        compare: bool = True,
-        random_state: Any = None,
-        verbose: Any = False,
+        algorithm="auto",
+        num_inner_steps=None,
+        inner_learning_rate=None,
+        hidden_sizes=(64, 64),
+        num_outer_steps=2_000,
+        meta_batch_size=32,
+        outer_learning_rate=2e-3,
+        weight_decay=0.1,
+        max_support=32,
+        validation_fraction=0.15,
+        test_fraction=0.15,
+        patience=10,
+        compare=True,
+        random_state=None,
+        verbose=False,
     ):
+        # no types, nor checks: scikit-learn sets and clones whatever was given, and `fit` checks
         self.algorithm = algorithm
         self.num_inner_steps = num_inner_steps
         self.inner_learning_rate = inner_learning_rate
@@ -137,14 +139,13 @@ class FewShotEstimator(BaseEstimator, ABC):
             report=self._report_fn(),
         )
         self.learner_ = fitted.learner
-        self.num_inner_steps_ = fitted.learner.settings.num_inner_steps
         self.validation_curve_ = fitted.curve
-        self.n_outer_steps_ = fitted.step
+        self.outer_step_ = fitted.step
         self.num_groups_ = parts.counts
         self._adapted, self.num_support_ = self._unadapted(), 0
         self.report_ = None
         if self.compare and len(test):
-            from ._report import compare
+            from ._comparison import compare
 
             learned_from = rows.of(np.concatenate([train, validation]))
             self.report_ = compare(self, learned_from, rows.of(test), seed=seed)
@@ -198,16 +199,19 @@ class FewShotEstimator(BaseEstimator, ABC):
         y = self._checked_targets(y)
         check_consistent_length(X, y)
         names, index = numbered("groups", groups, len(X))
-        sizes = np.bincount(index)
         order = np.argsort(index, kind="stable")
         adapted = self.learner_.adapt_many(
             self.columns_.encode(X)[order],
             self.targets_.encode(y)[order],
-            np.cumsum(sizes) - sizes,
-            sizes,
+            np.bincount(index),
             self._weights(sample_weight, X)[order],
         )
         return AdaptedMany(copy.copy(self), names, adapted)
+
+    @property
+    def num_inner_steps_(self) -> int:
+        """Steps of `adapt`."""
+        return self.learner_.settings.num_inner_steps
 
     def report(self):
         """How the adapted model compares with simpler ones, on groups held out.

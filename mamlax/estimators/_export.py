@@ -1,6 +1,5 @@
 """A trained run, or a saved model, in a form that others can use."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +48,10 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loa
     learned = experiment.learned(main, experiment.restore(main))
     _, meta_params = experiment.ready(main, learned)
     initial = jax.eval_shape(experiment.parts.init_params, jax.random.key(0))
-    architecture = architecture_of(initial)
     steps = recipe.num_validation_inner_steps
     is_class = experiment.parts.metric == "accuracy"
     settings = LearnerSettings(
-        tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in architecture.items()),
+        architecture_of(initial),
         LearnerRecipe(**options_of(recipe)),
         "cross-entropy" if is_class else "squared-error",
         0.0,
@@ -64,13 +62,13 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loa
         shape = experiment.parts.train_tasks.data.examples.shape[1:]
         summary = {"recipe": recipe.name, "outer_step": learned.outer_step}
         invert = isinstance(recipe.problem, OmniglotProblem)
-        if architecture["name"] != "conv4":
+        if settings.network["name"] != "conv4":
             raise MamlaxError(
                 f"{directory} was trained without convolutions (--network); a file of images is "
                 "for conv4."
             )
         return FewShotImageClassifier(learner, Reading(shape[0] == shape[1], invert), summary)
-    return _regressor(learner, architecture, learned.outer_step)
+    return _regressor(learner, learned.outer_step)
 
 
 def write_stablehlo(path: str | Path, model: Any) -> None:
@@ -89,17 +87,12 @@ def write_stablehlo(path: str | Path, model: Any) -> None:
     """
     learner: ArrayLearner = model.learner_
     settings = learner.settings
-    algorithm, shapes = settings.learner(), dict(settings.architecture)
+    adapt, shapes = settings.adapt_fn(), settings.network
     one = shapes.get("image_shape", (shapes.get("num_inputs"),))
 
     def adapt_and_predict(inputs, targets, weights, queries):
-        reference = inputs[:0] if settings.normalizes else None
-        batch = Batch(inputs, targets, reference, weights)
-        steps = settings.num_inner_steps
-        params = algorithm.adapt(learner.meta_params, batch, num_inner_steps=steps).params
-        if settings.normalizes:
-            params = dataclasses.replace(params, norm="support")
-        return params(queries, inputs if settings.normalizes else None)
+        params = adapt(learner.meta_params, Batch(inputs, targets, weights=weights))
+        return settings.predict(params, queries, inputs)
 
     s, q = jax.export.symbolic_shape("s, q")
     numbers = settings.loss == "squared-error"
@@ -123,19 +116,18 @@ def write_stablehlo(path: str | Path, model: Any) -> None:
     write_json(path.with_suffix(path.suffix + ".json"), beside)
 
 
-def _regressor(
-    learner: ArrayLearner, architecture: dict[str, Any], outer_step: int
-) -> FewShotRegressor:
+def _regressor(learner: ArrayLearner, outer_step: int) -> FewShotRegressor:
     """An estimator that takes the network's own inputs, and gives its outputs."""
-    num_inputs, num_outputs = architecture["num_inputs"], architecture["num_outputs"]
+    network = learner.settings.network
+    num_inputs, num_outputs = network["num_inputs"], network["num_outputs"]
     model = FewShotRegressor(algorithm=learner.settings.recipe.algorithm)
     model.columns_ = Columns(
         tuple(Column(str(i), limit=1e30) for i in range(num_inputs)), named=False
     )
     model.targets_ = Values((0.0,) * num_outputs, (1.0,) * num_outputs, num_outputs == 1)
     model.learner_, model.report_ = learner, None
-    model.num_inner_steps_, model.validation_curve_ = learner.settings.num_inner_steps, ()
-    model.n_outer_steps_, model.num_groups_, model.weight_scale_ = outer_step, {}, 1.0
+    model.validation_curve_, model.num_groups_ = (), {}
+    model.outer_step_, model.weight_scale_ = outer_step, 1.0
     model.n_features_in_ = num_inputs
     model._adapted, model.num_support_ = model._unadapted(), 0
     return model

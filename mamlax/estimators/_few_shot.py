@@ -42,7 +42,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     Attributes:
         num_inner_steps_: steps of `adapt`.
         validation_curve_: loss on groups held out, after 0, 1, … inner steps.
-        n_outer_steps_: the outer step that the model is of.
+        outer_step_: the outer step that the model is of.
         num_groups_: how many groups were learned from, chosen by and held out.
         num_support_: rows that this estimator is adapted to; 0: it is not.
 
@@ -66,7 +66,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     def predict(self, X) -> np.ndarray:
         """`[rows]` or `[rows, outputs]`, in the units of the targets."""
         check_is_fitted(self)
-        return self.targets_.decode(self._outputs(X))
+        return self._decoded(self._outputs(X))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -122,11 +122,15 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
     _loss = "cross-entropy"
     _algorithms = ("cavia", *sorted(DEFAULTS.keys() - {"cavia", "ridge-maml"}))
 
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels, sorted."""
+        return self.targets_.classes
+
     def predict(self, X) -> np.ndarray:
         """The most likely label of each row, `[rows]`."""
         check_is_fitted(self)
-        outputs = self._outputs(X)
-        return self.classes_[np.argmax(outputs, axis=1)]
+        return self._decoded(self._outputs(X))
 
     def predict_proba(self, X) -> np.ndarray:
         """`[rows, classes]`, in the order of `classes_`."""
@@ -150,9 +154,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
                 "classification needs two classes or more in the groups that are learned from, got "
                 f"one class: {learned[0]!r}."
             )
-        targets = Classes.fit(y)
-        self.classes_ = targets.classes
-        return targets
+        return Classes.fit(y)
 
     def _empty_targets(self) -> np.ndarray:
         return self.classes_[:0]

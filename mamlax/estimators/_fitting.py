@@ -13,16 +13,19 @@ import optax
 
 from .._types import OuterLoop, Task
 from ..algorithms._learned_optimizer import WithOptimizer
-from ..algorithms._outer_loop import outer_loop
+from ..algorithms._outer_loop import outer_loop, with_tasks
 from ..algorithms._over_tasks import adaptation_curves
 from ..tasks._grouped_rows import GroupedRows
 from ..training._run import Validation, run
+from ._architecture import architecture
 from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, Loss
 
 _NUM_VALIDATION_TASKS = 256
 _NUM_VALIDATIONS = 20
+_NUM_QUERY, _NUM_VALIDATION_QUERY = 32, 64
 _PRIOR_WEIGHT = 1.0
 _DIVERGED = 1e6
+_CONTEXT_SIZE = 8
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "ridge-maml": {
@@ -147,20 +150,16 @@ def meta_train(
         report: called with each log line.
     """
     recipe = _recipe_of(settings)
-    architecture = {
-        "name": "mlp",
-        "num_inputs": train.inputs.shape[1],
-        "num_outputs": settings.num_outputs,
-        "hidden_sizes": settings.hidden_sizes,
-        "norm": "none",
-        "context_size": 8 if recipe.algorithm == "cavia" else 0,
-    }
+    network = architecture(
+        name="mlp",
+        num_inputs=train.inputs.shape[1],
+        num_outputs=settings.num_outputs,
+        hidden_sizes=settings.hidden_sizes,
+        norm="none",
+        context_size=_CONTEXT_SIZE if recipe.algorithm == "cavia" else 0,
+    )
     of_learner = LearnerSettings(
-        tuple(architecture.items()),
-        recipe,
-        settings.loss,
-        _PRIOR_WEIGHT,
-        recipe.num_inner_steps,
+        network, recipe, settings.loss, _PRIOR_WEIGHT, recipe.num_inner_steps
     )
     init_key, run_key = jax.random.split(jax.random.key(seed))
     params = of_learner.initial(init_key)
@@ -168,7 +167,8 @@ def meta_train(
         # from zero all predict the mean at first: no inner step is too long
         params = params.with_head(*jax.tree.map(jnp.zeros_like, params.head))
     num_support = 0 if is_one_task else None
-    loop = _loop(settings, of_learner, train.tasks(settings.max_support, 32, num_support))
+    tasks = train.tasks(settings.max_support, _NUM_QUERY, num_support)
+    loop = with_tasks(_any_loop(settings, of_learner), tasks.sample)
     interval = max(1, settings.num_outer_steps // _NUM_VALIDATIONS)
     curves = None if validation is None else _curves_fn(settings, of_learner, validation)
     steps = recipe.num_inner_steps
@@ -190,18 +190,17 @@ def meta_train(
         report=report,
     )
     if curves is None:
-        return Fitted(_learner(of_learner, trained.state), settings.num_outer_steps, ())
+        return Fitted(
+            ArrayLearner(of_learner, trained.state.meta_params), settings.num_outer_steps, ()
+        )
     of_best, of_last = (curves(state.meta_params) for state in (trained.best_state, trained.state))
     is_best = _is_worse(of_last[:, steps], of_best[:, steps])
     losses = (of_best if is_best else of_last).mean(0)
     of_learner = replace(of_learner, num_inner_steps=int(np.argmin(losses)))
     state = trained.best_state if is_best else trained.state
     step = trained.best_step if is_best else int(trained.state.outer_step)
-    return Fitted(_learner(of_learner, state), step, tuple(map(float, losses)))
-
-
-def _learner(of_learner: LearnerSettings, state: Any) -> ArrayLearner:
-    return ArrayLearner(of_learner, state.meta_params)
+    learner = ArrayLearner(of_learner, state.meta_params)
+    return Fitted(learner, step, tuple(map(float, losses)))
 
 
 def _is_worse(losses: np.ndarray, reference: np.ndarray) -> bool:
@@ -221,13 +220,6 @@ def _recipe_of(settings: Settings) -> LearnerRecipe:
         num_outer_steps=settings.num_outer_steps,
         **options,
     )
-
-
-def _loop(settings: Settings, of_learner: LearnerSettings, tasks: GroupedRows) -> OuterLoop:
-    loop = _any_loop(settings, of_learner)
-    step = loop.step
-    assert isinstance(step, jax.tree_util.Partial)
-    return loop._replace(step=jax.tree_util.Partial(step.func, tasks.sample))
 
 
 @functools.lru_cache(maxsize=16)
@@ -275,7 +267,7 @@ def _curves_fn(
     steps of training are tried. What diverges counts with a number so large that such steps are
     never chosen.
     """
-    tasks_of = rows.tasks(settings.max_support, 64)
+    tasks_of = rows.tasks(settings.max_support, _NUM_VALIDATION_QUERY)
     num_groups = len(np.unique(rows.groups))
     order = np.random.default_rng(0).permutation(num_groups)
     groups = np.resize(order, _NUM_VALIDATION_TASKS)

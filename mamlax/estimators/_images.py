@@ -50,13 +50,13 @@ class FewShotImageClassifier:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return tuple(dict(self.learner_.settings.architecture)["image_shape"])
+        return self.learner_.settings.network["image_shape"]
 
     @property
     def ways(self) -> int | None:
         if self.learner_.settings.recipe.algorithm in _ANY_WAYS:
             return None
-        return dict(self.learner_.settings.architecture)["num_outputs"]
+        return self.learner_.settings.network["num_outputs"]
 
     def read(self, folder: str | Path) -> Pictures:
         """The images of a folder as this classifier takes them, with the folders they lie in.

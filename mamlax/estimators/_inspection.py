@@ -60,7 +60,7 @@ def _of_table(header: dict[str, Any]) -> list[str]:
     if groups:
         lines.append(
             f"  learned from  {groups['train']} tasks, chosen by {groups['validation']}, judged on "
-            f"{groups['test']}; outer step {attributes['n_outer_steps_']}"
+            f"{groups['test']}; outer step {attributes['outer_step_']}"
         )
     lines.append(f"  adapted to    {f'{support} rows' if support else 'nothing yet'}")
     return lines

@@ -1,6 +1,7 @@
 """A meta-learned model in use: arrays in, predictions out, compiled once for each size."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,8 @@ import optax
 from .._types import Batch, LossFn, MetaLearner
 from ..recipes._algorithm import learner_of
 from ..recipes._recipe import Evidence, SupervisedRecipe
-from ._architecture import model_of
+from ..tasks._class_arrays import bounds_of
+from ._architecture import Architecture, model_of
 
 Loss = Literal["squared-error", "cross-entropy"]
 _SMALLEST_BUCKET = 8
@@ -50,21 +52,26 @@ class LearnerSettings:
             has outputs.
     """
 
-    architecture: tuple[tuple[str, Any], ...]
+    architecture: Architecture
     recipe: LearnerRecipe
     loss: Loss
     prior_weight: float
     num_inner_steps: int
     ways: int | None = None
 
-    def initial(self, key: Any = None) -> Any:
-        """A network of this shape; `key`: a PRNG key, None: any."""
-        return _initial(self.architecture, jax.random.key(0) if key is None else key)
+    def initial(self, key: Any) -> Any:
+        """A network of this shape."""
+        return _initial(self.architecture, key)
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The architecture, by name."""
+        return dict(self.architecture)
 
     @property
     def normalizes(self) -> bool:
         """Whether the network's predictions depend on moments of a batch."""
-        return dict(self.architecture)["norm"] in ("batch", "support")
+        return self.network["norm"] in ("batch", "support")
 
     def loss_fn(self, prior_weight: float | None = None) -> LossFn:
         """`loss_fn(params, batch) -> scalar`, the weighted mean over rows.
@@ -88,15 +95,35 @@ class LearnerSettings:
 
     def learner(self) -> MetaLearner:
         """The algorithm, on this loss."""
-        num_outputs = dict(self.architecture)["num_outputs"]
         return learner_of(
             self.recipe,
             self.loss_fn(),
             num_inner_steps=self.recipe.num_inner_steps,
             inner_learning_rate=self.recipe.inner_learning_rate,
-            ways=(self.ways or num_outputs) if self.loss == "cross-entropy" else None,
-            normalizes=dict(self.architecture)["norm"] != "none",
+            ways=(self.ways or self.network["num_outputs"])
+            if self.loss == "cross-entropy"
+            else None,
+            normalizes=self.network["norm"] != "none",
         )
+
+    def adapt_fn(self) -> Callable[[Any, Batch], Any]:
+        """`adapt_fn(meta_params, support) -> params`, after `num_inner_steps`."""
+        learner = self.learner()
+
+        def adapt(meta_params, support):
+            if self.normalizes:  # no reference: the support is normalized by itself
+                support = support._replace(reference=support.inputs[:0])
+            return learner.adapt(meta_params, support, num_inner_steps=self.num_inner_steps).params
+
+        return adapt
+
+    def predict(self, params: Any, inputs: Any, support_inputs: Any) -> Any:
+        """Outputs `[rows, outputs]`; where the network normalizes, by the moments of the support,
+        so that no query influences another.
+        """
+        if not self.normalizes:
+            return params(inputs)
+        return replace(params, norm="support")(inputs, support_inputs)
 
 
 class Adapted(NamedTuple):
@@ -105,12 +132,12 @@ class Adapted(NamedTuple):
     Attributes:
         own: those that depend on the support; with a leading axis of tasks where there are many.
         shared: the others, the same in every task; None in the place of the own ones.
-        reference: what normalizes, where the network does.
+        support_inputs: what normalizes, where the network does.
     """
 
     own: Any
     shared: Any
-    reference: Any = None
+    support_inputs: Any = None
 
 
 @dataclass(frozen=True)
@@ -136,39 +163,35 @@ class ArrayLearner:
             targets: `[rows, outputs]`, or `[rows]` of integers.
             weights: `[rows]`; None: all rows count alike.
         """
-        batch = self._support(inputs, targets, weights)
+        arrays = _arrays(inputs, targets, weights)
+        if not self.settings.normalizes:  # else padding would change the moments
+            arrays = [_padded(array, _bucket(len(array))) for array in arrays]
+        batch = Batch(arrays[0], arrays[1], weights=arrays[2])
         own, shared = _programs(self.settings).adapt(self.meta_params, batch)
         return Adapted(own, shared, batch.inputs if self.settings.normalizes else None)
 
-    def adapt_many(self, inputs, targets, starts, sizes, weights=None) -> Adapted:
+    def adapt_many(self, inputs, targets, sizes, weights=None) -> Adapted:
         """Adapt to many supports at once, in one compiled program for each size.
 
         Args:
             inputs: `[rows, ...]`, the rows of one task after those of another.
             targets: `[rows, outputs]`, or `[rows]` of integers.
-            starts: `[tasks]`, the first row of each task.
-            sizes: `[tasks]`, the number of its rows.
-            weights: `[rows]`.
+            sizes: `[tasks]`, how many rows each task has.
+            weights: `[rows]`; None: all rows count alike.
         """
         if self.settings.normalizes:
             raise ValueError("a network that normalizes by its support adapts to one at a time.")
-        inputs, targets = np.asarray(inputs, np.float32), np.asarray(targets)
-        weights = np.ones(len(inputs), np.float32) if weights is None else weights
-        programs, own, shared = _programs(self.settings), None, None
-        starts, sizes = np.asarray(starts), np.asarray(sizes)
+        inputs, targets, weights = _arrays(inputs, targets, weights)
+        starts, sizes = bounds_of(sizes)
         if not len(inputs):  # a row of weight zero, for supports that are all empty
-            inputs, targets, weights = (
-                np.zeros((1, *array.shape[1:]), array.dtype) for array in (inputs, targets, weights)
-            )
+            inputs, targets, weights = (_padded(one, 1) for one in (inputs, targets, weights))
+        programs, own, shared = _programs(self.settings), None, None
         for bucket, tasks in _by_bucket(sizes):
             chosen = _padded(tasks, _bucket(len(tasks)))
             there = np.arange(bucket) < sizes[chosen, None]
             rows = np.where(there, starts[chosen, None] + np.arange(bucket), 0)
-            batch = Batch(
-                inputs[rows],
-                targets[rows],
-                weights=np.where(there, np.asarray(weights)[rows], 0).astype(np.float32),
-            )
+            weights_there = np.where(there, weights[rows], np.float32(0))
+            batch = Batch(inputs[rows], targets[rows], weights=weights_there)
             found, shared = programs.adapt_many(self.meta_params, batch)
             if own is None:
                 own = jax.tree.map(lambda x: np.zeros((len(sizes), *x.shape[1:]), x.dtype), found)
@@ -189,8 +212,7 @@ class ArrayLearner:
         inputs, tasks = np.asarray(inputs, np.float32), np.asarray(tasks)
         order = np.argsort(tasks, kind="stable")
         present, starts, sizes = np.unique(tasks[order], return_index=True, return_counts=True)
-        num_outputs = dict(self.settings.architecture)["num_outputs"]
-        outputs = np.zeros((len(inputs), num_outputs), np.float32)
+        outputs = np.zeros((len(inputs), self.settings.network["num_outputs"]), np.float32)
         for bucket, those in _by_bucket(sizes):
             chosen = _padded(those, _bucket(len(those)))
             there = np.arange(bucket) < sizes[chosen, None]
@@ -201,21 +223,10 @@ class ArrayLearner:
             outputs[rows[there]] = np.asarray(found)[there]
         return outputs
 
-    def _support(self, inputs, targets, weights) -> Batch:
-        """A batch of one of the sizes that are compiled for."""
-        inputs, targets = np.asarray(inputs, np.float32), np.asarray(targets)
-        weights = np.ones(len(inputs)) if weights is None else weights
-        weights = np.asarray(weights, np.float32)
-        if self.settings.normalizes:  # padding would change the moments
-            return Batch(inputs, targets, inputs[:0], weights)
-        size = _bucket(len(inputs))
-        padded = [_padded(array, size) for array in (inputs, targets, weights)]
-        return Batch(padded[0], padded[1], weights=padded[2])
-
 
 @eqx.filter_jit
-def _initial(architecture: tuple[tuple[str, Any], ...], key: Any) -> Any:
-    return model_of(dict(architecture), key)
+def _initial(architecture: Architecture, key: Any) -> Any:
+    return model_of(architecture, key)
 
 
 class _Programs(NamedTuple):
@@ -227,36 +238,26 @@ class _Programs(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _programs(settings: LearnerSettings) -> _Programs:
-    learner, steps = settings.learner(), settings.num_inner_steps
+    adapted_to = settings.adapt_fn()
 
     def adapt(meta_params, support):
         before = {id(leaf) for leaf in jax.tree.leaves(meta_params)}
-        params = learner.adapt(meta_params, support, num_inner_steps=steps).params
+        params = adapted_to(meta_params, support)
         return eqx.partition(params, lambda leaf: eqx.is_array(leaf) and id(leaf) not in before)
 
-    def own(meta_params, support):
-        return adapt(meta_params, support)[0]
+    def predict(own, shared, support_inputs, inputs):
+        return settings.predict(eqx.combine(own, shared), inputs, support_inputs)
 
-    def predict(own, shared, reference, inputs):
-        params = eqx.combine(own, shared)
-        if settings.normalizes:  # by the moments of the support: no query influences another
-            params = replace(params, norm="support")
-        return params(inputs, reference)
-
-    def predict_one(own, shared, inputs):
-        return predict(own, shared, None, inputs)
-
-    @eqx.filter_jit
     def adapt_many(meta_params, supports):
         first = jax.tree.map(lambda x: x[0], supports)
-        adapted = _in_lots(lambda support: own(meta_params, support), supports)
-        return adapted, adapt(meta_params, first)[1]
+        own = _in_lots(lambda support: adapt(meta_params, support)[0], supports)
+        return own, adapt(meta_params, first)[1]
 
-    @eqx.filter_jit
     def predict_many(own, shared, inputs):
-        return _in_lots(lambda one: predict_one(one[0], shared, one[1]), (own, inputs))
+        return _in_lots(lambda one: predict(one[0], shared, None, one[1]), (own, inputs))
 
-    return _Programs(eqx.filter_jit(adapt), adapt_many, eqx.filter_jit(predict), predict_many)
+    jit = eqx.filter_jit
+    return _Programs(jit(adapt), jit(adapt_many), jit(predict), jit(predict_many))
 
 
 def _in_lots(fn: Any, tasks: Any) -> Any:
@@ -271,9 +272,16 @@ def _bucket(size: int) -> int:
 
 def _by_bucket(sizes: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """The tasks of each bucket."""
-    exponents = np.ceil(np.log2(np.maximum(sizes, 1))).astype(int)
-    buckets = np.maximum(_SMALLEST_BUCKET, 2**exponents)
+    found, index = np.unique(sizes, return_inverse=True)
+    buckets = np.array([_bucket(size) for size in found.tolist()])[index]
     return [(int(bucket), np.flatnonzero(buckets == bucket)) for bucket in np.unique(buckets)]
+
+
+def _arrays(inputs: Any, targets: Any, weights: Any) -> list[np.ndarray]:
+    """A support as the programs take it."""
+    inputs = np.asarray(inputs, np.float32)
+    weights = np.ones(len(inputs)) if weights is None else weights
+    return [inputs, np.asarray(targets), np.asarray(weights, np.float32)]
 
 
 def _padded(array: np.ndarray, size: int) -> np.ndarray:

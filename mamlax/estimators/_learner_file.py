@@ -13,20 +13,21 @@ import numpy as np
 
 from .._errors import MamlaxError
 from .._files import replacing
+from ._architecture import architecture
 from ._columns import Columns
 from ._estimator import FewShotEstimator
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier, Reading
 from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
 from ._report import report_from_json
-from ._targets import Classes, targets_from_json
+from ._targets import targets_from_json
 
 FORMAT = 1
 _MOST_STEPS, _MOST_LAYERS = 10_000, 100
 _KEY = "mamlax"
 _ESTIMATORS = {one.__name__: one for one in (FewShotRegressor, FewShotClassifier)}
 _ATTRIBUTES = (
-    *("num_inner_steps_", "validation_curve_", "n_outer_steps_", "num_groups_"),
+    *("validation_curve_", "outer_step_", "num_groups_"),
     *("num_support_", "n_features_in_", "weight_scale_"),
 )
 Loaded = FewShotRegressor | FewShotClassifier | FewShotImageClassifier
@@ -147,7 +148,7 @@ def _write(path: str | Path, header: dict[str, Any], learner: ArrayLearner, own:
         "jax": version("jax"),
         **header,
         "learner": {
-            "architecture": dict(settings.architecture),
+            "architecture": settings.network,
             "recipe": options_of(settings.recipe),
             "loss": settings.loss,
             "prior_weight": settings.prior_weight,
@@ -189,9 +190,7 @@ def _loaded(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Loaded:
         estimator.feature_names_in_ = np.array(header["feature_names"], dtype=object)
     if header["target_names"] is not None:
         estimator.target_names_ = [str(name) for name in header["target_names"]]
-    if isinstance(estimator, FewShotClassifier) and isinstance(estimator.targets_, Classes):
-        estimator.classes_ = estimator.targets_.classes
-    width, expected = estimator.columns_.width, dict(learner.settings.architecture)
+    width, expected = estimator.columns_.width, learner.settings.network
     if width != expected["num_inputs"]:
         raise ValueError(f"columns make {width} inputs of a network of {expected['num_inputs']}")
     if (outputs := estimator.targets_.num_outputs) != expected["num_outputs"]:
@@ -204,19 +203,16 @@ def _loaded(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Loaded:
 
 
 def _learner(value: dict[str, Any], arrays: dict[str, np.ndarray]) -> ArrayLearner:
-    architecture = {
-        name: tuple(one) if isinstance(one, list) else one
-        for name, one in value["architecture"].items()
-    }
+    network = architecture(**value["architecture"])
     recipe = LearnerRecipe(**value["recipe"])
-    steps, layers = int(value["num_inner_steps"]), architecture.get("hidden_sizes", ())
+    steps, layers = int(value["num_inner_steps"]), dict(network).get("hidden_sizes", ())
     if not 0 <= steps <= _MOST_STEPS or len(layers) > _MOST_LAYERS:
         raise ValueError(f"{steps} inner steps through {len(layers)} layers")
-    settings = LearnerSettings(
-        tuple(architecture.items()), recipe, value["loss"], float(value["prior_weight"]), steps
-    )
+    settings = LearnerSettings(network, recipe, value["loss"], float(value["prior_weight"]), steps)
     # shapes alone: a header that asks for a huge network makes none
-    expected = jax.eval_shape(lambda: settings.learner().init(settings.initial()))
+    expected = jax.eval_shape(
+        lambda key: settings.learner().init(settings.initial(key)), jax.random.key(0)
+    )
     return ArrayLearner(settings, _filled(expected, "meta_params", arrays))
 
 

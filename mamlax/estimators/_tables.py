@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from .._errors import MamlaxError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -20,13 +22,6 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), may_be_empty: bool
     Raises:
         MamlaxError: if it is missing, empty, damaged or of another kind.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise MamlaxError(
-            "tables need pandas and scikit-learn: pip install 'mamlax[tabular]'."
-        ) from error
-
     path = Path(path)
     kinds = [suffix.lower() for suffix in path.suffixes]
     if not path.is_file():

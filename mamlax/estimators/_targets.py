@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from .._errors import MamlaxError
 
@@ -95,9 +96,7 @@ class Classes(NamedTuple):
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Of the network's `[rows, classes]`, which are logarithms up to a constant."""
-        logits = np.asarray(outputs, np.float64)
-        likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return likely / likely.sum(axis=-1, keepdims=True)
+        return softmax(np.asarray(outputs, np.float64), axis=-1)
 
     def as_json(self) -> dict[str, Any]:
         """For `from_json`.

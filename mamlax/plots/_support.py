@@ -2,18 +2,7 @@
 
 from typing import Any
 
-from ._style import one_panel, plain_numbers
-
-_COLORS = {
-    "this model, adapted": "#1b6ca8",
-    "this model, not adapted": "#6aa5d1",
-    "no model (the mean)": "#c9ced6",
-    "one pooled linear model": "#8d99ae",
-    "pooled + offset of the group": "#7a4ea3",
-    "fitted to the support alone": "#e08e1b",
-    "gradient-boosted trees": "#2e933c",
-    "trees + mean of the support": "#17a2a2",
-}
+from ._style import RUN_COLORS, one_panel, plain_numbers
 
 
 def support_sizes(report: dict[str, Any]) -> Any:
@@ -29,16 +18,17 @@ def support_sizes(report: dict[str, Any]) -> Any:
     entries = report["entries"]
     sizes = sorted({entry["num_support"] for entry in entries})
     place = {size: i for i, size in enumerate(sizes)}
-    for model in dict.fromkeys(entry["model"] for entry in entries):
+    models = dict.fromkeys(entry["model"] for entry in entries)
+    for i, (model, color) in enumerate(zip(models, RUN_COLORS, strict=False)):
         found = [entry for entry in entries if entry["model"] == model]
         x = [place[entry["num_support"]] for entry in found]
         y = [entry["error"] for entry in found]
-        first = model == "this model, adapted"
+        first = i == 0  # the adapted model, which the others are compared with
         axes.plot(
             x,
             y,
             "o-",
-            color=_COLORS.get(model),
+            color=color,
             lw=2.4 if first else 1.3,
             ms=5 if first else 3,
             zorder=3 if first else 2,
@@ -47,7 +37,7 @@ def support_sizes(report: dict[str, Any]) -> Any:
         if first:
             low = [entry["error"] - entry["ci95"] for entry in found]
             high = [entry["error"] + entry["ci95"] for entry in found]
-            axes.fill_between(x, low, high, color=_COLORS[model], alpha=0.15, lw=0)
+            axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
     if all(entry["error"] > 0 for entry in entries):
         axes.set_yscale("log")
         plain_numbers(axes)

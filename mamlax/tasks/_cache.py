@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._files import cache_directory, replacing
-from ._class_arrays import ClassArrays, class_bounds
+from ._class_arrays import ClassArrays, bounds_of
 
 # beyond, reading all of it is what a memory map is there to avoid; then its length alone is checked
 _MOST_CHECKED_BYTES = 2 << 30
@@ -162,7 +162,7 @@ def _write_arrays(path: Path, make: Callable[[Rows], Contents]) -> None:
 
 
 def _with_bounds(examples: np.ndarray, contents: Contents) -> ClassArrays:
-    starts, sizes = class_bounds(contents.sizes)
+    starts, sizes = bounds_of(contents.sizes)
     return ClassArrays(examples, starts, sizes, contents.names)
 
 

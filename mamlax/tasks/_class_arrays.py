@@ -89,8 +89,8 @@ class Splits(NamedTuple):
     test: ClassArrays
 
 
-def class_bounds(sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and sizes of classes that lie one after another."""
+def bounds_of(sizes: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and sizes of classes (or groups) that lie one after another."""
     counts = np.array(sizes, np.int32)
     return (np.cumsum(counts) - counts).astype(np.int32), counts
 
@@ -130,5 +130,5 @@ def _joined(names: tuple[str, ...], classes: list[np.ndarray]) -> ClassArrays:
                 f"examples must have one shape, got {list(first.shape[1:])} in class "
                 f"{names[0]!r} and {list(examples.shape[1:])} in class {name!r}. Resize them."
             )
-    starts, sizes = class_bounds([len(examples) for examples in classes])
+    starts, sizes = bounds_of([len(examples) for examples in classes])
     return ClassArrays(np.concatenate(classes), starts, sizes, names)

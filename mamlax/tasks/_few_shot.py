@@ -8,6 +8,7 @@ import numpy as np
 from .._errors import MamlaxError
 from .._types import Batch, Task
 from ._augmentation import augment, check_augmentation, rotate
+from ._choice import choose
 from ._class_arrays import ClassArrays
 from ._streaming import rows_of
 
@@ -98,8 +99,8 @@ class FewShot(eqx.Module):
         """
         class_key, example_key, rotation_key = jax.random.split(key, 3)
         starts, sizes = jnp.asarray(self.data.starts), jnp.asarray(self.data.sizes)
-        classes = _choose(class_key, len(self.data.names), self.ways)
-        chosen = jax.vmap(_choose, in_axes=(0, 0, None))(
+        classes = choose(class_key, len(self.data.names), self.ways)
+        chosen = jax.vmap(choose, in_axes=(0, 0, None))(
             jax.random.split(example_key, self.ways), sizes[classes], self.shots + self.num_query
         )
         inputs = rows_of(self.data.examples, starts[classes][:, None] + chosen)
@@ -186,24 +187,6 @@ class AllWays(eqx.Module):
         batch = Batch(inputs, targets)
         batch = _own_reference(batch) if self.reference else batch
         return Task(batch, batch)
-
-
-def _choose(key, size, count: int):
-    """`count` different integers of 0 … size − 1 in random order, every selection alike.
-
-    Floyd's algorithm: the i-th draw is uniform over 0 … size − count + i; where it came before,
-    the largest of these, which cannot have, takes its place. The cost depends on `count` alone.
-    """
-    draw_key, order_key = jax.random.split(key)
-    largest = size - count + jnp.arange(count, dtype=jnp.int32)
-    drawn = jax.random.randint(draw_key, (count,), 0, largest + 1, jnp.int32)
-
-    def add(i, chosen):
-        came_before = (chosen == drawn[i]).any()
-        return chosen.at[i].set(jnp.where(came_before, largest[i], drawn[i]))
-
-    chosen = jax.lax.fori_loop(0, count, add, jnp.full(count, -1, jnp.int32))
-    return jax.random.permutation(order_key, chosen)
 
 
 def _augmentation_key(key):

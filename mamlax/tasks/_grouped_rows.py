@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from .._errors import MamlaxError
 from .._types import Batch, Task
+from ._choice import choose
+from ._class_arrays import bounds_of
 
 
 class GroupedRows(eqx.Module):
@@ -96,8 +98,7 @@ class GroupedRows(eqx.Module):
             inputs[order],
             targets[order],
             weights[order],
-            (np.cumsum(sizes) - sizes).astype(np.int32),
-            sizes.astype(np.int32),
+            *bounds_of(sizes),
             max_support if num_support is None else max(num_support, 1),
             num_query,
             num_support,
@@ -157,20 +158,9 @@ class GroupedRows(eqx.Module):
 
 
 def _draw(key, size, number: int):
-    """Up to `number` different indices below `size`, in random order, and which of them there are.
-
-    Where `size` is at most four times the number all indices are shuffled; where it is more, four
-    times as many are drawn with replacement and the first of each kept. So the cost does not depend
-    on `size`, and fewer than `number` differ once in millions of draws at most.
+    """`number` different indices in random order, and which of them are below `size`: all that
+    there are, first, where there are fewer.
     """
-    shuffled_key, drawn_key = jax.random.split(key)
-    many = max(4 * number, 64)
-    drawn = jax.random.randint(drawn_key, (many,), 0, size)
-    by_value = jnp.argsort(drawn, stable=True)
-    again = jnp.diff(drawn[by_value], prepend=-1) == 0
-    is_first = jnp.zeros(many, bool).at[by_value].set(~again)
-    shuffled = jax.random.permutation(shuffled_key, many)
-    indices = jnp.where(size <= many, shuffled, drawn)
-    there = jnp.where(size <= many, shuffled < size, is_first)
-    order = jnp.argsort(~there, stable=True)[:number]
-    return indices[order], there[order]
+    indices = choose(key, jnp.maximum(size, number), number)
+    indices = indices[jnp.argsort(indices >= size, stable=True)]
+    return indices, indices < size

@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 import mamlax
 from mamlax import cli
 
-from .materials import TINY, imitation, machines
+from .materials import TINY, machines
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,18 +37,6 @@ def classifier(table):
     )
     labels = np.where(table["wear"] > table["wear"].median(), "worn", "good")
     return model.fit(table[["speed", "kind"]], labels, groups=table["machine"])
-
-
-@pytest.fixture(scope="module")
-def fake_omniglot():
-    """`mamlax.omniglot` gives an imitation, at any size asked for."""
-    from mamlax.tasks import _omniglot
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(
-            _omniglot, "omniglot", lambda data_dir, *, size, split_seed: imitation(size)
-        )
-        yield
 
 
 @pytest.fixture

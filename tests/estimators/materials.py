@@ -11,7 +11,6 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-import mamlax
 from mamlax.estimators._images import FewShotImageClassifier, Reading
 from mamlax.estimators._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
 from mamlax.recipes import RECIPES, _experiment
@@ -142,13 +141,3 @@ def train(recipe, directory, num_seeds=1):
     experiment = _experiment.Experiment(recipe, recipe.build(None), directory, 0, num_seeds)
     experiment.train(experiment.stages["maml"], lambda stage, line: None)
     return directory
-
-
-def imitation(size):
-    """Splits of Omniglot, of 6 patterns each."""
-
-    def classes(seed):
-        pictures = drawings(6, 4, seed, side=size)[..., None]
-        return mamlax.ClassArrays.of({f"{seed}-{c}": one for c, one in enumerate(pictures)})
-
-    return mamlax.Splits(classes(0), classes(1), classes(2))

@@ -41,7 +41,7 @@ def sinusoid_run(tmp_path_factory):
 def test_a_sinusoid_run_becomes_a_regressor_that_predicts_the_same(sinusoid_run, tmp_path):
     model = learner_of_run(sinusoid_run)
     assert isinstance(model, mamlax.FewShotRegressor)
-    assert model.num_inner_steps_ == 3 and model.n_outer_steps_ == 4
+    assert model.num_inner_steps_ == 3 and model.outer_step_ == 4
     path = tmp_path / "model.safetensors"
     model.save(path)
     x = np.linspace(-5, 5, 11)[:, None]

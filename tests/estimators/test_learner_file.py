@@ -91,7 +91,7 @@ def test_all_else_that_was_fitted_is_read_back(model, table, tmp_path):
     assert loaded.get_params() == model.get_params()
     assert loaded.feature_names_in_.tolist() == ["speed", "kind"]
     assert loaded.columns_ == model.columns_ and loaded.columns_.columns[0].has_missing
-    for name in ("n_features_in_", "num_inner_steps_", "n_outer_steps_", "num_groups_"):
+    for name in ("n_features_in_", "num_inner_steps_", "outer_step_", "num_groups_"):
         assert getattr(loaded, name) == getattr(model, name)
     if isinstance(model, mamlax.FewShotClassifier):
         assert loaded.classes_.tolist() == ["good", "worn"] and loaded.report_ is None
@@ -262,7 +262,7 @@ CHANGES = {
     ),
     "no learner": (lambda h: h.pop("learner"), "'learner'"),
     "no columns": (lambda h: h.pop("columns"), "'columns'"),
-    "no attributes": (lambda h: h.update(attributes={}), "num_inner_steps_"),
+    "no attributes": (lambda h: h.update(attributes={}), "validation_curve_"),
     "a list for words": (lambda h: h.update(learner=[]), "header makes no sense"),
     "support that is not there": (
         lambda h: h["attributes"].update(num_support_=5),

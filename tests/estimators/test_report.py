@@ -9,8 +9,9 @@ from threadpoolctl import threadpool_limits
 
 import mamlax
 from mamlax.estimators import _report
+from mamlax.estimators._comparison import compare
 from mamlax.estimators._fitting import Rows
-from mamlax.estimators._report import Entry, Report, compare, report_from_json
+from mamlax.estimators._report import Entry, Report, report_from_json
 
 SETTINGS = dict(meta_batch_size=8, hidden_sizes=(8,), random_state=0)
 

@@ -1,11 +1,9 @@
-"""Recipes made small, and an imitation of Omniglot that can be learned."""
+"""Recipes made small."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-import mamlax
 from mamlax.recipes import RECIPES, _experiment
 
 NUM_TASKS = 50
@@ -71,47 +69,13 @@ def small_omniglot(problem=None, **settings):
     return replace(recipe, **settings)
 
 
-def imitation(size=6):
-    """Splits of 8, 4 and 4 random patterns, each drawn 6 times with a little noise."""
-    random = np.random.default_rng(0)
-
-    def classes(count, prefix):
-        return mamlax.ClassArrays.of(
-            {
-                f"{prefix}{c}": np.clip(
-                    255 * (random.random((1, size, size, 1)) < 0.5)
-                    + random.normal(0, 20, (6, size, size, 1)),
-                    0,
-                    255,
-                ).astype(np.uint8)
-                for c in range(count)
-            }
-        )
-
-    # the last two alike in names and shapes: one program evaluates on both
-    return mamlax.Splits(classes(8, "a"), classes(4, "b"), classes(4, "b"))
-
-
 class Small:
     """What tests here are made of."""
 
     sinusoid = staticmethod(small_sinusoid)
     omniglot = staticmethod(small_omniglot)
-    imitation = staticmethod(imitation)
 
 
 @pytest.fixture(scope="session")
 def small():
     return Small()
-
-
-@pytest.fixture(scope="module")
-def fake_omniglot():
-    """`mamlax.omniglot` gives the imitation, at any size asked for."""
-    from mamlax.tasks import _omniglot
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(
-            _omniglot, "omniglot", lambda data_dir, *, size, split_seed: imitation(size)
-        )
-        yield

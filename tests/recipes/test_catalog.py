@@ -172,13 +172,11 @@ def test_sinusoid_recipes_build(name, key):
 
 
 @pytest.mark.parametrize("name", [*OMNIGLOTS, PLUS_PLUS])
-def test_omniglot_recipes_build(name, key, monkeypatch, small):
+def test_omniglot_recipes_build(name, key, monkeypatch, imitation):
     from mamlax.tasks import _omniglot
 
     recipe = RECIPES[name]
-    data = mamlax.ClassArrays.of(
-        {f"{c}": small.imitation(28).train.examples[:10] for c in range(20)}
-    )
+    data = mamlax.ClassArrays.of({f"{c}": imitation(28).train.examples[:10] for c in range(20)})
     asked = []
 
     def fake(data_dir, *, size, split_seed):

@@ -282,9 +282,9 @@ class TestFingerprints:
         ours, theirs = (Curves({}, self.of(tasks, seed)) for seed in (2, 3))
         assert not ours.same_tasks(theirs)
 
-    def test_what_a_model_is_told_besides_does_not_count(self, small):
+    def test_what_a_model_is_told_besides_does_not_count(self, imitation):
         """Models that normalize by the support get it again with the query, on the same task."""
-        images = small.imitation().test
+        images = imitation().test
         ours, theirs, others = (
             Curves({}, self.of(mamlax.FewShot(images, ways=2, num_query=2, **settings)))
             for settings in (

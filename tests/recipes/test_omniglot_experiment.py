@@ -68,12 +68,14 @@ def test_normalization_decides_whether_an_evaluation_is_transductive(
     assert "non_transductive_curve" not in convolutional[0]
 
 
-def test_the_other_reading_of_the_metric_is_that_of_moments_of_the_support(fully_connected, small):
+def test_the_other_reading_of_the_metric_is_that_of_moments_of_the_support(
+    fully_connected, imitation
+):
     """The same parameters, adapted by hand in the same tasks; a query sees no other query."""
     evaluation, directory = fully_connected
     params = mamlax.load_run(directory).params
     assert params.norm == "batch"
-    tasks = mamlax.FewShot(small.imitation().test, ways=3, shots=1, rotations=True, reference=True)
+    tasks = mamlax.FewShot(imitation().test, ways=3, shots=1, rotations=True, reference=True)
 
     def loss_and_accuracy(params, batch):
         logits = params(batch.inputs, batch.reference)

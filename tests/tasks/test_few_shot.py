@@ -16,7 +16,7 @@ from scipy import stats
 
 import mamlax
 from mamlax.tasks._augmentation import rotate
-from mamlax.tasks._few_shot import _choose
+from mamlax.tasks._choice import choose
 
 SIZES = (5, 9, 6, 12, 5, 7, 8)
 WAYS, SHOTS, NUM_QUERY, NUM_TASKS = 3, 2, 3, 4000
@@ -127,7 +127,7 @@ def test_ways_are_drawn_independently_of_examples(tasks):
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def choose_often(num_keys, size, count):
     """`[num_keys, count]` selections, of a traced size."""
-    return jax.vmap(lambda key: _choose(key, size, count))(jax.random.split(KEY, num_keys))
+    return jax.vmap(lambda key: choose(key, size, count))(jax.random.split(KEY, num_keys))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,231 @@
+"""What a model is compared with: the simpler things that somebody could do with the same table."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._fitting import Rows
+from ._report import NOTHING, OFFSET, POOLED, SUPPORT_ONLY, TREES, TREES_OF_GROUP
+
+SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
+_MOST_ROWS = 200_000
+"""Of the trees' training set: enough for them, and seconds."""
+_TREES: dict[str, Any] = {"early_stopping": False}  # theirs would hold out rows, not groups
+_PRIOR_COUNT = 5.0
+"""Rows that the frequencies of classes in all groups count as, beside those of a support."""
+
+Predict = Callable[[list[Rows], list[Rows]], list[np.ndarray]]
+"""`predict(supports, queries) -> outputs` `[rows, outputs]` for each query."""
+
+
+class _Models(NamedTuple):
+    """What was fitted to all groups; outputs `[rows, outputs]` are values, or logs of chances.
+
+    Attributes:
+        mean: `[outputs]`, what is said without looking.
+        pooled: `pooled(inputs) -> outputs`.
+        offset: `offset(support)`, what is added to them in a group.
+        support_only: `support_only(support, query) -> outputs`.
+        trees: `trees(inputs) -> outputs`.
+        trees_of_group: the same of inputs with the mean of the support beside them.
+        sum_of: `sum_of(support)`, the sum of its targets.
+    """
+
+    mean: np.ndarray
+    pooled: Callable[[np.ndarray], np.ndarray]
+    offset: Callable[[Rows], np.ndarray]
+    support_only: Callable[[Rows, Rows], np.ndarray]
+    trees: Callable[[np.ndarray], np.ndarray]
+    trees_of_group: Callable[[np.ndarray], np.ndarray]
+    sum_of: Callable[[Rows], np.ndarray]
+
+
+def simpler_models(
+    train: Rows, classes: int | None, rng: np.random.Generator, seed: int
+) -> dict[str, Predict]:
+    """Fit them.
+
+    Args:
+        train: rows of the groups to learn from.
+        classes: how many; None: a regression.
+        rng: draws the rows whose mean trees are given.
+        seed: of the trees.
+
+    Returns:
+        What predicts, by the name of the model.
+    """
+    if classes is None:
+        made = _regressors(train, rng, seed)
+    else:
+        made = _classifiers(train, classes, rng, seed)
+
+    def support_only(supports, queries):
+        return [made.support_only(s, q) for s, q in zip(supports, queries, strict=True)]
+
+    def with_offset(supports, queries):
+        outputs = _of_all(made.pooled)(supports, queries)
+        return [one + made.offset(s) for s, one in zip(supports, outputs, strict=True)]
+
+    return {
+        NOTHING: _of_all(lambda inputs: np.repeat(made.mean[None], len(inputs), 0)),
+        POOLED: _of_all(made.pooled),
+        OFFSET: with_offset,
+        SUPPORT_ONLY: support_only,
+        TREES: _of_all(made.trees),
+        TREES_OF_GROUP: _of_all(made.trees_of_group, made.sum_of),
+    }
+
+
+def _regressors(train: Rows, rng: np.random.Generator, seed: int) -> _Models:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import Ridge
+
+    def linear(rows):
+        fitted = Ridge(alpha=1.0).fit(rows.inputs, rows.targets, rows.weights)
+        return lambda inputs: fitted.predict(inputs).reshape(len(inputs), -1)
+
+    def boosted(inputs):
+        models = [
+            HistGradientBoostingRegressor(**_TREES, random_state=seed).fit(inputs, y, rows.weights)
+            for y in rows.targets.T
+        ]
+        return lambda x: np.stack([model.predict(x) for model in models], axis=1)
+
+    rows, sums, counts = _some(train, *_peers(train, rng), rng)
+    pooled, mean = linear(train), train.targets.mean(0)
+    # a group's offset, shrunken by how much groups differ and how much rows do
+    shrinkage = _shrinkage(train, train.targets - pooled(train.inputs))
+
+    def offset(support):
+        residuals = support.targets - pooled(support.inputs) if len(support.inputs) else mean[:0]
+        return residuals.sum(0) / (len(residuals) + shrinkage)
+
+    def support_only(support, query):
+        if not len(support.inputs):
+            return np.repeat(mean[None], len(query.inputs), 0)
+        return linear(support)(query.inputs)
+
+    trees_of_group = boosted(_with_mean(rows.inputs, sums, counts))
+    return _Models(
+        mean,
+        pooled,
+        offset,
+        support_only,
+        boosted(rows.inputs),
+        trees_of_group,
+        lambda support: support.targets.sum(0),
+    )
+
+
+def _classifiers(train: Rows, classes: int, rng: np.random.Generator, seed: int) -> _Models:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    def chances(model):
+        def outputs(inputs):
+            found = np.full((len(inputs), classes), -np.inf)
+            found[:, model.classes_] = np.log(model.predict_proba(inputs) + 1e-12)
+            return found
+
+        return outputs
+
+    def linear(rows):
+        fitted = LogisticRegression(max_iter=200)
+        return chances(fitted.fit(rows.inputs, rows.targets, rows.weights))
+
+    def boosted(inputs):
+        fitted = HistGradientBoostingClassifier(**_TREES, random_state=seed)
+        return chances(fitted.fit(inputs, rows.targets, rows.weights))
+
+    def counts_of(support):
+        return np.bincount(support.targets, minlength=classes).astype(float)
+
+    one_hot = train._replace(targets=np.eye(classes)[train.targets])
+    mean = one_hot.targets.mean(0)
+    rows, sums, counts = _some(train, *_peers(one_hot, rng), rng)
+
+    def offset(support):  # log-odds moved by how often the classes came in the support
+        seen = counts_of(support) + _PRIOR_COUNT * mean
+        return np.log(seen / seen.sum() + 1e-9) - np.log(mean + 1e-9)
+
+    def support_only(support, query):
+        if len(np.unique(support.targets)) < 2:
+            return np.repeat((counts_of(support) + mean)[None], len(query.inputs), 0)
+        return linear(support)(query.inputs)
+
+    trees_of_group = boosted(_with_mean(rows.inputs, sums, counts))
+    return _Models(
+        mean,
+        linear(rows),
+        offset,
+        support_only,
+        boosted(rows.inputs),
+        trees_of_group,
+        counts_of,
+    )
+
+
+def _of_all(
+    predict: Callable[[np.ndarray], np.ndarray], sum_of: Callable[[Rows], Any] | None = None
+) -> Predict:
+    """The queries of all groups in one call; with `sum_of`, the support's mean beside them."""
+
+    def predictions(supports, queries):
+        lengths = [len(query.inputs) for query in queries]
+        inputs = np.concatenate([query.inputs for query in queries])
+        if sum_of is not None:
+            sums = np.repeat([sum_of(support) for support in supports], lengths, axis=0)
+            counts = np.repeat([len(support.inputs) for support in supports], lengths)
+            inputs = _with_mean(inputs, sums, counts)
+        return np.split(predict(inputs), np.cumsum(lengths)[:-1])
+
+    return predictions
+
+
+def _some(
+    rows: Rows, sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator
+) -> tuple[Rows, np.ndarray, np.ndarray]:
+    """As many rows as trees learn from, at random."""
+    if len(rows.inputs) <= _MOST_ROWS:
+        return rows, sums, counts
+    chosen = np.sort(rng.choice(len(rows.inputs), _MOST_ROWS, replace=False))
+    return rows.of(chosen), sums[chosen], counts[chosen]
+
+
+def _peers(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the sum of the targets of some other rows of its group, and how many.
+
+    As many as one of `SUPPORT_SIZES`, drawn for each row, or all others. Rows are shuffled within
+    their group; those that follow a row, in a circle, are its peers.
+    """
+    order = np.lexsort((rng.random(len(rows.groups)), rows.groups))
+    _, starts, sizes = np.unique(rows.groups[order], return_index=True, return_counts=True)
+    start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
+    wanted = np.minimum(rng.choice(SUPPORT_SIZES, len(order)), size - 1)
+    targets = rows.targets[order].astype(np.float64)
+    before = np.concatenate([np.zeros((1, targets.shape[1])), np.cumsum(targets, axis=0)])
+    first = np.arange(len(order)) + 1
+    last, end = first + wanted, start + size
+    around = np.maximum(last - end, 0)  # how many of them lie at the beginning again
+    sums = before[np.minimum(last, end)] - before[first] + before[start + around] - before[start]
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return sums[back], wanted[back]
+
+
+def _with_mean(inputs: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The inputs, the mean of the support's targets (missing where there is none), and its size."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(counts[:, None] > 0, sums / counts[:, None], np.nan)
+    return np.concatenate([inputs, means, counts[:, None]], axis=1)
+
+
+def _shrinkage(train: Rows, residuals: np.ndarray) -> np.ndarray:
+    """Variance within groups over that between them, by the method of moments, of each output."""
+    _, index, sizes = np.unique(train.groups, return_inverse=True, return_counts=True)
+    means = np.stack([np.bincount(index, column) / sizes for column in residuals.T], axis=1)
+    freedom = max(len(index) - len(sizes), 1)
+    within = np.sum((residuals - means[index]) ** 2, axis=0) / freedom
+    between = np.mean(means**2, axis=0) - within * np.mean(1 / sizes)
+    return within / np.maximum(between, 1e-6)
