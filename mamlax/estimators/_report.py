@@ -96,9 +96,27 @@ class Report(NamedTuple):
         for model in dict.fromkeys(model for _, model in losses):
             sizes = [size for size, name in losses if name == model]
             words.append(f"With {_rows(sizes)}, {model} is better: use that.")
-        if not wins:
-            words.append("Nothing speaks for meta-learning here: take what is simplest.")
+        if not wins and (enough := self._enough()):
+            words.append(
+                f"At no number of rows is {enough} worse by more than chance: it is enough."
+            )
         return " ".join(words)
+
+    def _enough(self) -> str | None:
+        """The best of the simpler models that are nowhere worse than the adapted one."""
+        of_each = {
+            model: [self.entry(model, size) for size in self.sizes]
+            for model in self.models
+            if model not in (ADAPTED, UNADAPTED)
+        }
+        as_good = [
+            model
+            for model, entries in of_each.items()
+            if all(one.worse_than_adapted <= one.worse_ci95 for one in entries)
+        ]
+        return min(
+            as_good, key=lambda model: sum(one.error for one in of_each[model]), default=None
+        )
 
     def __str__(self) -> str:
         width = max(len(model) for model in self.models)

@@ -189,7 +189,8 @@ def made(differences, num_units=7):
             [
                 "With 1 row, it cannot be told apart from pooled + offset of the group",
                 "With 5 rows, pooled + offset of the group is better: use that",
-                "Nothing speaks for meta-learning here: take what is simplest",
+                "At no number of rows is pooled + offset of the group worse by more than chance: "
+                "it is enough",
             ],
         ),
     ],
@@ -198,6 +199,21 @@ def made(differences, num_units=7):
 def test_the_verdict_follows_from_differences_and_their_intervals(differences, sentences):
     """The best of the others counts; what is not adapted is no other."""
     assert made(differences).verdict == ". ".join(sentences) + "."
+
+
+def test_what_is_as_good_at_some_sizes_only_is_not_enough():
+    """One simpler model keeps up with few rows, another with many: neither replaces adapting."""
+    entries = []
+    for size, offset, own in ((1, 0.05, 0.9), (5, 0.9, 0.05)):
+        entries += [
+            Entry(_report.ADAPTED, size, 1.0, 0.1, 0.0, 0.0, 7),
+            Entry(_report.OFFSET, size, 1.0 + offset, 0.1, offset, 0.1, 7),
+            Entry(_report.SUPPORT_ONLY, size, 1.0 + own, 0.1, own, 0.1, 7),
+        ]
+    assert Report("error", 7, 7, tuple(entries)).verdict == (
+        "With 1 row, it cannot be told apart from pooled + offset of the group. With 5 rows, it "
+        "cannot be told apart from fitted to the support alone."
+    )
 
 
 def test_of_too_few_groups_there_is_no_verdict():
