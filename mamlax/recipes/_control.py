@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -114,6 +114,31 @@ class TabularMDPProblem:
 
         env = TabularMDP(self.num_states, self.num_actions, self.horizon)
         return _parts(env, None, lambda adapters: {}, policy, oracle=env.optimal_return)
+
+
+@dataclass(frozen=True)
+class HalfCheetahProblem:
+    """A planar animal that must run forward or backward, or at some speed."""
+
+    goal: Literal["direction", "velocity"] = "direction"
+    """What a task is."""
+    variant: Literal["rllab", "gym"] = "rllab"
+    """The paper's environment, or that of most later papers: their numbers cannot be compared."""
+    horizon: int = 200
+    """Steps per episode."""
+    action_bound: float = 1.0
+    """The action that means full torque; 10 in the code of most later papers."""
+    velocities: tuple[float, float] = (0.0, 2.0)
+    """Range of the velocities, in m/s."""
+    engine: Literal["mujoco", "mjx"] = "mujoco"
+    """What simulates: MuJoCo on processor cores, or MJX on accelerators."""
+
+    def build(self, data_dir: str | None = None, **policy: Any) -> Parts:
+        """Make the parts; no data is needed."""
+        from ..rl import HalfCheetah
+
+        env = HalfCheetah(**asdict(self))
+        return _parts(env, replace(env, oracle=True), lambda adapters: {}, policy)
 
 
 def _parts(

@@ -280,6 +280,8 @@ class Experiment:
     def _mesh(self, num_tasks: int) -> jax.sharding.Mesh | None:
         """The devices that share `num_tasks` tasks; None where it is one."""
         devices, wanted = jax.devices(), self.recipe.num_devices
+        if getattr(self.parts.train_tasks, "acts_together", False):
+            devices = devices[:1]  # others could not share its tasks
         if wanted is not None and wanted > len(devices):
             raise MamlaxError(f"--num-devices {wanted}, but this machine offers {len(devices)}.")
         count = math.gcd(num_tasks, wanted or len(devices))

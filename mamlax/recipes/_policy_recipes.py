@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from ._control import BanditProblem, NavigationProblem, TabularMDPProblem
+from ._control import (
+    BanditProblem,
+    HalfCheetahProblem,
+    NavigationProblem,
+    TabularMDPProblem,
+)
 from ._recipe import Evidence, PolicyRecipe, Recipe
 
 
@@ -67,7 +72,35 @@ def _small_control(name: str, summary: str, problem: Any, **settings: Any) -> Re
     )
 
 
+def _locomotion(name: str, summary: str, expected: str, problem: Any, **settings: Any) -> Recipe:
+    return _policy(
+        name,
+        summary,
+        "Finn et al. 2017, section 5.3 and figure 5",
+        expected,
+        problem=problem,
+        inner_learning_rate=0.1,
+        meta_batch_size=40,
+        num_outer_steps=200,
+        fisher_fraction=0.25,
+        num_test_tasks=40,
+        num_test_episodes=20,
+        num_test_inner_steps=3,
+        num_validation_tasks=40,
+        num_validation_inner_steps=1,
+        log_interval=5,
+        **settings,
+    )
+
+
 POLICY_RECIPES = (
+    _locomotion(
+        "half-cheetah-direction",
+        "A planar animal that runs forward or backward",
+        "return -50.7 before, 293.2 after 1 step",
+        HalfCheetahProblem(),
+        max_kl=0.02,
+    ),
     _navigation(
         "navigation-2d",
         "A point that finds a goal it does not see",

@@ -118,7 +118,8 @@ class PolicySearch:
                 before = jnp.mean(rl.total_rewards(exploration.support.trajectory), axis=-1)
                 return jnp.concatenate([before, last])
 
-            return map_tasks(curve, keys, batch_size=recipe.task_batch_size)
+            batch_size = None if learner.acts_together else recipe.task_batch_size
+            return map_tasks(curve, keys, batch_size=batch_size)
 
         if mesh is None:
             return curves

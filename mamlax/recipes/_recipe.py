@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import tyro
 
-from ._control import BanditProblem, NavigationProblem, TabularMDPProblem
+from ._control import (
+    BanditProblem,
+    HalfCheetahProblem,
+    NavigationProblem,
+    TabularMDPProblem,
+)
 from ._omniglot import OmniglotProblem
 from ._photographs import CifarProblem, FolderProblem, MiniImageNetProblem
 from ._sinusoid import SinusoidProblem
@@ -180,7 +185,9 @@ class SupervisedRecipe(Recipe):
 class PolicyRecipe(Recipe):
     """Reinforcement learning: Algorithm 3."""
 
-    problem: tyro.conf.AvoidSubcommands[NavigationProblem | BanditProblem | TabularMDPProblem]
+    problem: tyro.conf.AvoidSubcommands[
+        NavigationProblem | BanditProblem | TabularMDPProblem | HalfCheetahProblem
+    ]
     """Where tasks come from."""
     outer_algorithm: Literal["trust-region", "promp", "adam"] = "trust-region"
     """What the outer loop does with the meta-gradient."""

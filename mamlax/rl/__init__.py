@@ -28,8 +28,12 @@ from ._surrogates import clipped_likelihood_ratio as clipped_likelihood_ratio
 from ._surrogates import dice as dice
 from ._surrogates import likelihood_ratio as likelihood_ratio
 from ._surrogates import log_likelihood as log_likelihood
+from .envs._ant import Ant as Ant
 from .envs._bandit import BernoulliBandit as BernoulliBandit
 from .envs._grid_world import GridWorld as GridWorld
+from .envs._gymnasium import GymnasiumTasks as GymnasiumTasks
+from .envs._half_cheetah import HalfCheetah as HalfCheetah
 from .envs._point_navigation import PointNavigation as PointNavigation
+from .envs._randomized_body import RandomizedBody as RandomizedBody
 from .envs._tabular_mdp import MDP as MDP
 from .envs._tabular_mdp import TabularMDP as TabularMDP

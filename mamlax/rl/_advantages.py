@@ -75,7 +75,7 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
 
     features = features.reshape(-1, features.shape[-1])
     weight, targets = weight.reshape(-1), returns.reshape(-1)
-    weight = weight / jnp.sum(weight)
+    weight = weight / jnp.maximum(jnp.sum(weight), 1.0)
     with jax.default_matmul_precision("highest"):  # TensorFloat-32 would not do
         centered = features - (weight @ features)[None]
         deviation = jnp.sqrt(weight @ centered**2)
@@ -157,7 +157,7 @@ def check_discounts(discount: float, gae_lambda: float) -> None:
 
 def masked_mean(values: Any, mask: Any) -> Any:
     """The mean over `[episodes, time]`, without the steps after the end."""
-    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.sum(mask)
+    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
 
 
 def masked_variance(values: Any, mask: Any) -> Any:

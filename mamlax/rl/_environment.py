@@ -59,7 +59,11 @@ class TaskEnv(Protocol):
     """An environment: what a task is, and the decision process it makes. Everything is traceable.
 
     Nothing resets by itself. An episode ends where `terminated` says so, or is cut off (truncated)
-    after `horizon` steps; a step after its end changes nothing and counts for nothing.
+    after `horizon` steps; a step after its end changes nothing and counts for nothing. A reward or
+    observation that is not finite ends it too, without that step.
+
+    An environment whose steps are taken outside of the compiled program, where many at once cost
+    little more than one, says so by an attribute `acts_together = True`.
 
     Attributes:
         observation_size: numbers per observation.
@@ -145,6 +149,11 @@ def check_environment(env: Any) -> None:
             f"  reset: {_described(state)} ({kinds[0]})\n"
             f"  step:  {_described(after)} ({kinds[1]})"
         )
+
+
+def acts_together(env: TaskEnv) -> bool:
+    """Whether steps of many tasks are cheaper side by side than task by task, on a processor."""
+    return bool(getattr(env, "acts_together", False))
 
 
 def action_shape(action: ActionSpace) -> jax.ShapeDtypeStruct:

@@ -194,5 +194,5 @@ def _weights_in_time(mask: Any, weights: Any) -> Any:
         weights: `[tasks, judged]`.
     """
     mask = mask.astype(weights.dtype)
-    in_time = mask / jnp.sum(mask, axis=(2, 3), keepdims=True)
+    in_time = mask / jnp.maximum(jnp.sum(mask, axis=(2, 3), keepdims=True), 1)
     return in_time * weights[..., None, None] / len(mask)

@@ -85,7 +85,8 @@ def policy_outer_loop(
 
     Raises:
         ValueError: if `meta_batch_size` is not positive, or does not divide over the devices, or
-            what a device gets into micro-batches.
+            what a device gets into micro-batches; or if there are several devices for an
+            environment that acts together.
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
@@ -93,6 +94,13 @@ def policy_outer_loop(
     if mesh is not None:
         check_mesh(mesh)
         num_devices = mesh.size
+        if learner.acts_together and num_devices > 1:
+            # means over devices hold the threads that the others would act with: they can wait for
+            # one another forever
+            raise ValueError(
+                "this environment is stepped outside of the compiled program, by all processor "
+                f"cores at once: leave out mesh, got {num_devices} devices."
+            )
     if meta_batch_size % num_devices:
         raise ValueError(f"{meta_batch_size} tasks do not divide over {num_devices} devices.")
     check_micro_batches(meta_batch_size // num_devices, batch_size)
@@ -110,7 +118,8 @@ def policy_outer_loop(
             task = learner.sample_task(task_key)
             return learner.explore(explore_key, state.meta_params, task)._replace(policy=None)
 
-        explorations = map_tasks(explore, keys, batch_size=batch_size)
+        together = None if learner.acts_together else batch_size
+        explorations = map_tasks(explore, keys, batch_size=together)
         query = explorations.query
         returns = jnp.mean(total_rewards(query.trajectory), axis=-1)
         # judged by the other tasks: independent of what was recorded in this one
@@ -147,8 +156,13 @@ def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
         "train/post_adaptation_return": jnp.mean(total_rewards(query.trajectory), axis=-1),
         "train/explained_variance": query.explained_variance,
         "train/entropy": entropy,
+        "train/unstable_episodes": _share(query.trajectory.unstable),
     }
     if support is not None:
+        of_support = _share(support.trajectory.unstable)
+        metrics["train/unstable_episodes"] = jnp.maximum(
+            metrics["train/unstable_episodes"], of_support
+        )
         returns = total_rewards(support.trajectory)[:, 0]
         metrics["train/pre_adaptation_return"] = jnp.mean(returns, axis=-1)
         num_steps += jnp.sum(support.trajectory.mask, axis=(1, 2, 3))
@@ -157,3 +171,8 @@ def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
     means = meta_batch.average(means)
     means["train/environment_steps"] *= meta_batch_size
     return means
+
+
+def _share(unstable: Any) -> Any:
+    """Of the episodes of each task."""
+    return jnp.mean(unstable.astype(jnp.float32), axis=tuple(range(1, unstable.ndim)))

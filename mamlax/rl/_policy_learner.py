@@ -28,7 +28,7 @@ from ._advantages import (
     estimate_advantages,
     linear_baseline,
 )
-from ._environment import TaskEnv, check_environment
+from ._environment import TaskEnv, acts_together, check_environment
 from ._policy import check_policy
 from ._rollout import rollout
 from ._surrogates import likelihood_ratio, log_likelihood
@@ -60,6 +60,8 @@ class PolicyLearner(NamedTuple):
         step_weights: `[steps]`, how much the policy after each inner step counts in the outer
             loss; None: only the last.
         sampling_correction: whether the meta-gradient counts how the policy changes its support.
+        acts_together: whether episodes of all tasks are to be acted out side by side, as the
+            environment asks (`acts_together`), however few tasks are differentiated at once.
         check: `check(policy)` raises if the policy does not fit the environment.
     """
 
@@ -69,6 +71,7 @@ class PolicyLearner(NamedTuple):
     outer_surrogate: LossFn
     step_weights: tuple[float, ...] | None
     sampling_correction: bool
+    acts_together: bool
     check: Callable[[Any], None]
 
 
@@ -200,6 +203,7 @@ def policy_learner(
         outer_surrogate=outer_surrogate,
         step_weights=step_weights,
         sampling_correction=sampling_correction,
+        acts_together=acts_together(env),
         check=functools.partial(check_policy, env=env),
     )
 

@@ -21,7 +21,9 @@ class Trajectory(NamedTuple):
         rewards: `[episodes, time]`, zero after the end.
         mask: `[episodes, time]`, true up to the last step, false after the end.
         terminated: `[episodes]`, whether the episode ended by itself; else it was truncated at
-            the horizon.
+            the horizon, or is unstable.
+        unstable: `[episodes]`, whether the environment broke down: a reward or an observation was
+            not finite. The step that led there does not count, and the episode ends before it.
     """
 
     observations: Float[Array, "*tasks episodes time features"]
@@ -30,6 +32,7 @@ class Trajectory(NamedTuple):
     rewards: Float[Array, "*tasks episodes time"]
     mask: Bool[Array, "*tasks episodes time"]
     terminated: Bool[Array, "*tasks episodes"]
+    unstable: Bool[Array, "*tasks episodes"]
 
 
 def rollout(
@@ -73,7 +76,7 @@ def rollout(
     state, observation = jax.vmap(env.reset, (0, None))(reset_keys, task)
 
     def act(carry, key):
-        state, observation, alive = carry
+        state, observation, alive, unstable = carry
         action_key, step_key = jax.random.split(key)
         distribution = policy(observation)
         action = distribution.mode() if greedy else distribution.sample(action_key)
@@ -84,20 +87,23 @@ def rollout(
         step = jax.vmap(env.step, (0, None, 0, 0))
         step_keys = jax.random.split(step_key, num_episodes)
         after, seen, reward, ended = step(step_keys, task, state, taken)
-        goes_on = alive & ~ended
+        sound = jnp.isfinite(reward) & jnp.all(jnp.isfinite(seen), axis=-1)
+        counts = alive & sound
+        goes_on = counts & ~ended
         after, seen = jax.tree.map(
             lambda new, old: jnp.where(_like(goes_on, new), new, old),
             (after, seen),
             (state, observation),
         )
-        record = (observation, action, log_prob, jnp.where(alive, reward, 0.0), alive)
-        return (after, seen, goes_on), record
+        record = (observation, action, log_prob, jnp.where(counts, reward, 0.0), counts)
+        return (after, seen, goes_on, unstable | (alive & ~sound)), record
 
-    alive = jnp.ones(num_episodes, bool)
+    alive, unstable = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, bool)
     keys = jax.random.split(time_key, env.horizon)
-    (_, _, alive), recorded = jax.lax.scan(act, (state, observation, alive), keys)
+    begin = (state, observation, alive, unstable)
+    (_, _, alive, unstable), recorded = jax.lax.scan(act, begin, keys)
     recorded = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
-    return Trajectory(*recorded, terminated=~alive)
+    return Trajectory(*recorded, terminated=~alive & ~unstable, unstable=unstable)
 
 
 def total_rewards(trajectory: Trajectory) -> Any:

@@ -1,5 +1,6 @@
 """Whether training left the finite numbers: where first, in what, and for which seeds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -46,6 +47,23 @@ def not_finite(
             f"the parameters or the optimizer's state are not finite after outer step {end}. The "
             f"last update made some infinite or NaN{_which_seeds(ok, num_seeds)}."
         )
+    return None
+
+
+def beyond(limits: Mapping[str, float], metrics: Any, start: int) -> str | None:
+    """What is beyond its limit, where it was first; None if all is well.
+
+    Metrics are `[(seeds,) steps]`; one that was not measured has no limit.
+    """
+    for name, limit in limits.items():
+        if name not in metrics:
+            continue
+        values = np.atleast_2d(metrics[name]).max(axis=0)  # the worst seed
+        if steps := np.flatnonzero(values > limit).tolist():
+            return (
+                f"{name} was {values[steps[0]]:.3g} at outer step {start + steps[0] + 1}, more "
+                f"than the {limit:.3g} that training may go on with."
+            )
     return None
 
 

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,13 +15,17 @@ import numpy as np
 
 from .._errors import MamlaxError
 from .._types import OuterLoop
-from ._divergence import not_finite, stayed_finite
+from ._divergence import beyond, not_finite, stayed_finite
 from ._interruption import interruptible
 from ._record import Progress, Record
 
 
 class TrainingDivergedError(MamlaxError):
     """The loss or the gradient became infinite or NaN."""
+
+
+class TrainingFailedError(MamlaxError):
+    """Something that the compiled program called failed."""
 
 
 class TrainingInterruptedError(MamlaxError, KeyboardInterrupt):
@@ -74,6 +79,7 @@ def run(
     log_interval: int = 100,
     checkpoint_interval: int | None = None,
     validation: Validation | None = None,
+    limits: Mapping[str, float] = MappingProxyType({}),
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Run:
     """Take `num_outer_steps` outer steps; with a `directory`, so that nothing is lost.
@@ -94,6 +100,7 @@ def run(
         checkpoint_interval: outer steps between checkpoints, a multiple of `log_interval`; None:
             about twenty over the run.
         validation: how to choose the best state.
+        limits: by metric, the largest value that training may go on with.
         report: called with each log line.
 
     Returns:
@@ -101,7 +108,9 @@ def run(
 
     Raises:
         TrainingDivergedError: if a metric (the loss, the gradient's norm) or a number in the state
-            is no longer finite; names the step.
+            is no longer finite, or a metric is beyond its limit; names the step.
+        TrainingFailedError: if what the compiled program calls outside of it failed, such as an
+            environment; the last checkpoint is up to date.
         TrainingInterruptedError: after Ctrl-C, once a checkpoint is written.
         MamlaxError: if a file cannot be written, no checkpoint can be read, or the directory is of
             another key or of another process.
@@ -142,9 +151,18 @@ def run(
                 advance.compile(now.state, now.step, end)
                 if interrupted():
                     break
-                seconds, (state, metrics, finite) = advance(now.state, now.step, end)
-                if bad := not_finite(metrics, finite, now.step, end, num_seeds):
-                    with suppress(MamlaxError):  # a full disk must not hide the divergence
+                try:
+                    seconds, (state, metrics, finite) = advance(now.state, now.step, end)
+                except jax.errors.JaxRuntimeError as error:
+                    with suppress(MamlaxError):  # a full disk must not hide the failure
+                        record.save(now, key)
+                    raise TrainingFailedError(
+                        f"training stopped after outer step {now.step}: {_last_line(error)} "
+                        f"{record}"
+                    ) from error
+                bad = not_finite(metrics, finite, now.step, end, num_seeds)
+                if bad := bad or beyond(limits, metrics, now.step):
+                    with suppress(MamlaxError):
                         record.save(now, key)
                     raise TrainingDivergedError(f"{bad} {_TRY} {record}")
                 line = {"step": end, **{name: _mean(metrics[name]) for name in metrics}}
@@ -210,6 +228,12 @@ def _finished(progress: Progress) -> Run:
     if progress.best_value is None:
         return Run(progress.state, progress.state, progress.step)
     return Run(progress.state, progress.best_state, progress.best_step)
+
+
+def _last_line(error: Exception) -> str:
+    """What went wrong, without the lines that led there."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("MamlaxError: ") if lines else type(error).__name__
 
 
 def _mean(values: Any) -> float:

@@ -29,6 +29,7 @@ def make_trajectory(seed=0, lengths=LENGTHS, num_features=2, observations=None):
         rewards=np.where(mask, rng.normal(size=shape), 0),
         mask=mask,
         terminated=lengths < shape[1],
+        unstable=jnp.zeros(shape[:1], bool),
     )
 
 

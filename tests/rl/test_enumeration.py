@@ -141,6 +141,7 @@ class Problem:
             rewards=rewards,
             mask=jnp.ones(rewards.shape, bool),
             terminated=jnp.zeros(len(episodes), bool),
+            unstable=jnp.zeros(len(episodes), bool),
         )
         return mamlax.rl.estimate_advantages(trajectory, **advantages)
 

@@ -308,6 +308,7 @@ def made_up_experience(rng, *axes):
         rewards=rng.normal(size=shape) * mask,
         mask=mask,
         terminated=np.zeros(shape[:-1], bool),
+        unstable=np.zeros(shape[:-1], bool),
     )
     return rl.Experience(trajectory, rng.normal(size=shape) * mask, np.zeros(axes), np.ones(axes))
 

@@ -78,6 +78,7 @@ def made_up_experience(env, rng, *axes):
         rewards=np.zeros(shape),
         mask=mask,
         terminated=np.zeros(shape[:-1], bool),
+        unstable=np.zeros(shape[:-1], bool),
     )
     experience = rl.Experience(
         trajectory, rng.normal(size=shape) * mask, np.zeros(axes), np.ones(axes)

@@ -1,12 +1,13 @@
 """A point that must find a goal it does not see: the paper's first control problem."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from .._environment import Box
+from ._settings import check_choice, check_positive
 
 Goals = Literal["square", "circle", "semicircle", "corners"]
 _SIZES: dict[str, float] = {"square": 0.5, "circle": 1.0, "semicircle": 1.0, "corners": 2.0}
@@ -57,12 +58,11 @@ class PointNavigation:
     oracle: bool = False
 
     def __post_init__(self):
-        if self.goals not in get_args(Goals):
-            raise ValueError(f"goals must be one of {get_args(Goals)}, got {self.goals!r}.")
-        for name in ("size", "speed", "horizon", "sparse_radius"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be a positive number, got {value}.")
+        check_choice("goals", self.goals, Goals)
+        given = {name: getattr(self, name) for name in ("size", "sparse_radius")}
+        check_positive(
+            self, "speed", "horizon", *(name for name, value in given.items() if value is not None)
+        )
 
     @property
     def observation_size(self) -> int:

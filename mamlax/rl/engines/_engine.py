@@ -1,0 +1,29 @@
+"""The engine of an environment, made once for all that ask."""
+
+import functools
+from typing import Any
+
+from ._model import ModelName, compiled_model
+from ._physics import EngineName
+
+
+@functools.cache
+def engine_of(engine: EngineName, model: ModelName, frame_skip: int) -> Any:
+    """What simulates a model.
+
+    Args:
+        engine: which engine.
+        model: which model.
+        frame_skip: engine steps per environment step.
+
+    Raises:
+        MamlaxError: if a library is missing.
+    """
+    compiled = compiled_model(model)
+    if engine == "mjx":
+        from ._mjx import MjxEngine
+
+        return MjxEngine(compiled, frame_skip)
+    from ._mujoco import MujocoEngine
+
+    return MujocoEngine(compiled, frame_skip)

@@ -1,0 +1,193 @@
+"""MuJoCo's own engine, on all processor cores, as a function that JAX can call.
+
+`mujoco.rollout` keeps no state between calls: it is a function of the engine's state and a control.
+So a compiled program may call it at each step, for all the tasks and episodes it is mapped over at
+once, and everything else about an episode stays in the program. The state travels through it as
+bits, because the engine computes in double precision.
+"""
+
+import os
+from collections import OrderedDict, deque
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._model import mujoco_library
+from ._physics import Changes, Physics
+from ._skeleton import Skeleton
+
+_MOST_MODELS = 4096
+_LARGEST = 1e10  # what MuJoCo itself takes for broken down
+
+
+class MujocoEngine:
+    """A model, and threads that step it.
+
+    Args:
+        model: an `mujoco.MjModel`; not to be changed afterwards.
+        frame_skip: steps of the engine per step of the environment.
+
+    References:
+        Todorov, Erez & Tassa, MuJoCo: A physics engine for model-based control, IROS 2012.
+    """
+
+    def __init__(self, model: Any, frame_skip: int):
+        self.model, self.frame_skip, self.skeleton = model, frame_skip, Skeleton(model)
+        self._mujoco = mujoco_library()
+        # else a row that breaks down would be put back to the start, unseen
+        model.opt.disableflags |= self._mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        self._layout = _Layout(self._mujoco, model)
+        self._models: OrderedDict[bytes, Any] = OrderedDict()
+        self._workers: deque[_Workers] = deque()
+
+    def start(self, position: Any, velocity: Any) -> Physics:
+        """Put the bodies somewhere; nothing is in contact yet."""
+
+        def begin(position, velocity):
+            return self._layout.join(np.asarray(position), np.asarray(velocity))
+
+        bits = jax.ShapeDtypeStruct((2 * self._layout.size,), jnp.uint32)
+        state = jax.pure_callback(begin, bits, position, velocity, vmap_method="broadcast_all")
+        return Physics(position, velocity, jnp.zeros(self.model.nsensordata), state)
+
+    def step(self, physics: Physics, control: Any, changes: Changes = None) -> Physics:
+        """Hold a control for the time of one environment step."""
+        changes = changes or {}
+        sizes = {name: np.shape(getattr(self.model, name)) for name in changes}
+        flat = [jnp.ravel(changes[name]) for name in sizes]
+        # one array: a task is looked up by its bytes
+        changed = jnp.concatenate(flat) if flat else jnp.zeros(0)
+
+        def advance(bits, control, changed):
+            bits, control, changed = map(np.asarray, (bits, control, changed))
+            lead = np.broadcast_shapes(*(x.shape[:-1] for x in (bits, control, changed)))
+            rows = [np.broadcast_to(x, (*lead, x.shape[-1])) for x in (bits, control)]
+            state, control = (np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in rows)
+            models = self._models_of(changed, sizes, lead)
+            after, sensors = self._advance(models, state.view(np.float64), control)
+            seen = (*self._layout.split(after), sensors)
+            bits = after.view(np.uint32).reshape(*lead, 2 * self._layout.size)
+            position, velocity, sensors = (
+                x.reshape(*lead, x.shape[-1]).astype(number) for x in seen
+            )
+            return Physics(position, velocity, sensors, bits)
+
+        number = jnp.result_type(float)
+        shapes = Physics(
+            jax.ShapeDtypeStruct((self.model.nq,), number),
+            jax.ShapeDtypeStruct((self.model.nv,), number),
+            jax.ShapeDtypeStruct((self.model.nsensordata,), number),
+            jax.ShapeDtypeStruct((2 * self._layout.size,), jnp.uint32),
+        )
+        return jax.pure_callback(
+            advance, shapes, physics.engine, control, changed, vmap_method="expand_dims"
+        )
+
+    def _advance(
+        self, models: list[Any], state: np.ndarray, control: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """States `[rows, size]`, NaN where one broke down, and sensors, after one step."""
+        count, skip = len(state), self.frame_skip
+        controls = np.repeat(control[:, None].astype(np.float64), skip, axis=1)
+        states = np.empty((count, skip, self._layout.size))
+        sensors = np.empty((count, skip, self.model.nsensordata))
+        # not in a threading.local: XLA's threads are new to Python at every call
+        try:
+            workers = self._workers.pop()
+        except IndexError:
+            workers = _Workers(self._mujoco, self.model)
+        workers.pool.rollout(
+            models,
+            workers.data,
+            state,
+            controls,
+            nstep=skip,
+            skip_checks=True,
+            state=states,
+            sensordata=sensors,
+        )
+        self._workers.append(workers)
+        after = np.ascontiguousarray(states[:, -1])
+        after[~(np.abs(after) < _LARGEST).all(axis=1)] = np.nan
+        return after, sensors[:, -1]
+
+    def _models_of(
+        self, changed: np.ndarray, sizes: dict[str, tuple[int, ...]], lead: tuple[int, ...]
+    ) -> list[Any]:
+        """The model of each row."""
+        if not sizes:
+            return [self.model] * int(np.prod(lead))
+        tasks = changed.reshape(-1, changed.shape[-1])
+        which = np.arange(len(tasks)).reshape(changed.shape[:-1])
+        models = [self._changed(task, sizes) for task in tasks]
+        return [models[index] for index in np.broadcast_to(which, lead).ravel()]
+
+    def _changed(self, task: np.ndarray, sizes: dict[str, tuple[int, ...]]) -> Any:
+        """A copy of the model with some fields of its own, from the cache if it is there."""
+        name = task.tobytes()
+        found = self._models.get(name)
+        if found is None:
+            found, start = self._mujoco.MjModel.__copy__(self.model), 0
+            for field, shape in sizes.items():
+                stop = start + int(np.prod(shape))
+                getattr(found, field)[...] = task[start:stop].reshape(shape)
+                start = stop
+            self._models[name] = found
+            while len(self._models) > _MOST_MODELS:
+                self._models.popitem(last=False)
+        return found
+
+
+class _Workers:
+    """Threads with the memory they step in; one call at a time may use it.
+
+    As many threads as there are cores.
+    """
+
+    def __init__(self, mujoco: Any, model: Any):
+        from mujoco.rollout import Rollout
+
+        threads = num_cores()
+        # 0: on the thread that calls
+        self.pool = Rollout(nthread=threads if threads > 1 else 0)
+        self.data = [mujoco.MjData(model) for _ in range(threads)]
+
+
+def num_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Layout:
+    """Where positions and velocities lie in the engine's state."""
+
+    def __init__(self, mujoco: Any, model: Any):
+        self._start = self._state(mujoco, model, mujoco.MjData(model))
+        self.size = len(self._start)
+        self._places = []
+        for field in ("qpos", "qvel"):
+            marked = mujoco.MjData(model)
+            getattr(marked, field)[:] = np.nan
+            self._places.append(np.flatnonzero(np.isnan(self._state(mujoco, model, marked))))
+
+    def join(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Bits `[..., 2 size]` of a state."""
+        state = np.broadcast_to(self._start, (*position.shape[:-1], self.size)).copy()
+        for place, values in zip(self._places, (position, velocity), strict=True):
+            state[..., place] = values
+        return state.view(np.uint32)
+
+    def split(self, state: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Position and velocity of states `[rows, size]`."""
+        return tuple(state[:, place] for place in self._places)
+
+    @staticmethod
+    def _state(mujoco: Any, model: Any, data: Any) -> np.ndarray:
+        kind = mujoco.mjtState.mjSTATE_FULLPHYSICS
+        state = np.zeros(mujoco.mj_stateSize(model, kind))
+        mujoco.mj_getState(model, data, state, kind)
+        return state

@@ -1,0 +1,330 @@
+"""Environments of Gymnasium, whoever wrote them, as tasks to meta-learn."""
+
+import functools
+import threading
+import warnings
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..._errors import MamlaxError
+from .._environment import Box, Discrete
+from ._settings import check_choice
+
+Workers = Literal["sync", "subprocesses"]
+
+_MOST_UNFINISHED = 16
+_NUM_TRIED_STEPS = 10
+
+
+class GymnasiumTasks:
+    """A `TaskEnv` whose episodes are played by environments of Gymnasium, one for each.
+
+    They live outside of the compiled program, which calls them at each step for all tasks and
+    episodes at once. Episodes of one key are the same each time if the environment draws all its
+    randomness from the seed it is reset with.
+
+    Args:
+        make_env: `make_env() -> gymnasium.Env`. Observations must be a `Box`; actions a `Box` with
+            the same finite bounds for every number, or a `Discrete`.
+        sample_task: `sample_task(key) -> task`, any pytree of arrays; traceable.
+        set_task: `set_task(env, task) -> None`, called before each reset with what `make_env`
+            returned and a task of NumPy arrays; `env.unwrapped` is the environment without
+            wrappers.
+        horizon: the longest episode, in steps. Where the environment truncates sooner, episodes end
+            there.
+        workers: `"sync"`, one after another in this process, which is fastest for quick ones, or
+            `"subprocesses"`, each in a process of its own, for slow ones; a script that asks for
+            them must begin its work under `if __name__ == "__main__":`.
+        make_vector_env: `make_vector_env(num_envs)`, an environment that is vectorized already (a
+            `gymnasium.vector.VectorEnv`, or one that steps alike, such as EnvPool's) in place of
+            `make_env`; `set_task` then gets it, and tasks stacked along an axis `[num_envs]`.
+
+    Raises:
+        MamlaxError: if Gymnasium is not installed, or later if an environment or its process fails.
+        TypeError: if both or none of `make_env` and `make_vector_env` are given, or a space is of a
+            kind that is not supported; says how to wrap it.
+        ValueError: if `horizon` is not positive or `workers` is unknown.
+
+    Warns:
+        UserWarning: if two tasks cannot be told apart: `set_task` seems to do nothing.
+
+    Example:
+        >>> import gymnasium, jax, mamlax
+        >>> def set_task(env, task):
+        ...     env.unwrapped.length = float(task)
+        >>> env = mamlax.rl.GymnasiumTasks(
+        ...     lambda: gymnasium.make("CartPole-v1"),
+        ...     sample_task=lambda key: jax.random.uniform(key, (), minval=0.3, maxval=1.0),
+        ...     set_task=set_task,
+        ...     horizon=20,
+        ... )
+        >>> env.observation_size, env.action
+        (4, Discrete(num_actions=2))
+    """
+
+    acts_together = True
+
+    def __init__(
+        self,
+        make_env: Callable[[], Any] | None = None,
+        *,
+        sample_task: Callable[[Any], Any],
+        set_task: Callable[[Any, Any], None],
+        horizon: int,
+        workers: Workers = "sync",
+        make_vector_env: Callable[[int], Any] | None = None,
+    ):
+        if (make_env is None) == (make_vector_env is None):
+            raise TypeError("give one of make_env and make_vector_env.")
+        if horizon < 1:
+            raise ValueError(f"horizon must be positive, got {horizon}.")
+        check_choice("workers", workers, Workers)
+        if make_env is not None:
+            make_vector_env = functools.partial(_vectorized, make_env, set_task, workers)
+            set_task = _set_tasks
+        assert make_vector_env is not None
+        self.sample_task, self.horizon = sample_task, horizon
+        self._sessions = _Sessions(make_vector_env, set_task, horizon)
+        # when nobody asks for episodes any more, and when Python ends
+        weakref.finalize(self, self._sessions.close)
+        with self._sessions.lent(2) as vector:
+            self.observation_size = _observation_size(vector.single_observation_space)
+            self.action, self._first_action = _action_space(vector.single_action_space)
+            tasks = jax.vmap(sample_task)(jax.random.split(jax.random.key(0), 2))
+            set_task(vector, jax.tree.map(np.asarray, tasks))
+            if _are_alike(vector):
+                warnings.warn(
+                    "two tasks gave the same observations and rewards for the same actions: "
+                    "set_task seems to do nothing. Does it set what the environment reads "
+                    "(env.unwrapped)?",
+                    stacklevel=2,
+                )
+
+    def reset(self, key: Any, task: Any) -> tuple[Any, Any]:
+        """Begin an episode; the state says who plays it."""
+        leaves, structure = jax.tree.flatten(task)
+        shapes = [jnp.shape(leaf) for leaf in leaves]
+
+        def begin(seed, *leaves):
+            lead = _lead([(), *shapes], seed, *leaves)
+            seeds, *leaves = (
+                np.broadcast_to(leaf, (*lead, *shape)).reshape(-1, *shape)
+                for leaf, shape in zip((seed, *leaves), [(), *shapes], strict=True)
+            )
+            session, observation = self._sessions.begin(structure.unflatten(leaves), seeds)
+            return np.full(lead, session, np.int32), self._observation(observation, lead)
+
+        seed = jax.random.bits(key, (), jnp.uint32) >> 1
+        return jax.pure_callback(
+            begin, (_STATE, self._shape), seed, *leaves, vmap_method="expand_dims"
+        )
+
+    def step(self, key: Any, task: Any, state: Any, action: Any) -> tuple[Any, Any, Any, Any]:
+        """Act."""
+        shape = () if isinstance(self.action, Discrete) else (self.action.size,)
+
+        def advance(session, action):
+            lead = _lead([(), shape], session, action)
+            actions = np.broadcast_to(action, (*lead, *shape)).reshape(-1, *shape)
+            actions = actions + self._first_action
+            session = np.broadcast_to(session, lead)
+            observation, *others = self._sessions.step(int(session.flat[0]), actions)
+            reward, ended = (np.asarray(x).reshape(lead) for x in others)
+            return session, self._observation(observation, lead), reward.astype(number), ended
+
+        number = self._shape.dtype
+        shapes = (
+            _STATE,
+            self._shape,
+            jax.ShapeDtypeStruct((), number),
+            jax.ShapeDtypeStruct((), jnp.bool_),
+        )
+        return jax.pure_callback(advance, shapes, state, action, vmap_method="expand_dims")
+
+    @property
+    def _shape(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.observation_size,), jnp.result_type(float))
+
+    def _observation(self, observation: Any, lead: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(observation).reshape(*lead, -1).astype(self._shape.dtype)
+
+
+_STATE = jax.ShapeDtypeStruct((), np.int32)
+
+
+class _Sessions:
+    """Vectorized environments, each lent to the episodes of one call, from reset to horizon."""
+
+    def __init__(self, make: Callable[[int], Any], set_tasks: Callable[..., None], horizon: int):
+        self._make, self._set_tasks, self._horizon = make, set_tasks, horizon
+        self._free: dict[int, list[Any]] = {}
+        self._playing: OrderedDict[int, tuple[Any, int]] = OrderedDict()
+        self._count, self._lock = 0, threading.RLock()
+
+    def begin(self, tasks: Any, seeds: np.ndarray) -> tuple[int, Any]:
+        """A new session's number, and the first observations."""
+        with self._lock, self._closing_on_failure("reset"):
+            vector = self._borrow(len(seeds))
+            self._set_tasks(vector, tasks)
+            observation, _ = vector.reset(seed=[int(seed) for seed in seeds])
+            self._count += 1
+            self._playing[self._count] = vector, self._horizon
+            while len(self._playing) > _MOST_UNFINISHED:  # of programs that were broken off
+                _, (abandoned, _) = self._playing.popitem(last=False)
+                abandoned.close()
+            return self._count, observation
+
+    def step(self, session: int, actions: np.ndarray) -> tuple[Any, Any, Any]:
+        """Observations, rewards, and which episodes are over."""
+        with self._lock, self._closing_on_failure("step"):
+            if session not in self._playing:
+                raise MamlaxError(
+                    "an episode was stepped that is over or was never begun: step the state of a "
+                    "reset up to the horizon, once."
+                )
+            vector, left = self._playing[session]
+            # what was over before stays over, whatever it says from now on
+            observation, reward, terminated, truncated, *_ = vector.step(actions)
+            self._playing[session] = vector, left - 1
+            if left == 1:
+                del self._playing[session]
+                self._give_back(vector, len(actions))
+            return observation, reward, np.logical_or(terminated, truncated)
+
+    @contextmanager
+    def lent(self, num_envs: int) -> Iterator[Any]:
+        """A vectorized environment, outside of any episode."""
+        with self._closing_on_failure("a first try"):
+            vector = self._borrow(num_envs)
+            yield vector
+            self._give_back(vector, num_envs)
+
+    def close(self) -> None:
+        """End all processes."""
+        vectors = [vector for vectors in self._free.values() for vector in vectors]
+        vectors += [vector for vector, _ in self._playing.values()]
+        self._free.clear()
+        self._playing.clear()
+        for vector in vectors:
+            for process in getattr(vector, "processes", ()):
+                process.terminate()
+            with suppress(Exception):  # their pipes may be broken
+                vector.close()
+
+    def _borrow(self, num_envs: int) -> Any:
+        free = self._free.get(num_envs)
+        return free.pop() if free else self._make(num_envs)
+
+    def _give_back(self, vector: Any, num_envs: int) -> None:
+        self._free.setdefault(num_envs, []).append(vector)
+
+    @contextmanager
+    def _closing_on_failure(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (MamlaxError, TypeError, ValueError):
+            self.close()
+            raise
+        except Exception as error:
+            self.close()
+            raise MamlaxError(
+                f"an environment failed in {what}: {type(error).__name__}: {error}. All "
+                "environments and their processes are closed."
+            ) from error
+
+
+def _vectorized(
+    make_env: Callable[[], Any], set_task: Callable[[Any, Any], None], workers: Workers, num: int
+) -> Any:
+    """`num` environments that take their tasks as an attribute."""
+    vector = _gymnasium().vector
+    members = [functools.partial(_member, make_env, set_task)] * num
+    if workers == "sync":
+        return vector.SyncVectorEnv(members)
+    # forked processes would inherit JAX's threads, half-way through whatever they do
+    return vector.AsyncVectorEnv(members, context="spawn")
+
+
+def _member(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:
+    env = make_env()
+    if not hasattr(env, "set_wrapper_attr"):
+        raise TypeError(f"make_env must return a gymnasium.Env, got {type(env).__name__}.")
+
+    class Member(_gymnasium().Wrapper):
+        @property
+        def task(self):
+            return None
+
+        @task.setter
+        def task(self, task):
+            set_task(self.env, task)
+
+    return Member(env)
+
+
+def _set_tasks(vector: Any, tasks: Any) -> None:
+    leaves, structure = jax.tree.flatten(tasks)
+    rows = zip(*leaves, strict=True)
+    vector.set_attr("task", [structure.unflatten([np.asarray(x) for x in row]) for row in rows])
+
+
+def _are_alike(vector: Any) -> bool:
+    """Whether both rows of `vector` make the same of the same actions and seed."""
+    observation, _ = vector.reset(seed=[0, 0])
+    seen = [np.asarray(observation)]
+    vector.single_action_space.seed(0)
+    for _ in range(_NUM_TRIED_STEPS):
+        action = vector.single_action_space.sample()
+        observation, reward, *_ = vector.step(np.stack([action, action]))
+        seen += [np.asarray(observation), np.asarray(reward)]
+    return all(np.array_equal(first, second, equal_nan=True) for first, second in seen)
+
+
+def _observation_size(space: Any) -> int:
+    """The numbers of an observation."""
+    if not isinstance(space, _gymnasium().spaces.Box):
+        raise TypeError(
+            f"observations must be a gymnasium.spaces.Box, got {space}. Wrap the environment: "
+            "gymnasium.wrappers.FlattenObservation(env) makes one of dictionaries and tuples."
+        )
+    return int(np.prod(space.shape))
+
+
+def _action_space(space: Any) -> tuple[Box | Discrete, int]:
+    """Our kind of space, and the first of discrete actions."""
+    spaces = _gymnasium().spaces
+    if isinstance(space, spaces.Discrete):
+        return Discrete(int(space.n)), int(space.start)
+    wrap = "Wrap the environment: gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)."
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise TypeError(
+            f"actions must be a gymnasium.spaces.Discrete or a Box with one axis, got {space}."
+        )
+    low, high = np.unique(space.low), np.unique(space.high)
+    if len(low) > 1 or len(high) > 1 or not np.isfinite([low[0], high[0]]).all():
+        raise TypeError(f"the numbers of an action must have the same bounds, got {space}. {wrap}")
+    return Box(int(space.shape[0]), float(low[0]), float(high[0])), 0
+
+
+def _lead(shapes: list[tuple[int, ...]], *arrays: Any) -> tuple[int, ...]:
+    """The axes that arrays of these shapes are mapped over."""
+    leads = [np.shape(x)[: np.ndim(x) - len(s)] for x, s in zip(arrays, shapes, strict=True)]
+    return np.broadcast_shapes(*leads)
+
+
+def _gymnasium() -> ModuleType:
+    try:
+        import gymnasium
+    except ImportError as error:
+        raise MamlaxError(
+            f"Gymnasium cannot be imported ({error}). pip install 'mamlax[gym]'"
+        ) from error
+    return gymnasium

@@ -1,0 +1,278 @@
+"""Anybody's environments of Gymnasium, as tasks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mamlax
+
+gymnasium = pytest.importorskip("gymnasium")
+
+rl = mamlax.rl
+
+
+class Navigation(gymnasium.Env):
+    """The paper's navigation, written as a user of Gymnasium would."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+    goal = np.zeros(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.position = np.zeros(2, np.float32)
+        return self.position, {}
+
+    def step(self, action):
+        self.position = self.position + np.float32(0.1) * np.clip(action, -1, 1)
+        distance = np.linalg.norm(self.position - self.goal)
+        arrived = bool(np.all(np.abs(self.position - self.goal) < 0.01))
+        return self.position.astype(np.float32), -float(distance), arrived, False, {}
+
+
+def set_goal(env, goal):
+    env.unwrapped.goal = goal
+
+
+def navigation(horizon=10, **settings):
+    settings = {"sample_task": rl.PointNavigation().sample_task, "set_task": set_goal, **settings}
+    return rl.GymnasiumTasks(Navigation, horizon=horizon, **settings)
+
+
+def cart_pole(**settings):
+    """Poles of different lengths, on a cart that starts somewhere."""
+
+    def set_length(env, length):
+        env.unwrapped.length = float(length)
+
+    return rl.GymnasiumTasks(
+        lambda: gymnasium.make("CartPole-v1"),
+        sample_task=lambda key: jax.random.uniform(key, (), minval=0.3, maxval=1.0),
+        set_task=set_length,
+        **{"horizon": 30, **settings},
+    )
+
+
+def act(env, num_tasks=3, num_episodes=4, seed=0, greedy=False):
+    """Trajectories of an untrained policy in several tasks, in one program."""
+    policy = rl.mlp_policy(jax.random.key(7), env)
+    keys = jax.random.split(jax.random.key(seed), num_tasks)
+    tasks = jax.vmap(env.sample_task)(keys)
+
+    def one(key, task):
+        return rl.rollout(key, env, task, policy, num_episodes=num_episodes, greedy=greedy)
+
+    return jax.jit(jax.vmap(one))(keys, tasks)
+
+
+def test_it_is_the_same_as_an_environment_of_ours():
+    ours, theirs = act(rl.PointNavigation(horizon=10)), act(navigation())
+    for name, one, other in zip(ours._fields, ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, err_msg=name)
+
+
+def test_it_keeps_to_its_declaration():
+    rl.check_environment(navigation())
+    env = cart_pole()
+    rl.check_environment(env)
+    assert env.observation_size == 4 and env.action == rl.Discrete(2) and env.horizon == 30
+
+
+def test_episodes_of_one_key_are_the_same_and_others_are_not():
+    env = cart_pole()
+    first, again, other = act(env), act(env), act(env, seed=1)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (first.observations[:, :, 0] != other.observations[:, :, 0]).any()
+    # every episode starts somewhere of its own
+    starts = np.asarray(first.observations[:, :, 0]).reshape(-1, 4)
+    assert len(np.unique(starts, axis=0)) == len(starts)
+
+
+def test_episodes_that_end_are_masked():
+    trajectory = act(cart_pole(), num_tasks=4, num_episodes=8)
+    lengths = np.asarray(trajectory.mask.sum(axis=-1))
+    assert trajectory.terminated.any() and lengths.min() < 30
+    np.testing.assert_array_equal(np.asarray(rl.total_rewards(trajectory)), lengths)
+
+
+def test_one_episode_without_any_map():
+    env = cart_pole()
+    state, seen = env.reset(jax.random.key(0), jnp.array(0.5))
+    assert seen.shape == (4,)
+    state, seen, reward, ended = env.step(jax.random.key(1), jnp.array(0.5), state, jnp.array(1))
+    assert reward == 1.0 and not ended
+
+
+class Shifted(Navigation):
+    """Actions that are integers from 3, observations with two axes."""
+
+    action_space = gymnasium.spaces.Discrete(2, start=3)
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1, 2))
+
+    def reset(self, *, seed=None, options=None):
+        seen, info = super().reset(seed=seed)
+        return seen[None], info
+
+    def step(self, action):
+        assert action in (3, 4)
+        seen, *rest = super().step(np.array([action - 3.5, 0.0]))
+        return seen[None], *rest
+
+
+def test_spaces_that_are_shaped_otherwise():
+    env = rl.GymnasiumTasks(
+        Shifted, sample_task=rl.PointNavigation().sample_task, set_task=set_goal, horizon=3
+    )
+    assert env.observation_size == 2 and env.action == rl.Discrete(2)
+    assert act(env).actions.max() == 1
+
+
+def test_tasks_are_pytrees():
+    seen = []
+
+    def set_task(env, task):
+        seen.append(task)
+        set_goal(env, np.array([task["x"], task["more"][0][1]]))
+
+    env = navigation(
+        sample_task=lambda key: {
+            "x": jax.random.normal(key),
+            "more": (jax.random.normal(key, (2,)),),
+        },
+        set_task=set_task,
+    )
+    seen.clear()
+    act(env, num_tasks=2, num_episodes=2)
+    assert [np.shape(task["more"][0]) for task in seen] == [(2,)] * 4
+    assert seen[0]["x"] == seen[1]["x"] != seen[2]["x"]
+
+
+def test_a_vectorized_environment_as_it_is():
+    def make(num_envs):
+        return gymnasium.vector.SyncVectorEnv([Navigation] * num_envs)
+
+    def set_goals(vector, goals):
+        for env, goal in zip(vector.envs, goals, strict=True):
+            env.goal = goal
+
+    env = rl.GymnasiumTasks(
+        make_vector_env=make,
+        sample_task=rl.PointNavigation().sample_task,
+        set_task=set_goals,
+        horizon=10,
+    )
+    for one, other in zip(act(env), act(navigation()), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_policies_are_meta_trained_in_it():
+    learner = rl.policy_learner(
+        navigation(5), inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=3
+    )
+    loop = rl.maml_trpo(learner, meta_batch_size=2, batch_size=1)
+    policy = rl.mlp_policy(jax.random.key(0), navigation(5), hidden_sizes=(8,))
+    run = mamlax.run(loop, policy, key=jax.random.key(1), num_outer_steps=2, log_interval=1)
+    assert run.best_step == 2
+
+
+# --------------------------------------------------------------------------- what goes wrong
+
+
+def test_tasks_that_are_not_set_are_noticed():
+    with pytest.warns(UserWarning, match="set_task seems to do nothing"):
+        navigation(set_task=lambda env, task: None)
+
+
+class Strange(Navigation):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "said"),
+    [
+        (gymnasium.spaces.Dict({}), None, "FlattenObservation"),
+        (None, gymnasium.spaces.MultiBinary(3), "Discrete or a Box with one axis"),
+        (None, gymnasium.spaces.Box(-1, 1, (2, 2)), "Discrete or a Box with one axis"),
+        (None, gymnasium.spaces.Box(np.float32([-1, 0]), np.float32([1, 1])), "RescaleAction"),
+        (None, gymnasium.spaces.Box(-np.inf, np.inf, (2,)), "RescaleAction"),
+    ],
+)
+def test_spaces_that_are_not_supported_say_how_to_wrap(monkeypatch, observations, actions, said):
+    if observations is not None:
+        monkeypatch.setattr(Strange, "observation_space", observations, raising=False)
+    if actions is not None:
+        monkeypatch.setattr(Strange, "action_space", actions, raising=False)
+    with pytest.raises(TypeError, match=said):
+        rl.GymnasiumTasks(Strange, sample_task=jax.random.key_data, set_task=set_goal, horizon=3)
+
+
+def test_what_is_no_environment():
+    with pytest.raises(TypeError, match=r"make_env must return a gymnasium.Env, got list"):
+        rl.GymnasiumTasks(list, sample_task=jax.random.key_data, set_task=set_goal, horizon=3)
+    with pytest.raises(TypeError, match="give one of make_env and make_vector_env"):
+        rl.GymnasiumTasks(sample_task=jax.random.key_data, set_task=set_goal, horizon=3)
+    with pytest.raises(ValueError, match="horizon must be positive"):
+        navigation(horizon=0)
+
+
+class Failing(Navigation):
+    """Fails once it has been stepped often."""
+
+    count = 0
+
+    def step(self, action):
+        Failing.count += 1
+        if Failing.count > 40:
+            raise RuntimeError("the arm fell off")
+        return super().step(action)
+
+
+def test_a_failure_stops_training_with_a_checkpoint(tmp_path, capfd):
+    Failing.count = 0
+    env = rl.GymnasiumTasks(
+        Failing, sample_task=rl.PointNavigation().sample_task, set_task=set_goal, horizon=2
+    )
+    learner = rl.policy_learner(
+        env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=2
+    )
+    loop = rl.policy_gradient(learner, optax.adam(1e-3), meta_batch_size=1)
+    policy = rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(4,))
+    settings = {"key": jax.random.key(1), "num_outer_steps": 9, "log_interval": 1}
+    with pytest.raises(mamlax.MamlaxError) as caught:
+        mamlax.run(loop, policy, directory=tmp_path, **settings)
+    message = str(caught.value)
+    assert (
+        "after outer step 2: an environment failed in step: RuntimeError: the arm fell" in message
+    )
+    assert "checkpoint" in message
+    Failing.count = -1000
+    assert mamlax.run(loop, policy, directory=tmp_path, **settings).best_step == 9
+
+
+def test_an_episode_cannot_be_stepped_beyond_its_horizon(capfd):
+    env = navigation(horizon=1)
+    task = env.sample_task(jax.random.key(0))
+    state, _ = env.reset(jax.random.key(0), task)
+    env.step(None, task, state, jnp.zeros(2))
+    with pytest.raises(Exception, match="an episode was stepped that is over"):
+        jax.block_until_ready(env.step(None, task, state, jnp.zeros(2)))
+
+
+@pytest.mark.slow
+def test_subprocesses_do_the_same_and_leave_no_orphans(capfd):
+    env = navigation(workers="subprocesses")
+    for one, other in zip(act(env), act(navigation()), strict=True):
+        np.testing.assert_array_equal(one, other)
+    vectors = [vector for vectors in env._sessions._free.values() for vector in vectors]
+    processes = [process for vector in vectors for process in vector.processes]
+    assert len(processes) == 2 + 12 and all(process.is_alive() for process in processes)
+    processes[-1].kill()
+    processes[-1].join()
+    with pytest.raises(Exception, match="an environment failed in reset"):
+        jax.block_until_ready(act(env))
+    for process in processes:
+        process.join(timeout=10)
+        assert not process.is_alive()
