@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "plan": plan,
                     "evaluate": evaluate,
                     "plot": plot,
+                    "film": film,
                     "compare": compare,
                     "fit": fit,
                     "adapt": adapt,
@@ -205,6 +206,18 @@ def plot(run: tyro.conf.Positional[Path]) -> None:
         why = "it has no metrics.jsonl" if run.exists() else "it does not exist"
         raise MamlaxError(f"{run} is not a run directory: {why}.")
     say_paths(plots.draw_run(run))
+
+
+def film(run: tyro.conf.Positional[Path], *, of: str = "maml") -> None:
+    """Film the animals of a run: episodes before and after each inner step, side by side.
+
+    Args:
+        run: The run directory.
+        of: Whose episodes: maml, or pretrained.
+    """
+    from .recipes import _film
+
+    say_paths([_film.film(run, name=of)])
 
 
 def compare(

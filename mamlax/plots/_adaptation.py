@@ -41,11 +41,25 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
         label = label_of(name, evaluation.get("algorithm", "maml"))
         _curve(axes, curve, color, label)
         _mark(axes, curve, color, label, evaluation["metric"])
+    _published(axes, evaluation.get("published", {}), len(evaluation["curve"]))
     _axes_of_metric(axes, evaluation["metric"], list(curves.values()))
     note = ", transductive" if evaluation["transductive"] else ""
     axes.set_title(f"{_over(evaluation)}, mean and 95 % interval{note}", fontsize=9, loc="left")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def _published(axes: Any, published: Mapping[str, Sequence[float]], num_points: int) -> None:
+    """Means of the paper, as hollow diamonds in the colors of what they are of."""
+    label = "published"
+    for name, curve in published.items():
+        curve = list(curve)[:num_points]
+        # one number alone is of something that does not adapt
+        steps = range(len(curve)) if len(curve) > 1 else [0]
+        axes.plot(steps, curve, "D", mfc="none", ms=6, color=COLORS.get(name, "#555555"))
+        if label:
+            axes.plot([], [], "D", mfc="none", ms=6, color="#555555", label=label)
+            label = None
 
 
 def comparison(compared: Mapping[str, Any]) -> Any:

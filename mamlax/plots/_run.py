@@ -10,6 +10,7 @@ from ._adaptation import adaptation, comparison
 from ._examples import few_shot, sinusoids
 from ._learning import diagnostics, learning_curve, return_curves
 from ._policies import bandit, navigation
+from ._running import running
 from ._style import save
 from ._support import support_sizes
 
@@ -18,6 +19,7 @@ _EXAMPLES = {
     "few-shot": ("few_shot", few_shot),
     "navigation": ("navigation", navigation),
     "bandit": ("bandit", bandit),
+    "running": ("running", running),
 }
 
 
@@ -29,7 +31,8 @@ def draw_run(directory: Path) -> list[Path]:
 
     Returns:
         The paths written: `learning_curve.png`, `adaptation.png`, of the examples `sinusoids.png`,
-        `few_shot.png`, `navigation.png` or `bandit.png`, and of episodes `diagnostics.png`.
+        `few_shot.png`, `navigation.png`, `bandit.png` or `running.png`, and of episodes
+        `diagnostics.png`.
     """
     figures = {}
     # only whole lines: a crash may have cut the last one short

@@ -138,7 +138,82 @@ class HalfCheetahProblem:
         from ..rl import HalfCheetah
 
         env = HalfCheetah(**asdict(self))
-        return _parts(env, replace(env, oracle=True), lambda adapters: {}, policy)
+        return _parts(env, replace(env, oracle=True), _running(env), policy)
+
+
+@dataclass(frozen=True)
+class AntProblem:
+    """A four-legged animal that must run forward or backward, at some speed, or to some place."""
+
+    goal: Literal["direction", "velocity", "position"] = "direction"
+    """What a task is."""
+    variant: Literal["rllab", "gym"] = "rllab"
+    """The paper's environment, or that of most later papers."""
+    horizon: int = 200
+    """Longest episode, in steps."""
+    action_bound: float = 1.0
+    """The action that means full torque; 10 in the code of most later papers."""
+    velocities: tuple[float, float] = (0.0, 3.0)
+    """Range of the velocities, in m/s."""
+    engine: Literal["mujoco", "mjx"] = "mujoco"
+    """What simulates: MuJoCo on processor cores, or MJX on accelerators."""
+
+    def build(self, data_dir: str | None = None, **policy: Any) -> Parts:
+        """Make the parts; no data is needed."""
+        from ..rl import Ant
+
+        env = Ant(**asdict(self))
+        return _parts(env, replace(env, oracle=True), _running(env), policy)
+
+
+def _running(env: Any) -> Any:
+    """Examples of an animal: four tasks, where it was in an episode before and after each step."""
+
+    def examples(adapters):
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+
+        from ..rl import record_states
+
+        tasks = jax.vmap(env.sample_task)(jax.random.split(jax.random.key(5), 64))
+        tasks = tasks[np.asarray(_apart(tasks))]
+        arrays: dict[str, Any] = {
+            "kind": np.array("running"),
+            "model": np.array(env.model_name.name),
+            "goal": np.array(env.goal),
+            "seconds_per_step": np.array(env.seconds_per_step),
+            "tasks": tasks,
+            "num_steps": list(range(_NUM_SHOWN_STEPS + 1)),
+        }
+        watch = jax.jit(lambda key, task, policy: record_states(key, env, task, policy).position)
+        for name in adapters.keys() & {"maml", "pretrained"}:
+            shown = []
+            for index, task in enumerate(tasks):
+                key = jax.random.key(index)
+                policies = [
+                    adapters[name](key, task, steps).policy for steps in arrays["num_steps"]
+                ]
+                shown.append(jnp.stack([watch(key, task, policy) for policy in policies]))
+            arrays[f"{name}/positions"] = jnp.stack(shown)
+        return arrays
+
+    return examples
+
+
+_NUM_SHOWN_STEPS, _NUM_SHOWN_TASKS = 3, 4
+
+
+def _apart(tasks: Any) -> list[int]:
+    """Which of many tasks to show: all directions there are, or some that differ."""
+    import numpy as np
+
+    flat = np.asarray(tasks).reshape(len(tasks), -1)
+    different = np.unique(flat, axis=0, return_index=True)[1]
+    count = min(_NUM_SHOWN_TASKS, len(different))
+    return [
+        int(different[i]) for i in np.linspace(0, len(different) - 1, count).round().astype(int)
+    ]
 
 
 def _parts(

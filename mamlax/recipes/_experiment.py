@@ -161,6 +161,7 @@ class Experiment:
             log_interval=self.recipe.log_interval,
             checkpoint_interval=self.recipe.checkpoint_interval,
             validation=None if stage.is_baseline else self._validation(stage),
+            limits=self.method.limits,
             report=lambda line: report(
                 stage.name, {**line, "num_outer_steps": stage.num_outer_steps}
             ),
@@ -228,6 +229,7 @@ class Experiment:
             "curve": results.pop("maml"),
             "baselines": results,
             "inner_learning_rates": rates,
+            "published": {name: list(curve) for name, curve in self.recipe.evidence.curves.items()},
         }
         if self.num_seeds > 1:
             evaluation["seeds"] = [as_json(summarize(curve)) for curve in curves["maml"]]
@@ -280,8 +282,6 @@ class Experiment:
     def _mesh(self, num_tasks: int) -> jax.sharding.Mesh | None:
         """The devices that share `num_tasks` tasks; None where it is one."""
         devices, wanted = jax.devices(), self.recipe.num_devices
-        if getattr(self.parts.train_tasks, "acts_together", False):
-            devices = devices[:1]  # others could not share its tasks
         if wanted is not None and wanted > len(devices):
             raise MamlaxError(f"--num-devices {wanted}, but this machine offers {len(devices)}.")
         count = math.gcd(num_tasks, wanted or len(devices))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ._control import (
+    AntProblem,
     BanditProblem,
     HalfCheetahProblem,
     NavigationProblem,
@@ -19,9 +20,10 @@ def _policy(
     *,
     measured: str = "",
     duration: str = "",
+    curves: dict[str, tuple[float, ...]] | None = None,
     **settings: Any,
 ) -> Recipe:
-    evidence = Evidence(summary, paper, expected, measured, duration)
+    evidence = Evidence(summary, paper, expected, measured, duration, curves or {})
     # the paper's log-likelihood has the wrong second derivatives: with it later inner steps are
     # worse, and in the bandit the policy stops exploring; see docs/algorithms/rl.md
     settings = {"surrogate": "likelihood-ratio", "num_test_inner_steps": 4, **settings}
@@ -36,6 +38,12 @@ def _navigation(name: str, summary: str, *, num_outer_steps: int = 150, **settin
         summary,
         "Finn et al. 2017, section 5.3 and figure 4",
         "return -40.4 before, -11.7 after 1 step, -3.2 after 3",
+        curves={
+            "maml": (-40.4, -11.7, -3.3, -3.2, -3.4),
+            "pretrained": (-40.8, -19.7, -11.7, -8.5, -7.5),
+            "random": (-82.7, -58.0, -53.8, -46.8, -42.9),
+            "oracle": (-2.3,),
+        },
         problem=NavigationProblem(),
         inner_learning_rate=0.5,
         meta_batch_size=20,
@@ -72,35 +80,34 @@ def _small_control(name: str, summary: str, problem: Any, **settings: Any) -> Re
     )
 
 
-def _locomotion(name: str, summary: str, expected: str, problem: Any, **settings: Any) -> Recipe:
-    return _policy(
-        name,
-        summary,
-        "Finn et al. 2017, section 5.3 and figure 5",
-        expected,
-        problem=problem,
-        inner_learning_rate=0.1,
-        meta_batch_size=40,
-        num_outer_steps=200,
-        fisher_fraction=0.25,
-        num_test_tasks=40,
-        num_test_episodes=20,
-        num_test_inner_steps=3,
-        num_validation_tasks=40,
-        num_validation_inner_steps=1,
-        log_interval=5,
-        **settings,
-    )
+def _locomotion(
+    name: str,
+    summary: str,
+    expected: str,
+    problem: Any,
+    *,
+    paper: str = "Finn et al. 2017, section 5.3 and figure 5",
+    **settings: Any,
+) -> Recipe:
+    shared = {
+        "inner_learning_rate": 0.1,
+        "meta_batch_size": 40,
+        "num_outer_steps": 150,
+        "fisher_fraction": 0.25,
+        "num_conjugate_gradient_steps": 5,  # each costs what a third of the gradient does
+        "num_test_tasks": 40,
+        "num_test_episodes": 20,
+        "num_test_inner_steps": 3,
+        "num_validation_inner_steps": 1,
+        "log_interval": 5,
+    }
+    return _policy(name, summary, paper, expected, problem=problem, **(shared | settings))
 
+
+_RUNNING = "A planar animal that runs"
+_CRAWLING = "A four-legged animal that runs"
 
 POLICY_RECIPES = (
-    _locomotion(
-        "half-cheetah-direction",
-        "A planar animal that runs forward or backward",
-        "return -50.7 before, 293.2 after 1 step",
-        HalfCheetahProblem(),
-        max_kl=0.02,
-    ),
     _navigation(
         "navigation-2d",
         "A point that finds a goal it does not see",
@@ -135,6 +142,88 @@ POLICY_RECIPES = (
         TabularMDPProblem(),
         measured="return 18.0 after 1 step, 19.5 after 4 (pretrained 12.8 and 13.8, best 21.8)",
         duration="3 minutes on 2 processor cores",
+    ),
+    _locomotion(
+        "half-cheetah-direction",
+        f"{_RUNNING} forward or backward",
+        "return -50.7 before, 293.2 after 1 step",
+        HalfCheetahProblem(),
+        max_kl=0.02,
+        curves={
+            "maml": (-50.7, 293.2, 313.5, 315.7),
+            "pretrained": (-43.0, -24.7, -12.8, 19.6),
+            "random": (-35.7, 21.8, 62.3, 86.2),
+            "oracle": (442.7,),
+        },
+    ),
+    _locomotion(
+        "half-cheetah-direction-promp",
+        "The same, by proximal meta-policy search",
+        "none published for this environment",
+        HalfCheetahProblem(),
+        paper="Rothfuss et al. 2019",
+        outer_algorithm="promp",
+        num_outer_steps=300,
+    ),
+    _locomotion(
+        "half-cheetah-direction-first-order",
+        "The same, without second derivatives",
+        "none published for this environment",
+        HalfCheetahProblem(),
+        max_kl=0.02,
+        first_order=True,
+    ),
+    _locomotion(
+        "half-cheetah-velocity",
+        f"{_RUNNING} at some speed",
+        "return -129.5 before, -78.6 after 1 step",
+        HalfCheetahProblem("velocity"),
+        curves={
+            "maml": (-129.5, -78.6, -66.6, -60.8),
+            "pretrained": (-158.0, -135.4, -128.5, -133.6),
+            "random": (-254.8, -254.3, -246.8, -230.8),
+            "oracle": (-54.5,),
+        },
+    ),
+    _locomotion(
+        "half-cheetah-direction-gym",
+        f"{_RUNNING} forward or backward, in the environment of later papers",
+        "return -14 before, 255 to 265 after 1 step (read off a figure)",
+        HalfCheetahProblem(variant="gym", horizon=100, action_bound=10.0),
+        paper="Rothfuss et al. 2019, as in RLlib's experiments",
+        hidden_sizes=(64, 64),
+        activation="tanh",
+    ),
+    _locomotion(
+        "ant-direction",
+        f"{_CRAWLING} forward or backward",
+        "return 8.7 before, 499.2 after 1 step",
+        AntProblem(),
+        episodes_per_task=40,
+        curves={
+            "maml": (8.7, 499.2, 500.7, 499.1),
+            "pretrained": (3.2, 1.3, 6.5, 6.9),
+            "random": (3.1, 9.2, 16.0, 26.1),
+            "oracle": (524.8,),
+        },
+    ),
+    _locomotion(
+        "ant-velocity",
+        f"{_CRAWLING} at some speed",
+        "return 30.6 before, 96.7 after 1 step",
+        AntProblem("velocity"),
+        curves={
+            "maml": (30.6, 96.7, 100.1, 101.4),
+            "pretrained": (-1.8, 6.1, 8.5, 9.5),
+            "random": (-78.6, -62.8, -48.5, -35.6),
+            "oracle": (107.9,),
+        },
+    ),
+    _locomotion(
+        "ant-goal",
+        f"{_CRAWLING} to some place",
+        "none published for MAML",
+        AntProblem("position"),
     ),
 )
 """Recipes of Algorithm 3."""

@@ -28,6 +28,7 @@ class PolicySearch:
     def __init__(self, recipe: PolicyRecipe, parts: Parts):
         rl.check_environment(parts.train_tasks)
         self.recipe, self.parts = recipe, parts
+        self.limits = {"train/unstable_episodes": recipe.max_unstable_share}
 
     def learner(
         self,

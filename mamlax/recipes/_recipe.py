@@ -5,13 +5,14 @@ Nothing here imports JAX, so that the command line answers at once.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import tyro
 
 from ._control import (
+    AntProblem,
     BanditProblem,
     HalfCheetahProblem,
     NavigationProblem,
@@ -61,6 +62,7 @@ class Evidence:
         expected: the published number.
         measured: our number; the files under `benchmarks/` say how.
         duration: how long it took, on what.
+        curves: published means of the metric after 0, 1, 2, … inner steps, of "maml" and baselines.
     """
 
     summary: str
@@ -68,6 +70,7 @@ class Evidence:
     expected: str
     measured: str
     duration: str
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +189,7 @@ class PolicyRecipe(Recipe):
     """Reinforcement learning: Algorithm 3."""
 
     problem: tyro.conf.AvoidSubcommands[
-        NavigationProblem | BanditProblem | TabularMDPProblem | HalfCheetahProblem
+        NavigationProblem | BanditProblem | TabularMDPProblem | HalfCheetahProblem | AntProblem
     ]
     """Where tasks come from."""
     outer_algorithm: Literal["trust-region", "promp", "adam"] = "trust-region"
@@ -229,6 +232,9 @@ class PolicyRecipe(Recipe):
     """Adam's learning rate, of ProMP and of plain outer steps."""
     num_gradient_steps: int = 5
     """ProMP: steps of Adam on the same episodes."""
+    max_unstable_share: float = 0.1
+    """Stop where the simulation broke down in more than this share of the episodes of an outer
+    step."""
 
     def build(self, data_dir: str | None) -> "Parts":
         """The environment and its policy."""
@@ -311,7 +317,12 @@ class Method(Protocol):
 
     `fine_tuned` is true of a baseline's parameters, which adapt by plain gradient descent; what the
     algorithm learned (perhaps more than parameters) adapts in the algorithm's way.
+
+    Attributes:
+        limits: by metric of training, the largest value to go on with.
     """
+
+    limits: dict[str, float]
 
     def learner(
         self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, *, fine_tuned: bool

@@ -38,7 +38,13 @@ _POSITIVE = (
     "ridge",
     "fisher_fraction",
 )
-_FRACTIONS = ("discount", "gae_lambda", "fisher_fraction", "inner_learning_rate_decay")
+_FRACTIONS = (
+    "discount",
+    "gae_lambda",
+    "fisher_fraction",
+    "inner_learning_rate_decay",
+    "max_unstable_share",
+)
 
 
 def check_settings(recipe: Recipe) -> None:

@@ -22,6 +22,7 @@ from ._policy_learner import Exploration as Exploration
 from ._policy_learner import PolicyLearner as PolicyLearner
 from ._policy_learner import policy_learner as policy_learner
 from ._rollout import Trajectory as Trajectory
+from ._rollout import record_states as record_states
 from ._rollout import rollout as rollout
 from ._rollout import total_rewards as total_rewards
 from ._surrogates import clipped_likelihood_ratio as clipped_likelihood_ratio

@@ -85,8 +85,7 @@ def policy_outer_loop(
 
     Raises:
         ValueError: if `meta_batch_size` is not positive, or does not divide over the devices, or
-            what a device gets into micro-batches; or if there are several devices for an
-            environment that acts together.
+            what a device gets into micro-batches.
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
@@ -94,13 +93,6 @@ def policy_outer_loop(
     if mesh is not None:
         check_mesh(mesh)
         num_devices = mesh.size
-        if learner.acts_together and num_devices > 1:
-            # means over devices hold the threads that the others would act with: they can wait for
-            # one another forever
-            raise ValueError(
-                "this environment is stepped outside of the compiled program, by all processor "
-                f"cores at once: leave out mesh, got {num_devices} devices."
-            )
     if meta_batch_size % num_devices:
         raise ValueError(f"{meta_batch_size} tasks do not divide over {num_devices} devices.")
     check_micro_batches(meta_batch_size // num_devices, batch_size)
@@ -112,14 +104,15 @@ def policy_outer_loop(
         learner.check(policy)
         return initial_state(policy, optimizer)
 
-    def on_each_device(state, keys):
-        def explore(key):
+    def explore(state, keys):
+        def one(key):
             task_key, explore_key = jax.random.split(key)
             task = learner.sample_task(task_key)
             return learner.explore(explore_key, state.meta_params, task)._replace(policy=None)
 
-        together = None if learner.acts_together else batch_size
-        explorations = map_tasks(explore, keys, batch_size=together)
+        return map_tasks(one, keys, batch_size=None if learner.acts_together else batch_size)
+
+    def improve(state, explorations):
         query = explorations.query
         returns = jnp.mean(total_rewards(query.trajectory), axis=-1)
         # judged by the other tasks: independent of what was recorded in this one
@@ -135,15 +128,51 @@ def policy_outer_loop(
         arrays = eqx.filter(new, eqx.is_array)  # all that a device can return
         return arrays, {**_described(meta_batch, meta_batch_size), **metrics}
 
+    def on_devices(fn, out_specs):
+        return fn if mesh is None else share(fn, mesh, lambda result: result, out_specs)
+
+    if learner.acts_together and num_devices > 1:
+        step = InTurn(
+            eqx.filter_jit(on_devices(explore, PartitionSpec("tasks"))),
+            eqx.filter_jit(on_devices(improve, PartitionSpec())),
+            meta_batch_size,
+        )
+        return OuterLoop(init, step, is_traceable=False)
+
+    both = on_devices(lambda state, keys: improve(state, explore(state, keys)), PartitionSpec())
+
     def step(key, state):
-        keys = jax.random.split(key, meta_batch_size)
-        on_devices = on_each_device
-        if mesh is not None:
-            on_devices = share(on_each_device, mesh, lambda result: result, PartitionSpec())
-        arrays, metrics = on_devices(state, keys)
-        return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
+        return _whole(both(state, jax.random.split(key, meta_batch_size)), state)
 
     return OuterLoop(init, step)
+
+
+class InTurn(NamedTuple):
+    """An outer step whose two halves are programs of their own, one after the other.
+
+    Devices that take a mean wait for the others, and those of a processor share their threads: what
+    still acts outside of the compiled program could be left without one, and all wait forever.
+
+    Attributes:
+        explore: `explore(state, keys) -> explorations`.
+        improve: `improve(state, explorations) -> (arrays of the new state, metrics)`.
+        meta_batch_size: tasks.
+    """
+
+    explore: Callable[[Any, Any], Any]
+    improve: Callable[[Any, Any], Any]
+    meta_batch_size: int
+
+    def __call__(self, key: Any, state: OuterState) -> tuple[OuterState, dict[str, Any]]:
+        keys = jax.random.split(key, self.meta_batch_size)
+        explorations = jax.block_until_ready(self.explore(state, keys))
+        return _whole(self.improve(state, explorations), state)
+
+
+def _whole(result: tuple[Any, dict[str, Any]], state: OuterState) -> Any:
+    """The new state, with what of the old one is not arrays, and metrics."""
+    arrays, metrics = result
+    return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
 
 
 def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:

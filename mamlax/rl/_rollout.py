@@ -68,6 +68,34 @@ def rollout(
     """
     if num_episodes < 1:
         raise ValueError(f"num_episodes must be positive, got {num_episodes}.")
+    return _act_out(key, env, task, policy, num_episodes, greedy)[0]
+
+
+def record_states(key: Any, env: TaskEnv, task: Any, policy: Any, *, greedy: bool = False) -> Any:
+    """The states of one episode, for pictures: `[horizon, ...]`, before each action.
+
+    Args:
+        key: a PRNG key; the episode is that of `rollout` with `num_episodes=1`.
+        env: the environment.
+        task: which task.
+        policy: who acts.
+        greedy: take the likeliest actions, instead of drawing them.
+    """
+    _, states = _act_out(key, env, task, policy, 1, greedy, with_states=True)
+    return jax.tree.map(lambda x: x[0], states)
+
+
+def _act_out(
+    key: Any,
+    env: TaskEnv,
+    task: Any,
+    policy: Any,
+    num_episodes: int,
+    greedy: bool,
+    *,
+    with_states: bool = False,
+) -> tuple[Trajectory, Any]:
+    """The episodes, and their states where asked for, `[episodes, time, ...]`."""
     policy, task = jax.tree.map(
         lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, (policy, task)
     )
@@ -96,14 +124,16 @@ def rollout(
             (state, observation),
         )
         record = (observation, action, log_prob, jnp.where(counts, reward, 0.0), counts)
-        return (after, seen, goes_on, unstable | (alive & ~sound)), record
+        begun = state if with_states else None
+        return (after, seen, goes_on, unstable | (alive & ~sound)), (record, begun)
 
     alive, unstable = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, bool)
     keys = jax.random.split(time_key, env.horizon)
     begin = (state, observation, alive, unstable)
     (_, _, alive, unstable), recorded = jax.lax.scan(act, begin, keys)
-    recorded = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
-    return Trajectory(*recorded, terminated=~alive & ~unstable, unstable=unstable)
+    recorded, states = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
+    ended = ~alive & ~unstable
+    return Trajectory(*recorded, terminated=ended, unstable=unstable), states
 
 
 def total_rewards(trajectory: Trajectory) -> Any:

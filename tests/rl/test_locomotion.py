@@ -1,9 +1,12 @@
 """Animals that run: the same bodies as Gymnasium's, and rewards as the papers define them."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jax.sharding import Mesh
 
 import mamlax
 from mamlax.rl.engines._physics import Physics
@@ -319,35 +322,60 @@ def test_an_episode_that_breaks_down_is_cut_off_before_and_counted():
     assert not trajectory.terminated.any()
 
 
-def test_devices_do_not_share_what_acts_together():
-    import optax
-    from jax.sharding import Mesh
-
-    learner = rl.policy_learner(
-        rl.HalfCheetah(), inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=2
-    )
-    with pytest.raises(ValueError, match="leave out mesh, got 2 devices"):
-        rl.maml_trpo(learner, meta_batch_size=4, mesh=Mesh(np.array(jax.devices()[:2]), ("tasks",)))
-
-
-def test_a_policy_learns_to_run_from_the_engine():
-    """A few outer steps through the engine, the same ones twice."""
-    import optax
-
+def short_loop(mesh=None):
+    """An outer loop of short episodes, and where it begins."""
     env = rl.HalfCheetah(horizon=5)
     learner = rl.policy_learner(
         env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=3
     )
-    loop = rl.maml_trpo(learner, meta_batch_size=2, batch_size=1, num_conjugate_gradient_steps=2)
-    policy = rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(8,))
-    runs = [
-        mamlax.run(loop, policy, key=jax.random.key(1), num_outer_steps=2, log_interval=2)
-        for _ in range(2)
-    ]
-    first, second = (jax.tree.leaves(run.state.meta_params) for run in runs)
-    for one, other in zip(first, second, strict=True):
+    loop = rl.maml_trpo(
+        learner, meta_batch_size=2, batch_size=1, num_conjugate_gradient_steps=2, mesh=mesh
+    )
+    return loop, rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(8,))
+
+
+def learned(directory=None, mesh=None, num_outer_steps=4):
+    """Parameters after a few outer steps."""
+    loop, policy = short_loop(mesh)
+    run = mamlax.run(
+        loop,
+        policy,
+        key=jax.random.key(1),
+        num_outer_steps=num_outer_steps,
+        directory=directory,
+        log_interval=2,
+    )
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state.meta_params)]
+
+
+def test_a_policy_learns_from_the_engine_the_same_each_time():
+    first = learned()
+    for one, other in zip(first, learned(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert any((a != b).any() for a, b in zip(first, jax.tree.leaves(policy), strict=True))
+    _, policy = short_loop()
+    begun = jax.tree.leaves(policy)
+    assert any((a != b).any() for a, b in zip(first, begun, strict=True))
+
+
+def test_devices_share_what_acts_outside_of_the_program(tmp_path):
+    """First all act, then all learn: programs of their own, resumed to the bit."""
+    mesh = Mesh(np.array(jax.devices()[:2]), ("tasks",))
+    assert not short_loop(mesh)[0].is_traceable
+    # later steps amplify rounding
+    shared, alone = (learned(mesh=m, num_outer_steps=1) for m in (mesh, None))
+    for one, other in zip(shared, alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    shared = learned(mesh=mesh)
+    learned(tmp_path, mesh, num_outer_steps=2)
+    for one, other in zip(learned(tmp_path, mesh), shared, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_seeds_side_by_side_need_one_program():
+    loop, policy = short_loop(Mesh(np.array(jax.devices()[:2]), ("tasks",)))
+    policies = jax.tree.map(lambda x: jnp.stack([x, x]) if eqx.is_array(x) else x, policy)
+    with pytest.raises(ValueError, match="run one seed after another"):
+        mamlax.run(loop, policies, key=jax.random.split(jax.random.key(0)), num_outer_steps=1)
 
 
 def test_physics_is_what_is_carried():

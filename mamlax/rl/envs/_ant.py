@@ -153,8 +153,7 @@ class Ant:
             bonus = 0.05 + {"direction": 0.0, "velocity": 1.0, "position": 4.0}[self.goal]
         else:
             contact, place = None, after.position
-            time = self._settings.timestep * self._settings.frame_skip
-            velocity = (after.position - state.position) / time
+            velocity = (after.position - state.position) / self.seconds_per_step
             cost = (0.1 if self.goal == "position" else 0.5) * jnp.sum(control**2)
             bonus = 0.0 if self.goal == "position" else 1.0
         if self.goal == "direction":
@@ -193,8 +192,17 @@ class Ant:
         return _SETTINGS[self.variant]
 
     @property
-    def _engine(self):
-        model = ModelName(
+    def model_name(self) -> ModelName:
+        """The simulated model."""
+        return ModelName(
             "ant", timestep=self._settings.timestep, contact_forces=self.variant == "rllab"
         )
-        return engine_of(self.engine, model, self._settings.frame_skip)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """How long a step takes the animal."""
+        return self._settings.timestep * self._settings.frame_skip
+
+    @property
+    def _engine(self):
+        return engine_of(self.engine, self.model_name, self._settings.frame_skip)

@@ -117,8 +117,8 @@ class HalfCheetah:
             center, velocity = self._engine.skeleton.motion(after.position, after.velocity)
             speed = velocity[0]
         else:
-            center, time = None, self._engine.model.opt.timestep * _FRAME_SKIP[self.variant]
-            speed = (after.position[0] - state.position[0]) / time
+            center = None
+            speed = (after.position[0] - state.position[0]) / self.seconds_per_step
         gain = task * speed if self.goal == "direction" else -jnp.abs(speed - task)
         reward = gain - 0.05 * jnp.sum(control**2)
         return after, self._observation(after, center, task), reward, jnp.zeros((), bool)
@@ -130,6 +130,15 @@ class HalfCheetah:
         return jnp.concatenate(parts)
 
     @property
+    def model_name(self) -> ModelName:
+        """The simulated model."""
+        return ModelName("half_cheetah", total_mass=14.0)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """How long a step takes the animal."""
+        return self._engine.model.opt.timestep * _FRAME_SKIP[self.variant]
+
+    @property
     def _engine(self):
-        model = ModelName("half_cheetah", total_mass=14.0)
-        return engine_of(self.engine, model, _FRAME_SKIP[self.variant])
+        return engine_of(self.engine, self.model_name, _FRAME_SKIP[self.variant])
