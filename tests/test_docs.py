@@ -95,7 +95,7 @@ def test_includes_and_links_exist(page):
 @pages_with("sh")
 def test_commands_parse(page, monkeypatch):
     called = []
-    names = ("recipes", "train", "plan", "evaluate", "plot", "compare")
+    names = ("recipes", "train", "plan", "evaluate", "plot", "film", "compare")
     for name in (*names, "fit", "adapt", "inspect", "export"):
         stub = functools.wraps(getattr(cli, name))(lambda *a, name=name, **k: called.append(name))
         monkeypatch.setattr(cli, name, stub)

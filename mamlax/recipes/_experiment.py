@@ -229,8 +229,9 @@ class Experiment:
             "curve": results.pop("maml"),
             "baselines": results,
             "inner_learning_rates": rates,
-            "published": {name: list(curve) for name, curve in self.recipe.evidence.curves.items()},
         }
+        if published := self.recipe.evidence.curves:
+            evaluation["published"] = {name: list(curve) for name, curve in published.items()}
         if self.num_seeds > 1:
             evaluation["seeds"] = [as_json(summarize(curve)) for curve in curves["maml"]]
         if self.parts.non_transductive_fn is not None:

@@ -291,6 +291,7 @@ CHOICES = {
     "images": "folder",
     "stream": True,
     "per_step_normalization": True,
+    "velocities": (1.0, 2.5),
 }
 
 
@@ -318,6 +319,8 @@ ONE_OF_EACH_PROBLEM = [
     "navigation-2d",
     "bandit-10-arms",
     "tabular-mdp",
+    "half-cheetah-direction",
+    "ant-direction",
 ]
 
 

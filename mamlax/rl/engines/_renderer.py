@@ -1,13 +1,12 @@
 """Pictures of bodies, by MuJoCo's own renderer."""
 
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..._errors import MamlaxError
+from ._model import ModelName, compiled_model, mujoco_library
 
 
 def render(
@@ -24,10 +23,6 @@ def render(
     Raises:
         MamlaxError: if there is no OpenGL to draw with.
     """
-    if sys.platform == "linux" and "DISPLAY" not in os.environ:
-        os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported
-    from ._model import ModelName, compiled_model, mujoco_library
-
     mujoco = mujoco_library()
     model = compiled_model(ModelName(model_name))
     data, camera = mujoco.MjData(model), mujoco.MjvCamera()

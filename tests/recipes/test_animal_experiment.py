@@ -1,0 +1,128 @@
+"""Recipes of animals, from training to a film."""
+
+import json
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mamlax
+from mamlax import plots
+from mamlax.recipes import RECIPES, _experiment, _film
+from mamlax.rl.engines import _renderer
+
+pytest.importorskip("mujoco")
+pytest.importorskip("gymnasium")
+
+QUICK = {
+    "meta_batch_size": 2,
+    "num_outer_steps": 2,
+    "num_baseline_steps": 0,
+    "episodes_per_task": 2,
+    "num_test_episodes": 2,
+    "num_test_tasks": 2,
+    "num_test_inner_steps": 3,
+    "num_validation_inner_steps": 1,
+    "num_conjugate_gradient_steps": 2,
+    "log_interval": 1,
+    "hidden_sizes": (4,),
+    "fisher_fraction": 1.0,
+}
+
+
+def small(name, **settings):
+    recipe = RECIPES[name]
+    return replace(recipe, **{**QUICK, "problem": replace(recipe.problem, horizon=30), **settings})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cheetah") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 2)
+        return _experiment.train(small("half-cheetah-direction"), directory=directory), directory
+
+
+def test_the_paper_stands_beside_the_result(trained):
+    evaluation, directory = trained
+    assert evaluation["published"]["maml"] == [-50.7, 293.2, 313.5, 315.7]
+    assert len(evaluation["curve"]) == 4
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert [line["train/unstable_episodes"] for line in lines] == [0.0, 0.0]
+    assert [line["train/environment_steps"] for line in lines] == [2 * 2 * 2 * 30] * 2
+
+
+def test_every_figure_is_drawn(trained):
+    _, directory = trained
+    drawn = {path.name for path in plots.draw_run(directory)}
+    assert drawn == {"learning_curve.png", "adaptation.png", "diagnostics.png", "running.png"}
+
+
+def test_episodes_of_each_direction_before_and_after_each_step(trained):
+    _, directory = trained
+    examples = np.load(directory / "examples.npz")
+    assert sorted(examples["tasks"]) == [-1.0, 1.0]
+    assert examples["maml/positions"].shape == (2, 4, 30, 9)
+    # in one task, episodes begin the same and then differ
+    positions = examples["maml/positions"][0]
+    np.testing.assert_array_equal(positions[0, 0], positions[1, 0])
+    assert np.abs(positions[0, -1] - positions[1, -1]).max() > 1e-4
+
+
+def test_a_film_of_every_task(trained):
+    _, directory = trained
+    from PIL import Image
+
+    try:
+        list(_renderer.render("half_cheetah", np.zeros((1, 9))))
+    except mamlax.MamlaxError as error:
+        assert "OpenGL" in str(error)
+        pytest.skip("there is nothing to draw with")
+    film = Image.open(_film.film(directory))
+    assert film.n_frames == 6  # 0.3 s at 20 a second
+    assert film.size == (4 * (240 + 2), 2 * (160 + 2 + 14))
+    first = np.asarray(film.convert("RGB"), int)
+    film.seek(5)
+    assert np.abs(np.asarray(film.convert("RGB"), int) - first).max() > 50
+
+
+def test_a_film_of_what_is_not_there(trained, tmp_path):
+    _, directory = trained
+    with pytest.raises(mamlax.MamlaxError, match="no episodes of 'pretrained' to show; it has"):
+        _film.film(directory, name="pretrained")
+    with pytest.raises(mamlax.MamlaxError, match="only runs of animals have some"):
+        _film.film(tmp_path)
+
+
+class Broken:
+    """An engine that breaks down at once."""
+
+    def __init__(self, engine):
+        self.engine, self.model, self.skeleton = engine, engine.model, engine.skeleton
+        self.start = engine.start
+
+    def step(self, physics, control, changes=None):
+        physics = self.engine.step(physics, control, changes)
+        return physics._replace(position=jnp.full_like(physics.position, jnp.nan))
+
+
+def test_training_stops_where_the_simulation_breaks_down(tmp_path, monkeypatch):
+    from mamlax.rl.envs import _half_cheetah
+
+    whole = _half_cheetah.engine_of
+    monkeypatch.setattr(_half_cheetah, "engine_of", lambda *args: Broken(whole(*args)))
+    recipe = small("half-cheetah-direction", num_devices=1)
+    with pytest.raises(mamlax.MamlaxError, match=r"train/unstable_episodes was 1 at outer step 1"):
+        _experiment.train(recipe, directory=tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RECIPES if "cheetah" in name or "ant" in name])
+def test_every_recipe_of_animals_trains(name, tmp_path, monkeypatch):
+    if not hasattr(RECIPES[name].problem, "engine"):
+        pytest.skip("no animal")
+    monkeypatch.setattr(_experiment, "_NUM_TUNING_TASKS", 2)
+    evaluation = _experiment.train(small(name), directory=tmp_path / "run")
+    assert all(np.isfinite(point["mean"]) for point in evaluation["curve"])
+    assert plots.draw_run(tmp_path / "run")
