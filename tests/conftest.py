@@ -9,8 +9,6 @@ import sys
 # two processor devices, so that sharding over tasks is tested on any machine; read when JAX starts
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-if sys.platform == "linux":
-    os.environ.setdefault("MUJOCO_GL", "egl")  # without a screen; read when MuJoCo is imported
 
 from contextlib import contextmanager
 from pathlib import Path

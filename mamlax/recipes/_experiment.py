@@ -130,8 +130,13 @@ class Experiment:
         try:
             check_micro_batches(num_tasks // num_devices, recipe.task_batch_size)
             for stage in self.stages.values():
-                if stage.train_tasks is not None:
-                    self.loop(stage)
+                if stage.train_tasks is None:
+                    continue
+                if not self.loop(stage).is_traceable and self.num_seeds > 1:
+                    raise MamlaxError(
+                        f"{recipe.name} cannot train seeds side by side on several devices: give "
+                        "--num-devices 1, or one --seed after another."
+                    )
         except (ValueError, TypeError) as error:  # of settings that do not fit one another
             raise MamlaxError(str(error)) from error
 

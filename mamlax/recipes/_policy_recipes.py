@@ -94,7 +94,6 @@ def _locomotion(
         "meta_batch_size": 40,
         "num_outer_steps": 150,
         "fisher_fraction": 0.25,
-        "num_conjugate_gradient_steps": 5,  # each costs what a third of the gradient does
         "num_test_tasks": 40,
         "num_test_episodes": 20,
         "num_test_inner_steps": 3,
@@ -200,6 +199,7 @@ POLICY_RECIPES = (
         "return 8.7 before, 499.2 after 1 step",
         AntProblem(),
         episodes_per_task=40,
+        num_test_episodes=40,
         curves={
             "maml": (8.7, 499.2, 500.7, 499.1),
             "pretrained": (3.2, 1.3, 6.5, 6.9),

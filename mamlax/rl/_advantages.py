@@ -67,6 +67,7 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
     Returns:
         `[episodes, time]`, zero after the end.
     """
+    trajectory, returns = jax.lax.stop_gradient((trajectory, returns))  # they are data
     weight = trajectory.mask.astype(returns.dtype)
     observations = jnp.clip(trajectory.observations, -10.0, 10.0)
     time = jnp.broadcast_to(jnp.arange(returns.shape[-1]) / 100.0, returns.shape)[..., None]
@@ -85,10 +86,17 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
         mean = weight @ targets
         covariance = (centered * weight[:, None]).T @ centered
         penalty = ridge * jnp.eye(len(covariance), dtype=covariance.dtype)
-        factor = jax.scipy.linalg.cho_factor(covariance + penalty)
-        slopes = jax.scipy.linalg.cho_solve(factor, centered.T @ (weight * (targets - mean)))
+        slopes = _solution(covariance + penalty, centered.T @ (weight * (targets - mean)))
         values = (mean + centered @ slopes).reshape(returns.shape)
     return jnp.where(trajectory.mask, values, 0.0)
+
+
+# One after another where there are many tasks: JAX splits many factorizations over the threads of
+# the processor and waits for them on one, and devices that do so at once wait forever.
+@jax.custom_batching.sequential_vmap
+def _solution(matrix: Any, vector: Any) -> Any:
+    """x in `matrix` x = `vector`, for a positive definite matrix."""
+    return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), vector)
 
 
 def estimate_advantages(

@@ -53,11 +53,16 @@ def not_finite(
 def beyond(limits: Mapping[str, float], metrics: Any, start: int) -> str | None:
     """What is beyond its limit, where it was first; None if all is well.
 
-    Metrics are `[(seeds,) steps]`; one that was not measured has no limit.
+    Metrics are `[(seeds,) steps]`.
+
+    Raises:
+        ValueError: if a metric that has a limit is not measured.
     """
     for name, limit in limits.items():
         if name not in metrics:
-            continue
+            raise ValueError(
+                f"limits has {name!r}, but training measures {', '.join(sorted(metrics))}."
+            )
         values = np.atleast_2d(metrics[name]).max(axis=0)  # the worst seed
         if steps := np.flatnonzero(values > limit).tolist():
             return (

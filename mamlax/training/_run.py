@@ -154,6 +154,8 @@ def run(
                 try:
                     seconds, (state, metrics, finite) = advance(now.state, now.step, end)
                 except jax.errors.JaxRuntimeError as error:
+                    if interrupted():
+                        break
                     with suppress(MamlaxError):  # a full disk must not hide the failure
                         record.save(now, key)
                     raise TrainingFailedError(
@@ -161,10 +163,12 @@ def run(
                         f"{record}"
                     ) from error
                 bad = not_finite(metrics, finite, now.step, end, num_seeds)
-                if bad := bad or beyond(limits, metrics, now.step):
+                above = beyond(limits, metrics, now.step)
+                if bad or above:
                     with suppress(MamlaxError):
                         record.save(now, key)
-                    raise TrainingDivergedError(f"{bad} {_TRY} {record}")
+                    words = f"{bad} {_TRY}" if bad else f"{above} {_RAISE}"
+                    raise TrainingDivergedError(f"{words} {record}")
                 line = {"step": end, **{name: _mean(metrics[name]) for name in metrics}}
                 begin, now = now.step, now._replace(step=end, state=state)
                 last = end == num_outer_steps
@@ -220,6 +224,12 @@ _TRY = (
 )
 
 
+_RAISE = (
+    "Look at what it counts (docs/metrics.md), or raise the limit (--max-unstable-share, or limits "
+    "of mamlax.run)."
+)
+
+
 def _initial_state(loop: OuterLoop, params: Any, seeds: bool) -> Any:
     return eqx.filter_vmap(loop.init)(params) if seeds else loop.init(params)
 
@@ -233,7 +243,12 @@ def _finished(progress: Progress) -> Run:
 def _last_line(error: Exception) -> str:
     """What went wrong, without the lines that led there."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("MamlaxError: ") if lines else type(error).__name__
+    if "Traceback" in str(error):  # of what was called: Python says it last
+        return lines[-1].removeprefix("MamlaxError: ")
+    words = lines[0] if lines else type(error).__name__
+    if "RESOURCE_EXHAUSTED" in words:
+        words += " Take fewer tasks at once (--task-batch-size), or see what fits: mamlax plan."
+    return words
 
 
 def _mean(values: Any) -> float:

@@ -1,6 +1,9 @@
 """Recipes of animals, from training to a film."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -10,7 +13,6 @@ import pytest
 import mamlax
 from mamlax import plots
 from mamlax.recipes import RECIPES, _experiment, _film
-from mamlax.rl.engines import _renderer
 
 pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium")
@@ -70,21 +72,39 @@ def test_episodes_of_each_direction_before_and_after_each_step(trained):
     assert np.abs(positions[0, -1] - positions[1, -1]).max() > 1e-4
 
 
+def film_of(directory, **environment):
+    """`mamlax film`, in a process of its own: how to draw is decided when MuJoCo is imported."""
+    return subprocess.run(
+        [sys.executable, "-m", "mamlax", "film", str(directory)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 def test_a_film_of_every_task(trained):
     _, directory = trained
     from PIL import Image
 
-    try:
-        list(_renderer.render("half_cheetah", np.zeros((1, 9))))
-    except mamlax.MamlaxError as error:
-        assert "OpenGL" in str(error)
+    done = film_of(directory)
+    if done.returncode and "OpenGL" in done.stdout + done.stderr:
         pytest.skip("there is nothing to draw with")
-    film = Image.open(_film.film(directory))
+    assert done.returncode == 0, done.stderr
+    film = Image.open(directory / "figures" / "film.gif")
     assert film.n_frames == 6  # 0.3 s at 20 a second
     assert film.size == (4 * (240 + 2), 2 * (160 + 2 + 14))
     first = np.asarray(film.convert("RGB"), int)
     film.seek(5)
     assert np.abs(np.asarray(film.convert("RGB"), int) - first).max() > 50
+
+
+def test_without_anything_to_draw_with_it_is_said_what_to_do(trained):
+    _, directory = trained
+    done = film_of(directory, MUJOCO_GL="chalk")
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1 and "Traceback" not in said
+    assert "MuJoCo cannot draw here" in said and "apt-get install libegl1" in said
 
 
 def test_a_film_of_what_is_not_there(trained, tmp_path):
@@ -105,6 +125,12 @@ class Broken:
     def step(self, physics, control, changes=None):
         physics = self.engine.step(physics, control, changes)
         return physics._replace(position=jnp.full_like(physics.position, jnp.nan))
+
+
+def test_seeds_side_by_side_need_one_device(tmp_path):
+    with pytest.raises(mamlax.MamlaxError, match="give --num-devices 1"):
+        _experiment.train(small("half-cheetah-direction"), num_seeds=2, directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_stops_where_the_simulation_breaks_down(tmp_path, monkeypatch):

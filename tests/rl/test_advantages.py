@@ -377,3 +377,25 @@ def test_all_surrogates_have_one_gradient_at_the_policy_that_acted():
         assert_same(found[f"{name} derivatives"][0], expected, rtol=1e-10, atol=1e-13)
     curved = [found[f"{name} derivatives"][1].log_std for name in SURROGATES]
     assert np.abs(curved[0] - curved[1]).max() > 1e-3 and np.abs(curved[1] - curved[3]).max() > 1e-3
+
+
+def test_many_baselines_are_fitted_one_after_another():
+    """Else devices of a processor could wait for one another forever: see `_solution`."""
+    one = on_device(make_trajectory(), jnp.float32)
+    several = jax.tree.map(lambda x: jnp.stack([x, x, x]), one)
+    traced = jax.make_jaxpr(jax.vmap(rl.linear_baseline))(several, several.rewards)
+    sizes = []
+
+    def look(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "cholesky":
+                sizes.append(equation.invars[0].aval.ndim)
+            for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+                inner = getattr(value, "jaxpr", value)
+                if hasattr(inner, "eqns"):
+                    look(inner)
+
+    look(traced.jaxpr)
+    assert sizes == [2]
+    found = jax.vmap(rl.linear_baseline)(several, several.rewards)
+    np.testing.assert_allclose(found[1], rl.linear_baseline(one, one.rewards), rtol=1e-4, atol=1e-5)

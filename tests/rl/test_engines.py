@@ -185,6 +185,38 @@ def test_a_changed_model_is_made_once(monkeypatch):
 
 @pytest.mark.slow
 @jax.enable_x64(True)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (mamlax.rl.HalfCheetah, {}),
+        (mamlax.rl.HalfCheetah, {"goal": "velocity", "variant": "gym"}),
+        (mamlax.rl.RandomizedBody, {}),
+        (mamlax.rl.RandomizedBody, {"body": "hopper"}),
+    ],
+)
+def test_episodes_of_mjx_are_those_of_mujoco(settings):
+    """Observations and rewards of ten steps, the model of a task included."""
+    pytest.importorskip("mujoco.mjx")
+    make, settings = settings
+    found = []
+    for engine in ("mujoco", "mjx"):
+        env = make(**settings, engine=engine, horizon=10)
+        key = jax.random.key(3)
+        task = env.sample_task(key)
+
+        def act(state, key, env=env, task=task):
+            action = jax.random.uniform(key, (env.action.size,), minval=-1)
+            state, seen, reward, _ = env.step(key, task, state, action)
+            return state, (seen, reward)
+
+        start, _ = env.reset(key, task)
+        found.append(jax.lax.scan(act, start, jax.random.split(key, 10))[1])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.slow
+@jax.enable_x64(True)
 @pytest.mark.parametrize("model", [CHEETAH, ModelName("walker2d"), ModelName("hopper")])
 def test_mjx_moves_bodies_as_mujoco_does(model):
     pytest.importorskip("mujoco.mjx")

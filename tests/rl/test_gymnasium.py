@@ -1,5 +1,6 @@
 """Anybody's environments of Gymnasium, as tasks."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,7 @@ import optax
 import pytest
 
 import mamlax
+from mamlax.rl.envs import _gymnasium
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -250,6 +252,57 @@ def test_a_failure_stops_training_with_a_checkpoint(tmp_path, capfd):
     assert "checkpoint" in message
     Failing.count = -1000
     assert mamlax.run(loop, policy, directory=tmp_path, **settings).best_step == 9
+
+
+def test_policies_side_by_side_need_keys_of_their_own(capfd):
+    env = navigation()
+    task = env.sample_task(jax.random.key(0))
+    policies = eqx.filter_vmap(lambda key: rl.mlp_policy(key, env, hidden_sizes=(4,)))(
+        jax.random.split(jax.random.key(1), 3)
+    )
+
+    def act_in(key, policy):
+        return rl.rollout(key, env, task, policy, num_episodes=2).rewards
+
+    with pytest.raises(Exception, match=r"6 actions for 2 episodes .* keys of their own"):
+        jax.block_until_ready(
+            eqx.filter_vmap(act_in, in_axes=(None, 0))(jax.random.key(2), policies)
+        )
+    keys = jax.random.split(jax.random.key(2), 3)
+    assert eqx.filter_vmap(act_in)(keys, policies).shape == (3, 2, 10)
+
+
+def test_episodes_that_were_broken_off_make_room(monkeypatch):
+    monkeypatch.setattr(_gymnasium, "_MOST_UNFINISHED", 2)
+    env = navigation(horizon=2)
+    task = env.sample_task(jax.random.key(0))
+    states = [env.reset(jax.random.key(i), task)[0] for i in range(3)]
+    assert len(env._sessions._made) == 4  # one of two rows for the first try, three of one
+    env.reset(jax.random.key(4), task)
+    assert len(env._sessions._made) == 4
+    env.step(None, task, states[2], jnp.zeros(2))
+
+
+def test_the_precision_is_that_of_who_asks():
+    with jax.enable_x64(True):
+        assert act(navigation()).observations.dtype == np.float64
+    assert act(navigation()).observations.dtype == np.float32
+
+
+def test_a_failed_reset_closes_everything(monkeypatch, capfd):
+    closed = []
+    monkeypatch.setattr(Navigation, "close", lambda self: closed.append(self))
+    env = navigation()
+    act(env)
+    count = len(closed)
+
+    def fail(self, *, seed=None, options=None):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(Navigation, "reset", fail)
+    with pytest.raises(Exception, match="failed in reset: RuntimeError: no"):
+        jax.block_until_ready(act(env, num_episodes=5))
+    assert len(closed) - count == 2 + 12 + 15
 
 
 def test_an_episode_cannot_be_stepped_beyond_its_horizon(capfd):

@@ -3,11 +3,12 @@
 import functools
 from typing import Any
 
+import jax.numpy as jnp
+
 from ._model import ModelName, compiled_model
 from ._physics import EngineName
 
 
-@functools.cache
 def engine_of(engine: EngineName, model: ModelName, frame_skip: int) -> Any:
     """What simulates a model.
 
@@ -19,6 +20,12 @@ def engine_of(engine: EngineName, model: ModelName, frame_skip: int) -> Any:
     Raises:
         MamlaxError: if a library is missing.
     """
+    return _made(engine, model, frame_skip, jnp.result_type(float))
+
+
+@functools.cache
+def _made(engine: EngineName, model: ModelName, frame_skip: int, precision: Any) -> Any:
+    """MJX computes in the precision of where it was made."""
     compiled = compiled_model(model)
     if engine == "mjx":
         from ._mjx import MjxEngine

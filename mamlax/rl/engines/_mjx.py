@@ -9,7 +9,7 @@ from ..._errors import MamlaxError
 from ._physics import Changes, Physics
 from ._skeleton import Skeleton
 
-_LARGEST = 1e10  # what MuJoCo itself takes for broken down
+_LARGEST, _FASTEST = 1e10, 1e4  # MuJoCo itself takes the former for broken down
 
 
 class MjxEngine:
@@ -61,6 +61,6 @@ class MjxEngine:
             return self._mjx.step(model, data), None
 
         data, _ = jax.lax.scan(advance, data, None, length=self.frame_skip)
-        sound = jnp.all(jnp.abs(data.qpos) < _LARGEST) & jnp.all(jnp.abs(data.qvel) < _LARGEST)
+        sound = jnp.all(jnp.abs(data.qpos) < _LARGEST) & jnp.all(jnp.abs(data.qvel) < _FASTEST)
         position, velocity = (jnp.where(sound, x, jnp.nan) for x in (data.qpos, data.qvel))
         return Physics(position, velocity, data.sensordata, (data.time, data.qacc_warmstart))

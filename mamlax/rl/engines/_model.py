@@ -1,8 +1,6 @@
 """Models: MuJoCo's descriptions that Gymnasium installs, compiled."""
 
 import functools
-import os
-import sys
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +15,6 @@ def mujoco_library() -> ModuleType:
     Raises:
         MamlaxError: if it is not installed.
     """
-    if sys.platform == "linux" and "DISPLAY" not in os.environ:
-        os.environ.setdefault("MUJOCO_GL", "egl")  # how to draw is decided when it is imported
     try:
         import mujoco
         import mujoco.rollout

@@ -7,6 +7,7 @@ bits, because the engine computes in double precision.
 """
 
 import os
+import threading
 from collections import OrderedDict, deque
 from typing import Any
 
@@ -18,8 +19,8 @@ from ._model import mujoco_library
 from ._physics import Changes, Physics
 from ._skeleton import Skeleton
 
-_MOST_MODELS = 4096
-_LARGEST = 1e10  # what MuJoCo itself takes for broken down
+_MOST_MODELS = 256  # more than a meta-batch has; each takes half a megabyte
+_LARGEST, _FASTEST = 1e10, 1e4  # MuJoCo itself takes the former for broken down
 
 
 class MujocoEngine:
@@ -39,7 +40,8 @@ class MujocoEngine:
         # else a row that breaks down would be put back to the start, unseen
         model.opt.disableflags |= self._mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self._layout = _Layout(self._mujoco, model)
-        self._models: OrderedDict[bytes, Any] = OrderedDict()
+        self._models: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
         self._workers: deque[_Workers] = deque()
 
     def start(self, position: Any, velocity: Any) -> Physics:
@@ -110,7 +112,9 @@ class MujocoEngine:
         )
         self._workers.append(workers)
         after = np.ascontiguousarray(states[:, -1])
-        after[~(np.abs(after) < _LARGEST).all(axis=1)] = np.nan
+        _, velocity = self._layout.split(after)
+        sound = (np.abs(after) < _LARGEST).all(axis=1) & (np.abs(velocity) < _FASTEST).all(axis=1)
+        after[~sound] = np.nan
         return after, sensors[:, -1]
 
     def _models_of(
@@ -126,18 +130,20 @@ class MujocoEngine:
 
     def _changed(self, task: np.ndarray, sizes: dict[str, tuple[int, ...]]) -> Any:
         """A copy of the model with some fields of its own, from the cache if it is there."""
-        name = task.tobytes()
-        found = self._models.get(name)
-        if found is None:
+        name = (*sizes, task.tobytes())
+        with self._lock:
+            if name in self._models:
+                self._models.move_to_end(name)
+                return self._models[name]
             found, start = self._mujoco.MjModel.__copy__(self.model), 0
             for field, shape in sizes.items():
                 stop = start + int(np.prod(shape))
                 getattr(found, field)[...] = task[start:stop].reshape(shape)
                 start = stop
             self._models[name] = found
-            while len(self._models) > _MOST_MODELS:
+            if len(self._models) > _MOST_MODELS:
                 self._models.popitem(last=False)
-        return found
+            return found
 
 
 class _Workers:

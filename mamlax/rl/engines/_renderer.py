@@ -1,5 +1,7 @@
 """Pictures of bodies, by MuJoCo's own renderer."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,16 +25,21 @@ def render(
     Raises:
         MamlaxError: if there is no OpenGL to draw with.
     """
-    mujoco = mujoco_library()
-    model = compiled_model(ModelName(model_name))
-    data, camera = mujoco.MjData(model), mujoco.MjvCamera()
+    # how to draw is decided when MuJoCo is imported
+    if sys.platform == "linux" and "DISPLAY" not in os.environ and "mujoco" not in sys.modules:
+        os.environ.setdefault("MUJOCO_GL", "egl")
     try:
+        mujoco = mujoco_library()
+        model = compiled_model(ModelName(model_name))
+        data, camera = mujoco.MjData(model), mujoco.MjvCamera()
         renderer = mujoco.Renderer(model, height, width)
+    except MamlaxError:
+        raise
     except Exception as error:  # each backend has its own
         raise MamlaxError(
             f"MuJoCo cannot draw here: {error}. It needs OpenGL: a screen, or without one the EGL "
-            "library (Debian: apt-get install libegl1), or OSMesa (libosmesa6) and "
-            "MUJOCO_GL=osmesa."
+            "library (Debian: apt-get install libegl1) and MUJOCO_GL=egl, or OSMesa (libosmesa6) "
+            "and MUJOCO_GL=osmesa, set before MuJoCo is imported."
         ) from error
     with renderer:
         camera.distance, camera.azimuth, camera.elevation = 4.0, 90.0, -15.0

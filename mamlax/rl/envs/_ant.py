@@ -68,7 +68,8 @@ class Ant:
     Differs from the papers:
         The body is that of Gymnasium, for rllab with the time step of rllab. Contact forces are
         those at the beginning of the last step. MuJoCo 2 left the gym variant's at zero, so they
-        are neither observed nor counted there.
+        are neither observed nor counted there. MJX's ant moves otherwise than MuJoCo's from its
+        first contact with the ground on; we have not traced why.
 
     References:
         Finn, Abbeel & Levine, ICML 2017, section 5.3, as in its code; gym: Rothfuss et al., ProMP,
@@ -143,7 +144,7 @@ class Ant:
         return physics, self._observation(physics, jnp.zeros((13, 6)), task)
 
     def step(self, key, task, state, action):
-        """Hold the torques for one step."""
+        """Hold the torques for one step: state, observation, reward, whether it is over."""
         control = jnp.clip(action / self.action_bound, -1.0, 1.0)
         after = self._engine.step(state, control)
         if self.variant == "rllab":

@@ -1,6 +1,7 @@
 """Environments of Gymnasium, whoever wrote them, as tasks to meta-learn."""
 
 import functools
+import signal
 import threading
 import warnings
 import weakref
@@ -8,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from ._settings import check_choice
 
 Workers = Literal["sync", "subprocesses"]
 
-_MOST_UNFINISHED = 16
+_MOST_UNFINISHED = 64
 _NUM_TRIED_STEPS = 10
 
 
@@ -29,7 +30,8 @@ class GymnasiumTasks:
 
     They live outside of the compiled program, which calls them at each step for all tasks and
     episodes at once. Episodes of one key are the same each time if the environment draws all its
-    randomness from the seed it is reset with.
+    randomness from the seed it is reset with. Unlike other environments, these are not functions:
+    a state can be stepped once, and policies that act side by side need keys of their own.
 
     Args:
         make_env: `make_env() -> gymnasium.Env`. Observations must be a `Box`; actions a `Box` with
@@ -41,10 +43,10 @@ class GymnasiumTasks:
         horizon: the longest episode, in steps. Where the environment truncates sooner, episodes end
             there.
         workers: `"sync"`, one after another in this process, which is fastest for quick ones, or
-            `"subprocesses"`, each in a process of its own, for slow ones; a script that asks for
-            them must begin its work under `if __name__ == "__main__":`.
-        make_vector_env: `make_vector_env(num_envs)`, an environment that is vectorized already (a
-            `gymnasium.vector.VectorEnv`, or one that steps alike, such as EnvPool's) in place of
+            `"subprocesses"`, each in a process of its own, for slow ones: as many processes as
+            there are episodes side by side, tasks × episodes. A script that asks for them must
+            begin its work under `if __name__ == "__main__":`.
+        make_vector_env: `make_vector_env(num_envs)`, a `gymnasium.vector.VectorEnv` in place of
             `make_env`; `set_task` then gets it, and tasks stacked along an axis `[num_envs]`.
 
     Raises:
@@ -91,7 +93,7 @@ class GymnasiumTasks:
             make_vector_env = functools.partial(_vectorized, make_env, set_task, workers)
             set_task = _set_tasks
         assert make_vector_env is not None
-        self.sample_task, self.horizon = sample_task, horizon
+        self._sample_task, self.horizon = sample_task, horizon
         self._sessions = _Sessions(make_vector_env, set_task, horizon)
         # when nobody asks for episodes any more, and when Python ends
         weakref.finalize(self, self._sessions.close)
@@ -108,8 +110,12 @@ class GymnasiumTasks:
                     stacklevel=2,
                 )
 
+    def sample_task(self, key: Any) -> Any:
+        """Draw a task."""
+        return self._sample_task(key)
+
     def reset(self, key: Any, task: Any) -> tuple[Any, Any]:
-        """Begin an episode; the state says who plays it."""
+        """Begin an episode: who plays it, an integer, and the observation `[observation_size]`."""
         leaves, structure = jax.tree.flatten(task)
         shapes = [jnp.shape(leaf) for leaf in leaves]
 
@@ -120,15 +126,15 @@ class GymnasiumTasks:
                 for leaf, shape in zip((seed, *leaves), [(), *shapes], strict=True)
             )
             session, observation = self._sessions.begin(structure.unflatten(leaves), seeds)
-            return np.full(lead, session, np.int32), self._observation(observation, lead)
+            observation = np.asarray(observation).reshape(*lead, -1).astype(seen.dtype)
+            return np.full(lead, session, np.int32), observation
 
         seed = jax.random.bits(key, (), jnp.uint32) >> 1
-        return jax.pure_callback(
-            begin, (_STATE, self._shape), seed, *leaves, vmap_method="expand_dims"
-        )
+        seen = self._observation_shape()
+        return jax.pure_callback(begin, (_STATE, seen), seed, *leaves, vmap_method="expand_dims")
 
     def step(self, key: Any, task: Any, state: Any, action: Any) -> tuple[Any, Any, Any, Any]:
-        """Act."""
+        """Act: the state, observation, reward, and whether the episode is over."""
         shape = () if isinstance(self.action, Discrete) else (self.action.size,)
 
         def advance(session, action):
@@ -136,28 +142,35 @@ class GymnasiumTasks:
             actions = np.broadcast_to(action, (*lead, *shape)).reshape(-1, *shape)
             actions = actions + self._first_action
             session = np.broadcast_to(session, lead)
-            observation, *others = self._sessions.step(int(session.flat[0]), actions)
-            reward, ended = (np.asarray(x).reshape(lead) for x in others)
-            return session, self._observation(observation, lead), reward.astype(number), ended
+            observation, reward, ended = self._sessions.step(np.unique(session), actions)
+            return (
+                session,
+                np.asarray(observation).reshape(*lead, -1).astype(seen.dtype),
+                np.asarray(reward).reshape(lead).astype(seen.dtype),
+                np.asarray(ended).reshape(lead),
+            )
 
-        number = self._shape.dtype
+        seen = self._observation_shape()
         shapes = (
             _STATE,
-            self._shape,
-            jax.ShapeDtypeStruct((), number),
+            seen,
+            jax.ShapeDtypeStruct((), seen.dtype),
             jax.ShapeDtypeStruct((), jnp.bool_),
         )
         return jax.pure_callback(advance, shapes, state, action, vmap_method="expand_dims")
 
-    @property
-    def _shape(self) -> jax.ShapeDtypeStruct:
+    def _observation_shape(self) -> jax.ShapeDtypeStruct:
+        """In the precision of who asks: that is not known where environments are called."""
         return jax.ShapeDtypeStruct((self.observation_size,), jnp.result_type(float))
-
-    def _observation(self, observation: Any, lead: tuple[int, ...]) -> np.ndarray:
-        return np.asarray(observation).reshape(*lead, -1).astype(self._shape.dtype)
 
 
 _STATE = jax.ShapeDtypeStruct((), np.int32)
+
+
+class _Session(NamedTuple):
+    vector: Any
+    num_envs: int
+    steps_left: int
 
 
 class _Sessions:
@@ -165,8 +178,9 @@ class _Sessions:
 
     def __init__(self, make: Callable[[int], Any], set_tasks: Callable[..., None], horizon: int):
         self._make, self._set_tasks, self._horizon = make, set_tasks, horizon
+        self._made: list[Any] = []
         self._free: dict[int, list[Any]] = {}
-        self._playing: OrderedDict[int, tuple[Any, int]] = OrderedDict()
+        self._playing: OrderedDict[int, _Session] = OrderedDict()
         self._count, self._lock = 0, threading.RLock()
 
     def begin(self, tasks: Any, seeds: np.ndarray) -> tuple[int, Any]:
@@ -176,27 +190,37 @@ class _Sessions:
             self._set_tasks(vector, tasks)
             observation, _ = vector.reset(seed=[int(seed) for seed in seeds])
             self._count += 1
-            self._playing[self._count] = vector, self._horizon
-            while len(self._playing) > _MOST_UNFINISHED:  # of programs that were broken off
-                _, (abandoned, _) = self._playing.popitem(last=False)
-                abandoned.close()
+            self._playing[self._count] = _Session(vector, len(seeds), self._horizon)
+            while len(self._playing) > _MOST_UNFINISHED:
+                # that of a program that was broken off: the one not stepped for the longest time
+                _, abandoned = self._playing.popitem(last=False)
+                self._give_back(abandoned.vector, abandoned.num_envs)
             return self._count, observation
 
-    def step(self, session: int, actions: np.ndarray) -> tuple[Any, Any, Any]:
+    def step(self, sessions: np.ndarray, actions: np.ndarray) -> tuple[Any, Any, Any]:
         """Observations, rewards, and which episodes are over."""
         with self._lock, self._closing_on_failure("step"):
-            if session not in self._playing:
+            session = self._playing.get(int(sessions[0]))
+            if session is None:
                 raise MamlaxError(
-                    "an episode was stepped that is over or was never begun: step the state of a "
-                    "reset up to the horizon, once."
+                    "an episode was stepped that is over, or was never begun, or was broken off "
+                    f"while {_MOST_UNFINISHED} others were begun: step the state of a reset up to "
+                    "the horizon, once."
                 )
-            vector, left = self._playing[session]
+            if len(sessions) > 1 or len(actions) != session.num_envs:
+                raise MamlaxError(
+                    f"{len(actions)} actions for {session.num_envs} episodes that were begun "
+                    "together: policies that act side by side in the same task need keys of their "
+                    "own, because each environment can play one episode at a time."
+                )
             # what was over before stays over, whatever it says from now on
-            observation, reward, terminated, truncated, *_ = vector.step(actions)
-            self._playing[session] = vector, left - 1
-            if left == 1:
-                del self._playing[session]
-                self._give_back(vector, len(actions))
+            observation, reward, terminated, truncated, *_ = session.vector.step(actions)
+            name, left = int(sessions[0]), session.steps_left - 1
+            self._playing[name] = session._replace(steps_left=left)
+            self._playing.move_to_end(name)
+            if left == 0:
+                del self._playing[name]
+                self._give_back(session.vector, session.num_envs)
             return observation, reward, np.logical_or(terminated, truncated)
 
     @contextmanager
@@ -209,8 +233,7 @@ class _Sessions:
 
     def close(self) -> None:
         """End all processes."""
-        vectors = [vector for vectors in self._free.values() for vector in vectors]
-        vectors += [vector for vector, _ in self._playing.values()]
+        vectors, self._made = self._made, []
         self._free.clear()
         self._playing.clear()
         for vector in vectors:
@@ -220,8 +243,11 @@ class _Sessions:
                 vector.close()
 
     def _borrow(self, num_envs: int) -> Any:
-        free = self._free.get(num_envs)
-        return free.pop() if free else self._make(num_envs)
+        if free := self._free.get(num_envs):
+            return free.pop()
+        vector = self._make(num_envs)
+        self._made.append(vector)
+        return vector
 
     def _give_back(self, vector: Any, num_envs: int) -> None:
         self._free.setdefault(num_envs, []).append(vector)
@@ -250,7 +276,13 @@ def _vectorized(
     if workers == "sync":
         return vector.SyncVectorEnv(members)
     # forked processes would inherit JAX's threads, half-way through whatever they do
+    members = [functools.partial(_in_process, make_env, set_task)] * num
     return vector.AsyncVectorEnv(members, context="spawn")
+
+
+def _in_process(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who trains
+    return _member(make_env, set_task)
 
 
 def _member(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:

@@ -110,7 +110,7 @@ class HalfCheetah:
         return physics, self._observation(physics, center, task)
 
     def step(self, key, task, state, action):
-        """Hold the torques for one step."""
+        """Hold the torques for one step: state, observation, reward, whether it is over."""
         control = jnp.clip(action / self.action_bound, -1.0, 1.0)
         after = self._engine.step(state, control)
         if self.variant == "rllab":

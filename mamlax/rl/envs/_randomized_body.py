@@ -49,7 +49,7 @@ class RandomizedBody:
         body: which animal.
         spread: how different; 0 is one task for all.
         horizon: the longest episode, in steps.
-        oracle: observe the exponents too.
+        oracle: observe the exponents too, in the order of the fields above.
         engine: `"mujoco"`, on processor cores, or `"mjx"`, for accelerators.
 
     Raises:
@@ -111,7 +111,7 @@ class RandomizedBody:
         return physics, self._observation(physics, task)
 
     def step(self, key, task, state, action):
-        """Hold the torques for one step."""
+        """Hold the torques for one step: state, observation, reward, whether it is over."""
         control = jnp.clip(action, -1.0, 1.0)
         changes = {
             name: jnp.asarray(default, action.dtype) * _BASES[name] ** task[name]
@@ -128,7 +128,7 @@ class RandomizedBody:
 
     def _observation(self, physics: Physics, task: Any) -> Any:
         parts = [physics.position[1:], jnp.clip(physics.velocity, -10.0, 10.0)]
-        parts += [jnp.ravel(exponents) for exponents in task.values()] if self.oracle else []
+        parts += [jnp.ravel(task[name]) for name in _BASES] if self.oracle else []
         return jnp.concatenate(parts)
 
     @property
