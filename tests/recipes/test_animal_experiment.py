@@ -91,12 +91,12 @@ def test_a_film_of_every_task(trained):
     if done.returncode and "OpenGL" in done.stdout + done.stderr:
         pytest.skip("there is nothing to draw with")
     assert done.returncode == 0, done.stderr
-    film = Image.open(directory / "figures" / "film.gif")
-    assert film.n_frames == 6  # 0.3 s at 20 a second
-    assert film.size == (4 * (240 + 2), 2 * (160 + 2 + 14))
-    first = np.asarray(film.convert("RGB"), int)
-    film.seek(5)
-    assert np.abs(np.asarray(film.convert("RGB"), int) - first).max() > 50
+    with Image.open(directory / "figures" / "film.gif") as film:
+        assert film.n_frames == 6  # 0.3 s at 20 a second
+        assert film.size == (4 * (240 + 2), 2 * (160 + 2 + 14))
+        first = np.asarray(film.convert("RGB"), int)
+        film.seek(5)
+        assert np.abs(np.asarray(film.convert("RGB"), int) - first).max() > 50
 
 
 def test_without_anything_to_draw_with_it_is_said_what_to_do(trained):
