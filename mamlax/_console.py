@@ -213,7 +213,9 @@ def _mean_and_interval(point: dict[str, Any]) -> str:
 def _short(number: float) -> str:
     if 0 < abs(number) < 0.01:
         return f"{number:.2g}"
-    return f"{number:.3f}" if abs(number) < 100 else f"{number:.2g}"
+    if abs(number) < 100:
+        return f"{number:.3f}"
+    return f"{number:.1f}" if abs(number) < 1e5 else f"{number:.2g}"
 
 
 def say_paths(paths: Sequence[Path]) -> None:

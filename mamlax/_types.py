@@ -89,10 +89,7 @@ class OuterLoop(NamedTuple):
     Attributes:
         init: `init(params) -> state`.
         step: `step(key, state) -> (state, metrics)`. `metrics` maps metric keys to scalars.
-        is_traceable: whether `step` may be part of a compiled program. If not, it runs programs of
-            its own and waits for them.
     """
 
     init: Callable[[Any], Any]
     step: Callable[[Any, Any], tuple[Any, dict[str, Any]]]
-    is_traceable: bool = True

@@ -2,15 +2,15 @@
 
     .venv/bin/python -m benchmarks.speed.half_cheetah      # about 4 minutes on 2 cores
 
-In one process, in turn, on one JAX device per core:
+In one process, in turn, on one JAX device, with the engine and matrix products on all cores:
 
 - sampling: environment steps per second of `rollout`, 40 tasks × 20 episodes × 200 steps, each task
   with a policy of its own (2×100 ReLU), policy, noise, observations and rewards included; beside it
   `mujoco.rollout` alone, given random controls for as many rows and steps. Both variants: one
   engine step per environment step (rllab) and five (gym);
 - Gymnasium's `SyncVectorEnv` of `HalfCheetah-v5`, random actions ready-made, no policy;
-- the two parts of an outer step of `maml_trpo`, with the recipe's settings: exploring (acting,
-  inner gradient, acting again), and all that comes after.
+- an outer step of `maml_trpo` with the recipe's settings, and what of it is exploring: acting, the
+  inner gradient, acting again.
 """
 
 import argparse
@@ -30,7 +30,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=report.RESULTS / "speed_half_cheetah.json")
     args = parser.parse_args()
-    os.environ.update(report.device_per_core(os.cpu_count() or 1, NUM_TASKS))
     machine = report.machine()
     steps = NUM_TASKS * NUM_EPISODES * HORIZON
     work: dict[str, tuple[int, Callable[[], Any]]] = {}
@@ -38,8 +37,8 @@ def main() -> None:
         work[f"mujoco.rollout, {variant}"] = steps, engine_alone(variant)
         work[f"mamlax, {variant}"] = steps, sampling(variant)
     work["gymnasium SyncVectorEnv"] = NUM_ENVS * NUM_GYM_STEPS, gymnasium_alone()
-    explore, improve = outer_step()
-    work["explore"], work["improve"] = (2 * steps, explore), (0, improve)
+    step, explore = outer_step()
+    work["outer step"], work["its exploration"] = (2 * steps, step), (2 * steps, explore)
     for _, run in work.values():
         run()  # compiles
     seconds: dict[str, list[float]] = {name: [] for name in work}
@@ -85,43 +84,24 @@ def main() -> None:
     print(ratios)
 
 
-def mesh() -> Any:
-    """One device per core."""
-    import jax
-    import numpy as np
-
-    return jax.sharding.Mesh(np.array(jax.devices()), ("tasks",))
-
-
 def sampling(variant: str) -> Callable[[], Any]:
     """Acts out all episodes of all tasks."""
     import equinox as eqx
     import jax
-    from jax.sharding import PartitionSpec
 
     import mamlax
-    from mamlax.algorithms._over_tasks import share
 
     env = mamlax.rl.HalfCheetah(variant=variant, horizon=HORIZON)
     keys = jax.random.split(jax.random.key(0), NUM_TASKS)
     policies = eqx.filter_vmap(lambda key: mamlax.rl.mlp_policy(key, env))(keys)
 
-    def act(_, each):
-        def one(each):
-            key, policy = each
-            task = env.sample_task(key)
-            return mamlax.rl.rollout(key, env, task, policy, num_episodes=NUM_EPISODES)
+    @eqx.filter_jit
+    @eqx.filter_vmap
+    def act(key, policy):
+        task = env.sample_task(key)
+        return mamlax.rl.rollout(key, env, task, policy, num_episodes=NUM_EPISODES)
 
-        return eqx.filter_vmap(one)(each)
-
-    shared = eqx.filter_jit(share(act, mesh(), lambda found: found, PartitionSpec("tasks")))
-    arrays, static = eqx.partition(policies, eqx.is_array)
-    del static  # functions, the same for all: `share` takes arrays
-
-    def run():
-        return jax.block_until_ready(shared(None, (keys, eqx.combine(arrays, policies))))
-
-    return run
+    return lambda: jax.block_until_ready(act(keys, policies))
 
 
 def engine_alone(variant: str) -> Callable[[], Any]:
@@ -179,32 +159,40 @@ def gymnasium_alone() -> Callable[[], Any]:
 
 
 def outer_step() -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """The two parts of an outer step, as the recipe has them."""
+    """A whole outer step with the recipe's settings, and its exploration alone."""
+    import equinox as eqx
     import jax
 
     from mamlax.recipes import RECIPES
     from mamlax.recipes._experiment import Experiment
-    from mamlax.rl._meta_batch import InTurn
 
     recipe = RECIPES["half-cheetah-direction"]
     experiment = Experiment(recipe, recipe.build(None), Path(), 0, 1)
     stage = experiment.stages["maml"]
     loop = experiment.loop(stage)
+    learner = experiment.method.learner(
+        stage.train_tasks,
+        recipe.num_inner_steps,
+        recipe.inner_learning_rate,
+        num_episodes=recipe.episodes_per_task,
+    )
+    step = eqx.filter_jit(loop.step)
     state = loop.init(stage.init_params(jax.random.key(0)))
     for index in range(3):
-        state, _ = loop.step(jax.random.key(index), state)
-    assert isinstance(loop.step, InTurn)
-    parts = loop.step
+        state, _ = step(jax.random.key(index), state)
     keys = jax.random.split(jax.random.key(9), recipe.meta_batch_size)
-    explorations = jax.block_until_ready(parts.explore(state, keys))
 
-    def explore():
-        return jax.block_until_ready(parts.explore(state, keys))
+    @eqx.filter_jit
+    def explore(policy, keys):
+        def one(key):
+            return learner.explore(key, policy, learner.sample_task(key))._replace(policy=None)
 
-    def improve():
-        return jax.block_until_ready(parts.improve(state, explorations))
+        return jax.vmap(one)(keys)
 
-    return explore, improve
+    return (
+        lambda: jax.block_until_ready(step(jax.random.key(9), state)),
+        lambda: jax.block_until_ready(explore(state.meta_params, keys)),
+    )
 
 
 if __name__ == "__main__":

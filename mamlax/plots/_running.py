@@ -30,10 +30,11 @@ def running(examples: Mapping[str, Any]) -> Any:
                     time, speed = _speed(positions[step][:, 0], float(examples["seconds_per_step"]))
                     axes.plot(time, speed, color=color, lw=1.2, label=label)
             _mark_goal(axes, goal, task)
-        row[0].set_ylabel(label_of(name, str(examples.get("algorithm", "maml"))), fontsize=11)
-    if goal != "position":
-        figure.supxlabel("seconds", fontsize=9)
-        figure.supylabel("velocity, m/s", fontsize=9)
+        label = label_of(name, str(examples.get("algorithm", "maml")))
+        what = "place, m" if goal == "position" else "velocity, m/s"
+        row[0].set_ylabel(f"{label}\n{what}")
+    for axes in rows[-1]:
+        axes.set_xlabel("place, m" if goal == "position" else "seconds")
     handles, labels = rows.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     return figure

@@ -21,6 +21,7 @@ from .._errors import MamlaxError
 from .._files import replacing, write_json
 from .._types import OuterLoop
 from ..algorithms._over_tasks import check_micro_batches
+from ..rl._environment import acts_together
 from ..training._evaluation import as_json, summarize
 from ..training._metrics import read_metrics
 from ..training._run import Run, Validation, restore_run, run
@@ -130,13 +131,8 @@ class Experiment:
         try:
             check_micro_batches(num_tasks // num_devices, recipe.task_batch_size)
             for stage in self.stages.values():
-                if stage.train_tasks is None:
-                    continue
-                if not self.loop(stage).is_traceable and self.num_seeds > 1:
-                    raise MamlaxError(
-                        f"{recipe.name} cannot train seeds side by side on several devices: give "
-                        "--num-devices 1, or one --seed after another."
-                    )
+                if stage.train_tasks is not None:
+                    self.loop(stage)
         except (ValueError, TypeError) as error:  # of settings that do not fit one another
             raise MamlaxError(str(error)) from error
 
@@ -288,8 +284,10 @@ class Experiment:
     def _mesh(self, num_tasks: int) -> jax.sharding.Mesh | None:
         """The devices that share `num_tasks` tasks; None where it is one."""
         devices, wanted = jax.devices(), self.recipe.num_devices
+        if acts_together(self.parts.train_tasks):
+            devices = devices[:1]  # by all cores at once
         if wanted is not None and wanted > len(devices):
-            raise MamlaxError(f"--num-devices {wanted}, but this machine offers {len(devices)}.")
+            raise MamlaxError(f"--num-devices {wanted}, but this run can use {len(devices)}.")
         count = math.gcd(num_tasks, wanted or len(devices))
         if count == 1:
             return None

@@ -151,7 +151,7 @@ def check_environment(env: Any) -> None:
         )
 
 
-def acts_together(env: TaskEnv) -> bool:
+def acts_together(env: Any) -> bool:
     """Whether steps of many tasks are cheaper side by side than task by task, on a processor."""
     return bool(getattr(env, "acts_together", False))
 

@@ -85,7 +85,8 @@ def policy_outer_loop(
 
     Raises:
         ValueError: if `meta_batch_size` is not positive, or does not divide over the devices, or
-            what a device gets into micro-batches.
+            what a device gets into micro-batches; or if there are several devices for an
+            environment that acts together.
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
@@ -93,6 +94,11 @@ def policy_outer_loop(
     if mesh is not None:
         check_mesh(mesh)
         num_devices = mesh.size
+        if learner.acts_together and num_devices > 1:
+            raise ValueError(
+                "this environment is stepped outside of the compiled program, by all processor "
+                f"cores at once: leave out mesh, got {num_devices} devices."
+            )
     if meta_batch_size % num_devices:
         raise ValueError(f"{meta_batch_size} tasks do not divide over {num_devices} devices.")
     check_micro_batches(meta_batch_size // num_devices, batch_size)
@@ -128,51 +134,18 @@ def policy_outer_loop(
         arrays = eqx.filter(new, eqx.is_array)  # all that a device can return
         return arrays, {**_described(meta_batch, meta_batch_size), **metrics}
 
-    def on_devices(fn, out_specs):
-        return fn if mesh is None else share(fn, mesh, lambda result: result, out_specs)
+    def both(state, keys):
+        return improve(state, explore(state, keys))
 
-    if learner.acts_together and num_devices > 1:
-        step = InTurn(
-            eqx.filter_jit(on_devices(explore, PartitionSpec("tasks"))),
-            eqx.filter_jit(on_devices(improve, PartitionSpec())),
-            meta_batch_size,
-        )
-        return OuterLoop(init, step, is_traceable=False)
-
-    both = on_devices(lambda state, keys: improve(state, explore(state, keys)), PartitionSpec())
+    on_devices = both
+    if mesh is not None:
+        on_devices = share(both, mesh, lambda result: result, PartitionSpec())
 
     def step(key, state):
-        return _whole(both(state, jax.random.split(key, meta_batch_size)), state)
+        arrays, metrics = on_devices(state, jax.random.split(key, meta_batch_size))
+        return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
 
     return OuterLoop(init, step)
-
-
-class InTurn(NamedTuple):
-    """An outer step whose two halves are programs of their own, one after the other.
-
-    Devices that take a mean wait for the others, and those of a processor share their threads: what
-    still acts outside of the compiled program could be left without one, and all wait forever.
-
-    Attributes:
-        explore: `explore(state, keys) -> explorations`.
-        improve: `improve(state, explorations) -> (arrays of the new state, metrics)`.
-        meta_batch_size: tasks.
-    """
-
-    explore: Callable[[Any, Any], Any]
-    improve: Callable[[Any, Any], Any]
-    meta_batch_size: int
-
-    def __call__(self, key: Any, state: OuterState) -> tuple[OuterState, dict[str, Any]]:
-        keys = jax.random.split(key, self.meta_batch_size)
-        explorations = jax.block_until_ready(self.explore(state, keys))
-        return _whole(self.improve(state, explorations), state)
-
-
-def _whole(result: tuple[Any, dict[str, Any]], state: OuterState) -> Any:
-    """The new state, with what of the old one is not arrays, and metrics."""
-    arrays, metrics = result
-    return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
 
 
 def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:

@@ -50,11 +50,6 @@ def cost_of(loop: OuterLoop, params: Any) -> Cost:
         >>> cost(first_order=False).flops > 1.5 * cost(first_order=True).flops
         True
     """
-    if not loop.is_traceable:
-        raise ValueError(
-            "this outer loop runs programs of its own, which cannot be looked at as one. On one "
-            "device (--num-devices 1) it is one program."
-        )
     state, key = loop.init(params), jax.random.key(0)
 
     @eqx.filter_jit

@@ -79,7 +79,7 @@ def run(
     log_interval: int = 100,
     checkpoint_interval: int | None = None,
     validation: Validation | None = None,
-    limits: Mapping[str, float] = MappingProxyType({}),
+    limits: Mapping[str, float] = MappingProxyType({"train/unstable_episodes": 0.1}),
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Run:
     """Take `num_outer_steps` outer steps; with a `directory`, so that nothing is lost.
@@ -100,7 +100,7 @@ def run(
         checkpoint_interval: outer steps between checkpoints, a multiple of `log_interval`; None:
             about twenty over the run.
         validation: how to choose the best state.
-        limits: by metric, the largest value that training may go on with.
+        limits: by metric, the largest value that training may go on with, where it is measured.
         report: called with each log line.
 
     Returns:
@@ -143,7 +143,7 @@ def run(
                 f"num_outer_steps={num_outer_steps}. Ask for as many, or give another directory."
             )
         record.drop_lines_after(now.step)
-        advance = _advance_of(loop, key, num_seeds is not None)
+        advance = _Advance(loop.step, key, num_seeds is not None)
         with interruptible() as interrupted:
             for end in _block_ends(now.step, num_outer_steps, log_interval):
                 if validation is not None and validation.is_over(now.step, now.best_step):
@@ -277,17 +277,6 @@ def _is_better(value: float, best: float | None, maximize: bool) -> bool:
     return best is None or (value > best if maximize else value < best)
 
 
-def _advance_of(loop: OuterLoop, key: Any, seeds_axis: bool) -> "_Advance | _AdvanceByStep":
-    if loop.is_traceable:
-        return _Advance(loop.step, key, seeds_axis)
-    if seeds_axis:
-        raise ValueError(
-            "this outer loop runs programs of its own, which cannot train several seeds side by "
-            "side: run one seed after another, or leave out its mesh."
-        )
-    return _AdvanceByStep(loop.step, key)
-
-
 class _Advance:
     """Takes the steps from one log line to the next, compiled once per number of steps."""
 
@@ -315,29 +304,6 @@ class _Advance:
 
     def _arguments(self, state: Any, start: int, length: int) -> tuple[Any, ...]:
         return self.step, self.key, state, jnp.asarray(start, jnp.int32), length, self.seeds_axis
-
-
-class _AdvanceByStep:
-    """Takes the steps from one log line to the next, where each is programs of its own."""
-
-    compile_seconds = 0.0  # part of the first steps
-
-    def __init__(self, step: Callable[..., Any], key: Any):
-        self.step, self.key = step, key
-
-    def compile(self, state: Any, start: int, end: int) -> None:
-        """Nothing to do ahead."""
-
-    def __call__(self, state: Any, start: int, end: int) -> tuple[float, Any]:
-        """Seconds taken; the state after, the metrics of each step, whether the state is finite."""
-        began, before, lines = time.perf_counter(), state, []
-        for index in range(start, end):
-            state, metrics = self.step(jax.random.fold_in(self.key, index), state)
-            lines.append(metrics)
-        metrics = jax.tree.map(lambda *values: np.stack(values), *lines)
-        finite = stayed_finite(eqx.filter(before, eqx.is_array), eqx.filter(state, eqx.is_array))
-        state, metrics, finite = jax.block_until_ready((state, metrics, finite))
-        return time.perf_counter() - began, (state, metrics, finite)
 
 
 # One function for all runs: a run of the same step (its arrays may be others) compiles nothing.

@@ -127,12 +127,6 @@ class Broken:
         return physics._replace(position=jnp.full_like(physics.position, jnp.nan))
 
 
-def test_seeds_side_by_side_need_one_device(tmp_path):
-    with pytest.raises(mamlax.MamlaxError, match="give --num-devices 1"):
-        _experiment.train(small("half-cheetah-direction"), num_seeds=2, directory=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_training_stops_where_the_simulation_breaks_down(tmp_path, monkeypatch):
     from mamlax.rl.envs import _half_cheetah
 

@@ -30,3 +30,11 @@ class Leash:
 @pytest.fixture(scope="session")
 def leash():
     return Leash()
+
+
+@pytest.fixture
+def float64():
+    """Double precision everywhere: the context of `jax.enable_x64` is not that of callbacks."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)

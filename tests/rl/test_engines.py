@@ -72,7 +72,7 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch, library):
 # --------------------------------------------------------------------------- kinematics
 
 
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("wanted", [CHEETAH, ModelName("ant"), ModelName("walker2d")])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_skeleton_is_that_of_mujoco(wanted, seed):
@@ -86,7 +86,7 @@ def test_the_skeleton_is_that_of_mujoco(wanted, seed):
     np.testing.assert_allclose(rotations, data.xmat.reshape(-1, 3, 3), atol=1e-12)
 
 
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 def test_a_body_in_a_plane_needs_no_matrices():
     model = compiled_model(CHEETAH)
     flat, full = Skeleton(model), Skeleton(model)
@@ -101,7 +101,7 @@ def test_a_body_in_a_plane_needs_no_matrices():
 # --------------------------------------------------------------------------- MuJoCo
 
 
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 def test_steps_are_those_of_mujoco():
     engine = engine_of("mujoco", CHEETAH, 5)
     control = np.linspace(-1, 1, 6)
@@ -136,13 +136,13 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     np.testing.assert_array_equal(*found)
 
 
-def test_the_state_keeps_double_precision():
+def test_the_state_keeps_double_precision(request):
     """Not that of the program around it: positions would drift by a million times as much."""
     engine = engine_of("mujoco", CHEETAH, 1)
     control = jnp.linspace(-1, 1, 6)
     found = steps(engine, control, num_steps=50)
-    with jax.enable_x64(True):
-        exact = steps(engine, jnp.asarray(np.asarray(control), float), num_steps=50)
+    request.getfixturevalue("float64")
+    exact = steps(engine, jnp.asarray(np.asarray(control), float), num_steps=50)
     np.testing.assert_array_equal(found, np.asarray(exact, np.float32))
 
 
@@ -184,7 +184,7 @@ def test_a_changed_model_is_made_once(monkeypatch):
 
 
 @pytest.mark.slow
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -216,7 +216,7 @@ def test_episodes_of_mjx_are_those_of_mujoco(settings):
 
 
 @pytest.mark.slow
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("model", [CHEETAH, ModelName("walker2d"), ModelName("hopper")])
 def test_mjx_moves_bodies_as_mujoco_does(model):
     pytest.importorskip("mujoco.mjx")

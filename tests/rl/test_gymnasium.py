@@ -283,10 +283,10 @@ def test_episodes_that_were_broken_off_make_room(monkeypatch):
     env.step(None, task, states[2], jnp.zeros(2))
 
 
-def test_the_precision_is_that_of_who_asks():
-    with jax.enable_x64(True):
-        assert act(navigation()).observations.dtype == np.float64
+def test_the_precision_is_that_of_who_asks(request):
     assert act(navigation()).observations.dtype == np.float32
+    request.getfixturevalue("float64")
+    assert act(navigation()).observations.dtype == np.float64
 
 
 def test_a_failed_reset_closes_everything(monkeypatch, capfd):

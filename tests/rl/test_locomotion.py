@@ -101,7 +101,7 @@ def test_an_action_beyond_its_bounds_is_the_nearest_within(env, walked):
 # --------------------------------------------------------------------------- as Gymnasium
 
 
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 def test_the_cheetah_of_gym_is_gymnasiums():
     """100 steps, each from Gymnasium's state; then all of them without looking."""
     env = rl.HalfCheetah(variant="gym")
@@ -124,7 +124,7 @@ def test_the_cheetah_of_gym_is_gymnasiums():
     assert max(drift) < 1e-6
 
 
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 def test_the_ant_of_gym_is_gymnasiums():
     env = rl.Ant(variant="gym")
     other = gymnasium.make(
@@ -152,7 +152,7 @@ def test_the_ant_of_gym_is_gymnasiums():
 # --------------------------------------------------------------------------- rewards
 
 
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("goal", ["direction", "velocity"])
 def test_rewards_of_the_papers_cheetah(goal, walked):
     env = rl.HalfCheetah(goal)
@@ -169,7 +169,7 @@ def test_rewards_of_the_papers_cheetah(goal, walked):
     np.testing.assert_allclose(seen, expected, atol=1e-10)
 
 
-@jax.enable_x64(True)
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("goal", ["direction", "velocity", "position"])
 def test_rewards_of_the_papers_ant(goal, walked):
     env = rl.Ant(goal)
@@ -325,60 +325,55 @@ def test_an_episode_that_breaks_down_is_cut_off_before_and_counted():
     assert not trajectory.terminated.any()
 
 
-def short_loop(mesh=None):
-    """An outer loop of short episodes, and where it begins."""
+def test_devices_do_not_share_what_acts_outside_of_the_program():
+    learner = rl.policy_learner(
+        rl.HalfCheetah(), inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=2
+    )
+    mesh = Mesh(np.array(jax.devices()[:2]), ("tasks",))
+    with pytest.raises(ValueError, match="leave out mesh, got 2 devices"):
+        rl.maml_trpo(learner, meta_batch_size=4, mesh=mesh)
+
+
+def learned(directory=None, num_outer_steps=4, num_seeds=None):
+    """Parameters before and after a few outer steps of short episodes."""
     env = rl.HalfCheetah(horizon=5)
     learner = rl.policy_learner(
         env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=3
     )
-    loop = rl.maml_trpo(
-        learner, meta_batch_size=2, batch_size=1, num_conjugate_gradient_steps=2, mesh=mesh
-    )
-    return loop, rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(8,))
-
-
-def learned(directory=None, mesh=None, num_outer_steps=4):
-    """Parameters after a few outer steps."""
-    loop, policy = short_loop(mesh)
+    loop = rl.maml_trpo(learner, meta_batch_size=2, batch_size=1, num_conjugate_gradient_steps=2)
+    policy, key = rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(8,)), jax.random.key(1)
+    if num_seeds:
+        policy = jax.tree.map(
+            lambda x: jnp.stack([x] * num_seeds) if eqx.is_array(x) else x, policy
+        )
+        key = jnp.stack([key] * num_seeds)
     run = mamlax.run(
         loop,
         policy,
-        key=jax.random.key(1),
+        key=key,
         num_outer_steps=num_outer_steps,
         directory=directory,
         log_interval=2,
     )
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state.meta_params)]
+    return [
+        [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))]
+        for tree in (policy, run.state.meta_params)
+    ]
 
 
-def test_a_policy_learns_from_the_engine_the_same_each_time():
-    first = learned()
-    for one, other in zip(first, learned(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    _, policy = short_loop()
-    begun = jax.tree.leaves(policy)
-    assert any((a != b).any() for a, b in zip(first, begun, strict=True))
-
-
-def test_devices_share_what_acts_outside_of_the_program(tmp_path):
-    """First all act, then all learn: programs of their own, resumed to the bit."""
-    mesh = Mesh(np.array(jax.devices()[:2]), ("tasks",))
-    assert not short_loop(mesh)[0].is_traceable
-    # later steps amplify rounding
-    shared, alone = (learned(mesh=m, num_outer_steps=1) for m in (mesh, None))
-    for one, other in zip(shared, alone, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
-    shared = learned(mesh=mesh)
-    learned(tmp_path, mesh, num_outer_steps=2)
-    for one, other in zip(learned(tmp_path, mesh), shared, strict=True):
+def test_a_policy_learns_from_the_engine_and_resumes_to_the_bit(tmp_path):
+    before, after = learned()
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
+    learned(tmp_path, num_outer_steps=2)
+    for one, other in zip(learned(tmp_path)[1], after, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_seeds_side_by_side_need_one_program():
-    loop, policy = short_loop(Mesh(np.array(jax.devices()[:2]), ("tasks",)))
-    policies = jax.tree.map(lambda x: jnp.stack([x, x]) if eqx.is_array(x) else x, policy)
-    with pytest.raises(ValueError, match="run one seed after another"):
-        mamlax.run(loop, policies, key=jax.random.split(jax.random.key(0)), num_outer_steps=1)
+def test_seeds_side_by_side():
+    """The same seed twice learns the same twice."""
+    _, after = learned(num_seeds=2, num_outer_steps=1)
+    for leaf in after:
+        np.testing.assert_array_equal(leaf[0], leaf[1])
 
 
 def test_physics_is_what_is_carried():
