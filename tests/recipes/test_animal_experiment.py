@@ -16,6 +16,7 @@ from mamlax.recipes import RECIPES, _experiment, _film
 
 pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium")
+pytestmark = pytest.mark.slow
 
 QUICK = {
     "meta_batch_size": 2,
@@ -137,7 +138,6 @@ def test_training_stops_where_the_simulation_breaks_down(tmp_path, monkeypatch):
         _experiment.train(recipe, directory=tmp_path / "run")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RECIPES if "cheetah" in name or "ant" in name])
 def test_every_recipe_of_animals_trains(name, tmp_path, monkeypatch):
     if not hasattr(RECIPES[name].problem, "engine"):

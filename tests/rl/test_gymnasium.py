@@ -170,6 +170,7 @@ def test_a_vectorized_environment_as_it_is():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_policies_are_meta_trained_in_it():
     learner = rl.policy_learner(
         navigation(5), inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=3

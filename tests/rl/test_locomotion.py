@@ -369,6 +369,7 @@ def test_a_policy_learns_from_the_engine_and_resumes_to_the_bit(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side():
     """The same seed twice learns the same twice."""
     _, after = learned(num_seeds=2, num_outer_steps=1)
