@@ -1,6 +1,7 @@
 """Environments of Gymnasium, whoever wrote them, as tasks to meta-learn."""
 
 import functools
+import multiprocessing
 import signal
 import threading
 import warnings
@@ -281,7 +282,8 @@ def _vectorized(
 
 
 def _in_process(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who trains
+    if multiprocessing.parent_process() is not None:  # Gymnasium also makes one here
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who trains
     return _member(make_env, set_task)
 
 
