@@ -60,7 +60,8 @@ class MjxEngine:
         def advance(data, _):
             return self._mjx.step(model, data), None
 
-        data, _ = jax.lax.scan(advance, data, None, length=self.frame_skip)
+        with jax.numpy_rank_promotion("allow"):  # MJX relies on it
+            data, _ = jax.lax.scan(advance, data, None, length=self.frame_skip)
         sound = jnp.all(jnp.abs(data.qpos) < _LARGEST) & jnp.all(jnp.abs(data.qvel) < _FASTEST)
         position, velocity = (jnp.where(sound, x, jnp.nan) for x in (data.qpos, data.qvel))
         return Physics(position, velocity, data.sensordata, (data.time, data.qacc_warmstart))
