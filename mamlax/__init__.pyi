@@ -68,6 +68,7 @@ from .training._run import Run as Run
 from .training._run import Validation as Validation
 from .training._run import restore_run as restore_run
 from .training._run import TrainingDivergedError as TrainingDivergedError
+from .training._run import TrainingFailedError as TrainingFailedError
 from .training._run import TrainingInterruptedError as TrainingInterruptedError
 from .training._cost import cost_of as cost_of
 from .training._cost import Cost as Cost

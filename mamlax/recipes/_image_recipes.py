@@ -150,7 +150,7 @@ IMAGE_RECIPES = (
         5,
         expected="99.9 ± 0.1 %",
         measured="99.4 ± 0.2 % after 1 step, 87.8 ± 2.1 % after 3 (8,000 outer steps)",
-        duration="an hour on 2 processor cores",
+        duration="an hour of meta-training on 2 processor cores",
     ),
     _omniglot("omniglot-20-way-1-shot", 20, 1, expected="95.8 ± 0.3 %", **_OF_TWENTY_WAYS),
     _omniglot("omniglot-20-way-5-shot", 20, 5, expected="98.9 ± 0.2 %", **_OF_TWENTY_WAYS),

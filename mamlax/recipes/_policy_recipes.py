@@ -149,7 +149,7 @@ POLICY_RECIPES = (
         HalfCheetahProblem(),
         max_kl=0.02,
         measured="-41 before, 252 ± 27 after 1 step, 261 ± 29 after 3",
-        duration="10 minutes of meta-training on 2 processor cores",
+        duration="10 minutes of meta-training on 2 free processor cores",
         curves={
             "maml": (-50.7, 293.2, 313.5, 315.7),
             "pretrained": (-43.0, -24.7, -12.8, 19.6),

@@ -18,7 +18,7 @@ import numpy as np
 
 from ._model import mujoco_library
 
-_FREE, _BALL, _SLIDE, _HINGE = range(4)
+_FREE, _SLIDE, _HINGE = 0, 2, 3  # MuJoCo's kinds of joints
 
 
 class Skeleton:
@@ -28,7 +28,7 @@ class Skeleton:
         model: an `mujoco.MjModel`.
 
     Raises:
-        NotImplementedError: if it has joints of other kinds.
+        ValueError: if it has joints of other kinds.
     """
 
     def __init__(self, model: Any):
@@ -53,7 +53,10 @@ class Skeleton:
                 self.sines[body] = turns[body] @ cross
                 self.cosines[body] = turns[body] @ (np.eye(3) - np.outer(axis, axis))
             elif kind != _FREE or body != 1:
-                raise NotImplementedError(f"joint {joint} of this model is of another kind.")
+                raise ValueError(
+                    f"joint {joint} of this model is of another kind: only the first body may slide "
+                    "or be free, and each other one may have one hinge, straight at rest."
+                )
 
         below, weights = model.body_mass.copy(), np.zeros((count, 3))
         for body in range(count - 1, 0, -1):
