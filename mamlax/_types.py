@@ -4,7 +4,8 @@ Everything else in the package returns one of these or consumes one. They are na
 arrays or of pure functions: no behavior lives here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from jaxtyping import Array, Float
@@ -89,7 +90,9 @@ class OuterLoop(NamedTuple):
     Attributes:
         init: `init(params) -> state`.
         step: `step(key, state) -> (state, metrics)`. `metrics` maps metric keys to scalars.
+        limits: by metric, the largest value that training may go on with.
     """
 
     init: Callable[[Any], Any]
     step: Callable[[Any, Any], tuple[Any, dict[str, Any]]]
+    limits: Mapping[str, float] = MappingProxyType({})

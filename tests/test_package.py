@@ -170,7 +170,7 @@ def test_imports_go_one_way():
     "package, homes",
     [
         ("matplotlib", {"plots/_style.py"}),
-        ("PIL", {"tasks/_decoding.py", "recipes/_film.py"}),
+        ("PIL", {"tasks/_decoding.py", "plots/_film.py"}),
         ("orbax", {"training/_checkpoint.py"}),
         ("tyro", {"cli.py", "recipes/_recipe.py"}),
         ("urllib", {"tasks/_download.py"}),

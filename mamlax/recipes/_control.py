@@ -117,15 +117,13 @@ class TabularMDPProblem:
 
 
 @dataclass(frozen=True)
-class HalfCheetahProblem:
-    """A planar animal that must run forward or backward, or at some speed."""
-
-    goal: Literal["direction", "velocity"] = "direction"
+class _AnimalProblem:
+    goal: str
     """What a task is."""
     variant: Literal["rllab", "gym"] = "rllab"
     """The paper's environment, or that of most later papers: their numbers cannot be compared."""
     horizon: int = 200
-    """Steps per episode."""
+    """Longest episode, in steps."""
     action_bound: float = 1.0
     """The action that means full torque; 10 in the code of most later papers."""
     velocities: tuple[float, float] = (0.0, 2.0)
@@ -135,35 +133,39 @@ class HalfCheetahProblem:
 
     def build(self, data_dir: str | None = None, **policy: Any) -> Parts:
         """Make the parts; no data is needed."""
-        from ..rl import HalfCheetah
-
-        env = HalfCheetah(**asdict(self))
+        env = self._environment()(**asdict(self))
         return _parts(env, replace(env, oracle=True), _running(env), policy)
+
+    def _environment(self) -> Any:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class AntProblem:
+class HalfCheetahProblem(_AnimalProblem):
+    """A planar animal that must run forward or backward, or at some speed."""
+
+    goal: Literal["direction", "velocity"] = "direction"
+    """What a task is."""
+
+    def _environment(self) -> Any:
+        from ..rl import HalfCheetah
+
+        return HalfCheetah
+
+
+@dataclass(frozen=True)
+class AntProblem(_AnimalProblem):
     """A four-legged animal that must run forward or backward, at some speed, or to some place."""
 
     goal: Literal["direction", "velocity", "position"] = "direction"
     """What a task is."""
-    variant: Literal["rllab", "gym"] = "rllab"
-    """The paper's environment, or that of most later papers."""
-    horizon: int = 200
-    """Longest episode, in steps."""
-    action_bound: float = 1.0
-    """The action that means full torque; 10 in the code of most later papers."""
     velocities: tuple[float, float] = (0.0, 3.0)
     """Range of the velocities, in m/s."""
-    engine: Literal["mujoco", "mjx"] = "mujoco"
-    """What simulates: MuJoCo on processor cores, or MJX on accelerators."""
 
-    def build(self, data_dir: str | None = None, **policy: Any) -> Parts:
-        """Make the parts; no data is needed."""
+    def _environment(self) -> Any:
         from ..rl import Ant
 
-        env = Ant(**asdict(self))
-        return _parts(env, replace(env, oracle=True), _running(env), policy)
+        return Ant
 
 
 def _running(env: Any) -> Any:
@@ -180,7 +182,7 @@ def _running(env: Any) -> Any:
         tasks = tasks[np.asarray(_apart(tasks))]
         arrays: dict[str, Any] = {
             "kind": np.array("running"),
-            "model": np.array(env.model_name.name),
+            "model": np.array(env.model.name),
             "goal": np.array(env.goal),
             "seconds_per_step": np.array(env.seconds_per_step),
             "tasks": tasks,

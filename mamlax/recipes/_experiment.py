@@ -21,7 +21,6 @@ from .._errors import MamlaxError
 from .._files import replacing, write_json
 from .._types import OuterLoop
 from ..algorithms._over_tasks import check_micro_batches
-from ..rl._environment import acts_together
 from ..training._evaluation import as_json, summarize
 from ..training._metrics import read_metrics
 from ..training._run import Run, Validation, restore_run, run
@@ -162,7 +161,6 @@ class Experiment:
             log_interval=self.recipe.log_interval,
             checkpoint_interval=self.recipe.checkpoint_interval,
             validation=None if stage.is_baseline else self._validation(stage),
-            limits=self.method.limits,
             report=lambda line: report(
                 stage.name, {**line, "num_outer_steps": stage.num_outer_steps}
             ),
@@ -284,8 +282,8 @@ class Experiment:
     def _mesh(self, num_tasks: int) -> jax.sharding.Mesh | None:
         """The devices that share `num_tasks` tasks; None where it is one."""
         devices, wanted = jax.devices(), self.recipe.num_devices
-        if acts_together(self.parts.train_tasks):
-            devices = devices[:1]  # by all cores at once
+        if self.method.on_one_device:
+            devices = devices[:1]
         if wanted is not None and wanted > len(devices):
             raise MamlaxError(f"--num-devices {wanted}, but this run can use {len(devices)}.")
         count = math.gcd(num_tasks, wanted or len(devices))

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from .. import rl
 from .._types import OuterLoop
 from ..algorithms._over_tasks import map_tasks, share
+from ..rl._environment import acts_together
 from ._recipe import Parts, PolicyRecipe
 from ._stage import Stage
 
@@ -28,7 +29,7 @@ class PolicySearch:
     def __init__(self, recipe: PolicyRecipe, parts: Parts):
         rl.check_environment(parts.train_tasks)
         self.recipe, self.parts = recipe, parts
-        self.limits = {"train/unstable_episodes": recipe.max_unstable_share}
+        self.on_one_device = acts_together(parts.train_tasks)
 
     def learner(
         self,
@@ -60,6 +61,7 @@ class PolicySearch:
             gae_lambda=recipe.gae_lambda,
             baseline_fn=rl.linear_baseline if recipe.baseline == "linear" else None,
             normalize_advantages=recipe.normalize_advantages,
+            max_unstable_share=recipe.max_unstable_share,
             remat=recipe.remat,
         )
 

@@ -319,10 +319,10 @@ class Method(Protocol):
     algorithm learned (perhaps more than parameters) adapts in the algorithm's way.
 
     Attributes:
-        limits: by metric of training, the largest value to go on with.
+        on_one_device: whether devices cannot share its tasks.
     """
 
-    limits: dict[str, float]
+    on_one_device: bool
 
     def learner(
         self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, *, fine_tuned: bool

@@ -145,7 +145,7 @@ def policy_outer_loop(
         arrays, metrics = on_devices(state, jax.random.split(key, meta_batch_size))
         return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
 
-    return OuterLoop(init, step)
+    return OuterLoop(init, step, {"train/unstable_episodes": learner.max_unstable_share})
 
 
 def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:

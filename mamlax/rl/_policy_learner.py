@@ -60,6 +60,7 @@ class PolicyLearner(NamedTuple):
         step_weights: `[steps]`, how much the policy after each inner step counts in the outer
             loss; None: only the last.
         sampling_correction: whether the meta-gradient counts how the policy changes its support.
+        max_unstable_share: of the episodes of an outer step; where more break down, training stops.
         acts_together: whether episodes of all tasks are to be acted out side by side, as the
             environment asks (`acts_together`), however few tasks are differentiated at once.
         check: `check(policy)` raises if the policy does not fit the environment.
@@ -71,6 +72,7 @@ class PolicyLearner(NamedTuple):
     outer_surrogate: LossFn
     step_weights: tuple[float, ...] | None
     sampling_correction: bool
+    max_unstable_share: float
     acts_together: bool
     check: Callable[[Any], None]
 
@@ -90,6 +92,7 @@ def policy_learner(
     gae_lambda: float = 1.0,
     baseline_fn: BaselineFn | None = linear_baseline,
     normalize_advantages: bool = True,
+    max_unstable_share: float = 0.1,
     remat: Remat = "none",
 ) -> PolicyLearner:
     """MAML for policies (Algorithm 3), for an outer loop such as `maml_trpo`.
@@ -118,6 +121,9 @@ def policy_learner(
         gae_lambda: λ of generalized advantage estimation.
         baseline_fn: see `estimate_advantages`.
         normalize_advantages: bring advantages to mean 0 and standard deviation 1, per task.
+        max_unstable_share: share of the episodes of an outer step that may break down (a reward or
+            an observation is not finite, and the episode is cut off before it); where there are
+            more, training stops.
         remat: what of the inner loop is recomputed instead of stored; see `inner_loop`.
 
     Raises:
@@ -161,6 +167,8 @@ def policy_learner(
             "sampling_correction counts the return after the last inner step only: leave out "
             "step_weights."
         )
+    if not 0 <= max_unstable_share <= 1:
+        raise ValueError(f"max_unstable_share must be in [0, 1], got {max_unstable_share}.")
     check_discounts(discount, gae_lambda)
     check_environment(env)
     default_num_inner_steps, default_first_order = num_inner_steps, first_order
@@ -203,6 +211,7 @@ def policy_learner(
         outer_surrogate=outer_surrogate,
         step_weights=step_weights,
         sampling_correction=sampling_correction,
+        max_unstable_share=max_unstable_share,
         acts_together=acts_together(env),
         check=functools.partial(check_policy, env=env),
     )

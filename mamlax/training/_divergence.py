@@ -53,11 +53,9 @@ def not_finite(
 def beyond(limits: Mapping[str, float], metrics: Any, start: int) -> str | None:
     """What is beyond its limit, where it was first; None if all is well.
 
-    Metrics are `[(seeds,) steps]`; what is not measured has no limit.
+    Metrics are `[(seeds,) steps]`.
     """
     for name, limit in limits.items():
-        if name not in metrics:
-            continue
         values = np.atleast_2d(metrics[name]).max(axis=0)  # the worst seed
         if steps := np.flatnonzero(values > limit).tolist():
             return (

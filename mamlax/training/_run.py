@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -79,7 +78,6 @@ def run(
     log_interval: int = 100,
     checkpoint_interval: int | None = None,
     validation: Validation | None = None,
-    limits: Mapping[str, float] = MappingProxyType({"train/unstable_episodes": 0.1}),
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Run:
     """Take `num_outer_steps` outer steps; with a `directory`, so that nothing is lost.
@@ -100,7 +98,6 @@ def run(
         checkpoint_interval: outer steps between checkpoints, a multiple of `log_interval`; None:
             about twenty over the run.
         validation: how to choose the best state.
-        limits: by metric, the largest value that training may go on with, where it is measured.
         report: called with each log line.
 
     Returns:
@@ -108,7 +105,7 @@ def run(
 
     Raises:
         TrainingDivergedError: if a metric (the loss, the gradient's norm) or a number in the state
-            is no longer finite, or a metric is beyond its limit; names the step.
+            is no longer finite, or a metric is beyond the loop's limit; names the step.
         TrainingFailedError: if what the compiled program calls outside of it failed, such as an
             environment; the last checkpoint is up to date.
         TrainingInterruptedError: after Ctrl-C, once a checkpoint is written.
@@ -163,7 +160,7 @@ def run(
                         f"{record}"
                     ) from error
                 bad = not_finite(metrics, finite, now.step, end, num_seeds)
-                above = beyond(limits, metrics, now.step)
+                above = beyond(loop.limits, metrics, now.step)
                 if bad or above:
                     with suppress(MamlaxError):
                         record.save(now, key)
@@ -224,10 +221,7 @@ _TRY = (
 )
 
 
-_RAISE = (
-    "Look at what it counts (docs/metrics.md), or raise the limit (--max-unstable-share, or limits "
-    "of mamlax.run)."
-)
+_RAISE = "docs/metrics.md says what it counts, and how to raise the limit."
 
 
 def _initial_state(loop: OuterLoop, params: Any, seeds: bool) -> Any:

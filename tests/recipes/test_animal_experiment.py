@@ -129,10 +129,10 @@ class Broken:
 
 
 def test_training_stops_where_the_simulation_breaks_down(tmp_path, monkeypatch):
-    from mamlax.rl.envs import _half_cheetah
+    from mamlax.rl.envs import _animal
 
-    whole = _half_cheetah.engine_of
-    monkeypatch.setattr(_half_cheetah, "engine_of", lambda *args: Broken(whole(*args)))
+    whole = _animal.engine_of
+    monkeypatch.setattr(_animal, "engine_of", lambda *args: Broken(whole(*args)))
     recipe = small("half-cheetah-direction", num_devices=1)
     with pytest.raises(mamlax.MamlaxError, match=r"train/unstable_episodes was 1 at outer step 1"):
         _experiment.train(recipe, directory=tmp_path / "run")

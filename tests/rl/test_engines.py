@@ -10,13 +10,13 @@ import pytest
 import mamlax
 from mamlax.rl.engines import _mujoco
 from mamlax.rl.engines._engine import engine_of
-from mamlax.rl.engines._model import ModelName, compiled_model
+from mamlax.rl.engines._model import ModelSettings, compiled_model
 from mamlax.rl.engines._skeleton import Skeleton
 
 mujoco = pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium")
 
-CHEETAH = ModelName("half_cheetah", total_mass=14.0)
+CHEETAH = ModelSettings("half_cheetah", total_mass=14.0)
 
 
 def pose(model, seed):
@@ -48,12 +48,12 @@ def test_the_mass_of_a_model_is_what_is_asked_for(capfd):
     model = compiled_model(CHEETAH)
     np.testing.assert_allclose(model.body_mass.sum(), 14.0)
     assert "deprecated" not in "".join(capfd.readouterr())
-    assert compiled_model(ModelName("ant", timestep=0.02)).opt.timestep == 0.02
+    assert compiled_model(ModelSettings("ant", timestep=0.02)).opt.timestep == 0.02
 
 
 def test_a_model_that_does_not_exist_is_named():
     with pytest.raises(mamlax.MamlaxError, match=r"no model 'unicorn\.xml'"):
-        compiled_model(ModelName("unicorn"))
+        compiled_model(ModelSettings("unicorn"))
 
 
 @pytest.mark.parametrize("library", ["mujoco", "gymnasium"])
@@ -73,7 +73,7 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch, library):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("wanted", [CHEETAH, ModelName("ant"), ModelName("walker2d")])
+@pytest.mark.parametrize("wanted", [CHEETAH, ModelSettings("ant"), ModelSettings("walker2d")])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_skeleton_is_that_of_mujoco(wanted, seed):
     model = compiled_model(wanted)
@@ -217,7 +217,7 @@ def test_episodes_of_mjx_are_those_of_mujoco(settings):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("model", [CHEETAH, ModelName("walker2d"), ModelName("hopper")])
+@pytest.mark.parametrize("model", [CHEETAH, ModelSettings("walker2d"), ModelSettings("hopper")])
 def test_mjx_moves_bodies_as_mujoco_does(model):
     pytest.importorskip("mujoco.mjx")
     exact, other = (engine_of(name, model, 4) for name in ("mujoco", "mjx"))

@@ -507,16 +507,15 @@ def first_infinite(key):
 @pytest.fixture(scope="module")
 def lottery_run():
     """`lottery_run(keys, directory, num_outer_steps)` of `maml_trpo`, two seeds side by side."""
-    learner = make_learner(LOTTERY, episodes_per_task=8, surrogate=rl.likelihood_ratio)
+    learner = make_learner(
+        LOTTERY, episodes_per_task=8, surrogate=rl.likelihood_ratio, max_unstable_share=0.0
+    )
     loop = rl.maml_trpo(learner, meta_batch_size=6, max_kl=MAX_KL, fisher="adapted")
     policies = jax.tree.map(lambda x: jnp.stack([x, x]), make_policy(LOTTERY))
 
     def run(keys, directory=None, num_outer_steps=NUM_OUTER_STEPS):
         settings = {"num_outer_steps": num_outer_steps, "log_interval": 4}
-        none = {"train/unstable_episodes": 0.0}
-        return mamlax.run(
-            loop, policies, key=jnp.stack(keys), directory=directory, limits=none, **settings
-        )
+        return mamlax.run(loop, policies, key=jnp.stack(keys), directory=directory, **settings)
 
     return run
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ._model import ModelName, compiled_model
+from ._model import ModelSettings, compiled_model
 from ._physics import EngineName
 
 
-def engine_of(engine: EngineName, model: ModelName, frame_skip: int) -> Any:
+def engine_of(engine: EngineName, model: ModelSettings, frame_skip: int) -> Any:
     """What simulates a model.
 
     Args:
@@ -24,7 +24,7 @@ def engine_of(engine: EngineName, model: ModelName, frame_skip: int) -> Any:
 
 
 @functools.cache
-def _made(engine: EngineName, model: ModelName, frame_skip: int, precision: Any) -> Any:
+def _made(engine: EngineName, model: ModelSettings, frame_skip: int, precision: Any) -> Any:
     """MJX computes in the precision of where it was made."""
     compiled = compiled_model(model)
     if engine == "mjx":

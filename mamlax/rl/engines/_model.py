@@ -27,7 +27,7 @@ def mujoco_library() -> ModuleType:
     return mujoco
 
 
-class ModelName(NamedTuple):
+class ModelSettings(NamedTuple):
     """Which model, and how it differs from Gymnasium's.
 
     Attributes:
@@ -44,7 +44,7 @@ class ModelName(NamedTuple):
     contact_forces: bool = False
 
 
-def compiled_model(wanted: ModelName) -> Any:
+def compiled_model(wanted: ModelSettings) -> Any:
     """An `mujoco.MjModel`.
 
     Raises:

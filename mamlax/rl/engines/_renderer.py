@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..._errors import MamlaxError
-from ._model import ModelName, compiled_model, mujoco_library
+from ._model import ModelSettings, compiled_model, mujoco_library
 
 
 def render(
@@ -30,7 +30,7 @@ def render(
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
         mujoco = mujoco_library()
-        model = compiled_model(ModelName(model_name))
+        model = compiled_model(ModelSettings(model_name))
         data, camera = mujoco.MjData(model), mujoco.MjvCamera()
         renderer = mujoco.Renderer(model, height, width)
     except MamlaxError:

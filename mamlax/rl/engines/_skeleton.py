@@ -54,8 +54,8 @@ class Skeleton:
                 self.cosines[body] = turns[body] @ (np.eye(3) - np.outer(axis, axis))
             elif kind != _FREE or body != 1:
                 raise ValueError(
-                    f"joint {joint} of this model is of another kind: only the first body may slide "
-                    "or be free, and each other one may have one hinge, straight at rest."
+                    f"joint {joint} of this model is of another kind: only the first body may "
+                    "slide or be free, and each body may have one hinge, straight at rest."
                 )
 
         below, weights = model.body_mass.copy(), np.zeros((count, 3))

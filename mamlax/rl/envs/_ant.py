@@ -1,33 +1,23 @@
 """A four-legged animal that must run forward or backward, at some speed, or to some place."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from .._environment import Box
-from ..engines._engine import engine_of
-from ..engines._model import ModelName
-from ..engines._physics import EngineName, Physics
-from ._half_cheetah import Variant
-from ._settings import check_choice, check_positive, check_range
+from ..engines._model import ModelSettings
+from ..engines._physics import Physics
+from ._animal import Animal
 
 AntGoal = Literal["direction", "velocity", "position"]
 
-
-class _Settings(NamedTuple):
-    frame_skip: int
-    timestep: float
-    observation_size: int
-
-
-_SETTINGS = {"rllab": _Settings(1, 0.02, 125), "gym": _Settings(5, 0.01, 27)}
-_REACH = 3.0
+_REACH = 3.0  # of places, in meters
 
 
 @dataclass(frozen=True)
-class Ant:
+class Ant(Animal):
     """Run: four legs, eight motors, in space.
 
     The task is a direction along x, 1 or −1; a velocity along x in m/s; or a place `[2]`, in
@@ -77,16 +67,11 @@ class Ant:
     """
 
     goal: AntGoal = "direction"
-    variant: Variant = "rllab"
-    horizon: int = 200
-    action_bound: float = 1.0
     velocities: tuple[float, float] = (0.0, 3.0)
-    oracle: bool = False
-    engine: EngineName = "mujoco"
+    goals = AntGoal
 
     def __post_init__(self):
-        for name, kind in (("goal", AntGoal), ("variant", Variant), ("engine", EngineName)):
-            check_choice(name, getattr(self, name), kind)
+        super().__post_init__()
         if self.variant == "gym" and self.goal == "velocity":
             raise ValueError('no paper defines velocities for variant="gym": use "rllab".')
         if self.variant == "rllab" and self.engine == "mjx":
@@ -94,19 +79,12 @@ class Ant:
                 'MJX has no sensors for the contact forces of variant="rllab": use variant="gym", '
                 'or engine="mujoco".'
             )
-        check_positive(self, "horizon", "action_bound")
-        check_range("velocities", self.velocities)
-
-    @property
-    def acts_together(self) -> bool:
-        """True of MuJoCo, whose threads take the rows of many tasks at once."""
-        return self.engine == "mujoco"
 
     @property
     def observation_size(self) -> int:
         """125, or 27 of gym; for the oracle as many more as a task has numbers."""
         told = (2 if self.goal == "position" else 1) if self.oracle else 0
-        return self._settings.observation_size + told
+        return (125 if self.variant == "rllab" else 27) + told
 
     @property
     def action(self) -> Box:
@@ -118,12 +96,8 @@ class Ant:
 
         Places lie on a square of 6 m (rllab) or a disc of radius 3 m (gym).
         """
-        number = jnp.result_type(float)
-        if self.goal == "direction":
-            return jax.random.rademacher(key, (), number)
-        if self.goal == "velocity":
-            low, high = self.velocities
-            return jax.random.uniform(key, (), minval=low, maxval=high)
+        if self.goal != "position":
+            return self.along_a_line(key)
         if self.variant == "rllab":
             return jax.random.uniform(key, (2,), minval=-_REACH, maxval=_REACH)
         radius_key, angle_key = jax.random.split(key)
@@ -133,19 +107,12 @@ class Ant:
 
     def reset(self, key, task):
         """Begin near the standing pose, nearly at rest."""
-        place_key, velocity_key = jax.random.split(key)
-        model = self._engine.model
-        if self.variant == "rllab":
-            moved = 0.01 * jax.random.normal(place_key, (model.nq,))
-        else:
-            moved = jax.random.uniform(place_key, (model.nq,), minval=-0.1, maxval=0.1)
-        velocity = 0.1 * jax.random.normal(velocity_key, (model.nv,))
-        physics = self._engine.start(jnp.asarray(model.qpos0, moved.dtype) + moved, velocity)
+        physics = self.begun(key)
         return physics, self._observation(physics, jnp.zeros((13, 6)), task)
 
     def step(self, key, task, state, action):
         """Hold the torques for one step: state, observation, reward, whether it is over."""
-        control = jnp.clip(action / self.action_bound, -1.0, 1.0)
+        control = self.control(action)
         after = self._engine.step(state, control)
         if self.variant == "rllab":
             contact = self._contact(state, after)
@@ -189,21 +156,7 @@ class Ant:
         return jnp.clip(-jnp.concatenate([torque, force], axis=1), -1.0, 1.0)
 
     @property
-    def _settings(self) -> _Settings:
-        return _SETTINGS[self.variant]
-
-    @property
-    def model_name(self) -> ModelName:
-        """The simulated model."""
-        return ModelName(
-            "ant", timestep=self._settings.timestep, contact_forces=self.variant == "rllab"
-        )
-
-    @property
-    def seconds_per_step(self) -> float:
-        """How long a step takes the animal."""
-        return self._settings.timestep * self._settings.frame_skip
-
-    @property
-    def _engine(self):
-        return engine_of(self.engine, self.model_name, self._settings.frame_skip)
+    def model(self) -> ModelSettings:
+        """What is simulated."""
+        rllab = self.variant == "rllab"
+        return ModelSettings("ant", timestep=0.02 if rllab else 0.01, contact_forces=rllab)

@@ -3,24 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 
 from .._environment import Box
-from ..engines._engine import engine_of
-from ..engines._model import ModelName
-from ..engines._physics import EngineName, Physics
-from ._settings import check_choice, check_positive, check_range
+from ..engines._model import ModelSettings
+from ..engines._physics import Physics
+from ._animal import Animal
 
 CheetahGoal = Literal["direction", "velocity"]
-Variant = Literal["rllab", "gym"]
-
-
-_FRAME_SKIP = {"rllab": 1, "gym": 5}
 
 
 @dataclass(frozen=True)
-class HalfCheetah:
+class HalfCheetah(Animal):
     """Run: two legs, six motors, on a line.
 
     The task is a direction, 1 or −1, or a velocity in m/s; it is not observed. With v the velocity
@@ -30,10 +24,10 @@ class HalfCheetah:
 
     Two environments go by this name, and their numbers cannot be compared:
 
-    - `"rllab"`, of the paper: a step of 0.01 s; v is that of the center of mass, which
-      is observed too: `[20]`, joints (8), their velocities (9), center of mass (3).
-    - `"gym"`, of most later papers: a step of 0.05 s; v is that of the root joint, as
-      it moved on average; `[17]` without the center of mass.
+    - `"rllab"`, of the paper: a step of 0.01 s; v is that of the center of mass, which is
+      observed too: `[20]`, joints (8), their velocities (9), center of mass (3).
+    - `"gym"`, of most later papers: a step of 0.05 s; v is that of the root joint, as it
+      moved on average; `[17]` without the center of mass.
 
     An episode ends at the horizon only.
 
@@ -58,23 +52,7 @@ class HalfCheetah:
     """
 
     goal: CheetahGoal = "direction"
-    variant: Variant = "rllab"
-    horizon: int = 200
-    action_bound: float = 1.0
-    velocities: tuple[float, float] = (0.0, 2.0)
-    oracle: bool = False
-    engine: EngineName = "mujoco"
-
-    def __post_init__(self):
-        for name, kind in (("goal", CheetahGoal), ("variant", Variant), ("engine", EngineName)):
-            check_choice(name, getattr(self, name), kind)
-        check_positive(self, "horizon", "action_bound")
-        check_range("velocities", self.velocities)
-
-    @property
-    def acts_together(self) -> bool:
-        """True of MuJoCo, whose threads take the rows of many tasks at once."""
-        return self.engine == "mujoco"
+    goals = CheetahGoal
 
     @property
     def observation_size(self) -> int:
@@ -84,34 +62,22 @@ class HalfCheetah:
     @property
     def action(self) -> Box:
         """Six numbers, one a motor."""
-        bound = self.action_bound
-        return Box(6, -bound, bound)
+        return Box(6, -self.action_bound, self.action_bound)
 
     def sample_task(self, key):
         """Draw a direction or a velocity: a number."""
-        if self.goal == "direction":
-            return jax.random.rademacher(key, (), jnp.result_type(float))
-        low, high = self.velocities
-        return jax.random.uniform(key, (), minval=low, maxval=high)
+        return self.along_a_line(key)
 
     def reset(self, key, task):
         """Begin near the standing pose, nearly at rest."""
-        place_key, velocity_key = jax.random.split(key)
-        model = self._engine.model
-        if self.variant == "rllab":
-            moved = 0.01 * jax.random.normal(place_key, (model.nq,))
-        else:
-            moved = jax.random.uniform(place_key, (model.nq,), minval=-0.1, maxval=0.1)
-        velocity = 0.1 * jax.random.normal(velocity_key, (model.nv,))
-        physics = self._engine.start(jnp.asarray(model.qpos0, moved.dtype) + moved, velocity)
-        center = None
+        physics, center = self.begun(key), None
         if self.variant == "rllab":
             center = self._engine.skeleton.center_of_mass(physics.position)
         return physics, self._observation(physics, center, task)
 
     def step(self, key, task, state, action):
         """Hold the torques for one step: state, observation, reward, whether it is over."""
-        control = jnp.clip(action / self.action_bound, -1.0, 1.0)
+        control = self.control(action)
         after = self._engine.step(state, control)
         if self.variant == "rllab":
             center, velocity = self._engine.skeleton.motion(after.position, after.velocity)
@@ -130,15 +96,6 @@ class HalfCheetah:
         return jnp.concatenate(parts)
 
     @property
-    def model_name(self) -> ModelName:
-        """The simulated model."""
-        return ModelName("half_cheetah", total_mass=14.0)
-
-    @property
-    def seconds_per_step(self) -> float:
-        """How long a step takes the animal."""
-        return self._engine.model.opt.timestep * _FRAME_SKIP[self.variant]
-
-    @property
-    def _engine(self):
-        return engine_of(self.engine, self.model_name, _FRAME_SKIP[self.variant])
+    def model(self) -> ModelSettings:
+        """What is simulated."""
+        return ModelSettings("half_cheetah", total_mass=14.0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .._environment import Box
 from ..engines._engine import engine_of
-from ..engines._model import ModelName
+from ..engines._model import ModelSettings
 from ..engines._physics import EngineName, Physics
 from ._settings import check_choice, check_positive
 
@@ -141,4 +141,4 @@ class RandomizedBody:
 
     @property
     def _engine(self):
-        return engine_of(self.engine, ModelName(self.body), _FRAME_SKIP)
+        return engine_of(self.engine, ModelSettings(self.body), _FRAME_SKIP)
