@@ -282,8 +282,6 @@ class Experiment:
     def _mesh(self, num_tasks: int) -> jax.sharding.Mesh | None:
         """The devices that share `num_tasks` tasks; None where it is one."""
         devices, wanted = jax.devices(), self.recipe.num_devices
-        if self.method.on_one_device:
-            devices = devices[:1]
         if wanted is not None and wanted > len(devices):
             raise MamlaxError(f"--num-devices {wanted}, but this run can use {len(devices)}.")
         count = math.gcd(num_tasks, wanted or len(devices))

@@ -12,7 +12,6 @@ from jax.sharding import Mesh, PartitionSpec
 from .. import rl
 from .._types import OuterLoop
 from ..algorithms._over_tasks import map_tasks, share
-from ..rl._environment import acts_together
 from ._recipe import Parts, PolicyRecipe
 from ._stage import Stage
 
@@ -29,7 +28,6 @@ class PolicySearch:
     def __init__(self, recipe: PolicyRecipe, parts: Parts):
         rl.check_environment(parts.train_tasks)
         self.recipe, self.parts = recipe, parts
-        self.on_one_device = acts_together(parts.train_tasks)
 
     def learner(
         self,

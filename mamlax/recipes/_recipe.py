@@ -317,12 +317,7 @@ class Method(Protocol):
 
     `fine_tuned` is true of a baseline's parameters, which adapt by plain gradient descent; what the
     algorithm learned (perhaps more than parameters) adapts in the algorithm's way.
-
-    Attributes:
-        on_one_device: whether devices cannot share its tasks.
     """
-
-    on_one_device: bool
 
     def learner(
         self, tasks: Any, num_inner_steps: int, inner_learning_rate: Any, *, fine_tuned: bool

@@ -24,7 +24,6 @@ class Supervised:
         if parts.loss_fn is None or parts.metric_fn is None:
             raise ValueError("a problem of support and query sets needs a loss and a metric.")
         self.recipe, self.parts = recipe, parts
-        self.on_one_device = False
         self.loss_fn: LossFn = parts.loss_fn
         self.metric_fn: Callable[[Any, Any], Any] = parts.metric_fn
 

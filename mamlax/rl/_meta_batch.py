@@ -85,8 +85,7 @@ def policy_outer_loop(
 
     Raises:
         ValueError: if `meta_batch_size` is not positive, or does not divide over the devices, or
-            what a device gets into micro-batches; or if there are several devices for an
-            environment that acts together.
+            what a device gets into micro-batches.
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
@@ -94,11 +93,6 @@ def policy_outer_loop(
     if mesh is not None:
         check_mesh(mesh)
         num_devices = mesh.size
-        if learner.acts_together and num_devices > 1:
-            raise ValueError(
-                "this environment is stepped outside of the compiled program, by all processor "
-                f"cores at once: leave out mesh, got {num_devices} devices."
-            )
     if meta_batch_size % num_devices:
         raise ValueError(f"{meta_batch_size} tasks do not divide over {num_devices} devices.")
     check_micro_batches(meta_batch_size // num_devices, batch_size)

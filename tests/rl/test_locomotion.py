@@ -327,13 +327,21 @@ def test_an_episode_that_breaks_down_is_cut_off_before_and_counted():
     assert not trajectory.terminated.any()
 
 
-def test_devices_do_not_share_what_acts_outside_of_the_program():
+def test_devices_that_call_the_engine_at_once_learn_the_same():
+    env = rl.HalfCheetah(horizon=5)
     learner = rl.policy_learner(
-        rl.HalfCheetah(), inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=2
+        env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=3
     )
-    mesh = Mesh(np.array(jax.devices()[:2]), ("tasks",))
-    with pytest.raises(ValueError, match="leave out mesh, got 2 devices"):
-        rl.maml_trpo(learner, meta_batch_size=4, mesh=mesh)
+    found = []
+    for mesh in (None, Mesh(np.array(jax.devices()[:2]), ("tasks",))):
+        loop = rl.maml_trpo(
+            learner, meta_batch_size=4, num_conjugate_gradient_steps=2, mesh=mesh
+        )
+        state = loop.init(rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(8,)))
+        state, metrics = jax.jit(loop.step)(jax.random.key(1), state)
+        assert metrics["train/accepted"] == 1
+        found.append(state.meta_params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), *found)
 
 
 def learned(directory=None, num_outer_steps=4, num_seeds=None):

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._host_call import host_call
 from ._model import mujoco_library
 from ._physics import Changes, Physics
 from ._skeleton import Skeleton
@@ -47,11 +48,8 @@ class MujocoEngine:
     def start(self, position: Any, velocity: Any) -> Physics:
         """Put the bodies somewhere; nothing is in contact yet."""
 
-        def begin(position, velocity):
-            return self._layout.join(np.asarray(position), np.asarray(velocity))
-
         bits = jax.ShapeDtypeStruct((2 * self._layout.size,), jnp.uint32)
-        state = jax.pure_callback(begin, bits, position, velocity, vmap_method="broadcast_all")
+        state = host_call(self._layout.join, bits, position, velocity)
         return Physics(position, velocity, jnp.zeros(self.model.nsensordata), state)
 
     def step(self, physics: Physics, control: Any, changes: Changes = None) -> Physics:
@@ -63,7 +61,6 @@ class MujocoEngine:
         changed = jnp.concatenate(flat) if flat else jnp.zeros(0)
 
         def advance(bits, control, changed):
-            bits, control, changed = map(np.asarray, (bits, control, changed))
             lead = np.broadcast_shapes(*(x.shape[:-1] for x in (bits, control, changed)))
             rows = [np.broadcast_to(x, (*lead, x.shape[-1])) for x in (bits, control)]
             state, control = (np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in rows)
@@ -83,9 +80,7 @@ class MujocoEngine:
             jax.ShapeDtypeStruct((self.model.nsensordata,), number),
             jax.ShapeDtypeStruct((2 * self._layout.size,), jnp.uint32),
         )
-        return jax.pure_callback(
-            advance, shapes, physics.engine, control, changed, vmap_method="expand_dims"
-        )
+        return host_call(advance, shapes, physics.engine, control, changed)
 
     def _advance(
         self, models: list[Any], state: np.ndarray, control: np.ndarray
@@ -182,7 +177,8 @@ class _Layout:
 
     def join(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Bits `[..., 2 size]` of a state."""
-        state = np.broadcast_to(self._start, (*position.shape[:-1], self.size)).copy()
+        lead = np.broadcast_shapes(position.shape[:-1], velocity.shape[:-1])
+        state = np.broadcast_to(self._start, (*lead, self.size)).copy()
         for place, values in zip(self._places, (position, velocity), strict=True):
             state[..., place] = values
         return state.view(np.uint32)

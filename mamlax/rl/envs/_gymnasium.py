@@ -18,6 +18,7 @@ import numpy as np
 
 from ..._errors import MamlaxError
 from .._environment import Box, Discrete
+from ..engines._host_call import host_call
 from ._settings import check_choice
 
 Workers = Literal["sync", "subprocesses"]
@@ -132,7 +133,7 @@ class GymnasiumTasks:
 
         seed = jax.random.bits(key, (), jnp.uint32) >> 1
         seen = self._observation_shape()
-        return jax.pure_callback(begin, (_STATE, seen), seed, *leaves, vmap_method="expand_dims")
+        return host_call(begin, (_STATE, seen), seed, *leaves)
 
     def step(self, key: Any, task: Any, state: Any, action: Any) -> tuple[Any, Any, Any, Any]:
         """Act: the state, observation, reward, and whether the episode is over."""
@@ -158,7 +159,7 @@ class GymnasiumTasks:
             jax.ShapeDtypeStruct((), seen.dtype),
             jax.ShapeDtypeStruct((), jnp.bool_),
         )
-        return jax.pure_callback(advance, shapes, state, action, vmap_method="expand_dims")
+        return host_call(advance, shapes, state, action)
 
     def _observation_shape(self) -> jax.ShapeDtypeStruct:
         """In the precision of who asks: that is not known where environments are called."""
