@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.speed.half_cheetah      # about 4 minutes on 2 cores
 
-In one process, in turn, on one JAX device, with the engine and matrix products on all cores:
+In one process, in turn, with one JAX device per core as on the command line:
 
 - sampling: environment steps per second of `rollout`, 40 tasks × 20 episodes × 200 steps, each task
   with a policy of its own (2×100 ReLU), policy, noise, observations and rewards included; beside it
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=report.RESULTS / "speed_half_cheetah.json")
     args = parser.parse_args()
     machine = report.machine()
+    os.environ.update(report.device_per_core(os.cpu_count() or 1, NUM_TASKS))
     steps = NUM_TASKS * NUM_EPISODES * HORIZON
     work: dict[str, tuple[int, Callable[[], Any]]] = {}
     for variant in ("rllab", "gym"):
@@ -93,15 +94,29 @@ def sampling(variant: str) -> Callable[[], Any]:
 
     env = mamlax.rl.HalfCheetah(variant=variant, horizon=HORIZON)
     keys = jax.random.split(jax.random.key(0), NUM_TASKS)
-    policies = eqx.filter_vmap(lambda key: mamlax.rl.mlp_policy(key, env))(keys)
+    policies, static = eqx.partition(
+        eqx.filter_vmap(lambda key: mamlax.rl.mlp_policy(key, env))(keys), eqx.is_array
+    )
 
-    @eqx.filter_jit
-    @eqx.filter_vmap
-    def act(key, policy):
-        task = env.sample_task(key)
+    def act(key, arrays):
+        task, policy = env.sample_task(key), eqx.combine(arrays, static)
         return mamlax.rl.rollout(key, env, task, policy, num_episodes=NUM_EPISODES)
 
-    return lambda: jax.block_until_ready(act(keys, policies))
+    run = on_all_devices(lambda _, tasks: jax.vmap(act)(*tasks))
+    return lambda: jax.block_until_ready(run((), (keys, policies)))
+
+
+def on_all_devices(fn: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """`fn(shared, tasks)`, its tasks spread."""
+    import equinox as eqx
+    from jax.sharding import PartitionSpec
+
+    from benchmarks.loops import device_mesh
+    from mamlax.algorithms._over_tasks import share
+
+    mesh = device_mesh()
+    spread = fn if mesh is None else share(fn, mesh, lambda x: x, PartitionSpec("tasks"))
+    return eqx.filter_jit(spread)
 
 
 def engine_alone(variant: str) -> Callable[[], Any]:
@@ -182,13 +197,13 @@ def outer_step() -> tuple[Callable[[], Any], Callable[[], Any]]:
         state, _ = step(jax.random.key(index), state)
     keys = jax.random.split(jax.random.key(9), recipe.meta_batch_size)
 
-    @eqx.filter_jit
     def explore(policy, keys):
         def one(key):
             return learner.explore(key, policy, learner.sample_task(key))._replace(policy=None)
 
         return jax.vmap(one)(keys)
 
+    explore = on_all_devices(explore)
     return (
         lambda: jax.block_until_ready(step(jax.random.key(9), state)),
         lambda: jax.block_until_ready(explore(state.meta_params, keys)),

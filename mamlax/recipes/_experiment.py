@@ -65,7 +65,8 @@ def train(
     parts = recipe.build(data_dir)
     experiment = Experiment(recipe, parts, directory, seed, num_seeds)
     experiment.check()
-    open_run(directory, description_of(recipe, seed, num_seeds))
+    may_grow = tuple(f"settings.{name}" for name in recipe.may_grow)
+    open_run(directory, description_of(recipe, seed, num_seeds), may_grow=may_grow)
     learned = {
         name: experiment.learned(stage, experiment.train(stage, report))
         for name, stage in experiment.stages.items()

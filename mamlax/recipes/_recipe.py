@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TYPE_CHECKING
 
 import tyro
 
@@ -75,8 +75,12 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
-    """Settings that every experiment has. Each field is a flag of `mamlax train`."""
+    """Settings that every experiment has. Each field is a flag of `mamlax train`.
 
+    `may_grow` names those that may be larger when a run is taken up again.
+    """
+
+    may_grow: ClassVar[tuple[str, ...]] = ()
     name: tyro.conf.Suppress[str]
     evidence: tyro.conf.Suppress[Evidence]
     problem: Any
@@ -188,6 +192,8 @@ class SupervisedRecipe(Recipe):
 class PolicyRecipe(Recipe):
     """Reinforcement learning: Algorithm 3."""
 
+    # no rate falls over the steps asked for
+    may_grow: ClassVar[tuple[str, ...]] = ("num_outer_steps", "num_baseline_steps")
     problem: tyro.conf.AvoidSubcommands[
         NavigationProblem | BanditProblem | TabularMDPProblem | HalfCheetahProblem | AntProblem
     ]

@@ -62,7 +62,8 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
     Args:
         trajectory: episodes of one task.
         returns: `[episodes, time]`, the targets.
-        ridge: strength of the penalty, relative to a feature's variance.
+        ridge: strength of the penalty, relative to a feature's variance; more where rounding asks
+            for it.
 
     Returns:
         `[episodes, time]`, zero after the end.
@@ -85,8 +86,7 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
         centered = jnp.where(usable[None], centered / jnp.where(usable, deviation, 1.0)[None], 0.0)
         mean = weight @ targets
         covariance = (centered * weight[:, None]).T @ centered
-        penalty = ridge * jnp.eye(len(covariance), dtype=covariance.dtype)
-        slopes = _solution(covariance + penalty, centered.T @ (weight * (targets - mean)))
+        slopes = _slopes(covariance, centered.T @ (weight * (targets - mean)), jnp.array(ridge))
         values = (mean + centered @ slopes).reshape(returns.shape)
     return jnp.where(trajectory.mask, values, 0.0)
 
@@ -94,9 +94,27 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
 # One after another where there are many tasks: JAX splits many factorizations over the threads of
 # the processor and waits for them on one, and devices that do so at once wait forever.
 @jax.custom_batching.sequential_vmap
-def _solution(matrix: Any, vector: Any) -> Any:
-    """x in `matrix` x = `vector`, for a positive definite matrix."""
-    return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), vector)
+def _slopes(covariance: Any, correlation: Any, ridge: Any) -> Any:
+    """x in (`covariance` + `ridge` · 1) x = `correlation`.
+
+    Rounding may leave the covariance of many features that depend on one another with eigenvalues
+    below −`ridge`: then the penalty grows tenfold until the matrix can be factorized.
+    """
+    identity = jnp.eye(len(covariance), dtype=covariance.dtype)
+
+    def solve(ridge):
+        factor = jax.scipy.linalg.cho_factor(covariance + ridge.astype(identity.dtype) * identity)
+        return jax.scipy.linalg.cho_solve(factor, correlation)
+
+    def grow(found):
+        ridge, _ = found
+        return 10 * ridge, solve(10 * ridge)
+
+    def fails(found):
+        ridge, slopes = found
+        return ~jnp.all(jnp.isfinite(slopes)) & (ridge < 1)
+
+    return jax.lax.while_loop(fails, grow, (ridge, solve(ridge)))[1]
 
 
 def estimate_advantages(

@@ -8,13 +8,17 @@ from .._errors import MamlaxError
 from .._files import is_left_over, write_json
 
 
-def open_run(directory: Path, description: dict[str, Any]) -> None:
+def open_run(
+    directory: Path, description: dict[str, Any], *, may_grow: tuple[str, ...] = ()
+) -> None:
     """Make `directory` the run of `description`, or confirm that it already is.
 
     Args:
         directory: the run directory.
         description: everything needed to repeat the run, as JSON. Entries under `"environment"`
             (library versions, machine) are recorded but may differ on resume.
+        may_grow: entries, with dots, that may be larger than there, or None in the place of a
+            number: the run goes on, and its description is written anew.
 
     Raises:
         MamlaxError: if the directory is another run's, or cannot be written. The message lists
@@ -24,18 +28,26 @@ def open_run(directory: Path, description: dict[str, Any]) -> None:
     description = json.loads(json.dumps(description))
     if path.exists():
         found = read_run(directory)
-        differences = [
+        differences = _differences(found, description)
+        grown = {
+            name
+            for name, (old, new) in differences.items()
+            if name in may_grow and old is not None and (new is None or new > old)
+        }
+        other = [
             f"  {name}: {old!r} there, {new!r} now"
-            for name, (old, new) in _differences(found, description).items()
-            if not name.startswith("environment")
+            for name, (old, new) in differences.items()
+            if name not in grown and not name.startswith("environment")
         ]
-        if differences:
+        if other:
             raise MamlaxError(
                 f"{directory} holds another run:\n"
-                + "\n".join(differences)
+                + "\n".join(other)
                 + "\nRepeat its command to resume it, choose another directory with --out, or "
                 "delete it."
             )
+        if grown:
+            _write(path, description)
         return
     if directory.is_file() or (
         directory.is_dir() and not all(is_left_over(path) for path in directory.iterdir())
@@ -44,6 +56,10 @@ def open_run(directory: Path, description: dict[str, Any]) -> None:
             f"{directory} exists and is not a run directory (no recipe.json). "
             "Choose another with --out."
         )
+    _write(path, description)
+
+
+def _write(path: Path, description: dict[str, Any]) -> None:
     try:
         write_json(path, description)
     except OSError as error:

@@ -183,6 +183,23 @@ def test_another_machine_may_resume(tmp_path):
     assert read_run(tmp_path)["environment"]["jax"] == "0.10.2", "the first record stays"
 
 
+@pytest.mark.parametrize("steps", [200, None])
+def test_what_may_grow_grows_and_is_written_down(tmp_path, steps):
+    first = {**DESCRIPTION, "settings": {"num_outer_steps": 100, "shots": 10}}
+    longer = {**DESCRIPTION, "settings": {"num_outer_steps": steps, "shots": 10}}
+    open_run(tmp_path, first)
+    with pytest.raises(mamlax.MamlaxError, match="num_outer_steps: 100 there"):
+        open_run(tmp_path, longer)
+    with pytest.raises(mamlax.MamlaxError, match="shots: 10 there, 20 now"):
+        other = {**longer, "settings": {**longer["settings"], "shots": 20}}
+        open_run(tmp_path, other, may_grow=("settings.num_outer_steps",))
+    assert read_run(tmp_path) == first
+    open_run(tmp_path, longer, may_grow=("settings.num_outer_steps",))
+    assert read_run(tmp_path) == longer
+    with pytest.raises(mamlax.MamlaxError, match="num_outer_steps"):
+        open_run(tmp_path, first, may_grow=("settings.num_outer_steps",))
+
+
 def test_what_a_killed_process_leaves_does_not_spoil_a_directory(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
