@@ -29,6 +29,13 @@ class PolicySearch:
         rl.check_environment(parts.train_tasks)
         self.recipe, self.parts = recipe, parts
 
+        @eqx.filter_jit  # one program for all that acts in the same environment
+        def explore(tasks, params, inner_learning_rate, key, task, num_inner_steps):
+            learner = self.learner(tasks, num_inner_steps, inner_learning_rate)
+            return learner.explore(key, params, task)
+
+        self._explore = explore
+
     def learner(
         self,
         tasks: Any,
@@ -135,10 +142,7 @@ class PolicySearch:
         self, tasks: Any, params: Any, inner_learning_rate: float, *, fine_tuned: bool = False
     ) -> Callable[..., Any]:
         """`adapter(key, task, num_inner_steps) -> Exploration`."""
-
-        @eqx.filter_jit
-        def explore(params, key, task, num_inner_steps):
-            learner = self.learner(tasks, num_inner_steps, inner_learning_rate)
-            return learner.explore(key, params, task)
-
-        return lambda key, task, num_inner_steps: explore(params, key, task, num_inner_steps)
+        rate = jnp.asarray(inner_learning_rate, jnp.float32)
+        return lambda key, task, num_inner_steps: self._explore(
+            tasks, params, rate, key, task, num_inner_steps
+        )

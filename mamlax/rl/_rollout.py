@@ -20,10 +20,11 @@ class Trajectory(NamedTuple):
         log_probs: `[episodes, time]`, of these actions under the policy that drew them.
         rewards: `[episodes, time]`, zero after the end.
         mask: `[episodes, time]`, true up to the last step, false after the end.
-        terminated: `[episodes]`, whether the episode ended by itself; else it was truncated at
-            the horizon, or is unstable.
+        terminated: `[episodes]`, whether the environment ended the episode (by a time limit of
+            its own too, if it has one); else it was truncated at the horizon, or is unstable.
         unstable: `[episodes]`, whether the environment broke down: a reward or an observation was
-            not finite. The step that led there does not count, and the episode ends before it.
+            not finite. The step that led there does not count, and the episode ends before it;
+            where the first observation was not finite, zeros stand in its place.
     """
 
     observations: Float[Array, "*tasks episodes time features"]
@@ -102,6 +103,8 @@ def _act_out(
     reset_key, time_key = jax.random.split(key)
     reset_keys = jax.random.split(reset_key, num_episodes)
     state, observation = jax.vmap(env.reset, (0, None))(reset_keys, task)
+    alive = jnp.all(jnp.isfinite(observation), axis=-1)
+    observation = jnp.where(alive[:, None], observation, 0.0)
 
     def act(carry, key):
         state, observation, alive, unstable = carry
@@ -127,9 +130,8 @@ def _act_out(
         begun = state if with_states else None
         return (after, seen, goes_on, unstable | (alive & ~sound)), (record, begun)
 
-    alive, unstable = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, bool)
     keys = jax.random.split(time_key, env.horizon)
-    begin = (state, observation, alive, unstable)
+    begin = (state, observation, alive, ~alive)
     (_, _, alive, unstable), recorded = jax.lax.scan(act, begin, keys)
     recorded, states = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
     ended = ~alive & ~unstable

@@ -1,5 +1,7 @@
 """Anybody's environments of Gymnasium, as tasks."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -200,7 +202,6 @@ class Strange(Navigation):
         (None, gymnasium.spaces.MultiBinary(3), "Discrete or a Box with one axis"),
         (None, gymnasium.spaces.Box(-1, 1, (2, 2)), "Discrete or a Box with one axis"),
         (None, gymnasium.spaces.Box(np.float32([-1, 0]), np.float32([1, 1])), "RescaleAction"),
-        (None, gymnasium.spaces.Box(-np.inf, np.inf, (2,)), "RescaleAction"),
     ],
 )
 def test_spaces_that_are_not_supported_say_how_to_wrap(monkeypatch, observations, actions, said):
@@ -212,9 +213,60 @@ def test_spaces_that_are_not_supported_say_how_to_wrap(monkeypatch, observations
         rl.GymnasiumTasks(Strange, sample_task=jax.random.key_data, set_task=set_goal, horizon=3)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [((5, 7), r"actions lie in \[5, 7\].*RescaleAction"), ((-100, 100), "lie in")],
+)
+def test_actions_that_a_new_policy_would_not_try_are_noticed(monkeypatch, bounds, said):
+    monkeypatch.setattr(Strange, "action_space", gymnasium.spaces.Box(*bounds, (2,)), raising=False)
+    with pytest.warns(UserWarning, match=said):
+        strange()
+
+
+def test_actions_may_be_without_bounds(monkeypatch):
+    space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+    monkeypatch.setattr(Strange, "action_space", space, raising=False)
+    assert strange().action == rl.Box(2, -np.inf, np.inf)
+
+
+def strange():
+    return rl.GymnasiumTasks(
+        Strange, sample_task=rl.PointNavigation().sample_task, set_task=set_goal, horizon=3
+    )
+
+
+def test_a_task_that_does_not_depend_on_the_key_is_noticed():
+    with pytest.warns(UserWarning, match="sample_task gave the same task for each of 32 keys"):
+        navigation(sample_task=lambda key: jnp.zeros(2))
+
+
+@pytest.mark.filterwarnings("error")
+def test_tasks_that_are_seldom_different_are_not_blamed_on_set_task():
+    rare = functools.partial(jax.random.bernoulli, p=0.1, shape=(2,))
+    navigation(sample_task=lambda key: rare(key).astype(jnp.float32))
+
+
+def test_environments_that_stay_over_are_refused():
+    def make(num_envs):
+        mode = gymnasium.vector.AutoresetMode.DISABLED
+        return gymnasium.vector.SyncVectorEnv([Navigation] * num_envs, autoreset_mode=mode)
+
+    with pytest.raises(mamlax.MamlaxError, match="do not reset by themselves"):
+        rl.GymnasiumTasks(
+            make_vector_env=make,
+            sample_task=rl.PointNavigation().sample_task,
+            set_task=lambda vector, tasks: None,
+            horizon=3,
+        )
+
+
 def test_what_is_no_environment():
-    with pytest.raises(TypeError, match=r"make_env must return a gymnasium.Env, got list"):
-        rl.GymnasiumTasks(list, sample_task=jax.random.key_data, set_task=set_goal, horizon=3)
+    given = {"sample_task": jax.random.key_data, "set_task": set_goal, "horizon": 3}
+    with pytest.raises(mamlax.MamlaxError, match=r"must return a gymnasium.Env, got list"):
+        rl.GymnasiumTasks(list, **given)
+    # the type checker of the tests is first
+    with pytest.raises(Exception, match="must be a function that makes one|Expected type"):
+        rl.GymnasiumTasks("CartPole-v1", **given)
     with pytest.raises(TypeError, match="give one of make_env and make_vector_env"):
         rl.GymnasiumTasks(sample_task=jax.random.key_data, set_task=set_goal, horizon=3)
     with pytest.raises(ValueError, match="horizon must be positive"):
@@ -222,14 +274,14 @@ def test_what_is_no_environment():
 
 
 class Failing(Navigation):
-    """Fails once it has been stepped often."""
+    """Fails once it has been stepped often, by the commonest of errors."""
 
     count = 0
 
     def step(self, action):
         Failing.count += 1
-        if Failing.count > 40:
-            raise RuntimeError("the arm fell off")
+        if Failing.count > 22:
+            raise ValueError("the arm fell off")
         return super().step(action)
 
 
@@ -247,9 +299,7 @@ def test_a_failure_stops_training_with_a_checkpoint(tmp_path, capfd):
     with pytest.raises(mamlax.MamlaxError) as caught:
         mamlax.run(loop, policy, directory=tmp_path, **settings)
     message = str(caught.value)
-    assert (
-        "after outer step 2: an environment failed in step: RuntimeError: the arm fell" in message
-    )
+    assert "after outer step 2: an environment failed in step: ValueError: the arm fell" in message
     assert "checkpoint" in message
     Failing.count = -1000
     assert mamlax.run(loop, policy, directory=tmp_path, **settings).best_step == 9

@@ -140,12 +140,14 @@ def test_the_ant_of_gym_is_gymnasiums():
         other.data.qacc_warmstart[:] = 0
         before = other.data.qpos.copy()
         _, seen, reward, ended = step(begun(env, other.data.qpos, other.data.qvel), action)
-        expected, _, ended_expected, _, info = other.step(action)
+        expected, reward_expected, ended_expected, _, info = other.step(action)
         np.testing.assert_allclose(seen, expected, atol=1e-8)
         # Gymnasium reads the torso's place where the engine computed it last, before it moved it
         speed = (other.data.qpos[0] - before[0]) / 0.05
-        np.testing.assert_allclose(reward, speed + 1.0 + info["reward_ctrl"], atol=1e-8)
         np.testing.assert_allclose(speed, info["reward_forward"], atol=0.5)
+        # and leaves out the bonus of the last step
+        rest = reward_expected - info["reward_forward"] + (1.0 if ended_expected else 0.0)
+        np.testing.assert_allclose(reward, speed + rest, atol=1e-8)
         assert ended == ended_expected
         if ended:
             other.reset()
@@ -218,6 +220,17 @@ def test_an_ant_on_its_way_to_a_place_of_gym_is_never_done():
     assert not ended
     place = np.asarray(after.position[:2])
     np.testing.assert_allclose(reward, -np.abs(place - task).sum() - 0.8, rtol=1e-5)
+
+
+def test_who_must_find_a_place_of_gym_sees_where_it_is():
+    env = rl.Ant("position", "gym")
+    position = np.array(env._engine.model.qpos0, np.float32)
+    position[:2] = 2.5, -1.0
+    after, seen, *_ = env.step(
+        None, jnp.zeros(2), begun(env, position, np.zeros(14, np.float32)), jnp.zeros(8)
+    )
+    assert env.observation_size == len(seen) == 29
+    np.testing.assert_array_equal(seen[:15], after.position)
 
 
 # --------------------------------------------------------------------------- tasks
@@ -327,6 +340,21 @@ def test_an_episode_that_breaks_down_is_cut_off_before_and_counted():
     assert not trajectory.terminated.any()
 
 
+def test_an_episode_that_begins_broken_has_no_steps():
+    class Broken(Fragile):
+        def reset(self, key, task):
+            state, observation = super().reset(key, task)
+            return state, jnp.where(jax.random.bernoulli(key), jnp.nan, observation)
+
+    env = Broken()
+    policy = rl.mlp_policy(jax.random.key(0), env)
+    trajectory = rl.rollout(jax.random.key(1), env, jnp.zeros(()), policy, num_episodes=40)
+    lengths = np.asarray(trajectory.mask.sum(axis=1))
+    assert {0, 6} == set(lengths)
+    np.testing.assert_array_equal(trajectory.unstable, lengths == 0)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trajectory))
+
+
 def test_devices_that_call_the_engine_at_once_learn_the_same():
     env = rl.HalfCheetah(horizon=5)
     learner = rl.policy_learner(
@@ -334,9 +362,7 @@ def test_devices_that_call_the_engine_at_once_learn_the_same():
     )
     found = []
     for mesh in (None, Mesh(np.array(jax.devices()[:2]), ("tasks",))):
-        loop = rl.maml_trpo(
-            learner, meta_batch_size=4, num_conjugate_gradient_steps=2, mesh=mesh
-        )
+        loop = rl.maml_trpo(learner, meta_batch_size=4, num_conjugate_gradient_steps=2, mesh=mesh)
         state = loop.init(rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(8,)))
         state, metrics = jax.jit(loop.step)(jax.random.key(1), state)
         assert metrics["train/accepted"] == 1

@@ -1,6 +1,7 @@
 """Environments of Gymnasium, whoever wrote them, as tasks to meta-learn."""
 
 import functools
+import math
 import multiprocessing
 import signal
 import threading
@@ -24,7 +25,7 @@ from ._settings import check_choice
 Workers = Literal["sync", "subprocesses"]
 
 _MOST_UNFINISHED = 64
-_NUM_TRIED_STEPS = 10
+_NUM_TRIED_KEYS = 32
 
 
 class GymnasiumTasks:
@@ -36,8 +37,9 @@ class GymnasiumTasks:
     a state can be stepped once, and policies that act side by side need keys of their own.
 
     Args:
-        make_env: `make_env() -> gymnasium.Env`. Observations must be a `Box`; actions a `Box` with
-            the same finite bounds for every number, or a `Discrete`.
+        make_env: `make_env() -> gymnasium.Env`. Observations must be a `Box`; actions a `Discrete`,
+            or a `Box` with the same bounds for every number. A policy begins with actions around 0
+            with a standard deviation of 1: wrap what needs others in `RescaleAction`.
         sample_task: `sample_task(key) -> task`, any pytree of arrays; traceable.
         set_task: `set_task(env, task) -> None`, called before each reset with what `make_env`
             returned and a task of NumPy arrays; `env.unwrapped` is the environment without
@@ -45,11 +47,14 @@ class GymnasiumTasks:
         horizon: the longest episode, in steps. Where the environment truncates sooner, episodes end
             there.
         workers: `"sync"`, one after another in this process, which is fastest for quick ones, or
-            `"subprocesses"`, each in a process of its own, for slow ones: as many processes as
-            there are episodes side by side, tasks × episodes. A script that asks for them must
-            begin its work under `if __name__ == "__main__":`.
+            `"subprocesses"`, each in a process of its own, for slow ones: twice as many processes
+            as there are episodes side by side, tasks × episodes, because those after adapting are
+            reset before those before it have ended. Each takes the memory of a Python that has
+            imported the environment. A script that asks for them must begin its work under
+            `if __name__ == "__main__":`.
         make_vector_env: `make_vector_env(num_envs)`, a `gymnasium.vector.VectorEnv` in place of
-            `make_env`; `set_task` then gets it, and tasks stacked along an axis `[num_envs]`.
+            `make_env`, which resets by itself what has ended (any autoreset mode but `DISABLED`);
+            `set_task` then gets it, and tasks stacked along an axis `[num_envs]`.
 
     Raises:
         MamlaxError: if Gymnasium is not installed, or later if an environment or its process fails.
@@ -99,18 +104,30 @@ class GymnasiumTasks:
         self._sessions = _Sessions(make_vector_env, set_task, horizon)
         # when nobody asks for episodes any more, and when Python ends
         weakref.finalize(self, self._sessions.close)
-        with self._sessions.lent(2) as vector:
-            self.observation_size = _observation_size(vector.single_observation_space)
-            self.action, self._first_action = _action_space(vector.single_action_space)
-            tasks = jax.vmap(sample_task)(jax.random.split(jax.random.key(0), 2))
-            set_task(vector, jax.tree.map(np.asarray, tasks))
-            if _are_alike(vector):
-                warnings.warn(
-                    "two tasks gave the same observations and rewards for the same actions: "
-                    "set_task seems to do nothing. Does it set what the environment reads "
-                    "(env.unwrapped)?",
-                    stacklevel=2,
-                )
+        spaces = self._sessions.first_try(lambda vector: _spaces(vector))
+        self.observation_size = _observation_size(spaces[0])
+        self.action, self._first_action = _action_space(spaces[1])
+        if isinstance(self.action, Box) and not _suits(self.action):
+            warnings.warn(
+                f"actions lie in [{self.action.low:g}, {self.action.high:g}], and a policy begins "
+                "with actions around 0 with a standard deviation of 1. Wrap the environment: "
+                "gymnasium.wrappers.RescaleAction(env, -1.0, 1.0).",
+                stacklevel=2,
+            )
+        tasks = _two_tasks(sample_task)
+        if tasks is None:
+            warnings.warn(
+                f"sample_task gave the same task for each of {_NUM_TRIED_KEYS} keys: does it draw "
+                "with jax.random, from its key?",
+                stacklevel=2,
+            )
+        elif self._sessions.first_try(lambda vector: _are_alike(vector, set_task, tasks, horizon)):
+            warnings.warn(
+                "two different tasks gave the same observations and rewards for the same actions: "
+                "set_task seems to do nothing. Does it set what the environment reads "
+                "(env.unwrapped)?",
+                stacklevel=2,
+            )
 
     def sample_task(self, key: Any) -> Any:
         """Draw a task."""
@@ -225,13 +242,13 @@ class _Sessions:
                 self._give_back(session.vector, session.num_envs)
             return observation, reward, np.logical_or(terminated, truncated)
 
-    @contextmanager
-    def lent(self, num_envs: int) -> Iterator[Any]:
-        """A vectorized environment, outside of any episode."""
+    def first_try(self, use: Callable[[Any], Any]) -> Any:
+        """`use(vector)` of two environments outside of any episode."""
         with self._closing_on_failure("a first try"):
-            vector = self._borrow(num_envs)
-            yield vector
-            self._give_back(vector, num_envs)
+            vector = self._borrow(2)
+            found = use(vector)
+            self._give_back(vector, 2)
+            return found
 
     def close(self) -> None:
         """End all processes."""
@@ -258,13 +275,14 @@ class _Sessions:
     def _closing_on_failure(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (MamlaxError, TypeError, ValueError):
+        except MamlaxError:
             self.close()
             raise
         except Exception as error:
             self.close()
+            died = "its process died: " if isinstance(error, OSError | EOFError) else ""
             raise MamlaxError(
-                f"an environment failed in {what}: {type(error).__name__}: {error}. All "
+                f"an environment failed in {what}: {died}{type(error).__name__}: {error}. All "
                 "environments and their processes are closed."
             ) from error
 
@@ -289,9 +307,11 @@ def _in_process(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None
 
 
 def _member(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:
+    if not callable(make_env):
+        raise MamlaxError(f"make_env must be a function that makes one, got {make_env!r}.")
     env = make_env()
     if not hasattr(env, "set_wrapper_attr"):
-        raise TypeError(f"make_env must return a gymnasium.Env, got {type(env).__name__}.")
+        raise MamlaxError(f"make_env must return a gymnasium.Env, got {type(env).__name__}.")
 
     class Member(_gymnasium().Wrapper):
         @property
@@ -311,16 +331,42 @@ def _set_tasks(vector: Any, tasks: Any) -> None:
     vector.set_attr("task", [structure.unflatten([np.asarray(x) for x in row]) for row in rows])
 
 
-def _are_alike(vector: Any) -> bool:
+def _spaces(vector: Any) -> tuple[Any, Any]:
+    mode = vector.metadata.get("autoreset_mode")
+    if getattr(mode, "name", mode) == "DISABLED":
+        raise MamlaxError(
+            "make_vector_env gave environments that do not reset by themselves: let them, by "
+            "autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP."
+        )
+    return vector.single_observation_space, vector.single_action_space
+
+
+def _two_tasks(sample_task: Callable[[Any], Any]) -> Any:
+    """Two that differ, stacked; None if there seem to be none."""
+    keys = jax.random.split(jax.random.key(0), _NUM_TRIED_KEYS)
+    tasks = jax.tree.map(np.asarray, jax.vmap(sample_task)(keys))
+    for other in range(1, _NUM_TRIED_KEYS):
+        two = jax.tree.map(lambda x, other=other: x[[0, other]], tasks)
+        if any(not np.array_equal(*leaf) for leaf in jax.tree.leaves(two)):
+            return two
+    return None
+
+
+def _are_alike(
+    vector: Any, set_task: Callable[[Any, Any], None], tasks: Any, num_steps: int
+) -> bool:
     """Whether both rows of `vector` make the same of the same actions and seed."""
+    set_task(vector, tasks)
     observation, _ = vector.reset(seed=[0, 0])
-    seen = [np.asarray(observation)]
     vector.single_action_space.seed(0)
-    for _ in range(_NUM_TRIED_STEPS):
+    if not np.array_equal(*observation, equal_nan=True):
+        return False
+    for _ in range(num_steps):
         action = vector.single_action_space.sample()
         observation, reward, *_ = vector.step(np.stack([action, action]))
-        seen += [np.asarray(observation), np.asarray(reward)]
-    return all(np.array_equal(first, second, equal_nan=True) for first, second in seen)
+        if not np.array_equal(*observation, equal_nan=True) or reward[0] != reward[1]:
+            return False
+    return True
 
 
 def _observation_size(space: Any) -> int:
@@ -338,15 +384,24 @@ def _action_space(space: Any) -> tuple[Box | Discrete, int]:
     spaces = _gymnasium().spaces
     if isinstance(space, spaces.Discrete):
         return Discrete(int(space.n)), int(space.start)
-    wrap = "Wrap the environment: gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)."
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise TypeError(
-            f"actions must be a gymnasium.spaces.Discrete or a Box with one axis, got {space}."
+            f"actions must be a gymnasium.spaces.Discrete or a Box with one axis, got {space}. "
+            "Wrap the environment in a gymnasium.ActionWrapper that takes one of these."
         )
     low, high = np.unique(space.low), np.unique(space.high)
-    if len(low) > 1 or len(high) > 1 or not np.isfinite([low[0], high[0]]).all():
-        raise TypeError(f"the numbers of an action must have the same bounds, got {space}. {wrap}")
+    if len(low) > 1 or len(high) > 1:
+        raise TypeError(
+            f"the numbers of an action must have the same bounds, got {space}. Wrap the "
+            "environment: gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)."
+        )
     return Box(int(space.shape[0]), float(low[0]), float(high[0])), 0
+
+
+def _suits(action: Box) -> bool:
+    """Whether a new policy, normal(0, 1), tries what there is, not the ends or the middle alone."""
+    width = action.high - action.low
+    return math.isinf(width) or (action.low <= -0.5 and action.high >= 0.5 and width <= 10)
 
 
 def _lead(shapes: list[tuple[int, ...]], *arrays: Any) -> tuple[int, ...]:
