@@ -75,9 +75,10 @@ def inner_loop(
         record_fn: `record_fn(params, batch) -> batch`, where data depend on who gathers them, as
             episodes do: what φᵢ makes of its batch (a PRNG key, say) is the batch of step i, a
             constant when differentiating.
-        params_at: `params_at(params, i) -> params`, what loss and probes see after i steps (i is
-            traced) where parameters hold an array for each step. The `params` returned are those
-            seen after the last.
+        params_at: `params_at(params, i) -> params`, where parameters hold an array for each step:
+            what the loss of step i (from 0, traced) sees, and the probe after that step. The probe
+            before the first sees what the first step does. The `params` returned are those seen
+            after the last.
 
     Returns:
         The adapted params, the `[num_steps]` support losses before each step, the
@@ -140,7 +141,7 @@ def inner_loop(
             gradient, optimizer_state, learnable, value=value
         )
         learnable = optax.apply_updates(learnable, updates)
-        return (learnable, optimizer_state), (loss, probe(learnable, index + 1), recorded)
+        return (learnable, optimizer_state), (loss, probe(learnable, index), recorded)
 
     def computed_once(fn, *others):
         """`fn(learnable, *others)` for others that stay: what does not adapt is computed once."""
@@ -170,7 +171,7 @@ def inner_loop(
         outputs.append(output)
     losses, after, recorded = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
     probes = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), before, after)
-    return Adaptation(seen(carry[0], num_steps), losses, probes, recorded)
+    return Adaptation(seen(carry[0], num_steps - 1), losses, probes, recorded)
 
 
 def _scan(step: Callable[[Any, Any], Any], carry: Any, xs: Any, length: int, remat: Remat) -> Any:

@@ -64,9 +64,10 @@ def maml(
         start_fn: `start_fn(params, support) -> params`, where the inner loop of a task starts, a
             function of θ that is differentiated as all else; None: at θ.
         per_step: `per_step(params)` is a part that does not adapt, but has arrays of its own for
-            each inner step, `[num_inner_steps, ...]`: `init` stacks them. What comes after the last
-            step, the query too, sees the last. With first-order inner gradients no others learn.
-            None: nothing has.
+            each inner step, `[num_inner_steps, ...]`: `init` stacks them. The query loss after a
+            step sees those that the support loss of that step saw; later steps than those of
+            training see the last. With first-order inner gradients and without `step_weights` no
+            others learn. None: nothing has.
         step_weights: `[num_inner_steps]`, how much the query loss after each inner step counts:
             Σᵢ wᵢ ℒ(φᵢ, query). Or `step_weights(outer_step)`, a schedule of them. None: only the
             last.

@@ -24,7 +24,7 @@ def stacked_per_step(per_step: Where, params: Any, num: int) -> Any:
 
 
 def params_of_step(per_step: Where, params: Any, index: Any) -> Any:
-    """`params` as seen after `index` inner steps; the last arrays where there are no more."""
+    """`params` as inner step `index` sees them; the last arrays where there are no more."""
 
     def leaf_of_step(leaf, here):
         if not here:

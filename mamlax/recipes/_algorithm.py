@@ -1,7 +1,8 @@
 """From an algorithm's name and options to a learner."""
 
 import functools
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -44,6 +45,7 @@ _UNSET = {
     "head_prior": False,
 }
 _ANY_WAYS = ("proto-maml", "unicorn-maml")
+_LARGE_RESIDUAL = 0.1
 _OF_MAML = ("inner_optimizer", "first_order", "num_unrolled_steps", "remat")
 
 
@@ -141,12 +143,34 @@ def check_ways(recipe: SupervisedRecipe, ways: int | None, test_ways: int | None
         )
 
 
+def warn_of(metrics: Mapping[str, Any]) -> None:
+    """Warn where the meta-gradients at the end of a training were far from exact.
+
+    Args:
+        metrics: the last line of its log.
+    """
+    residual = metrics.get("train/residual") or 0.0
+    if residual > _LARGE_RESIDUAL:
+        warnings.warn(
+            f"train/residual is {residual:.2g} at the end of training: conjugate gradients left so "
+            "much of the linear system unsolved, and the meta-gradients were inexact. A larger "
+            "--proximal-strength or more --num-conjugate-gradient-steps make them less so.",
+            stacklevel=2,
+        )
+
+
 def _check_steps(recipe: SupervisedRecipe) -> None:
     """Refuse steps with which an algorithm cannot learn."""
     if recipe.algorithm == "reptile" and recipe.num_inner_steps == 1:
         raise MamlaxError(
             "--algorithm reptile with one inner step is joint training on the support sets. Give "
             "--num-inner-steps 5 or more."
+        )
+    if recipe.algorithm == "imaml" and recipe.num_inner_steps == 1:
+        raise MamlaxError(
+            "--algorithm imaml with one inner step is far from the minimum at which its gradient "
+            "holds. Give --num-inner-steps 16 or more; sinusoid-imaml is a recipe with settings "
+            "that suit it."
         )
     if recipe.algorithm != "imaml" or recipe.inner_optimizer not in (None, "sgd"):
         return

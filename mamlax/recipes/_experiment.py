@@ -25,6 +25,8 @@ from ..training._evaluation import as_json, summarize
 from ..training._metrics import read_metrics
 from ..training._run import Run, Validation, restore_run, run
 from ..training._run_directory import open_run, read_run
+from ._algorithm import warn_of
+from ._catalog import RECIPES
 from ._curves import Curves, fingerprints_of, write_curves
 from ._recipe import Parts, Recipe
 from ._settings import check_evaluation, check_settings, description_of, recipe_from
@@ -54,7 +56,7 @@ def train(
         num_seeds: seeds trained side by side in one program.
         directory: the run directory.
         data_dir: where data sets are; see `omniglot`.
-        report: called with what is running ("maml" or a baseline's name) and each log line.
+        report: called with what is running (the algorithm or a baseline's name) and each log line.
 
     Returns:
         The evaluation, as written to `evaluation.json`.
@@ -137,6 +139,11 @@ class Experiment:
             raise MamlaxError(str(error)) from error
 
     @property
+    def algorithm(self) -> str:
+        """What learns in the stage "maml"."""
+        return getattr(self.recipe, "algorithm", "maml")
+
+    @property
     def num_devices(self) -> int:
         """How many devices share the tasks of a meta-batch."""
         mesh = self._mesh(self.recipe.meta_batch_size)
@@ -153,7 +160,8 @@ class Experiment:
         if stage.train_tasks is None:
             return None
         init_key, run_key = self._keys(stage)
-        return run(
+        shown = stage.name if stage.is_baseline else self.algorithm
+        trained = run(
             self.loop(stage),
             self._per_seed(stage.init_params)(init_key),
             key=run_key,
@@ -162,10 +170,11 @@ class Experiment:
             log_interval=self.recipe.log_interval,
             checkpoint_interval=self.recipe.checkpoint_interval,
             validation=None if stage.is_baseline else self._validation(stage),
-            report=lambda line: report(
-                stage.name, {**line, "num_outer_steps": stage.num_outer_steps}
-            ),
+            report=lambda line: report(shown, {**line, "num_outer_steps": stage.num_outer_steps}),
         )
+        for line in read_metrics(stage.directory / "metrics.jsonl")[-1:]:
+            warn_of(line)
+        return trained
 
     def restore(self, stage: Stage) -> Run | None:
         """What a stage's checkpoints hold; None if it has nothing to train."""
@@ -220,7 +229,7 @@ class Experiment:
         rates = {name: one.inner_learning_rate for name, one in learned.items()}
         evaluation = {
             "recipe": self.recipe.name,
-            "algorithm": getattr(self.recipe, "algorithm", "maml"),
+            "algorithm": self.algorithm,
             "metric": self.parts.metric,
             "num_tasks": num_tasks,
             "num_seeds": self.num_seeds,
@@ -230,7 +239,8 @@ class Experiment:
             "baselines": results,
             "inner_learning_rates": rates,
         }
-        if published := self.recipe.evidence.curves:
+        published = self.recipe.evidence.curves  # of other tasks, if the problem was changed
+        if published and self.recipe.problem == RECIPES[self.recipe.name].problem:
             evaluation["published"] = {name: list(curve) for name, curve in published.items()}
         if self.num_seeds > 1:
             evaluation["seeds"] = [as_json(summarize(curve)) for curve in curves["maml"]]

@@ -96,9 +96,7 @@ def plan(
         least = min(choices, key=lambda choice: choice.memory)
         raise MamlaxError(
             f"nothing fits in {in_bytes(memory)}: the smallest, {least.flags}, needs "
-            f"{in_bytes(least.memory)}. Less than these need a smaller --meta-batch-size, fewer "
-            "query examples, --num-unrolled-steps, --compute-dtype bfloat16, and --algorithm "
-            "fomaml or imaml."
+            f"{in_bytes(least.memory)}. These take less: {', '.join(_thriftier(recipe))}."
         )
     _, best = min(fitting, key=lambda pair: pair[0])
     return Plan(choices, best, memory)
@@ -140,6 +138,21 @@ def in_bytes(number: float) -> str:
             return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:.3g} GB"
+
+
+def _thriftier(recipe: Recipe) -> list[str]:
+    """What else of the recipe could be changed to take less memory, in words."""
+    ways = ["a smaller --meta-batch-size"]
+    if isinstance(recipe, SupervisedRecipe):
+        ways += ["fewer query examples (--num-query)", "--compute-dtype bfloat16"]
+        several = recipe.num_inner_steps > 1
+        if several and uses(recipe.algorithm, "num_unrolled_steps"):
+            ways.append("--num-unrolled-steps")
+        if uses(recipe.algorithm, "remat"):  # it differentiates its inner loop
+            ways.append("--algorithm fomaml" + " or imaml" * several)
+    else:
+        ways.append("fewer --episodes-per-task")
+    return ways
 
 
 def _variants(recipe: Recipe, parts: Parts) -> Iterator[Recipe]:

@@ -164,7 +164,8 @@ def run(
                 if bad or above:
                     with suppress(MamlaxError):
                         record.save(now, key)
-                    words = f"{bad} {_TRY}" if bad else f"{above} {_RAISE}"
+                    tried = _TRY + _TRY_IMPLICIT * ("train/stationarity" in metrics)
+                    words = f"{bad} {tried}" if bad else f"{above} {_RAISE}"
                     raise TrainingDivergedError(f"{words} {record}")
                 line = {"step": end, **{name: _mean(metrics[name]) for name in metrics}}
                 begin, now = now.step, now._replace(step=end, state=state)
@@ -220,6 +221,13 @@ _TRY = (
     "enough."
 )
 
+
+_TRY_IMPLICIT = (
+    " An implicit gradient (imaml) holds only where the inner loop nears its minimum, "
+    "train/stationarity far below 1: take a smaller inner learning rate and more steps, or "
+    "--inner-optimizer adam, with a larger --proximal-strength. The recipe sinusoid-imaml shows "
+    "settings that hold."
+)
 
 _RAISE = "docs/metrics.md says what it counts, and how to raise the limit."
 

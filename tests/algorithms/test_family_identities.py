@@ -357,8 +357,9 @@ def test_equal_arrays_of_each_step_are_maml():
 
 @jax.enable_x64(True)
 def test_arrays_of_each_step_by_hand():
-    """The loss of step i sees those at i; the query, and later steps, the last."""
-    learner = per_step_learner()
+    """The loss of step i sees those at i, and so does the query after it; later steps the last."""
+    weights = jnp.array([0.3, 0.7])
+    learner = per_step_learner(step_weights=weights.tolist())
     rng = np.random.default_rng(5)
     meta_params = make_params() | {"bias": jnp.asarray(rng.normal(size=(2, 3)))}
 
@@ -367,17 +368,25 @@ def test_arrays_of_each_step_by_hand():
         for step in range(num_steps):
             seen = params | {"bias": stacked[min(step, 1)]}
             params = descend(seen, task.support, only=("in", "out"))
-        return params | {"bias": stacked[min(num_steps, 1)]}
+        return params | {"bias": stacked[min(max(num_steps - 1, 0), 1)]}
 
+    (loss, _), gradient = result_of(per_step_learner(), meta_params)
+    last = gradient_by_hand(adapted_by_hand, meta_params)
+    assert_same((loss, gradient), last)
+    first = gradient_by_hand(functools.partial(adapted_by_hand, num_steps=1), meta_params)
     (loss, _), gradient = result_of(learner, meta_params)
-    assert_same((loss, gradient), gradient_by_hand(adapted_by_hand, meta_params))
+    both = jax.tree.map(lambda one, two: weights[0] * one + weights[1] * two, first, last)
+    assert_same((loss, gradient), both)
 
     task = jax.tree.map(lambda x: x[0], make_tasks())
     adaptation = learner.adapt(
         meta_params, task.support, num_inner_steps=4, probe_fn=lambda params: params["bias"]
     )
     assert_same(adaptation.params, adapted_by_hand(meta_params, task, 4))
-    assert_same(adaptation.probes, meta_params["bias"][jnp.array([0, 1, 1, 1, 1])])
+    assert_same(adaptation.probes, meta_params["bias"][jnp.array([0, 0, 1, 1, 1])])
+    for num_steps in (0, 1):
+        fewer = learner.adapt(meta_params, task.support, num_inner_steps=num_steps).params
+        assert_same(fewer, adapted_by_hand(meta_params, task, num_steps))
 
 
 @jax.enable_x64(True)

@@ -213,3 +213,12 @@ def test_integers_and_functions_ride_along():
     assert gradient["count"] is None
     del gradient["count"], gradient["flag"]
     jax.tree.map(np.testing.assert_array_equal, gradient, expected)
+
+
+def test_the_check_says_how_far_from_exact_it_was():
+    """Only where it fails."""
+    params, tasks = make_problem()
+    report = mamlax.check_meta_gradient(make_learner(num_inner_steps=1), params, tasks)
+    (remark,) = report.remarks
+    assert not report.passed and "stationarity" in remark and "residual" in remark
+    assert str(report).endswith(remark)

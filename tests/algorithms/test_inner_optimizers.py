@@ -21,6 +21,7 @@ DIFFERENTIABLE = {
     "nesterov": optax.sgd(0.1, momentum=0.9, nesterov=True),
     "weight_decay": optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1)),
     "adam_eps_root": optax.adam(0.1, eps_root=1e-4),
+    "adam_without_momentum_eps_root": optax.adam(0.1, b1=0.0, eps_root=1e-4),
     "adamw_eps_root": optax.adamw(0.1, eps_root=1e-4),
     "rmsprop": optax.rmsprop(0.1, eps=1e-4),
     "adagrad": optax.adagrad(0.1),

@@ -342,6 +342,8 @@ def test_an_option_is_for_the_algorithms_that_have_a_use_for_it(option, tiny):
         ("maml-plus-plus", {"per_step_normalization": True}, ["per_step_normalization", "none"]),
         ("imaml", {"proximal_strength": 0.0}, ["proximal_strength", "positive", "0.0"]),
         ("imaml", {"num_conjugate_gradient_steps": 0}, ["num_conjugate_gradient_steps", "1"]),
+        ("imaml", {"num_inner_steps": 1}, ["imaml with one inner step", "16", "sinusoid-imaml"]),
+        ("reptile", {"num_inner_steps": 1}, ["reptile with one inner step", "5 or more"]),
         ("ridge-maml", {"ridge": -1.0}, ["ridge", "positive", "-1.0"]),
         ("maml", {"num_unrolled_steps": -1}, ["num_unrolled_steps", "-1"]),
         ("maml-plus-plus", {"num_multi_step_outer_steps": -1}, ["num_multi_step", "-1"]),
@@ -397,3 +399,26 @@ def test_heads_made_for_the_task_are_evaluated_with_other_ways(
     )
     logits = adapter(task.support, 1)(task.query.inputs)
     assert logits.shape == (4, 4) and np.isfinite(np.asarray(logits)).all()
+
+
+@pytest.mark.parametrize("line", [{}, {"train/residual": 0.05}, {"train/residual": None}])
+def test_no_warning_where_the_meta_gradient_was_exact_enough(line):
+    _algorithm.warn_of(line)
+
+
+def test_a_large_residual_is_warned_of_after_training(tiny, tmp_path, monkeypatch):
+    """And the progress is named by the algorithm."""
+    monkeypatch.setattr(_algorithm, "_LARGE_RESIDUAL", -1.0)
+    names = set()
+    with pytest.warns(UserWarning, match=r"train/residual is .* --proximal-strength"):
+        _experiment.train(
+            tiny("imaml"), directory=tmp_path, report=lambda name, line: names.add(name)
+        )
+    assert names == {"imaml"}
+
+
+def test_an_implicit_training_that_diverged_says_what_helps(tiny, tmp_path):
+    recipe = tiny("imaml", num_inner_steps=300, inner_learning_rate=0.9)
+    words = r"stationarity far below 1.* --proximal-strength.* sinusoid-imaml"
+    with pytest.raises(mamlax.MamlaxError, match=words):
+        _experiment.train(recipe, directory=tmp_path)

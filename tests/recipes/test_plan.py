@@ -90,10 +90,24 @@ def test_where_nothing_fits_the_smallest_is_named(tiny, told):
     for words in (
         "nothing fits in 799 bytes",
         "--task-batch-size 1 --remat steps, needs 800 bytes",
-        "--num-unrolled-steps",
         "--compute-dtype bfloat16",
     ):
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "settings, said, unsaid",
+    [
+        ({"num_inner_steps": 1}, ["--algorithm fomaml"], ["--num-unrolled-steps", "imaml"]),
+        ({"num_inner_steps": 3}, ["--algorithm fomaml or imaml", "--num-unrolled-steps"], []),
+        ({"algorithm": "imaml", "num_inner_steps": 3}, [], ["--algorithm", "unrolled"]),
+    ],
+)
+def test_only_what_would_take_less_is_advised(settings, said, unsaid, tiny):
+    advice = ", ".join(_plan._thriftier(tiny(**settings)))
+    assert "--meta-batch-size" in advice
+    assert all(words in advice for words in said)
+    assert not any(words in advice for words in unsaid)
 
 
 def test_a_choice_has_the_cost_of_its_program_and_is_timed_where_it_fits(tiny, monkeypatch):
