@@ -6,15 +6,16 @@ Run     python examples/meta_world.py                       (--smoke: a minute)
         in an environment of its own, because Meta-World asks for another version of MuJoCo:
         python3 -m venv .venv-meta-world
         .venv-meta-world/bin/pip install '.[gym]' metaworld
-Takes   TAKES on two processor cores, and 6 GB
-Expect  EXPECT
+Takes   eight minutes on two processor cores that had other work, and 6 GB
+Expect  a return of 444 before adapting and 891 after, on the ten goals: after ten outer steps, so it
+        has only begun to learn
 """
 
 import sys
 
 import jax
 import jax.numpy as jnp
-import metaworld
+import metaworld  # pyright: ignore[reportMissingImports]
 import numpy as np
 import optax
 

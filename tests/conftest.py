@@ -32,7 +32,8 @@ def pytest_configure(config):
         return
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     jax.config.update("jax_disable_most_optimizations", True)
-    if not hasattr(config, "workerinput"):  # workers inherit it
+    # for workers, which inherit it: this process has read its flags, and others must have the same
+    if getattr(config.option, "numprocesses", None):
         os.environ["XLA_FLAGS"] = _flags_of_xla()
 
 
