@@ -1,14 +1,14 @@
 """A robot arm of Meta-World, meta-trained to reach for what it does not see.
 
-What    tasks are the fifty goals of ML1's reach-v3, which observations hide. Meta-trains a policy on
-        them, then adapts it to ten of the goals that are kept for testing.
+What    tasks are the fifty goals of ML1's reach-v3, which observations hide. Meta-trains a policy
+        on them, then adapts it to ten of the goals that are kept for testing.
 Run     python examples/meta_world.py                       (--smoke: a minute)
         in an environment of its own, because Meta-World asks for another version of MuJoCo:
         python3 -m venv .venv-meta-world
         .venv-meta-world/bin/pip install '.[gym]' metaworld
 Takes   eight minutes on two processor cores that had other work, and 6 GB
-Expect  a return of 444 before adapting and 891 after, on the ten goals: after ten outer steps, so it
-        has only begun to learn
+Expect  a return of 444 before adapting and 891 after, on the ten goals: after ten outer steps, so
+        it has only begun to learn
 """
 
 import sys
