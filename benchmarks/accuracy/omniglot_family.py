@@ -1,12 +1,12 @@
-"""Omniglot 5-way 1-shot by algorithm, each trained for five minutes of 2 free cores.
+"""Omniglot 5-way 1-shot by algorithm, each trained for minutes.
 
     .venv/bin/python -m benchmarks.accuracy.omniglot_family DATA RUNS      # 70 minutes on 2 cores
 
 DATA holds omniglot/; RUNS gets a run directory for each algorithm, resumed if it is there. Writes
-`results/omniglot-5-way-1-shot-family-<algorithm>.json`. The number of outer steps is what five
-minutes would be enough for at the speed of short trials; it is fixed, so that other work does not
-matter.
-Settings were chosen by one trial of a few hundred outer steps each, or are the paper's.
+`results/omniglot-5-way-1-shot-family-<algorithm>.json`. The numbers of outer steps are what about
+five minutes of 2 free cores were enough for in short trials; they are fixed, so that other work
+does not matter. Settings were chosen by one trial of a few hundred outer steps each, or are the
+paper's.
 """
 
 import argparse
