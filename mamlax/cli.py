@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         _suggest_recipe(arguments)
+        _suggest_order(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = say_warning
             tyro.extras.subcommand_cli_from_dict(
@@ -77,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 args=arguments,
                 config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes),
             )
+            sys.stdout.flush()
+    except BrokenPipeError:  # what reads our words, as head does, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell says of a command ended by SIGPIPE
     except KeyboardInterrupt as stop:  # a run that could write a checkpoint first says which
         resume = "stopped. Repeat the command to resume from the last checkpoint."
         say(escape(str(stop) or resume))
@@ -255,17 +260,17 @@ def fit(
     """Learn from a table with a column that says which task a row belongs to; save a model.
 
     A task is a machine, a patient, a station. Says in the end, on tasks held out, whether simpler
-    models do as well.
+    models do as well, and draws it: a .png beside --out.
 
     Args:
-        table: A csv, tsv (also .gz) or parquet.
+        table: A csv, tsv (also .gz) or parquet; it comes first.
         task_column: Which task a row belongs to; several columns are taken together.
         target_column: What to predict.
         features: Columns to predict from; all others where none is given.
         split_column: Hold tasks of the same value out together: what tasks share that new ones will
             not, e.g. the month; several columns are taken together.
         kind: Whether the target is values or classes; auto: classes where it is text.
-        out: The model.
+        out: The model; the report's figure has the same name with .png.
         algorithm: A member of the family; auto suits most tables.
         num_outer_steps: Outer steps, at most.
         max_support: The most rows to adapt on in training.
@@ -284,6 +289,7 @@ def fit(
             split_columns=split_column,
             kind=kind,
             out=out,
+            say=lambda words: say(escape(words)),
             report=lambda line: progress("fit", {**line, "num_outer_steps": num_outer_steps}),
             algorithm=algorithm,
             num_outer_steps=num_outer_steps,
@@ -339,7 +345,7 @@ def inspect(model: tyro.conf.Positional[Path]) -> None:
 def export(
     source: tyro.conf.Positional[Path],
     *,
-    out: Path = Path("model.safetensors"),
+    out: Path | None = None,
     format: Literal["safetensors", "stablehlo"] = "safetensors",
     data_dir: str | None = None,
 ) -> None:
@@ -347,11 +353,22 @@ def export(
 
     Args:
         source: A run directory, or a model that was written.
-        out: The file.
+        out: The file; model.safetensors or model.stablehlo where None. Beside a program, FILE.json
+            says how it is called.
         format: safetensors, for mamlax.load and mamlax adapt; or stablehlo, a jax.export program
-            that adapts and predicts.
+            that adapts and predicts, or predicts if the model is adapted.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """
+    if out is None:
+        out = Path(f"model.{format}")
+    beside = out.with_suffix(out.suffix + ".json")
+    if source.exists() and source.resolve() in (out.resolve(), beside.resolve()):
+        raise MamlaxError(f"{source} would be written over. Give another --out.")
+    if not source.exists():
+        raise MamlaxError(
+            f"{source} does not exist. Give the directory of a run of mamlax train, or a model "
+            "that mamlax fit or mamlax export wrote."
+        )
     _prepare_jax()
     from .estimators import _export, _learner_file
 
@@ -361,7 +378,7 @@ def export(
         model = _learner_file.load(source)
     if format == "stablehlo":
         _export.write_stablehlo(out, model)
-        say_paths([out, out.with_suffix(out.suffix + ".json")])
+        say_paths([out, beside])
         return
     model.save(out)
     say_paths([out])
@@ -393,3 +410,18 @@ def _suggest_recipe(arguments: list[str]) -> None:
         near = nearest_recipe(word)
         if near or word == arguments[1]:
             raise MamlaxError(f"there is no recipe {word!r}.{near} mamlax recipes lists them all.")
+
+
+def _suggest_order(arguments: list[str]) -> None:
+    """Say that the table comes first where an option that takes several words would take it."""
+    several = ("--task-column", "--target-column", "--features", "--split-column")
+    option = ""
+    for word in arguments[1:] if arguments[:1] == ["fit"] else []:
+        if word.startswith("-"):
+            option = word.replace("_", "-")
+        elif option in several and Path(word).suffix in (".csv", ".tsv", ".parquet", ".gz"):
+            others = " ".join(one for one in arguments[1:] if one != word)
+            raise MamlaxError(
+                f"{option} takes several words, and so would take {word}. The table comes first: "
+                f"mamlax fit {word} {others}"
+            )

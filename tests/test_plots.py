@@ -356,6 +356,15 @@ def test_sinusoids_show_truth_support_and_every_curve(tmp_path, names):
     save(figure, tmp_path)
 
 
+@pytest.mark.parametrize("ways", [1, 2, 3, 5])
+def test_the_title_of_few_shot_fits_the_figure(ways):
+    figure = plots.few_shot(few_shot_examples(ways))
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    assert "after 0, 1 and 3 inner steps" in figure._suptitle.get_text()
+
+
 @pytest.mark.parametrize("ways, shots, num_query", [(3, 1, 2), (5, 5, 15), (1, 1, 1)])
 def test_few_shot_marks_what_was_guessed_right(tmp_path, ways, shots, num_query):
     examples = few_shot_examples(ways, shots, num_query)

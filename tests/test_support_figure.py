@@ -60,7 +60,9 @@ def test_every_model_is_drawn_at_every_size():
         np.testing.assert_array_equal(line.get_xdata(), range(4))
         np.testing.assert_allclose(line.get_ydata(), [error_of(model, size) for size in SIZES])
     assert len({line.get_color() for line in lines.values()}) == len(MODELS)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == MODELS
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == [FIRST, "95 % interval", *MODELS[1:]]
+    assert lines["no model (the mean)"].get_linestyle() == "--"
     assert axes.get_yscale() == "log"
 
 
@@ -71,9 +73,19 @@ def test_the_interval_of_the_adapted_model_is_drawn():
     for place, size in enumerate(SIZES):
         edges = corners[corners[:, 0] == place, 1]
         np.testing.assert_allclose(
-            [edges.min(), edges.max()], np.array([0.9, 1.1]) * error_of(FIRST, size)
+            [edges.min(), edges.max()], np.array([np.exp(-0.1), 1.1]) * error_of(FIRST, size)
         )
     assert np.allclose(band.get_facecolor()[0, :3], matplotlib_color(lines_of(axes)[FIRST]))
+
+
+def test_an_interval_wider_than_the_error_does_not_reach_the_bottom():
+    """The axis is logarithmic: so is the lower half of the interval."""
+    found = report()
+    for entry in found["entries"]:
+        entry["ci95"] = 2 * entry["error"]
+    (axes,) = plots.support_sizes(found).axes
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert corners[:, 1].min() == pytest.approx(np.exp(-2) * error_of(FIRST, 20))
 
 
 def matplotlib_color(line):

@@ -40,6 +40,15 @@ class Column(NamedTuple):
         """Numbers that it becomes."""
         return len(self.categories) or 1 + self.has_missing
 
+    @property
+    def kind(self) -> str:
+        """What it holds, in a word."""
+        return "categories" if self.categories else "numbers"
+
+    def as_json(self) -> dict[str, Any]:
+        """Its attributes, by name."""
+        return self._asdict()
+
     def encode(self, values: np.ndarray) -> np.ndarray:
         """`[rows, width]`."""
         if self.categories:
@@ -134,7 +143,7 @@ class Columns(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """For `from_json`."""
-        columns = [column._asdict() for column in self.columns]
+        columns = [column.as_json() for column in self.columns]
         return {"columns": columns, "named": self.named}
 
     @staticmethod

@@ -58,7 +58,8 @@ def compare(estimator: Any, train: Rows, test: Rows, *, seed: int) -> Report | N
             entries.append(Entry(name, size, *mean, *worse, len(at_size)))
     models = [entry.model for entry in entries]
     entries.sort(key=lambda entry: models.index(entry.model))
-    metric = "share of rows misclassified" if classes else "squared error / variance of the target"
+    metric = "squared error / variance of the target over the rows held out"
+    metric = "share of rows misclassified" if classes else metric
     num_units = len({int(test.units[task.query[0]]) for task in tasks})
     return Report(metric, len(tasks), num_units, tuple(entries))
 

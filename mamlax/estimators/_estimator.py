@@ -36,7 +36,9 @@ class FewShotEstimator(BaseEstimator, ABC):
     feature_names_in_: np.ndarray
     n_features_in_: int
     target_names_: list[str]
-    """What the targets are called, where a table was fitted by the command line."""
+    task_names_: list[str]
+    """What the targets, and the columns that tell tasks apart, are called, where a table was fitted
+    by the command line."""
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         if not weights.sum() > 0:
             raise ValueError("sample_weight is zero everywhere: no row is left to learn from.")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = self._seed()
         parts = split_groups(
             groups, split_by, len(X), self.validation_fraction, self.test_fraction, seed
         )
@@ -245,6 +247,9 @@ class FewShotEstimator(BaseEstimator, ABC):
         tags.input_tags.string = True
         tags.non_deterministic = self.random_state is None
         return tags
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _weights(self, sample_weight, X) -> np.ndarray:
         """How much rows of a support count, in the unit of those fitted; plain rows count 1."""

@@ -1,8 +1,10 @@
 """A trained run, or a saved model, in a form that others can use."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -19,6 +21,7 @@ from ._few_shot import FewShotRegressor
 from ._images import FewShotImageClassifier, Reading
 from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
 from ._learner_file import Loaded
+from ._program_description import PLATFORMS, adaptation_of, description_of_program
 from ._targets import Values
 
 
@@ -60,7 +63,13 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loa
     learner = ArrayLearner(settings, meta_params)
     if is_class:
         shape = experiment.parts.train_tasks.data.examples.shape[1:]
-        summary = {"recipe": recipe.name, "outer_step": learned.outer_step}
+        summary = {
+            "recipe": recipe.name,
+            "outer_step": learned.outer_step,
+            "num_classes": len(experiment.parts.train_tasks.data.names),
+        }
+        if accuracy := _accuracy(directory, settings.num_inner_steps, experiment.parts.test_tasks):
+            summary["accuracy"] = accuracy
         invert = isinstance(recipe.problem, OmniglotProblem)
         if settings.network["name"] != "conv4":
             raise MamlaxError(
@@ -72,21 +81,20 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loa
 
 
 def write_stablehlo(path: str | Path, model: Any) -> None:
-    """Write adapting and predicting as one program, which runs without this package.
+    """Write a model as one program for processors, GPUs and TPUs, which runs without this package.
 
-    Reads `(support_inputs [s, ...], support_targets, support_weights [s], query_inputs [q, ...])`,
-    for any s and q above 0 (one row of weight 0 stands for no support), and gives the network's
-    `[q, outputs]`. How columns become its numbers, and how its outputs are read, is written
-    beside it as JSON: numbers less their mean, divided by their scale, no further from 0 than the
-    limit, 0 where they are missing (and, where values were missing, a 1 after them); a 0 or 1 for
-    each category; outputs times the scale of the targets, plus their mean.
+    A model that is not adapted becomes a program that adapts and predicts, of
+    `(support_inputs [s, ...], support_targets, support_weights [s], query_inputs [q, ...])`, for
+    any s and q above 0. An adapted one becomes a program that predicts, of `(query_inputs,)`. Both
+    give the network's `[q, outputs]`. How columns or images become its numbers, and how its
+    outputs are read, is written beside it as JSON.
 
     Args:
-        path: of the file.
-        model: an estimator or an image classifier; what it is adapted to is not written.
+        path: of the file; the JSON's is the same with `.json` after it.
+        model: an estimator or an image classifier.
     """
     learner: ArrayLearner = model.learner_
-    settings = learner.settings
+    settings, adapted = learner.settings, adaptation_of(model)
     adapt, shapes = settings.adapt_fn(), settings.network
     one = shapes.get("image_shape", (shapes.get("num_inputs"),))
 
@@ -94,26 +102,44 @@ def write_stablehlo(path: str | Path, model: Any) -> None:
         params = adapt(learner.meta_params, Batch(inputs, targets, weights=weights))
         return settings.predict(params, queries, inputs)
 
+    def predict(queries):
+        assert adapted is not None
+        params = eqx.combine(adapted.own, adapted.shared)
+        return settings.predict(params, queries, adapted.support_inputs)
+
     s, q = jax.export.symbolic_shape("s, q")
     numbers = settings.loss == "squared-error"
     targets = jax.ShapeDtypeStruct(
         (s, shapes["num_outputs"]) if numbers else (s,), jnp.float32 if numbers else jnp.int32
     )
-    exported = jax.export.export(jax.jit(adapt_and_predict))(
+    queries = jax.ShapeDtypeStruct((q, *one), jnp.float32)
+    support = (
         jax.ShapeDtypeStruct((s, *one), jnp.float32),
         targets,
         jax.ShapeDtypeStruct((s,), jnp.float32),
-        jax.ShapeDtypeStruct((q, *one), jnp.float32),
     )
+    program, arguments = (
+        (adapt_and_predict, (*support, queries)) if adapted is None else (predict, (queries,))
+    )
+    exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(*arguments)
     path = Path(path)
     with replacing(path) as temporary:
         temporary.write_bytes(exported.serialize())
-    beside = {
-        name: getattr(model, f"{name}_").as_json()
-        for name in ("columns", "targets")
-        if getattr(model, f"{name}_", None) is not None
-    }
-    write_json(path.with_suffix(path.suffix + ".json"), beside)
+    write_json(path.with_suffix(path.suffix + ".json"), description_of_program(model))
+
+
+def _accuracy(directory: Path, num_inner_steps: int, tasks: Any) -> dict[str, Any] | None:
+    """What the run's evaluation says of so many inner steps, its queries apart; None: nothing."""
+    path = directory / "evaluation.json"
+    if not path.exists():
+        return None
+    evaluation = json.loads(path.read_text())
+    curve = evaluation.get("non_transductive_curve", evaluation["curve"])
+    found = [one for one in curve if one["num_inner_steps"] == num_inner_steps]
+    if not found or found[0]["mean"] is None:
+        return None
+    about = {"num_tasks": evaluation["num_tasks"], "ways": tasks.ways, "shots": tasks.shots}
+    return {"mean": found[0]["mean"], "ci95": found[0]["ci95"], **about}
 
 
 def _regressor(learner: ArrayLearner, outer_step: int) -> FewShotRegressor:

@@ -27,6 +27,18 @@ class Reading(NamedTuple):
     invert: bool
 
 
+class Support(NamedTuple):
+    """What a classifier is adapted to.
+
+    Attributes:
+        images: `[images, height, width, channels]`, floats in [0, 1].
+        labels: `[images]`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
 class FewShotImageClassifier:
     """What a run of an image recipe has learned, read by `mamlax.load` from what `export` wrote.
 
@@ -35,6 +47,7 @@ class FewShotImageClassifier:
 
     Attributes:
         classes_: the labels adapted to; None before.
+        support_: the images adapted to, and their labels; None before.
         image_shape: `(height, width, channels)` of an image.
         ways: the most classes; None: any number.
     """
@@ -42,6 +55,7 @@ class FewShotImageClassifier:
     def __init__(self, learner: ArrayLearner, reading: Reading, summary: dict[str, Any]):
         self.learner_, self.reading_, self.summary_ = learner, reading, summary
         self.targets_: Classes | None = None
+        self.support_: Support | None = None
         self._adapted: Adapted | None = None
 
     @property
@@ -76,7 +90,8 @@ class FewShotImageClassifier:
         Raises:
             MamlaxError: if there are more classes than its head has, or shapes do not fit.
         """
-        inputs, labels = self._checked(images), np.asarray(labels)
+        inputs = self._checked(images).astype(np.float32)
+        labels = np.asarray(labels)
         if labels.shape != inputs.shape[:1] or not len(labels):
             raise MamlaxError(
                 "adapting takes one label for each image, and an image or more; got "
@@ -93,7 +108,7 @@ class FewShotImageClassifier:
         if self.ways is None:
             settings = replace(self.learner_.settings, ways=len(targets.classes))
             adapted.learner_ = replace(self.learner_, settings=settings)
-        adapted.targets_ = targets
+        adapted.targets_, adapted.support_ = targets, Support(inputs, labels)
         adapted._adapted = adapted.learner_.adapt(inputs, targets.encode(labels))
         return adapted
 
@@ -113,7 +128,16 @@ class FewShotImageClassifier:
         return self.targets_.probabilities(outputs[:, : len(self.targets_.classes)])
 
     def save(self, path: str | Path) -> None:
-        """Write the classifier, as it was trained, to one file that `mamlax.load` reads."""
+        """Write the classifier, adapted or not, to one file that `mamlax.load` reads.
+
+        The file of an adapted one holds the images that it is adapted to.
+
+        Args:
+            path: of the file; it is replaced whole or not at all.
+
+        Raises:
+            MamlaxError: if labels are neither text nor numbers.
+        """
         from ._learner_file import write_images
 
         write_images(path, self)

@@ -26,21 +26,53 @@ def _lines(header: dict[str, Any], arrays: dict[str, Any]) -> list[str]:
     num_params = sum(array.size for name, array in arrays.items() if name.startswith("meta"))
     lines = [
         f"{header['kind']}, written by mamlax {header['mamlax']}",
-        f"  algorithm     {recipe['algorithm']}, {learner['num_inner_steps']} inner steps to adapt",
+        f"  algorithm     {recipe['algorithm']}, {_steps(recipe, learner['num_inner_steps'])}",
         f"  network       {architecture.pop('name')}, {num_params:,} numbers: "
         + ", ".join(f"{name}={value}" for name, value in architecture.items()),
     ]
     if "columns" in header:
         lines += _of_table(header)
     else:
-        lines += [
-            f"  trained as    {header['summary']['recipe']}, outer step "
-            f"{header['summary']['outer_step']}",
-            "  takes         images; what is predicted for one does not depend on the others",
-        ]
+        lines += _of_images(header, dict(learner["architecture"]))
     if header.get("report") is not None:
         lines += ["", str(report_from_json(header["report"]))]
     return lines
+
+
+def _steps(recipe: dict[str, Any], number: int) -> str:
+    """How it adapts."""
+    steps = f"{number} inner step{'s' * (number != 1)}"
+    if recipe["algorithm"] == "ridge-maml":
+        more = f"and {steps} after that" if number else "and no inner step is taken after that"
+        return f"whose head is solved for on the support, {more}"
+    return f"{steps} to adapt"
+
+
+def _of_images(header: dict[str, Any], network: dict[str, Any]) -> list[str]:
+    summary, support = header["summary"], header.get("support")
+    height, width, channels = network["image_shape"]
+    kind = {1: "grey", 3: "in color"}.get(channels, f"of {channels} channels")
+    lines = [
+        f"  trained as    {summary['recipe']}, outer step {summary['outer_step']}",
+        f"  takes         images of {height} × {width} pixels, {kind}; what is predicted for one "
+        "does not depend on the others",
+    ]
+    if "num_classes" in summary:
+        lines.append(f"  learned from  {summary['num_classes']} classes")
+    if found := summary.get("accuracy"):
+        interval = "" if found["ci95"] is None else f" ± {100 * found['ci95']:.1f}"
+        lines.append(
+            f"  judged on     {found['num_tasks']} tasks of {found['ways']} new classes, "
+            f"{found['shots']} image{'s' * (found['shots'] != 1)} of each: accuracy "
+            f"{100 * found['mean']:.1f}{interval} %"
+        )
+    adapted = "nothing yet"
+    if support is not None:
+        names = ", ".join(map(str, support["classes"][:8])) + ", ..." * (
+            len(support["classes"]) > 8
+        )
+        adapted = f"{support['num_images']} images of {len(support['classes'])} classes: {names}"
+    return [*lines, f"  adapted to    {adapted}"]
 
 
 def _of_table(header: dict[str, Any]) -> list[str]:
@@ -49,7 +81,10 @@ def _of_table(header: dict[str, Any]) -> list[str]:
     names = ", ".join(header["target_names"] or ["the target"])
     what = f"a class of {targets['classes']}" if targets["kind"] == "classes" else "numbers"
     support = attributes["num_support_"]
-    lines = [f"  predicts      {names}: {what}", "  from"]
+    lines = [f"  predicts      {names}: {what}"]
+    if tasks := header.get("task_names"):
+        lines.append(f"  a task is     one {', '.join(tasks)}")
+    lines.append("  from")
     for column in header["columns"]["columns"]:
         about = f"numbers, mean {column['mean']:.4g}, deviation {column['scale']:.4g}"
         if column["categories"]:

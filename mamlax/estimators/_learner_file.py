@@ -1,5 +1,6 @@
 """A learner in one file: safetensors, and all else as JSON in its header. Loading runs no code."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,13 @@ from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier, Reading
 from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
 from ._report import report_from_json
-from ._targets import targets_from_json
+from ._targets import Classes, targets_from_json
 
-FORMAT = 1
+FORMAT = 2
+_FORMATS = (1, FORMAT)
+"""What is read; files of format 1 have no digest."""
 _MOST_STEPS, _MOST_LAYERS = 10_000, 100
-_KEY = "mamlax"
+_KEY, _DIGEST = "mamlax", "sha256"
 _ESTIMATORS = {one.__name__: one for one in (FewShotRegressor, FewShotClassifier)}
 _ATTRIBUTES = (
     *("validation_curve_", "outer_step_", "num_groups_"),
@@ -46,23 +49,30 @@ def write_estimator(path: str | Path, estimator: FewShotEstimator) -> None:
         },
         "attributes": {name: getattr(estimator, name) for name in _ATTRIBUTES},
         "target_names": getattr(estimator, "target_names_", None),
+        "task_names": getattr(estimator, "task_names_", None),
         "feature_names": None if names is None else list(names),
         "columns": estimator.columns_.as_json(),
         "targets": estimator.targets_.as_json(),
         "report": None if report is None else report.as_json(),
     }
-    adapted = estimator._adapted.own if estimator.num_support_ else None
-    _write(path, header, estimator.learner_, adapted)
+    arrays = _named("adapted", estimator._adapted.own) if estimator.num_support_ else {}
+    _write(path, header, estimator.learner_, arrays)
 
 
 def write_images(path: str | Path, classifier: FewShotImageClassifier) -> None:
-    """Write an image classifier, without what it is adapted to."""
+    """Write an image classifier; if it is adapted, with the images that it is adapted to."""
+    support, arrays = classifier.support_, {}
     header = {
         "kind": type(classifier).__name__,
         "reading": classifier.reading_._asdict(),
         "summary": classifier.summary_,
+        "support": None,
     }
-    _write(path, header, classifier.learner_, None)
+    if support is not None:
+        labels, codes = np.unique(support.labels, return_inverse=True)
+        header["support"] = {"num_images": len(codes), **Classes(labels).as_json()}
+        arrays = {"support.images": support.images, "support.labels": codes.astype(np.int32)}
+    _write(path, header, classifier.learner_, arrays)
 
 
 def load(path: str | Path) -> Loaded:
@@ -75,8 +85,8 @@ def load(path: str | Path) -> Loaded:
         A `FewShotRegressor`, `FewShotClassifier` or `FewShotImageClassifier`, ready to adapt.
 
     Raises:
-        MamlaxError: if it is no such file, is damaged, or was written by a newer version. No code
-            in it is run.
+        MamlaxError: if it is no such file, is damaged or was changed, or was written by a newer
+            version. No code in it is run.
     """
     header, arrays = read_header_and_arrays(Path(path))
     with making_sense_of(path):
@@ -109,11 +119,14 @@ def read_header_and_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.nda
         raise MamlaxError(
             f"{path} is a folder. A run is exported first: mamlax export {path} --out MODEL."
         )
+    if not path.exists():
+        raise MamlaxError(
+            f"{path} does not exist. A model is a file that mamlax fit, mamlax export or save "
+            "wrote."
+        )
+    if not path.stat().st_size:
+        raise MamlaxError(f"{path} is empty (0 bytes): writing it was not finished. Save again.")
     try:
-        if not path.stat().st_size:
-            raise MamlaxError(
-                f"{path} is empty (0 bytes): writing it was not finished. Save again."
-            )
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -130,15 +143,33 @@ def read_header_and_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.nda
         raise MamlaxError(
             f"{path} holds arrays, but was not written by mamlax (its header has no {_KEY})."
         ) from error
-    if number != FORMAT:
+    if number not in _FORMATS:
         raise MamlaxError(
             f"{path} was written by mamlax {written_by} in format {number}; mamlax "
-            f"{version('mamlax')} reads format {FORMAT}. Install that version, or save it again."
+            f"{version('mamlax')} reads up to format {FORMAT}. Install that version, or save it "
+            "again."
+        )
+    found = header.pop(_DIGEST, None)
+    if found != (None if number == 1 else digest_of(header, arrays)):
+        raise MamlaxError(
+            f"{path} was changed after it was written, or damaged: what is in it has not the "
+            f"{_DIGEST} that was written with it. Copy it again, or save it again."
         )
     return header, arrays
 
 
-def _write(path: str | Path, header: dict[str, Any], learner: ArrayLearner, own: Any) -> None:
+def digest_of(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """The SHA-256 of all that a file says, whatever the order that it is said in."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {list(array.shape)}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _write(
+    path: str | Path, header: dict[str, Any], learner: ArrayLearner, more: dict[str, np.ndarray]
+) -> None:
     from safetensors.numpy import save
 
     settings = learner.settings
@@ -155,10 +186,10 @@ def _write(path: str | Path, header: dict[str, Any], learner: ArrayLearner, own:
             "num_inner_steps": settings.num_inner_steps,
         },
     }
-    arrays = _named("meta_params", learner.meta_params)
-    if own is not None:
-        arrays |= _named("adapted", own)
-    content = save(arrays, metadata={_KEY: json.dumps(header, default=_plain)})
+    arrays = _named("meta_params", learner.meta_params) | more
+    header = json.loads(json.dumps(header, default=_plain))  # as it will be read
+    words = json.dumps({**header, _DIGEST: digest_of(header, arrays)})
+    content = save(arrays, metadata={_KEY: words})
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(content)
 
@@ -174,7 +205,11 @@ def _loaded(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Loaded:
     learner = _learner(header["learner"], arrays)
     if header["kind"] == FewShotImageClassifier.__name__:
         reading = Reading(**header["reading"])
-        return FewShotImageClassifier(learner, reading, header["summary"])
+        classifier = FewShotImageClassifier(learner, reading, header["summary"])
+        if (support := header.get("support")) is None:
+            return classifier
+        labels = np.array(support["classes"], np.dtype(support["dtype"]))
+        return classifier.adapt(arrays["support.images"], labels[arrays["support.labels"]])
     parameters = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in header["parameters"].items()
@@ -190,6 +225,8 @@ def _loaded(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Loaded:
         estimator.feature_names_in_ = np.array(header["feature_names"], dtype=object)
     if header["target_names"] is not None:
         estimator.target_names_ = [str(name) for name in header["target_names"]]
+    if header.get("task_names") is not None:
+        estimator.task_names_ = [str(name) for name in header["task_names"]]
     width, expected = estimator.columns_.width, learner.settings.network
     if width != expected["num_inputs"]:
         raise ValueError(f"columns make {width} inputs of a network of {expected['num_inputs']}")

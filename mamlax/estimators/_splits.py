@@ -8,6 +8,7 @@ import pandas as pd
 from .._errors import MamlaxError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_LEAST_TEST = 3
 
 
 class GroupSplit(NamedTuple):
@@ -54,7 +55,7 @@ def split_groups(
         split_by: `[rows]` or None.
         num_rows: how many rows there are.
         validation_fraction: share to choose by.
-        test_fraction: share for the report.
+        test_fraction: share for the report; three, where that is not more than a quarter.
         seed: of the deal.
 
     Raises:
@@ -84,7 +85,10 @@ def split_groups(
     order = rng.permutation(len(units))
     # two or more are left to learn from; a share is one or more where that allows it
     num_validation = min(_share(validation_fraction, len(units)), len(units) - 2)
-    num_test = min(_share(test_fraction, len(units)), len(units) - 2 - num_validation)
+    num_test = _share(test_fraction, len(units))
+    if num_test:  # where there are few, a share is too few to say anything
+        num_test = max(num_test, min(_LEAST_TEST, len(units) // 4))
+    num_test = min(num_test, len(units) - 2 - num_validation)
     parts = np.full(len(units), TRAIN, dtype="<U10")
     parts[order[:num_validation]] = VALIDATION
     parts[order[num_validation : num_validation + num_test]] = TEST

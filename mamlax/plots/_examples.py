@@ -58,7 +58,7 @@ def few_shot(examples: Mapping[str, Any]) -> Any:
     probabilities = probabilities.reshape(len(probabilities), ways, -1, ways)
     shown = {side: images[:, : 5 if side == "query" else 1] for side, images in per_class.items()}
     num_rows = 1 + shown["query"].shape[1]
-    figure, rows = bare_panels(num_rows, ways, 1.15 * ways + 1.2, 1.45 * num_rows + 0.8)
+    figure, rows = bare_panels(num_rows, ways, max(1.15 * ways + 1.2, 3.4), 1.45 * num_rows + 0.8)
     for way in range(ways):
         rows[0][way].imshow(shown["support"][way, 0], cmap="gray", vmin=0, vmax=1)
         rows[0][way].set_title(f"class {way}", fontsize=9)
@@ -80,7 +80,8 @@ def few_shot(examples: Mapping[str, Any]) -> Any:
         axes.set(xticks=[], yticks=[])
     rows[0][0].set_ylabel("support", fontsize=9)
     rows[1][0].set_ylabel("query", fontsize=9)
-    figure.suptitle(
-        "predictions after 0, 1 and 3 inner steps; frame green where the last is right", fontsize=8
-    )
+    *first, last = map(str, examples["num_steps"])
+    title = [f"predictions after {', '.join(first)} and {last} inner steps;"]
+    title += ["frame green where the last is right"]
+    figure.suptitle(("\n" if ways < 4 else " ").join(title), fontsize=8)
     return figure

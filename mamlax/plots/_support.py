@@ -1,5 +1,7 @@
 """The error of a model and of simpler ones against how many rows of a group they were given."""
 
+import math
+import textwrap
 from typing import Any
 
 from ._style import RUN_COLORS, one_panel, plain_numbers
@@ -19,6 +21,7 @@ def support_sizes(report: dict[str, Any]) -> Any:
     sizes = sorted({entry["num_support"] for entry in entries})
     place = {size: i for i, size in enumerate(sizes)}
     models = dict.fromkeys(entry["model"] for entry in entries)
+    is_log = all(entry["error"] > 0 for entry in entries)
     for i, (model, color) in enumerate(zip(models, RUN_COLORS, strict=False)):
         found = [entry for entry in entries if entry["model"] == model]
         x = [place[entry["num_support"]] for entry in found]
@@ -27,7 +30,7 @@ def support_sizes(report: dict[str, Any]) -> Any:
         axes.plot(
             x,
             y,
-            "o-",
+            "--" if model.startswith("no model") else "o-",
             color=color,
             lw=2.4 if first else 1.3,
             ms=5 if first else 3,
@@ -35,14 +38,20 @@ def support_sizes(report: dict[str, Any]) -> Any:
             label=model,
         )
         if first:
-            low = [entry["error"] - entry["ci95"] for entry in found]
+            low = [_lower(entry, is_log) for entry in found]
             high = [entry["error"] + entry["ci95"] for entry in found]
-            axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
-    if all(entry["error"] > 0 for entry in entries):
+            axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0, label="95 % interval")
+    if is_log:
         axes.set_yscale("log")
         plain_numbers(axes)
     axes.set_xticks(range(len(sizes)), sizes)
-    axes.set(xlabel="rows of support", ylabel=report["metric"])
+    axes.set(xlabel="rows of support", ylabel=textwrap.fill(report["metric"], 40))
     axes.set_title(f"{report['num_groups']} groups held out", fontsize="medium")
     axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _lower(entry: dict[str, Any], is_log: bool) -> float:
+    """The lower end of an interval; on a logarithmic axis that of the logarithm's, above 0."""
+    error, ci95 = entry["error"], entry["ci95"]
+    return error * math.exp(-ci95 / error) if is_log else error - ci95

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,8 @@ class CifarProblem(ClassificationProblem):
     """cifar-fs: classes drawn at random; fc100: by superclass, harder."""
     downsample: Literal["stride", "pool"] = "pool"
     """conv4: pooling, or stride 2 and a spatial mean."""
+    channels: int = 32
+    """Filters per convolution (32 in the networks of the published numbers)."""
     num_query: int | None = 15
     """Query examples per class."""
 
@@ -83,10 +86,45 @@ class FolderProblem(ClassificationProblem):
         if not path.exists() and data_dir is not None:
             path = Path(data_dir) / self.images
         size = None if path.suffix == ".npz" else self.image_size
-        return image_splits(
+        splits = image_splits(
             path,
             size=size,
             color=self.color,
             split_seed=self.split_seed,
             skip_broken=self.skip_broken,
         )
+        self._check(path, splits)
+        return splits
+
+    def _check(self, path: Path, splits: Any) -> None:
+        """Refuse too few classes, or images of a class, in words of the command line."""
+        import numpy as np
+
+        test_ways = self.test_ways or self.ways
+        ways = {"train": self.ways, "validation": test_ways, "test": test_ways}
+        num_query = self.shots if self.num_query is None else self.num_query
+        counts = {name: len(split.names) for name, split in splits._asdict().items()}
+        if any(counts[name] < number for name, number in ways.items()):
+            most = min(counts.values())
+            fewer = f"--ways {most}, " if most > 1 else ""
+            enough = next(n for n in itertools.count(3) if round(0.16 * n) >= max(ways.values()))
+            raise MamlaxError(
+                f"{path} has {sum(counts.values())} classes: {counts['train']} to train on, "
+                f"{counts['validation']} to choose by and {counts['test']} to be judged on, and a "
+                f"task takes {self.ways} classes (--ways), all from one of these. Give {fewer}more "
+                "classes, or deal them out yourself into folders train/, validation/ and test/. "
+                "(Without such folders they are dealt out at random, 64:16:20, so that "
+                f"{self.ways} ways take {enough} classes.)"
+            )
+        needed = {"train": (self.train_shots or self.shots) + num_query}
+        for name, split in splits._asdict().items():
+            wanted = needed.get(name, self.shots + num_query)
+            smallest = int(np.argmin(split.sizes))
+            if (size := int(split.sizes[smallest])) < wanted:
+                fewer = f"--num-query {size - self.shots}, " if size > self.shots else ""
+                raise MamlaxError(
+                    f"the class {split.names[smallest]!r} of {path} has {size} images, but a task "
+                    f"takes {wanted} of each class: {wanted - num_query} to adapt to (--shots) and "
+                    f"{num_query} to be judged on (--num-query). Give {fewer}more images of it, or "
+                    "move its folder away."
+                )

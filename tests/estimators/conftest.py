@@ -22,6 +22,12 @@ def table():
     return machines()
 
 
+@pytest.fixture
+def few(table):
+    """Two machines: too few to hold one out, which is quick."""
+    return table[:24]
+
+
 @pytest.fixture(scope="session")
 def regressor(table):
     """Adapts by a regression on the support; has a report."""

@@ -13,11 +13,17 @@ from safetensors.numpy import save_file
 
 from mamlax.estimators._images import FewShotImageClassifier, Reading
 from mamlax.estimators._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
+from mamlax.estimators._learner_file import digest_of
 from mamlax.recipes import RECIPES, _experiment
 from mamlax.recipes._settings import description_of
 from mamlax.training._run_directory import open_run
 
 TINY = {"num_outer_steps": 20, "meta_batch_size": 4, "hidden_sizes": (8,), "random_state": 0}
+OF_MACHINES = ("--task-column", "machine", "--target-column", "wear")
+QUICK = ("--num-outer-steps", 50, "--max-support", 8)
+# quicker to compile than the default
+QUICK_CLASSES = (*QUICK, "--algorithm", "fomaml")
+PAIR = ("--support", "support.csv", "--query", "query.csv")
 
 
 def machines(num_machines=14, rows=12, seed=0):
@@ -32,14 +38,35 @@ def machines(num_machines=14, rows=12, seed=0):
     return pd.DataFrame({"machine": names, "speed": speed, "kind": kind, "wear": wear})
 
 
+def labelled(table):
+    """The wear in words."""
+    words = np.where(table["wear"] > table["wear"].median(), "worn", "good")
+    return table.assign(wear=words)
+
+
+def fails(command, *arguments):
+    """The line that a command ends with; before it stands at most what was made of a table."""
+    status, out, err = command(*arguments)
+    assert status == 1 and out == ""
+    assert "Traceback" not in err
+    *before, line = err.splitlines()
+    assert not before or (len(before) == 1 and " tasks (" in before[0])
+    assert line.startswith("error: ")
+    return line
+
+
 def header_of(path):
     """The JSON that a model's file holds beside its arrays."""
     with safe_open(path, framework="np") as file:
         return json.loads(file.metadata()["mamlax"])
 
 
-def changed(path, out, *, header=None, arrays=None):
-    """The file written again, its header (or its dictionary of arrays) changed in place."""
+def changed(path, out, *, header=None, arrays=None, is_signed=True):
+    """The file written again, its header (or its dictionary of arrays) changed in place.
+
+    With the digest of what is in it now, as somebody would write it who means harm; or with the
+    one that it had.
+    """
     with safe_open(path, framework="np") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     words = header_of(path)
@@ -47,6 +74,10 @@ def changed(path, out, *, header=None, arrays=None):
         header(words)
     if arrays is not None:
         arrays(found)
+    if is_signed:
+        digest = words.pop("sha256")
+        words["sha256"] = digest_of(words, found)
+        assert words["sha256"] != digest
     save_file(found, out, metadata={"mamlax": json.dumps(words)})
     return out
 
@@ -110,7 +141,7 @@ def sinusoid_recipe(**settings):
         recipe,
         problem=replace(recipe.problem, shots=5, hidden_sizes=(8,)),
         inner_learning_rate=0.02,
-        **{"meta_batch_size": 4, "num_outer_steps": 4, **QUICK, **settings},
+        **{"meta_batch_size": 4, "num_outer_steps": 4, **BRIEF, **settings},
     )
 
 
@@ -121,11 +152,11 @@ def omniglot_recipe(problem=None, **settings):
     return replace(
         recipe,
         problem=replace(recipe.problem, **small),
-        **{"meta_batch_size": 2, "num_outer_steps": 4, **QUICK, **settings},
+        **{"meta_batch_size": 2, "num_outer_steps": 4, **BRIEF, **settings},
     )
 
 
-QUICK = {
+BRIEF = {
     "num_baseline_steps": 0,
     "log_interval": 4,
     "checkpoint_interval": 4,

@@ -1,9 +1,11 @@
 """A run, or a model, in a form that others can use: it says what the run itself says."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ from mamlax.recipes import RECIPES
 from mamlax.recipes._settings import description_of
 from mamlax.training._run_directory import open_run
 
-from .materials import drawings, omniglot_recipe, sinusoid_recipe, train
+from .materials import drawings, image_classifier, omniglot_recipe, sinusoid_recipe, train
 
 WAVE_X = np.linspace(-4, 4, 5)[:, None]
 WAVE_Y = 2 * np.sin(WAVE_X + 1)
@@ -87,8 +89,21 @@ def test_a_run_that_has_not_begun_is_refused(tmp_path):
         learner_of_run(tmp_path / "run")
 
 
-RUN_ELSEWHERE = """
-import sys, numpy as np, jax
+JAX_ALONE = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("mamlax", "equinox", "optax", "sklearn", "pandas", "safetensors"):
+            raise ImportError(f"{name} is not there")
+
+sys.meta_path.insert(0, Absent())
+"""
+
+RUN_ELSEWHERE = (
+    JAX_ALONE
+    + """
+import numpy as np, jax
 calls = np.load(sys.argv[1])
 outputs = {}
 for path in sys.argv[3:]:
@@ -97,9 +112,10 @@ for path in sys.argv[3:]:
     for i in range(2):
         arguments = [calls[f"{path}/{i}/{j}"] for j in range(4)]
         outputs[f"{path}/{i}"] = np.asarray(program.call(*arguments))
-assert not [name for name in sys.modules if name.split(".")[0] == "mamlax"]
+assert "cuda" in program.platforms and "tpu" in program.platforms
 np.savez(sys.argv[2], **outputs)
 """
+)
 
 
 def numbers_of(beside, table):
@@ -154,7 +170,10 @@ def test_a_program_adapts_and_predicts_without_this_package(regressor, classifie
         *(tmp_path / name for name in models),
     ]
     done = subprocess.run(
-        [sys.executable, "-c", RUN_ELSEWHERE, *paths], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-I", "-c", RUN_ELSEWHERE, *paths],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     outputs = np.load(tmp_path / "outputs.npz")
@@ -168,6 +187,68 @@ def test_a_program_adapts_and_predicts_without_this_package(regressor, classifie
         else:
             classes = np.array(beside["targets"]["classes"])
             assert classes[found.argmax(1)].tolist() == decoded[name].tolist()
+
+
+def called(path, *arguments):
+    return np.asarray(jax.export.deserialize(bytearray(path.read_bytes())).call(*arguments))
+
+
+def test_an_adapted_model_becomes_a_program_that_predicts(regressor, table, tmp_path):
+    rows = table[["speed", "kind"]]
+    adapted = regressor.adapt(rows[:5], table["wear"][:5])
+    write_stablehlo(tmp_path / "program", adapted)
+    beside = json.loads((tmp_path / "program.json").read_text())
+    assert beside["program"]["is_adapted"]
+    assert list(beside["program"]["arguments"]) == ["query_inputs"]
+    found = called(tmp_path / "program", numbers_of(beside, rows[5:30]))[:, 0]
+    values = found * beside["targets"]["scale"][0] + beside["targets"]["mean"][0]
+    np.testing.assert_allclose(values, adapted.predict(rows[5:30]), rtol=1e-4)
+
+
+def test_what_stands_beside_says_where_each_column_goes(regressor, classifier, tmp_path):
+    write_stablehlo(tmp_path / "program", regressor)
+    beside = json.loads((tmp_path / "program.json").read_text())
+    assert list(beside["program"]["arguments"]) == [
+        *("support_inputs", "support_targets", "support_weights", "query_inputs")
+    ]
+    assert beside["program"]["platforms"] == ["cpu", "cuda", "tpu"]
+    assert beside["inputs"]["shape"] == ["rows", regressor.columns_.width]
+    columns = {one["name"]: one for one in beside["columns"]["columns"]}
+    assert columns["speed"]["places"] == [0, 2] and columns["kind"]["places"] == [2, 4]
+    assert columns["speed"]["kind"] == "numbers" and columns["kind"]["kind"] == "categories"
+    assert "no support" in beside["program"]["arguments"]["support_weights"]
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "proto-maml"])
+def test_an_adapted_model_of_images_becomes_a_program_that_predicts(algorithm, tmp_path):
+    images = drawings(3, 4, seed=2)[..., None]
+    model = image_classifier(algorithm=algorithm)
+    adapted = model.adapt(images[:, :2].reshape(-1, 6, 6, 1), np.repeat(list("abc"), 2))
+    query = images[:, 2:].reshape(-1, 6, 6, 1)
+    write_stablehlo(tmp_path / "program", adapted)
+    beside = json.loads((tmp_path / "program.json").read_text())
+    assert beside["targets"]["classes"] == ["a", "b", "c"]
+    assert beside["inputs"]["shape"] == ["images", 6, 6, 1]
+    assert beside["inputs"]["pixels"].startswith("float32, 1 - byte / 255")  # ink on paper
+    outputs = called(tmp_path / "program", query / np.float32(255))[:, :3]
+    chances = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True)
+    np.testing.assert_allclose(chances, adapted.predict_proba(query), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_example_calls_its_program_with_jax_alone(tmp_path):
+    example = Path(__file__).parents[2] / "examples" / "exported_program.py"
+    subprocess.run([sys.executable, example, "--smoke"], cwd=tmp_path, check=True)
+    call = re.search(r"# --8<-- \[start:call\]\n(.*?)# --8<-- \[end", example.read_text(), re.S)
+    imports = "import json, jax\nimport numpy as np\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", JAX_ALONE + imports + call.group(1)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) >= 2
 
 
 # images

@@ -114,8 +114,7 @@ def test_a_head_made_for_the_task_takes_any_number_of_classes(algorithm, picture
 
 def test_a_classifier_in_a_file_adapts_as_before(classifier, pictures, tmp_path):
     path = tmp_path / "model.safetensors"
-    adapted = classifier.adapt(*support_of(pictures))
-    adapted.save(path)
+    classifier.save(path)
     assert parts_of(path)[1] == path.stat().st_size
     loaded = mamlax.load(path)
     assert type(loaded) is mamlax.FewShotImageClassifier and loaded.classes_ is None
@@ -123,8 +122,25 @@ def test_a_classifier_in_a_file_adapts_as_before(classifier, pictures, tmp_path)
     assert loaded.reading_ == classifier.reading_ and loaded.summary_ == classifier.summary_
     queries = pictures[:, 2:].reshape(-1, 6, 6, 1)
     np.testing.assert_array_equal(
-        loaded.adapt(*support_of(pictures)).predict_proba(queries), adapted.predict_proba(queries)
+        loaded.adapt(*support_of(pictures)).predict_proba(queries),
+        classifier.adapt(*support_of(pictures)).predict_proba(queries),
     )
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "proto-maml"])
+@pytest.mark.parametrize("labels", [["a", "b", "c"], [7, 3, 5]], ids=["text", "numbers"])
+def test_an_adapted_classifier_stays_adapted_in_its_file(algorithm, labels, pictures, tmp_path):
+    images, _ = support_of(pictures)
+    adapted = image_classifier(algorithm=algorithm).adapt(images, np.repeat(labels, 2))
+    adapted.save(tmp_path / "model.safetensors")
+    loaded = mamlax.load(tmp_path / "model.safetensors")
+    assert loaded.classes_.tolist() == sorted(labels)
+    queries = pictures[:, 2:].reshape(-1, 6, 6, 1)
+    np.testing.assert_array_equal(loaded.predict_proba(queries), adapted.predict_proba(queries))
+    assert loaded.predict(queries).tolist() == adapted.predict(queries).tolist()
+    loaded.save(tmp_path / "again.safetensors")
+    first, again = ((tmp_path / f"{n}.safetensors").read_bytes() for n in ("model", "again"))
+    assert first == again
 
 
 def test_nothing_is_predicted_before_adapting(classifier, pictures):

@@ -138,7 +138,7 @@ def test_the_file_is_arrays_and_json_and_nothing_else(model, table, tmp_path):
     header, accounted = parts_of(path)
     assert accounted == path.stat().st_size
     words = json.loads(header.pop("__metadata__")["mamlax"])
-    assert words["kind"] == type(model).__name__ and words["format"] == 1
+    assert words["kind"] == type(model).__name__ and words["format"] == 2
     assert words["mamlax"] == mamlax.__version__ and words["feature_names"] == ["speed", "kind"]
     assert {one["dtype"] for one in header.values()} == {"F32"}
     assert {name.split(".")[0] for name in header} == {"meta_params", "adapted"}
@@ -166,7 +166,7 @@ def test_another_process_predicts_the_same_to_the_bit(model, table, tmp_path):
 def test_an_empty_file_is_one_whose_writing_was_not_finished(tmp_path):
     path = tmp_path / "model.safetensors"
     path.touch()
-    assert "is empty (0 bytes)" in refusal(path)
+    assert refusal(path) == (f"{path} is empty (0 bytes): writing it was not finished. Save again.")
 
 
 @pytest.mark.parametrize("kept", [1, 7, 8, 100, 0.5, 0.9, -1])
@@ -177,7 +177,7 @@ def test_a_file_that_was_cut_off_is_refused(saved, kept):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    assert "No such file" in refusal(tmp_path / "model.safetensors")
+    assert "does not exist" in refusal(tmp_path / "model.safetensors")
 
 
 def test_a_folder_is_met_with_the_command_that_makes_a_file_of_a_run(tmp_path):
@@ -223,10 +223,61 @@ def test_arrays_of_others_in_formats_that_numpy_lacks_are_refused(kind, tmp_path
 
 def test_a_newer_format_is_met_with_the_version_to_install(saved, tmp_path):
     path = changed(
-        saved, tmp_path / "new.safetensors", header=lambda h: h.update(format=2, mamlax="9.8.7")
+        saved, tmp_path / "new.safetensors", header=lambda h: h.update(format=3, mamlax="9.8.7")
     )
-    assert "written by mamlax 9.8.7 in format 2" in refusal(path)
-    assert f"mamlax {mamlax.__version__} reads format 1" in refusal(path)
+    assert "written by mamlax 9.8.7 in format 3" in refusal(path)
+    assert f"mamlax {mamlax.__version__} reads up to format 2" in refusal(path)
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_lies(saved):
+    """Of the arrays; in the header it makes what is no JSON, or other words."""
+    content = saved.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    rng = np.random.default_rng(0)
+    places = [*rng.integers(8, 8 + length, 30), *rng.integers(8 + length, len(content), 10)]
+    for place in map(int, places):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(damaged)
+        text = refusal(saved)
+        assert place < 8 + length or "was changed after it was written, or damaged" in text
+
+
+def test_arrays_set_to_zero_are_noticed(saved, tmp_path):
+    def zero(arrays):
+        for name, array in arrays.items():
+            arrays[name] = np.zeros_like(array)
+
+    path = changed(saved, tmp_path / "zero.safetensors", arrays=zero, is_signed=False)
+    assert "has not the sha256 that was written with it" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h["columns"]["columns"][0].update(mean=99.0),
+        lambda h: h["targets"].update(scale=[2.0]),
+        lambda h: h["report"]["entries"][0].update(error=0.0),
+        lambda h: h.pop("sha256"),
+        lambda h: h.update(format=1),
+    ],
+)
+def test_an_edited_header_is_noticed(change, saved, tmp_path):
+    path = changed(saved, tmp_path / "edited.safetensors", header=change, is_signed=False)
+    assert "has not the sha256 that was written with it" in refusal(path)
+    with pytest.raises(MamlaxError, match="sha256"):
+        description_of(path)
+
+
+def test_a_file_of_the_format_before_is_read(saved, table, tmp_path):
+    """It has neither digest nor names of tasks."""
+
+    def older(header):
+        header.update(format=1)
+        header.pop("sha256"), header.pop("task_names")
+
+    path = changed(saved, tmp_path / "older.safetensors", header=older, is_signed=False)
+    assert_same(outputs_of(mamlax.load(path), table), outputs_of(mamlax.load(saved), table))
 
 
 CHANGES = {

@@ -158,66 +158,99 @@ def test_a_report_is_printed_and_makes_a_round_trip_through_json(report):
     assert lines[-1] == report.verdict
 
 
-def made(differences, num_units=7):
-    """A report of a simpler model that is worse by so much at each size, give or take 0.1."""
+def entry(model, size, difference):
+    half = 100.0 if difference == 50.0 else 0.1
+    return Entry(model, size, 1.0 + difference, 0.1, difference, half, 12)
+
+
+def made(differences, num_units=12):
+    """A report of simpler models that are worse by so much at each size, give or take 0.1."""
     entries = []
-    for size, difference in differences.items():
+    for size, of_models in differences.items():
         entries += [
-            Entry(_report.ADAPTED, size, 1.0, 0.1, 0.0, 0.0, 7),
-            Entry(_report.UNADAPTED, size, 0.1, 0.1, -0.9, 0.0, 7),
-            Entry(_report.OFFSET, size, 1.0 + difference, 0.1, difference, 0.1, 7),
-            Entry(_report.NOTHING, size, 9.0, 0.1, 8.0, 0.1, 7),
+            entry(_report.ADAPTED, size, 0.0),
+            entry(_report.UNADAPTED, size, -0.9),
+            entry(_report.NOTHING, size, 8.0),
+            *(entry(model, size, difference) for model, difference in of_models.items()),
         ]
-    return Report("error", 7, num_units, tuple(entries))
+    return Report("error", num_units, num_units, tuple(entries))
 
 
-@pytest.mark.parametrize(
-    "differences, sentences",
-    [
-        ({1: 0.2}, ["With 1 row of support the adapted model is the best"]),
-        ({0: 0.2, 5: 0.3}, ["With 0 and 5 rows of support the adapted model is the best"]),
-        (
-            {0: -0.2, 1: 0.05, 5: -0.05, 10: 0.2},
-            [
-                "With 10 rows of support the adapted model is the best",
-                "With 1 and 5 rows, it cannot be told apart from pooled + offset of the group",
-                "With 0 rows, pooled + offset of the group is better: use that",
-            ],
-        ),
-        (
-            {1: 0.05, 5: -0.2},
-            [
-                "With 1 row, it cannot be told apart from pooled + offset of the group",
-                "With 5 rows, pooled + offset of the group is better: use that",
-                "At no number of rows is pooled + offset of the group worse by more than chance: "
-                "it is enough",
-            ],
-        ),
-    ],
-    ids=["one size", "all", "each", "none"],
-)
-def test_the_verdict_follows_from_differences_and_their_intervals(differences, sentences):
+OFFSET, TREES = _report.OFFSET, _report.TREES
+VERDICTS = {
+    "best everywhere": (
+        {1: {OFFSET: 0.2}, 5: {OFFSET: 0.3}},
+        "At every number of rows the adapted model is the best: use it.",
+    ),
+    "nowhere better than a simpler one": (
+        {1: {OFFSET: 0.05}, 5: {OFFSET: 0.0}},
+        f"Use {OFFSET}: it is simpler, and at no number of rows is it worse than the adapted "
+        "model by more than chance.",
+    ),
+    "two that are better, one of them everywhere as good": (
+        {2: {OFFSET: -0.2, TREES: 0.3}, 20: {OFFSET: 0.05, TREES: -0.2}},
+        f"Use {OFFSET}: it is simpler, and at no number of rows is it worse than the adapted "
+        "model by more than chance.",
+    ),
+    "best with many": (
+        {0: {OFFSET: -0.2}, 1: {OFFSET: 0.05}, 5: {OFFSET: -0.05}, 10: {OFFSET: 0.2}},
+        "With 10 rows of support the adapted model is the best: use it there. Pooled + offset of "
+        f"the group does as well with 1 and 5 rows; {OFFSET} is better with 0 rows.",
+    ),
+    "one that nothing is known of": (
+        {
+            1: {OFFSET: 0.05, TREES: 0.9, _report.SUPPORT_ONLY: 50.0},
+            5: {OFFSET: 0.9, TREES: 0.05, _report.SUPPORT_ONLY: 50.0},
+        },
+        "Pooled + offset of the group does as well with 1 row; gradient-boosted trees does as well "
+        "with 5 rows. But none of these keeps up at every number of rows: where one model is to "
+        "serve all, use the adapted one.",
+    ),
+    "each at its own": (
+        {1: {OFFSET: 0.05, TREES: 0.9}, 5: {OFFSET: 0.9, TREES: -0.5}},
+        "Pooled + offset of the group does as well with 1 row; gradient-boosted trees is better "
+        "with 5 rows. But none of these keeps up at every number of rows: where one model is to "
+        "serve all, use the adapted one.",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", VERDICTS)
+def test_the_verdict_follows_from_differences_and_their_intervals(what):
     """The best of the others counts; what is not adapted is no other."""
-    assert made(differences).verdict == ". ".join(sentences) + "."
+    differences, words = VERDICTS[what]
+    assert made(differences).verdict == words
 
 
-def test_what_is_as_good_at_some_sizes_only_is_not_enough():
-    """One simpler model keeps up with few rows, another with many: neither replaces adapting."""
-    entries = []
-    for size, offset, own in ((1, 0.05, 0.9), (5, 0.9, 0.05)):
-        entries += [
-            Entry(_report.ADAPTED, size, 1.0, 0.1, 0.0, 0.0, 7),
-            Entry(_report.OFFSET, size, 1.0 + offset, 0.1, offset, 0.1, 7),
-            Entry(_report.SUPPORT_ONLY, size, 1.0 + own, 0.1, own, 0.1, 7),
-        ]
-    assert Report("error", 7, 7, tuple(entries)).verdict == (
-        "With 1 row, it cannot be told apart from pooled + offset of the group. With 5 rows, it "
-        "cannot be told apart from fitted to the support alone."
-    )
+@pytest.mark.parametrize("what", VERDICTS)
+def test_the_verdict_names_one_model_to_use(what):
+    """It never says of two that they are to be used, nor of one that it is worse and is enough."""
+    verdict = made(VERDICTS[what][0]).verdict
+    assert verdict.lower().count("use ") == 1
 
 
 def test_of_too_few_groups_there_is_no_verdict():
-    assert "Too few groups" in made({1: 0.2}, num_units=2).verdict
+    for num_units, words in ((1, "1 group held out"), (7, "7 groups held out")):
+        verdict = made({1: {OFFSET: 0.2}}, num_units).verdict
+        assert (
+            verdict.startswith(f"Only {words}: too few to say which") and "test_fraction" in verdict
+        )
+    sets = made({1: {OFFSET: 0.2}}, 7)._replace(num_groups=84)
+    assert sets.verdict.startswith("Only 7 sets of groups held out: too few")
+
+
+def test_of_a_single_group_there_is_no_interval(fitted, alike):
+    single = compare(*fitted, alike.of(np.flatnonzero(alike.groups == 0)), seed=0)
+    text = str(single)
+    assert "nan" not in text and "±" not in text
+    assert text.startswith(f"{single.metric}, 1 group held out\n")
+
+
+def test_cells_of_any_length_stay_apart():
+    wide = made({size: {OFFSET: 123456.0} for size in (0, 1, 2)})
+    line = next(line for line in str(wide).splitlines() if line.startswith(OFFSET))
+    assert line.split("   ")[1:] == ["123457.000 ± 0.100"] * 3
+    assert len({len(line) for line in str(wide).splitlines()[1:-2]}) == 1
 
 
 @pytest.mark.slow
@@ -225,7 +258,7 @@ def test_where_groups_differ_by_an_offset_the_verdict_is_the_simple_model():
     x, y, groups = table(120, 40, offsets, noise=0.5)
     model = mamlax.FewShotRegressor(num_outer_steps=1_000, random_state=0).fit(x, y, groups=groups)
     verdict = model.report().verdict
-    assert _report.OFFSET in verdict and "the adapted model is the best" not in verdict, verdict
+    assert verdict.startswith(f"Use {_report.OFFSET}"), verdict
 
 
 @pytest.mark.slow
@@ -233,7 +266,9 @@ def test_where_groups_share_a_shape_that_no_simple_model_has_the_verdict_is_to_a
     x, y, groups = table(200, 60, waves)
     model = mamlax.FewShotRegressor(num_outer_steps=2_000, random_state=0).fit(x, y, groups=groups)
     report = model.report()
-    assert "5, 10 and 20 rows of support the adapted model is the best" in report.verdict, report
+    assert "the adapted model is the best" in report.verdict, report
+    for size in (5, 10, 20):
+        assert report.entry(_report.SUPPORT_ONLY, size).worse_than_adapted > 0
     assert report.entry(_report.ADAPTED, 20).error < 0.3
 
 

@@ -38,6 +38,9 @@ def test_each_row_is_in_one_part_with_all_of_its_group():
         (2, 0.15, 0.15, (2, 0, 0)),
         (3, 0.15, 0.15, (2, 1, 0)),
         (4, 0.001, 0.001, (2, 1, 1)),
+        (8, 0.15, 0.15, (5, 1, 2)),
+        (14, 0.15, 0.15, (9, 2, 3)),
+        (14, 0.15, 0.5, (5, 2, 7)),
     ],
 )
 def test_shares_are_as_asked_or_one_but_two_groups_are_left_to_learn_from(

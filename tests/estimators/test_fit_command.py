@@ -1,0 +1,345 @@
+"""The command fit: a table becomes a model, or a line says what is wrong with it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mamlax
+
+from .materials import (
+    OF_MACHINES,
+    PAIR,
+    QUICK,
+    QUICK_CLASSES,
+    fails,
+    header_of,
+    labelled,
+    machines,
+)
+
+pytestmark = pytest.mark.filterwarnings("default:.* have no target; they are left out")
+
+
+@pytest.fixture
+def csv(tmp_path, table):
+    table.to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+def test_a_csv_is_fitted_judged_and_saved(command, csv, table, tmp_path):
+    status, out, err = command("fit", csv, *OF_MACHINES, *QUICK, "--out", "m.safetensors")
+    assert status == 0, err
+    assert "3 groups held out" in out and "gradient-boosted trees" in out
+    assert err.splitlines()[0] == (
+        "regression of wear on 2 columns (speed, kind), 168 rows; 14 tasks (machine): 9 to learn "
+        "from, 2 to choose steps and to stop by, 3 to judge by."
+    )
+    assert "fit: step 2/50" in err
+    assert err.splitlines()[-2:] == ["m.safetensors", "m.png"]
+    assert (tmp_path / "m.png").read_bytes()[:4] == b"\x89PNG"
+    model = mamlax.load(tmp_path / "m.safetensors")
+    assert isinstance(model, mamlax.FewShotRegressor)
+    assert model.target_names_ == ["wear"] and model.task_names_ == ["machine"]
+    assert model.feature_names_in_.tolist() == ["speed", "kind"]
+    assert model.num_groups_ == {"train": 9, "validation": 2, "test": 3}
+    assert str(model.report()) == out.rstrip() and out.rstrip().endswith(model.report().verdict)
+
+
+def test_other_kinds_of_tables_give_the_same_model(command, few, tmp_path):
+    table = few
+    table.to_csv("table.csv", index=False)
+    table.to_csv("table.csv.gz", index=False)
+    table.to_csv("table.tsv", index=False, sep="\t")
+    table.to_parquet("table.parquet")
+    found = set()
+    for name in ("table.csv", "table.csv.gz", "table.tsv", "table.parquet"):
+        status, _, err = command("fit", name, *OF_MACHINES, *QUICK, "--out", "model")
+        assert status == 0, err
+        found.add((tmp_path / "model").read_bytes())
+    assert len(found) == 1
+
+
+def test_text_is_classes(command, few):
+    labelled(few).to_csv("table.csv", index=False)
+    status, _, err = command("fit", "table.csv", *OF_MACHINES, *QUICK_CLASSES)
+    assert status == 0, err
+    model = mamlax.load("model.safetensors")
+    assert isinstance(model, mamlax.FewShotClassifier)
+    assert model.classes_.tolist() == ["good", "worn"]
+
+
+def test_numbers_are_classes_where_it_is_asked_for(command, few):
+    """Called alike, though a gap makes 0.0 of 0."""
+    is_worn = (few["wear"] > few["wear"].median()).astype(float)
+    few.assign(wear=is_worn.where(few.index != 7)).to_csv("table.csv", index=False)
+    arguments = ("table.csv", *OF_MACHINES, *QUICK_CLASSES, "--kind", "classes")
+    status, _, err = command("fit", *arguments)
+    assert status == 0, err
+    assert mamlax.load("model.safetensors").classes_.tolist() == ["0", "1"]
+    few[6:12].to_csv("query.csv", index=False)
+    for wear, count in (([0, 1, 1, 0, 0, 1], 6), ([0, 1, 1, None, 0, 1], 5)):
+        few[:6].assign(wear=wear).to_csv("support.csv", index=False)
+        status, _, err = command("adapt", "model.safetensors", *PAIR)
+        assert status == 0, err
+        assert f"after adapting to {count} rows" in err
+    written = pd.read_csv("predictions.csv")
+    assert {"predicted wear", "probability 0", "probability 1"} <= set(written.columns)
+
+
+@pytest.mark.slow
+def test_classes_by_the_default_algorithm(command, table):
+    labelled(table).to_csv("table.csv", index=False)
+    status, out, err = command("fit", "table.csv", *OF_MACHINES, *QUICK)
+    assert status == 0, err
+    assert "share of rows misclassified, 3 groups held out" in out
+    assert header_of("model.safetensors")["learner"]["recipe"]["algorithm"] == "cavia"
+
+
+def test_rows_without_the_target_are_left_out(command, few, tmp_path):
+    """Wherever they lie; what is fitted is what is fitted to the others."""
+    holes = few.copy()
+    holes.loc[[0, 5, 17, 23], "wear"] = np.nan
+    holes.to_csv("holes.csv", index=False)
+    few.drop([0, 5, 17, 23]).to_csv("whole.csv", index=False)
+    for name in ("holes", "whole"):
+        status, _, err = command("fit", f"{name}.csv", *OF_MACHINES, *QUICK, "--out", name)
+        assert status == 0, err
+        said = "4 of 24 rows have no target; they are left out. The first is line 2 of" in err
+        assert said == (name == "holes")
+    assert (tmp_path / "holes").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_several_task_columns_are_taken_together(command, table, tmp_path):
+    number = table["machine"].str[-2:].astype(int)
+    # no two pairs alike, though joined some would be: "a-a" and "b", "a" and "a-b"
+    hall = np.array(["a-a", "a", "c"])[number % 3]
+    place = np.array(["b", "a-b", "d", "e", "f"])[number // 3]
+    table.drop(columns="machine").assign(hall=hall, place=place).to_csv("table.csv", index=False)
+    status, _, err = command(
+        *("fit", "table.csv", "--task-column", "hall", "place", "--target-column", "wear", *QUICK)
+    )
+    assert status == 0, err
+    model = mamlax.load("model.safetensors")
+    assert model.feature_names_in_.tolist() == ["speed", "kind"]
+    assert sum(model.num_groups_.values()) == 14
+
+
+def test_what_tasks_share_is_held_out_together(command, table, tmp_path):
+    """Of two halls of four machines and two of three, one is chosen by and one judged on."""
+    hall = table["machine"].str[-2:].astype(int) % 4
+    table.assign(hall=[f"hall {h}" for h in hall]).to_csv("table.csv", index=False)
+    status, _, err = command("fit", "table.csv", *OF_MACHINES, *QUICK, "--split-column", "hall")
+    assert status == 0, err
+    model = mamlax.load("model.safetensors")
+    counts = model.num_groups_
+    assert counts["validation"] in (3, 4) and counts["test"] in (3, 4)
+    assert sum(counts.values()) == 14
+    assert model.feature_names_in_.tolist() == ["speed", "kind"]
+    # a machine cannot lie in two of them
+    table.assign(hall=["a", "b"] * 84).to_csv("table.csv", index=False)
+    line = fails(command, "fit", "table.csv", *OF_MACHINES, *QUICK, "--split-column", "hall")
+    assert "'machine 00'" in line and "'a', 'b'" in line
+
+
+@pytest.mark.slow
+def test_features_may_be_chosen_and_targets_several(command, table, tmp_path):
+    table.assign(gain=-table["wear"], noise=0.0).to_csv("table.csv", index=False)
+    arguments = ("--task-column", "machine", "--target-column", "wear", "gain", *QUICK)
+    status, _, err = command("fit", "table.csv", *arguments, "--features", "kind", "speed")
+    assert status == 0, err
+    table[:5].assign(gain=1.0).to_csv("support.csv", index=False)
+    table[5:9][["speed", "kind"]].to_csv("query.csv", index=False)
+    assert command("adapt", "model.safetensors", *PAIR)[0] == 0
+    columns = pd.read_csv("predictions.csv").columns.tolist()
+    assert columns == ["speed", "kind", "predicted wear", "predicted gain"]
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (("--task-column", "engine", "--target-column", "wear"), ["'engine'", "--task-column"]),
+        (("--task-column", "machine", "--target-column", "tear"), ["'tear'", "--target-column"]),
+        ((*OF_MACHINES, "--features", "speed", "sped"), ["'sped'", "--features"]),
+        ((*OF_MACHINES, "--split-column", "month"), ["'month'", "--split-column"]),
+    ],
+)
+def test_a_column_that_is_missing_is_met_with_those_there_are(flags, words, command, csv):
+    line = fails(command, "fit", csv, *flags)
+    for word in (*words, "It has: machine, speed, kind, wear."):
+        assert word in line
+
+
+def make_no_sense():
+    table = machines()
+    many = [f"{value:.3f} mm" for value in table["wear"]]
+    return {
+        "too many kinds": (table.assign(wear=many), OF_MACHINES, ["'wear'", "too many", "clean"]),
+        "no target": (table.assign(wear=np.nan), OF_MACHINES, ["'wear' is missing in every row"]),
+        "one class": (table.assign(wear="worn"), OF_MACHINES, ["one class", "'worn'"]),
+        "one task": (
+            table.assign(machine="this"),
+            OF_MACHINES,
+            ["all 168 rows", "one task (--task-column machine)", "ordinary model"],
+        ),
+        "no task in a row": (
+            table.assign(machine=table["machine"].where(table.index != 7)),
+            OF_MACHINES,
+            ["missing in 1 rows (the first: line 9 of table.csv)"],
+        ),
+        "no task in a row, of two columns": (
+            table.assign(machine=table["machine"].where(table.index != 7), hall="a"),
+            ("--task-column", "machine", "hall", "--target-column", "wear"),
+            ["missing in 1 rows (the first: line 9 of table.csv)"],
+        ),
+        "nothing to predict from": (
+            table[["machine", "wear"]],
+            OF_MACHINES,
+            ["no column left to predict from"],
+        ),
+        "the target as a feature": (
+            table,
+            (*OF_MACHINES, "--features", "speed", "wear"),
+            ["'wear' is the target and a feature at once"],
+        ),
+        "two targets, one of text": (
+            table,
+            ("--task-column", "machine", "--target-column", "wear", "kind"),
+            ["values to predict must be numbers", "wear (numbers)", "kind (text, as '"],
+        ),
+        "text as values": (
+            table.assign(wear="worn"),
+            (*OF_MACHINES, "--kind", "values"),
+            ["values to predict must be numbers", "wear (text, as 'worn')", "--kind classes"],
+        ),
+        "infinity": (
+            table.assign(speed=table["speed"].where(table.index != 7, np.inf)),
+            OF_MACHINES,
+            ["column 'speed' is inf in line 9 of table.csv", "leave it empty"],
+        ),
+        "an infinite target": (
+            table.assign(wear=table["wear"].where(table.index != 7, np.inf)),
+            OF_MACHINES,
+            ["the target 'wear' is inf in line 9 of table.csv", "the row is then left out"],
+        ),
+        "a cell of text among targets": (
+            table.assign(wear=table["wear"].astype(object).where(table.index != 7, "12,5")),
+            OF_MACHINES,
+            ["the target 'wear' is '12,5' in line 9 of table.csv", "numbers are expected"],
+        ),
+        "cells of text among numbers": (
+            table.assign(speed=table["speed"].astype(object).where(table.index > 2, "fast")),
+            OF_MACHINES,
+            ["column 'speed' is 'fast' in line 2 of table.csv (and 2 more like it)", "as missing"],
+        ),
+        "tasks of one row": (
+            table.assign(machine=np.arange(len(table))),
+            OF_MACHINES,
+            ["no task in table.csv has two rows (--task-column machine)"],
+        ),
+        "a split that holds nothing out": (
+            table.assign(hall="a"),
+            (*OF_MACHINES, "--split-column", "hall"),
+            ["--split-column is"],
+        ),
+        "an unknown algorithm": (table, (*OF_MACHINES, "--algorithm", "sgd"), ["maml", "'sgd'"]),
+        "an algorithm for classes": (
+            table,
+            (*OF_MACHINES, "--algorithm", "proto-maml"),
+            ["'proto-maml'"],
+        ),
+        "no outer steps": (table, (*OF_MACHINES, "--num-outer-steps", "0"), ["outer_steps"]),
+    }
+
+
+NO_SENSE = make_no_sense()
+
+
+@pytest.mark.parametrize("what", NO_SENSE)
+def test_a_table_that_makes_no_sense_is_refused(what, command, tmp_path):
+    table, flags, words = NO_SENSE[what]
+    table.to_csv("table.csv", index=False)
+    line = fails(command, "fit", "table.csv", *flags)
+    for word in words:
+        assert word in line
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("table.csv", b"", "is empty (0 bytes)"),
+        ("table.parquet", b"", "is empty (0 bytes)"),
+        ("table.csv", b"machine,speed,wear\n", "has no rows"),
+        ("table.csv", b"\n\n", "cannot be read as a table"),
+        ("table.csv", b'machine,wear\n"a,1\n', "cannot be read as a table"),
+        ("table.csv.gz", b"machine,wear\na,1\n", "cannot be read as a table"),
+        ("table.parquet", b"machine,wear\na,1\n", "cannot be read as a table"),
+        (
+            "table.xlsx",
+            b"PK",
+            "is neither .csv, .tsv (also .gz) nor .parquet. Save the spreadsheet",
+        ),
+        ("table.csv", "machine,wear\nä,1\n".encode("latin1"), "is not UTF-8 text"),
+        (
+            "table.csv",
+            b"machine;speed;wear\na;1;2\n",
+            "columns separated by ';'? A .csv has commas",
+        ),
+    ],
+)
+def test_what_is_no_table_is_refused(name, content, words, command, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    line = fails(command, "fit", name, *OF_MACHINES)
+    assert name in line and words in line
+
+
+def test_a_table_that_is_not_there_is_named(command):
+    assert "there.csv does not exist" in fails(command, "fit", "there.csv", *OF_MACHINES)
+
+
+def test_a_folder_is_no_table(command, tmp_path):
+    (tmp_path / "tables").mkdir()
+    assert "tables is a folder, where a table is expected" in fails(
+        command, "fit", "tables", *OF_MACHINES
+    )
+
+
+def test_a_table_is_not_written_over(command, csv):
+    before = csv.read_bytes()
+    assert "is the table itself" in fails(command, "fit", csv, *OF_MACHINES, "--out", csv)
+    assert csv.read_bytes() == before
+
+
+def test_an_option_that_would_take_the_table_says_where_it_goes(command):
+    line = fails(command, "fit", "--target-column", "wear", "--task-column", "machine", "old.csv")
+    assert "--task-column takes several words, and so would take old.csv" in line
+    assert "mamlax fit old.csv --target-column wear --task-column machine" in line
+
+
+@pytest.mark.filterwarnings("default:column")
+def test_columns_that_teach_little_are_named(command, few):
+    days = pd.date_range("2024-01-01", periods=len(few)).astype(str)
+    few.assign(day=days, empty=np.nan).to_csv("table.csv", index=False)
+    status, _, err = command("fit", "table.csv", *OF_MACHINES, *QUICK)
+    assert status == 0, err
+    warned = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert len(warned) == 2
+    assert "column 'day' holds text of 24 kinds, as '2024-01-01'" in warned[0]
+    assert "the day of the year" in warned[0] and "--features" in warned[0]
+    assert "column 'empty' is empty in every row" in warned[1]
+
+
+def test_few_values_are_said_to_be_classes_where_asked_for(command, few):
+    few.assign(wear=(few["wear"] > 12).astype(int)).to_csv("table.csv", index=False)
+    _, _, err = command("fit", "table.csv", *OF_MACHINES, *QUICK)
+    first = err.splitlines()[0]
+    assert first.startswith("regression of wear on 2 columns")
+    assert "(--kind classes takes the 2 values of wear for classes.)" in first
+
+
+def test_too_few_tasks_to_hold_some_out_are_learned_from(command, few):
+    few.to_csv("table.csv", index=False)
+    status, out, err = command("fit", "table.csv", *OF_MACHINES, *QUICK)
+    assert status == 0, err
+    assert "Too few tasks to hold some out" in err and out == ""
+    assert err.splitlines()[-1] == "model.safetensors"
