@@ -170,6 +170,18 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     np.testing.assert_array_equal(*found)
 
 
+def test_calls_that_come_at_once_share_the_cores(monkeypatch):
+    monkeypatch.setattr(_mujoco, "num_cores", lambda: 4)
+    engine = _mujoco.MujocoEngine(compiled_model(CHEETAH), 1)
+    with engine._lent_workers() as alone:
+        assert len(alone.data) == 4
+        with engine._lent_workers() as second:
+            assert len(second.data) == 2
+    assert engine._workers == [second]  # not the four, now that two are known to call
+    with engine._lent_workers() as first, engine._lent_workers() as other:
+        assert first is second and len(other.data) == 2
+
+
 def test_the_state_keeps_double_precision(request):
     """Not that of the program around it: positions would drift by a million times as much."""
     engine = engine_of("mujoco", CHEETAH, 1)

@@ -8,7 +8,9 @@ bits, because the engine computes in double precision.
 
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -43,7 +45,8 @@ class MujocoEngine:
         self._layout = _Layout(self._mujoco, model)
         self._models: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
-        self._workers: deque[_Workers] = deque()
+        self._workers: list[_Workers] = []
+        self._num_calls = self._most_calls = 0
 
     def start(self, position: Any, velocity: Any) -> Physics:
         """Put the bodies somewhere; nothing is in contact yet."""
@@ -90,27 +93,44 @@ class MujocoEngine:
         controls = np.repeat(control[:, None].astype(np.float64), skip, axis=1)
         states = np.empty((count, skip, self._layout.size))
         sensors = np.empty((count, skip, self.model.nsensordata))
-        # not in a threading.local: XLA's threads are new to Python at every call
-        try:
-            workers = self._workers.pop()
-        except IndexError:
-            workers = _Workers(self._mujoco, self.model)
-        workers.pool.rollout(
-            models,
-            workers.data,
-            state,
-            controls,
-            nstep=skip,
-            skip_checks=True,
-            state=states,
-            sensordata=sensors,
-        )
-        self._workers.append(workers)
+        with self._lent_workers() as workers:
+            workers.pool.rollout(
+                models,
+                workers.data,
+                state,
+                controls,
+                nstep=skip,
+                skip_checks=True,
+                state=states,
+                sensordata=sensors,
+            )
         after = np.ascontiguousarray(states[:, -1])
         _, velocity = self._layout.split(after)
         sound = (np.abs(after) < _LARGEST).all(axis=1) & (np.abs(velocity) < _FASTEST).all(axis=1)
         after[~sound] = np.nan
         return after, sensors[:, -1]
+
+    @contextmanager
+    def _lent_workers(self) -> Iterator["_Workers"]:
+        """As many threads as there are cores for each of the calls that have come at once.
+
+        Not in a threading.local: XLA's threads are new to Python at every call.
+        """
+        with self._lock:
+            self._num_calls += 1
+            if self._num_calls > self._most_calls:
+                self._most_calls = self._num_calls
+                self._workers.clear()
+            threads = max(1, num_cores() // self._most_calls)
+            found = self._workers.pop() if self._workers else None
+        workers = found or _Workers(self._mujoco, self.model, threads)
+        try:
+            yield workers
+        finally:
+            with self._lock:
+                self._num_calls -= 1
+                if len(workers.data) == max(1, num_cores() // self._most_calls):
+                    self._workers.append(workers)
 
     def _models_of(
         self, changed: np.ndarray, sizes: dict[str, tuple[int, ...]], lead: tuple[int, ...]
@@ -142,15 +162,11 @@ class MujocoEngine:
 
 
 class _Workers:
-    """Threads with the memory they step in; one call at a time may use it.
+    """Threads with the memory they step in; one call at a time may use it."""
 
-    As many threads as there are cores.
-    """
-
-    def __init__(self, mujoco: Any, model: Any):
+    def __init__(self, mujoco: Any, model: Any, threads: int):
         from mujoco.rollout import Rollout
 
-        threads = num_cores()
         # 0: on the thread that calls
         self.pool = Rollout(nthread=threads if threads > 1 else 0)
         self.data = [mujoco.MjData(model) for _ in range(threads)]
