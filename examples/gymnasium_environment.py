@@ -3,7 +3,7 @@
 What    tasks are lengths of CartPole's pole and strengths of its motor, which even reverses: the
         policy must find out which way to push. Meta-trains, then adapts to new carts.
 Run     python examples/gymnasium_environment.py            (--smoke: seconds)
-Takes   a minute on two processor cores; needs pip install 'mamlax[gym]'
+Takes   a minute on two processor cores; needs pip install '.[gym]'
 Expect  the pole stands for 55 steps before adapting and for 100 of 100 after (means over carts)
 """
 

@@ -21,7 +21,7 @@ def mujoco_library() -> ModuleType:
     except ImportError as error:
         raise MamlaxError(
             f"this environment is simulated by MuJoCo, which cannot be imported ({error}). "
-            "pip install 'mamlax[mujoco]'"
+            "In the folder of mamlax: pip install '.[mujoco]'"
         ) from error
     _quiet()
     return mujoco
@@ -56,7 +56,7 @@ def compiled_model(wanted: ModelSettings) -> Any:
     except ModuleNotFoundError as error:
         raise MamlaxError(
             "models of animals come with Gymnasium, which is not installed. "
-            "pip install 'mamlax[mujoco]'"
+            "In the folder of mamlax: pip install '.[mujoco]'"
         ) from error
     path = Path(str(folder / "envs" / "mujoco" / "assets" / f"{wanted.name}.xml"))
     if not path.exists():

@@ -415,6 +415,6 @@ def _gymnasium() -> ModuleType:
         import gymnasium
     except ImportError as error:
         raise MamlaxError(
-            f"Gymnasium cannot be imported ({error}). pip install 'mamlax[gym]'"
+            f"Gymnasium cannot be imported ({error}). In the folder of mamlax: pip install '.[gym]'"
         ) from error
     return gymnasium
