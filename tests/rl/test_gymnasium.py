@@ -265,7 +265,7 @@ def test_what_is_no_environment():
     with pytest.raises(mamlax.MamlaxError, match=r"must return a gymnasium.Env, got list"):
         rl.GymnasiumTasks(list, **given)
     # the type checker of the tests is first
-    with pytest.raises(Exception, match="must be a function that makes one|Expected type"):
+    with pytest.raises(Exception, match=r"must be a function that makes one|Expected type"):
         rl.GymnasiumTasks("CartPole-v1", **given)
     with pytest.raises(TypeError, match="give one of make_env and make_vector_env"):
         rl.GymnasiumTasks(sample_task=jax.random.key_data, set_task=set_goal, horizon=3)
