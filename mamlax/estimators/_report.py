@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-ENOUGH_UNITS = 8
+ENOUGH_UNITS = 5
 """Held out together or alone; of fewer, an interval says little."""
 
 ADAPTED = "this model, adapted"

@@ -8,7 +8,7 @@ import pandas as pd
 from .._errors import MamlaxError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-_LEAST_TEST = 3
+_LEAST_TEST = 5
 
 
 class GroupSplit(NamedTuple):
@@ -55,7 +55,7 @@ def split_groups(
         split_by: `[rows]` or None.
         num_rows: how many rows there are.
         validation_fraction: share to choose by.
-        test_fraction: share for the report; three, where that is not more than a quarter.
+        test_fraction: share for the report; five, where that is not more than a quarter.
         seed: of the deal.
 
     Raises:

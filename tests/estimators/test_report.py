@@ -230,13 +230,13 @@ def test_the_verdict_names_one_model_to_use(what):
 
 
 def test_of_too_few_groups_there_is_no_verdict():
-    for num_units, words in ((1, "1 group held out"), (7, "7 groups held out")):
+    for num_units, words in ((1, "1 group held out"), (4, "4 groups held out")):
         verdict = made({1: {OFFSET: 0.2}}, num_units).verdict
         assert (
             verdict.startswith(f"Only {words}: too few to say which") and "test_fraction" in verdict
         )
-    sets = made({1: {OFFSET: 0.2}}, 7)._replace(num_groups=84)
-    assert sets.verdict.startswith("Only 7 sets of groups held out: too few")
+    sets = made({1: {OFFSET: 0.2}}, 4)._replace(num_groups=84)
+    assert sets.verdict.startswith("Only 4 sets of groups held out: too few")
 
 
 def test_of_a_single_group_there_is_no_interval(fitted, alike):
