@@ -1,6 +1,5 @@
 """Engines move bodies as MuJoCo does, whoever asks and however many at once."""
 
-import re
 import sys
 
 import jax
@@ -11,7 +10,6 @@ import pytest
 import mamlax
 from mamlax.rl.engines import _mujoco
 from mamlax.rl.engines._engine import engine_of
-from mamlax.rl.engines._host_call import host_call
 from mamlax.rl.engines._model import ModelSettings, compiled_model
 from mamlax.rl.engines._skeleton import Skeleton
 
@@ -69,38 +67,6 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch, library):
         )
     with pytest.raises(mamlax.MamlaxError, match=r"pip install '\.\[mujoco\]'"):
         compiled_model(CHEETAH)
-
-
-# --------------------------------------------------------------------------- calls
-
-
-def test_a_call_gets_all_rows_at_once_however_they_are_mapped():
-    called = []
-
-    def weighed(vector, scale, bias):
-        called.append((vector.shape, scale.shape, bias.shape))
-        return vector * scale[..., None] + bias
-
-    def call(vector, scale):
-        shape = jax.ShapeDtypeStruct((3,), jnp.float32)
-        return host_call(weighed, shape, vector, scale, np.ones(3, np.float32))
-
-    vectors = jax.random.normal(jax.random.key(0), (4, 5, 3))
-    scales = jnp.arange(4.0)
-    inner = jax.vmap(call, (0, None))
-    together = jax.jit(jax.vmap(inner, (0, 0)))(vectors, scales)
-    np.testing.assert_allclose(together, vectors * scales[:, None, None] + 1, rtol=1e-6)
-    assert called == [((4, 5, 3), (4, 1), (1, 1, 3))]
-    np.testing.assert_allclose(call(vectors[1, 2], scales[3]), 3 * vectors[1, 2] + 1, rtol=1e-6)
-
-
-def test_a_large_argument_is_handed_over_in_pieces_and_arrives_whole():
-    rows = jax.random.bits(jax.random.key(0), (1000, 70), jnp.uint32)
-    shape = jax.ShapeDtypeStruct((70,), jnp.uint32)
-    call = jax.jit(jax.vmap(lambda row: host_call(lambda rows: rows[:, ::-1], shape, row)))
-    np.testing.assert_array_equal(call(rows), rows[:, ::-1])
-    pieces = re.findall(r"vmap_method=None\s*\] (.*)", str(jax.make_jaxpr(call)(rows)))
-    assert [len(made.split()) for made in pieces] == [5]  # of 64 KiB at most
 
 
 # --------------------------------------------------------------------------- kinematics

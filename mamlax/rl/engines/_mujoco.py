@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._host_call import host_call
+from ..._host_call import host_call
 from ._model import mujoco_library
 from ._physics import Changes, Physics
 from ._skeleton import Skeleton

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._errors import MamlaxError
+from ..._host_call import host_call
 from .._environment import Box, Discrete
-from ..engines._host_call import host_call
 from ._settings import check_choice
 
 Workers = Literal["sync", "subprocesses"]
