@@ -167,9 +167,7 @@ def _in_words_of_the_command_line() -> Iterator[None]:
     try:
         yield
     except MamlaxError as error:
-        words = str(error).replace("split_by", "--split-column")
-        words = words.replace("Make groups finer", "Give a finer --task-column")
-        raise MamlaxError(words.replace("group ", "task ").replace("groups", "tasks")) from error
+        raise MamlaxError(str(error).replace("split_by", "--split-column")) from error
 
 
 def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, int]:
