@@ -179,6 +179,9 @@ POLICY_RECIPES = (
         f"{_RUNNING} at some speed",
         "return -129.5 before, -78.6 after 1 step",
         HalfCheetahProblem("velocity"),
+        num_outer_steps=450,
+        measured="-142 before, -89 ± 12 after 1 step, -76 ± 10 after 3",
+        duration="an hour of meta-training on 2 processor cores that had other work",
         curves={
             "maml": (-129.5, -78.6, -66.6, -60.8),
             "pretrained": (-158.0, -135.4, -128.5, -133.6),
