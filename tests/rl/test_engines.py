@@ -237,3 +237,19 @@ def test_mjx_moves_bodies_as_mujoco_does(model):
     np.testing.assert_allclose(
         steps(other, control, num_steps=10), steps(exact, control, num_steps=10), atol=1e-5
     )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_the_ant_of_mjx_differs_by_the_axes_of_friction_alone():
+    """Pyramids of friction have axes, and MJX lays them otherwise; elliptic cones have none."""
+    pytest.importorskip("mujoco.mjx")
+    from mamlax.rl.engines._mjx import MjxEngine
+
+    model = compiled_model(ModelSettings("ant"))
+    model.opt.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    exact, other = _mujoco.MujocoEngine(model, 5), MjxEngine(model, 5)
+    control = jnp.linspace(-1, 1, model.nu)
+    expected = steps(exact, control, num_steps=10)
+    assert expected[:, 2].min() < 0.65, "it has not touched the ground"
+    np.testing.assert_allclose(steps(other, control, num_steps=10), expected, atol=1e-4)

@@ -60,9 +60,9 @@ class Ant(Animal):
         The body is that of Gymnasium, for rllab with the time step of rllab. Contact forces are
         those at the beginning of the last step. MuJoCo 2 left the gym variant's at zero, so they
         are neither observed nor counted there. MJX's ant moves otherwise than MuJoCo's from its
-        first contact with the ground on; we have not traced why. An ant of gym ends below 0.2 m, as
-        PEARL's (ProMP's: 0), and its last step has the bonus of 1 that others have (Gymnasium's
-        own v5: none).
+        first contact with the ground on: it lays the axes of the pyramids that bound friction
+        otherwise. An ant of gym ends below 0.2 m, as PEARL's (ProMP's: 0), and its last step has
+        the bonus of 1 that others have (Gymnasium's own v5: none).
 
     References:
         Finn, Abbeel & Levine, ICML 2017, section 5.3, as in its code; gym: Rothfuss et al., ProMP,
