@@ -118,6 +118,7 @@ def test_commands_parse(page, monkeypatch):
             assert command[0] in ("pip", "python", "python3", "."), command
 
 
+@pytest.mark.slow
 def test_a_run_is_as_described(tmp_path, monkeypatch):
     """Every file of a run directory, every metric and every key; and the code that reads it."""
     recipe = RECIPES["sinusoid"]

@@ -46,7 +46,7 @@ def convolutional(small, fake_omniglot, tmp_path_factory):
         return _experiment.train(recipe, directory=directory), directory
 
 
-@pytest.fixture(params=["fully_connected", "convolutional"])
+@pytest.fixture(params=[pytest.param("fully_connected", marks=pytest.mark.slow), "convolutional"])
 def experiment(request):
     return request.getfixturevalue(request.param)
 
@@ -60,6 +60,7 @@ def test_what_an_evaluation_holds(experiment):
         assert all(0 <= point["mean"] <= 1 for point in curve)
 
 
+@pytest.mark.slow
 def test_normalization_decides_whether_an_evaluation_is_transductive(
     fully_connected, convolutional
 ):
@@ -68,6 +69,7 @@ def test_normalization_decides_whether_an_evaluation_is_transductive(
     assert "non_transductive_curve" not in convolutional[0]
 
 
+@pytest.mark.slow
 def test_the_other_reading_of_the_metric_is_that_of_moments_of_the_support(
     fully_connected, imitation
 ):
@@ -116,6 +118,7 @@ def test_a_metric_has_two_readings_where_it_is_transductive(norm, small, fake_om
     assert parts.normalizes == (norm != "none")
 
 
+@pytest.mark.slow
 def test_baselines_are_those_trained_and_the_random_start(fully_connected, convolutional):
     assert set(fully_connected[0]["baselines"]) == {"pretrained", "random"}
     assert set(convolutional[0]["baselines"]) == {"random"}
@@ -148,6 +151,7 @@ def test_the_best_validation_is_evaluated(experiment):
     assert evaluation["outer_step"] == first
 
 
+@pytest.mark.slow
 def test_examples_are_one_task_with_predictions(fully_connected):
     with np.load(fully_connected[1] / "examples.npz", allow_pickle=False) as arrays:
         examples = dict(arrays)
@@ -166,6 +170,7 @@ def test_evaluating_again_gives_the_same_numbers_and_figures(fully_connected):
     assert names == ["learning_curve.png", "adaptation.png", "few_shot.png"]
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_to_tell_patterns_apart(fully_connected):
     """Three ways: a third is chance, of 150 predictions 47 % are above it 3.6 standard errors."""
     curve = fully_connected[0]["curve"]

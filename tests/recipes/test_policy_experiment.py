@@ -126,6 +126,7 @@ def test_figures(trained):
     assert names == {"learning_curve", "diagnostics", "adaptation", "navigation"}
 
 
+@pytest.mark.slow
 def test_later_steps_are_shorter(trained):
     """α, α/2, α/4: the inner learning rate falls with each inner step."""
     _, directory, recipe = trained

@@ -173,6 +173,7 @@ def test_rewards_of_the_papers_cheetah(goal, walked):
     np.testing.assert_allclose(seen, expected, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("goal", ["direction", "velocity", "position"])
 def test_rewards_of_the_papers_ant(goal, walked):

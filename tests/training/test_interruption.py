@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 # one worker has the story, where workers heed groups
-pytestmark = pytest.mark.xdist_group("interruption")
+pytestmark = [pytest.mark.xdist_group("interruption"), pytest.mark.slow]
 
 NUM_STEPS, LOG_INTERVAL, CHECKPOINT_INTERVAL = 1500, 10, 50
 COMMAND = [
