@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import mamlax
-from mamlax.rl.envs import _gymnasium
+from mamlax.rl.envs import _sessions
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -324,7 +324,7 @@ def test_policies_side_by_side_need_keys_of_their_own(capfd):
 
 
 def test_episodes_that_were_broken_off_make_room(monkeypatch):
-    monkeypatch.setattr(_gymnasium, "_MOST_UNFINISHED", 2)
+    monkeypatch.setattr(_sessions, "_MOST_UNFINISHED", 2)
     env = navigation(horizon=2)
     task = env.sample_task(jax.random.key(0))
     states = [env.reset(jax.random.key(i), task)[0] for i in range(3)]

@@ -121,16 +121,21 @@ class MujocoEngine:
             if self._num_calls > self._most_calls:
                 self._most_calls = self._num_calls
                 self._workers.clear()
-            threads = max(1, num_cores() // self._most_calls)
             found = self._workers.pop() if self._workers else None
+            threads = self._num_threads
         workers = found or _Workers(self._mujoco, self.model, threads)
         try:
             yield workers
         finally:
             with self._lock:
                 self._num_calls -= 1
-                if len(workers.data) == max(1, num_cores() // self._most_calls):
+                if len(workers.data) == self._num_threads:
                     self._workers.append(workers)
+
+    @property
+    def _num_threads(self) -> int:
+        """Of each call."""
+        return max(1, num_cores() // self._most_calls)
 
     def _models_of(
         self, changed: np.ndarray, sizes: dict[str, tuple[int, ...]], lead: tuple[int, ...]
