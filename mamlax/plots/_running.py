@@ -19,7 +19,10 @@ def running(examples: Mapping[str, Any]) -> Any:
     """
     tasks, goal = examples["tasks"], str(examples["goal"])
     names = [name for name in ("maml", "pretrained") if f"{name}/positions" in examples]
-    figure, rows = panels(len(names), len(tasks), 2.9 * len(tasks) + 0.6, 2.2 * len(names) + 0.7)
+    # else standing still would look like running
+    shared = "none" if goal == "position" else "col"
+    size = 2.9 * len(tasks) + 0.6, 2.2 * len(names) + 0.7
+    figure, rows = panels(len(names), len(tasks), *size, sharey=shared)
     for row, name in zip(rows, names, strict=True):
         for task, positions, axes in zip(tasks, examples[f"{name}/positions"], row, strict=True):
             for step, color in zip(_SHOWN_STEPS, STEP_COLORS, strict=True):

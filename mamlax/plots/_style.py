@@ -38,9 +38,11 @@ def one_panel(width: float, height: float) -> tuple[Any, Any]:
     return figure, grid[0, 0]
 
 
-def panels(num_rows: int, num_columns: int, width: float, height: float) -> tuple[Any, Any]:
+def panels(
+    num_rows: int, num_columns: int, width: float, height: float, **options: Any
+) -> tuple[Any, Any]:
     """A figure and its axes, `[rows, columns]`: open above and on the right, with a faint grid."""
-    figure, grid = bare_panels(num_rows, num_columns, width, height)
+    figure, grid = bare_panels(num_rows, num_columns, width, height, **options)
     for axes in grid.flat:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, lw=0.6)
