@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import mamlax
-from mamlax import _console, cli
+from mamlax import cli
+from mamlax.cli import _console
 from mamlax.recipes import RECIPES
 
 COMMANDS = ["recipes", "train", "plan", "evaluate", "plot", "compare"]
@@ -16,7 +17,7 @@ COMMANDS = ["recipes", "train", "plan", "evaluate", "plot", "compare"]
 @pytest.fixture(autouse=True)
 def jax_as_it_is(monkeypatch, tmp_path):
     """Leave JAX's settings alone, and runs out of the working directory."""
-    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from os import cpu_count
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
+from .._cores import num_cores
 from .._errors import MamlaxError
 from ._cache import Contents, Rows, cached_arrays, parent_of
 from ._class_arrays import ClassArrays
@@ -195,7 +195,7 @@ def _decoded(
             return None
 
     rest = iter(order)
-    with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:
+    with ThreadPoolExecutor(min(num_cores(), 16)) as pool:
         while rows := list(islice(rest, _FILES_AT_ONCE)):
             contents = [content(row) for row in rows]
             yield from zip(rows, pool.map(pixels, rows, contents), strict=True)

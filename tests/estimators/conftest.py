@@ -48,7 +48,7 @@ def classifier(table):
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     """`status, out, err = command("fit", ...)` in an empty folder; JAX is left as it is."""
-    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 

@@ -334,7 +334,9 @@ class TestFromEndToEnd:
     def test_they_are_paired_and_drawn_from_the_command_line(
         self, trained, tmp_path, capsys, monkeypatch
     ):
-        monkeypatch.setattr(cli, "_prepare_jax", lambda: pytest.fail("comparing needs no JAX"))
+        monkeypatch.setattr(
+            "mamlax.cli._devices.prepare_jax", lambda: pytest.fail("comparing needs no JAX")
+        )
         out = tmp_path / "out"
         assert cli.main(["compare", *map(str, trained), "--out", str(out)]) == 0
         one = difference(json.loads((out / "comparison.json").read_text()))

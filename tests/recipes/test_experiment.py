@@ -206,7 +206,7 @@ def test_evaluating_again_gives_the_same_numbers(trained, copy):
 
 
 def test_evaluating_from_the_command_line(trained, copy, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     assert cli.main(["evaluate", str(copy), "--num-tasks", "8", "--num-inner-steps", "3"]) == 0
     evaluation = json.loads((copy / "evaluation.json").read_text())
     assert evaluation["num_tasks"] == 8 and len(evaluation["curve"]) == 4

@@ -179,7 +179,7 @@ FLAGS = ["--shots", "3", "--hidden-sizes", "4", "--meta-batch-size", "2"]
 
 def test_a_plan_from_the_command_line(capsys, monkeypatch):
     """Really compiled and timed: one inner step, one or two tasks at once."""
-    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     monkeypatch.setattr(_plan, "_TIMED_SECONDS", 0.0)
     assert cli.main(["plan", "sinusoid", *FLAGS, "--memory", "1 GiB"]) == 0
     output = capsys.readouterr()
@@ -201,7 +201,7 @@ def test_a_plan_from_the_command_line(capsys, monkeypatch):
 def test_a_plan_that_cannot_be_is_an_error_without_a_traceback(
     memory, words, capsys, monkeypatch, told
 ):
-    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     assert cli.main(["plan", "sinusoid", *FLAGS, "--memory", memory]) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert said.startswith("error:") and words in said

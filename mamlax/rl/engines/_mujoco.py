@@ -6,7 +6,6 @@ once, and everything else about an episode stays in the program. The state trave
 bits, because the engine computes in double precision.
 """
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._cores import num_cores
 from ..._host_call import host_call
 from ._model import mujoco_library
 from ._physics import Changes, Physics
@@ -175,13 +175,6 @@ class _Workers:
         # 0: on the thread that calls
         self.pool = Rollout(nthread=threads if threads > 1 else 0)
         self.data = [mujoco.MjData(model) for _ in range(threads)]
-
-
-def num_cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Layout:

@@ -85,7 +85,7 @@ class Progress:
 
 def show_choice(choice: Any, *, first: bool) -> None:
     """A line for one choice of a plan, below the names of its columns."""
-    from .recipes._plan import in_bytes
+    from ..recipes._plan import in_bytes
 
     columns = {
         "task-batch-size": choice.task_batch_size,

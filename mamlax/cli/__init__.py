@@ -1,0 +1,71 @@
+"""The command line: typed functions handed to tyro.
+
+Nothing heavy is imported before a command runs, so that `mamlax --help` answers at once.
+"""
+
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+import tyro
+
+from .. import __version__
+from .._errors import MamlaxError
+from . import _models, _runs
+from ._console import escape, say, say_warning
+from ._hints import suggest_order, suggest_recipe
+
+_COMMANDS = (
+    _runs.recipes,
+    _runs.train,
+    _runs.plan,
+    _runs.evaluate,
+    _runs.plot,
+    _runs.film,
+    _runs.compare,
+    _models.fit,
+    _models.adapt,
+    _models.inspect,
+    _models.export,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(f"mamlax {__version__}")
+        return 0
+    try:
+        suggest_recipe(arguments)
+        suggest_order(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = say_warning
+            tyro.extras.subcommand_cli_from_dict(
+                {command.__name__: command for command in _COMMANDS},
+                prog="mamlax",
+                description=(
+                    "Learning to learn: meta-train on many small tasks, adapt to a new one. "
+                    "Start with: mamlax train sinusoid"
+                ),
+                args=arguments,
+                config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes),
+            )
+            sys.stdout.flush()
+    except BrokenPipeError:  # what reads our words, as head does, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell says of a command ended by SIGPIPE
+    except KeyboardInterrupt as stop:  # a run that could write a checkpoint first says which
+        resume = "stopped. Repeat the command to resume from the last checkpoint."
+        say(escape(str(stop) or resume))
+        return 130
+    except (MamlaxError, ValueError) as error:
+        say(f"[bold red]error:[/] {escape(str(error))}")
+        return 1
+    except OSError as error:
+        room = " Make room, then repeat the command." if error.errno == errno.ENOSPC else ""
+        say(f"[bold red]error:[/] {escape(str(error))}.{room}")
+        return 1
+    return 0

@@ -1,0 +1,151 @@
+"""Commands about models: of a table or of a run, saved as one file."""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from .._errors import MamlaxError
+from . import _devices
+from ._console import Progress, escape, say, say_paths
+
+
+def fit(
+    table: tyro.conf.Positional[Path],
+    *,
+    task_column: tuple[str, ...],
+    target_column: tuple[str, ...],
+    features: tuple[str, ...] = (),
+    split_column: tuple[str, ...] = (),
+    kind: Literal["auto", "values", "classes"] = "auto",
+    out: Path = Path("model.safetensors"),
+    algorithm: str = "auto",
+    num_outer_steps: int = 2_000,
+    max_support: int = 32,
+    seed: int = 0,
+) -> None:
+    """Learn from a table with a column that says which task a row belongs to; save a model.
+
+    A task is a machine, a patient, a station. Says in the end, on tasks held out, whether simpler
+    models do as well, and draws it: a .png beside --out.
+
+    Args:
+        table: A csv, tsv (also .gz) or parquet; it comes first.
+        task_column: Which task a row belongs to; several columns are taken together.
+        target_column: What to predict.
+        features: Columns to predict from; all others where none is given.
+        split_column: Hold tasks of the same value out together: what tasks share that new ones will
+            not, e.g. the month; several columns are taken together.
+        kind: Whether the target is values or classes; auto: classes where it is text.
+        out: The model; the report's figure has the same name with .png.
+        algorithm: A member of the family; auto suits most tables.
+        num_outer_steps: Outer steps, at most.
+        max_support: The most rows to adapt on in training.
+        seed: Seed of the split of the tasks, of initialization and of training.
+    """
+    _devices.prepare_jax()
+    from .. import plots
+    from ..estimators import _commands
+
+    with Progress() as progress:
+        model = _commands.fit(
+            table,
+            task_columns=task_column,
+            target_columns=target_column,
+            features=features,
+            split_columns=split_column,
+            kind=kind,
+            out=out,
+            say=lambda words: say(escape(words)),
+            report=lambda line: progress("fit", {**line, "num_outer_steps": num_outer_steps}),
+            algorithm=algorithm,
+            num_outer_steps=num_outer_steps,
+            max_support=max_support,
+            random_state=seed,
+        )
+    paths = [out]
+    if model.report_ is None:
+        say("Too few tasks to hold some out: nothing can be said about how well it does.")
+    else:
+        print(model.report_)
+        paths.append(plots.draw_report(model.report_.as_json(), out.with_suffix(".png")))
+    say_paths(paths)
+
+
+def adapt(
+    model: tyro.conf.Positional[Path],
+    *,
+    support: Path,
+    query: Path,
+    out: Path = Path("predictions.csv"),
+) -> None:
+    """Adapt a saved model to a new task and predict.
+
+    Args:
+        model: What mamlax fit or mamlax export wrote.
+        support: A table of a few rows with the target; for images a folder of labelled ones, a
+            folder for each class in it.
+        query: A table to predict for; for images a folder.
+        out: The predictions, a csv.
+    """
+    _devices.prepare_jax()
+    from ..estimators import _commands
+
+    adapted, count = _commands.adapt(model, support, query, out)
+    given = getattr(adapted, "num_support_", None)
+    words = "" if given is None else f" after adapting to {given} rows"
+    say(f"{count} predictions{words}.")
+    say_paths([out])
+
+
+def inspect(model: tyro.conf.Positional[Path]) -> None:
+    """Say what a saved model is: what it was fitted to, what it takes, how well it does.
+
+    Args:
+        model: What mamlax fit or mamlax export wrote.
+    """
+    from ..estimators import _inspection
+
+    print(_inspection.description_of(model))
+
+
+def export(
+    source: tyro.conf.Positional[Path],
+    *,
+    out: Path | None = None,
+    format: Literal["safetensors", "stablehlo"] = "safetensors",
+    data_dir: str | None = None,
+) -> None:
+    """Write a trained run as one file, or a run or model as a program of JAX.
+
+    Args:
+        source: A run directory, or a model that was written.
+        out: The file; model.safetensors or model.stablehlo where None. Beside a program, FILE.json
+            says how it is called.
+        format: safetensors, for mamlax.load and mamlax adapt; or stablehlo, a jax.export program
+            that adapts and predicts, or predicts if the model is adapted.
+        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+    """
+    if out is None:
+        out = Path(f"model.{format}")
+    beside = out.with_suffix(out.suffix + ".json")
+    if source.exists() and source.resolve() in (out.resolve(), beside.resolve()):
+        raise MamlaxError(f"{source} would be written over. Give another --out.")
+    if not source.exists():
+        raise MamlaxError(
+            f"{source} does not exist. Give the directory of a run of mamlax train, or a model "
+            "that mamlax fit or mamlax export wrote."
+        )
+    _devices.prepare_jax()
+    from ..estimators import _export, _learner_file
+
+    if source.is_dir():
+        model = _export.learner_of_run(source, data_dir=data_dir)
+    else:
+        model = _learner_file.load(source)
+    if format == "stablehlo":
+        _export.write_stablehlo(out, model)
+        say_paths([out, beside])
+        return
+    model.save(out)
+    say_paths([out])

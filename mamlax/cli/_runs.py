@@ -1,0 +1,174 @@
+"""Commands about recipes and their runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from .._errors import MamlaxError
+from ..recipes._catalog import RECIPES
+from ..recipes._recipe import Recipe
+from . import _devices
+from ._console import Progress, say, say_paths, show_choice, show_comparison, show_evaluation
+
+if TYPE_CHECKING:
+    _RecipeChoice = Recipe
+else:
+    _RecipeChoice = Annotated[
+        tyro.extras.subcommand_type_from_defaults(
+            RECIPES,
+            descriptions={
+                name: f"{recipe.evidence.summary} ({recipe.evidence.paper})."
+                for name, recipe in RECIPES.items()
+            },
+            prefix_names=False,
+        ),
+        tyro.conf.arg(name=""),
+    ]
+
+
+def recipes() -> None:
+    """List the recipes: what they repeat, what was published, and what was measured here."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for name, recipe in RECIPES.items():
+        evidence = recipe.evidence
+        measured = "; ".join(filter(None, (evidence.measured, evidence.duration)))
+        console.print(f"[bold]{name}[/]\n  {evidence.summary} ({evidence.paper})", soft_wrap=True)
+        console.print(f"  published  {evidence.expected}", soft_wrap=True)
+        console.print(f"  here       {measured or 'not measured yet'}\n", soft_wrap=True)
+    console.print("mamlax train RECIPE trains one; mamlax train RECIPE --help lists its flags.")
+
+
+def train(
+    recipe: _RecipeChoice,
+    *,
+    seed: int = 0,
+    num_seeds: int = 1,
+    out: Path | None = None,
+    data_dir: str | None = None,
+) -> None:
+    """Meta-train a recipe, evaluate it beside its baselines and draw the figures.
+
+    Resume an interrupted run by repeating its command.
+
+    Args:
+        recipe: which recipe.
+        seed: Seed of initialization and training.
+        num_seeds: Seeds to train side by side in one program, from --seed on.
+        out: The run directory; runs/RECIPE/SEED where None.
+        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+    """
+    if out is None:
+        last = seed + num_seeds - 1
+        out = Path("runs") / recipe.name / (str(seed) if num_seeds == 1 else f"{seed}-{last}")
+    _devices.prepare_jax()
+    from .. import plots
+    from ..recipes import _experiment
+
+    with Progress() as progress:
+        evaluation = _experiment.train(
+            recipe,
+            seed=seed,
+            num_seeds=num_seeds,
+            directory=out,
+            data_dir=data_dir,
+            report=progress,
+        )
+    show_evaluation(evaluation)
+    say_paths([out / "evaluation.json", *plots.draw_run(out)])
+
+
+def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | None = None) -> None:
+    """Before training: memory, operations and time of an outer step, and the flags that fit.
+
+    Compiles the outer step for several --task-batch-size and --remat, and times those that fit.
+
+    Args:
+        recipe: which recipe; its flags count, as in mamlax train.
+        memory: What to fit in, e.g. 6GB or 512MiB; what is free where None.
+        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+    """
+    _devices.prepare_jax()
+    from ..recipes import _plan
+
+    size = None if memory is None else _plan.bytes_of(memory)
+    found = _plan.plan(recipe, memory=size, data_dir=data_dir, report=show_choice)
+    say(
+        f"[bold]mamlax train {recipe.name} {found.best.flags}[/]  is the fastest that fits in "
+        f"{_plan.in_bytes(found.memory)}; add the flags you gave here."
+    )
+
+
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    *,
+    num_tasks: int | None = None,
+    num_inner_steps: int | None = None,
+    data_dir: str | None = None,
+) -> None:
+    """Evaluate a trained run again, e.g. on more tasks or with more inner steps.
+
+    Rewrites its evaluation.json and its figures.
+
+    Args:
+        run: The run directory.
+        num_tasks: Held-out tasks; as the recipe says where None.
+        num_inner_steps: Inner steps; as the recipe says where None.
+        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+    """
+    _devices.prepare_jax()
+    from .. import plots
+    from ..recipes import _experiment
+
+    show_evaluation(
+        _experiment.evaluate(
+            run, num_tasks=num_tasks, num_inner_steps=num_inner_steps, data_dir=data_dir
+        )
+    )
+    say_paths([run / "evaluation.json", *plots.draw_run(run)])
+
+
+def plot(run: tyro.conf.Positional[Path]) -> None:
+    """Draw the figures of a run again.
+
+    Args:
+        run: The run directory.
+    """
+    from .. import plots
+
+    if not (run / "metrics.jsonl").exists():
+        why = "it has no metrics.jsonl" if run.exists() else "it does not exist"
+        raise MamlaxError(f"{run} is not a run directory: {why}.")
+    say_paths(plots.draw_run(run))
+
+
+def film(run: tyro.conf.Positional[Path], *, of: str = "maml") -> None:
+    """Film the animals of a run: episodes before and after each inner step, side by side.
+
+    Args:
+        run: The run directory.
+        of: Whose episodes: maml, or pretrained.
+    """
+    from ..recipes import _film
+
+    say_paths([_film.film(run, name=of)])
+
+
+def compare(
+    runs: tyro.conf.Positional[tuple[Path, ...]], *, out: Path = Path("comparison")
+) -> None:
+    """Compare evaluated runs with the first one, task by task, and draw their curves together.
+
+    Differences are paired where the runs were evaluated on the same held-out tasks.
+
+    Args:
+        runs: Two run directories or more.
+        out: Where comparison.json and curves.png are written.
+    """
+    from .. import plots
+    from ..recipes import _comparison
+
+    show_comparison(_comparison.compare(runs, out))
+    say_paths([out / "comparison.json", *plots.draw_comparison(out)])
