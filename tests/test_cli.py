@@ -396,6 +396,23 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
     ]
 
 
+@pytest.mark.parametrize("rate, speed", [(12345.6, "12,346 steps/s"), (0.0432, "0.043 steps/s")])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_begins_is_announced_and_a_slow_run_has_a_speed(
+    rate, speed, terminal, capsys, monkeypatch
+):
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    line = {"step": 1, "num_outer_steps": 2, "train/query_loss": 0.25}
+    with _console.Progress() as progress:
+        progress.announce("maml: [preparing]")
+        progress("maml", {**line, "time/outer_steps_per_second": rate})
+        progress.announce("maml: evaluating")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    places = [text.index(words) for words in ("maml: [preparing]", speed, "maml: evaluating")]
+    assert places == sorted(places)
+
+
 def test_what_diverged_is_called_so_in_the_table(capsys):
     curve = [
         {"num_inner_steps": 0, "mean": 4.0, "ci95": 0.5},

@@ -13,8 +13,20 @@ class Progress:
     """A progress bar on a terminal, plain lines elsewhere."""
 
     def __enter__(self):
-        self.stage, self.bar, self.last = None, None, 0.0
+        self.stage, self.bar, self.status, self.last = None, None, None, 0.0
         return self
+
+    def announce(self, words: str) -> None:
+        """Say what begins; on a terminal until something else does."""
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            console.print(escape(words), soft_wrap=True, highlight=False)
+            return
+        self._close()
+        self.status = console.status(escape(words))
+        self.status.start()
 
     def __call__(self, stage: str, line: dict[str, Any]) -> None:
         import time
@@ -24,6 +36,7 @@ class Progress:
         console = Console(stderr=True)
         total = line["num_outer_steps"]
         rate = line["time/outer_steps_per_second"]
+        speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
         text = f"loss {line['train/query_loss']:.4g}"
         if "train/post_adaptation_return" in line:  # the loss of episodes says little
             text = f"return {line['train/post_adaptation_return']:.4g}"
@@ -39,8 +52,7 @@ class Progress:
             if finished or stage != self.stage or time.monotonic() - self.last > 10:
                 left = (total - line["step"]) / rate
                 console.print(
-                    f"{stage}: step {line['step']}/{total}  {text}  {rate:.4g} steps/s  "
-                    f"{left:.0f} s left",
+                    f"{stage}: step {line['step']}/{total}  {text}  {speed}  {left:.0f} s left",
                     soft_wrap=True,
                     highlight=False,
                 )
@@ -52,7 +64,7 @@ class Progress:
             self._open(console, stage, total)
             self.stage = stage
         assert self.bar is not None
-        self.bar.update(self.task, completed=line["step"], text=f"{text}  {rate:,.0f} steps/s")
+        self.bar.update(self.task, completed=line["step"], text=f"{text}  {speed}")
 
     def _open(self, console, stage: str, total: int) -> None:
         from rich.progress import (
@@ -75,9 +87,10 @@ class Progress:
         self.task = self.bar.add_task(stage, total=total, text="")
 
     def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        for shown in (self.bar, self.status):
+            if shown is not None:
+                shown.stop()
+        self.stage = self.bar = self.status = None
 
     def __exit__(self, *_):
         self._close()

@@ -75,6 +75,7 @@ def train(
             directory=out,
             data_dir=data_dir,
             report=progress,
+            announce=progress.announce,
         )
     show_evaluation(evaluation)
     say_paths([out / "evaluation.json", *plots.draw_run(out)])
@@ -122,11 +123,15 @@ def evaluate(
     from .. import plots
     from ..recipes import _experiment
 
-    show_evaluation(
-        _experiment.evaluate(
-            run, num_tasks=num_tasks, num_inner_steps=num_inner_steps, data_dir=data_dir
+    with Progress() as progress:
+        evaluation = _experiment.evaluate(
+            run,
+            num_tasks=num_tasks,
+            num_inner_steps=num_inner_steps,
+            data_dir=data_dir,
+            announce=progress.announce,
         )
-    )
+    show_evaluation(evaluation)
     say_paths([run / "evaluation.json", *plots.draw_run(run)])
 
 

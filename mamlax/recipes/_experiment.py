@@ -37,6 +37,7 @@ _STEP_SIZE_FACTORS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _NUM_TUNING_TASKS = 100
 
 Report = Callable[[str, dict[str, Any]], None]
+Announce = Callable[[str], None]
 
 
 def train(
@@ -47,6 +48,7 @@ def train(
     directory: Path,
     data_dir: str | None = None,
     report: Report = lambda stage, line: None,
+    announce: Announce = lambda words: None,
 ) -> dict[str, Any]:
     """Meta-train a recipe and its baselines in `directory` and evaluate; resume what is there.
 
@@ -57,6 +59,7 @@ def train(
         directory: the run directory.
         data_dir: where data sets are; see `omniglot`.
         report: called with what is running (the algorithm or a baseline's name) and each log line.
+        announce: called with what begins, before what may compile for minutes.
 
     Returns:
         The evaluation, as written to `evaluation.json`.
@@ -65,7 +68,7 @@ def train(
         raise MamlaxError(f"--num-seeds must be 1 or more, got {num_seeds}.")
     check_settings(recipe)
     parts = recipe.build(data_dir)
-    experiment = Experiment(recipe, parts, directory, seed, num_seeds)
+    experiment = Experiment(recipe, parts, directory, seed, num_seeds, announce)
     experiment.check()
     may_grow = tuple(f"settings.{name}" for name in recipe.may_grow)
     open_run(directory, description_of(recipe, seed, num_seeds), may_grow=may_grow)
@@ -82,6 +85,7 @@ def evaluate(
     num_tasks: int | None = None,
     num_inner_steps: int | None = None,
     data_dir: str | None = None,
+    announce: Announce = lambda words: None,
 ) -> dict[str, Any]:
     """Evaluate a trained run again, e.g. on more tasks, and rewrite its `evaluation.json`.
 
@@ -90,8 +94,9 @@ def evaluate(
         num_tasks: held-out tasks; as the recipe says where None.
         num_inner_steps: inner steps; as the recipe says where None.
         data_dir: where data sets are.
+        announce: called with what begins, before what may compile for minutes.
     """
-    experiment = experiment_in(directory, data_dir)
+    experiment = experiment_in(directory, data_dir, announce)
     recipe = experiment.recipe
     num_tasks = recipe.num_test_tasks if num_tasks is None else num_tasks
     if num_inner_steps is None:
@@ -104,19 +109,30 @@ def evaluate(
     return experiment.evaluate(learned, num_tasks, num_inner_steps)
 
 
-def experiment_in(directory: Path, data_dir: str | None) -> "Experiment":
+def experiment_in(
+    directory: Path, data_dir: str | None, announce: Announce = lambda words: None
+) -> "Experiment":
     """The experiment whose run a directory holds."""
     description = read_run(directory)
     recipe = recipe_from(description)
-    parts = recipe.build(data_dir)
-    return Experiment(recipe, parts, directory, description["seed"], description["num_seeds"])
+    seed, num_seeds = description["seed"], description["num_seeds"]
+    return Experiment(recipe, recipe.build(data_dir), directory, seed, num_seeds, announce)
 
 
 class Experiment:
     """One recipe in one directory."""
 
-    def __init__(self, recipe: Recipe, parts: Parts, directory: Path, seed: int, num_seeds: int):
+    def __init__(
+        self,
+        recipe: Recipe,
+        parts: Parts,
+        directory: Path,
+        seed: int,
+        num_seeds: int,
+        announce: Announce = lambda words: None,
+    ):
         self.recipe, self.parts, self.directory = recipe, parts, directory
+        self.announce = announce
         self.num_seeds, self.method = num_seeds, recipe.method(parts)
         self.stages = stages_of(recipe, parts, directory)
         keys = [jax.random.key(seed + i) for i in range(num_seeds)]
@@ -160,7 +176,8 @@ class Experiment:
         if stage.train_tasks is None:
             return None
         init_key, run_key = self._keys(stage)
-        shown = stage.name if stage.is_baseline else self.algorithm
+        shown = self._shown(stage)
+        self.announce(f"{shown}: preparing")
         trained = run(
             self.loop(stage),
             self._per_seed(stage.init_params)(init_key),
@@ -207,6 +224,7 @@ class Experiment:
             rates = [factor * rate for factor in _STEP_SIZE_FACTORS]
             steps = self.recipe.num_validation_inner_steps
             steps = self.recipe.num_test_inner_steps if steps is None else steps
+            self.announce(f"{stage.name}: choosing an inner learning rate")
             scores = [self._score(stage, params, r, steps, _NUM_TUNING_TASKS) for r in rates]
             best = np.nanargmax if self.parts.maximize else np.nanargmin
             rate = rates[best(scores)]
@@ -274,6 +292,10 @@ class Experiment:
         learner = self.method.learner(stage.test_tasks, steps, rate, fine_tuned=False)
         return learner, self._first_seed(one.params)
 
+    def _shown(self, stage: Stage) -> str:
+        """What a stage is called where people read it."""
+        return stage.name if stage.is_baseline else self.algorithm
+
     def _keys(self, stage: Stage) -> tuple[Any, Any]:
         """Keys for initialization and training, another pair for each stage."""
 
@@ -336,6 +358,8 @@ class Experiment:
         transductive: bool = True,
     ) -> np.ndarray:
         """The metric on the held-out tasks, `[(seeds,) tasks, steps + 1]`."""
+        words = "" if transductive else ", not transductive"
+        self.announce(f"{self._shown(stage)}: evaluating on {num_tasks} held-out tasks{words}")
         curves = self._curves(
             num_inner_steps, num_tasks, fine_tuned=stage.is_baseline, transductive=transductive
         )

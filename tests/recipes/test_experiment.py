@@ -217,6 +217,8 @@ def test_evaluating_from_the_command_line(trained, copy, capsys, monkeypatch):
             name in output.out and f"{curve[3]['mean']:.3f} ±{curve[3]['ci95']:.3f}" in output.out
         )
     assert str(copy / "evaluation.json") in output.err
+    for name in ("maml", *evaluation["baselines"]):
+        assert f"{name}: evaluating on 8 held-out tasks" in output.err.splitlines()
 
 
 @pytest.mark.parametrize("settings", [dict(num_tasks=0), dict(num_inner_steps=-1)])
