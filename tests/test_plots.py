@@ -1,5 +1,6 @@
 """Every figure is drawn from as little as a run may leave, and shows what it was given."""
 
+import itertools
 import json
 
 import numpy as np
@@ -94,6 +95,22 @@ def assert_on_the_edge(arrows, axes, x, *, upper):
     np.testing.assert_allclose(drawn, edge)
 
 
+def labeled_y_ticks(axes):
+    """Of those within the limits, the words."""
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_ylim()
+    places = [(tick.get_position()[1], tick.get_text()) for tick in axes.get_yticklabels()]
+    return [word for place, word in places if word and low <= place <= high]
+
+
+def assert_legend_within(figure):
+    """At the resolution of the files, which is another than that of the screen."""
+    figure.set_dpi(160)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0
+
+
 def test_a_learning_curve_shows_both_losses_and_validation(tmp_path):
     figure = plots.learning_curve(METRICS)
     axes, other = figure.axes
@@ -138,6 +155,18 @@ def test_a_learning_curve_whose_validation_always_diverged_shows_only_that(tmp_p
     save(figure, tmp_path)
 
 
+@pytest.mark.parametrize("errors", [[None] * 4, [0.2, None, 0.1, 5e22]])
+def test_the_legend_of_a_validation_that_diverged_is_within_the_figure(errors):
+    metrics = [
+        {"step": n, "train/query_loss": 1 / n, "train/support_loss": 2 / n, "validation/mse": error}
+        for n, error in enumerate(errors, start=1)
+    ]
+    figure = plots.learning_curve(metrics)
+    assert len(figure.legends) == 1
+    assert "diverged, or off the axis" in figure.legends[0].get_texts()[-1].get_text()
+    assert_legend_within(figure)
+
+
 def test_where_an_accuracy_diverged_an_arrow_points_down(tmp_path):
     metrics = [{**line} for line in METRICS]
     metrics[1]["validation/accuracy"] = None
@@ -173,6 +202,36 @@ def test_return_curves_mark_what_diverged_but_not_what_was_not_due(tmp_path):
         assert_on_the_edge(lines["validation: diverged"], axes, [x[2]], upper=False)
     assert "validation: diverged" in [t.get_text() for t in figure.legends[0].get_texts()]
     save(figure, tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_so_few_points_that_a_line_is_not_seen_have_markers(count):
+    figures = [
+        plots.learning_curve(METRICS[:count]),
+        plots.return_curves(RETURNS[:count]),
+        plots.diagnostics([{"step": n, "train/kl": 0.01} for n in range(count)]),
+    ]
+    for figure in figures:
+        lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == count]
+        has_markers = {line.get_marker() != "None" for line in lines if line.get_ls() != "None"}
+        assert has_markers == {count < 3}
+    axes = figures[0].axes[0]
+    assert axes.get_xlim()[1] > METRICS[count - 1]["step"], "half a marker would be cut off"
+
+
+@pytest.mark.parametrize(
+    "losses", [(5.4, 12.2), (1.05, 0.89), (3.1, 3.1001), (0.7, 1.3), (2e13, 4.0), (3e-12, 0.2)]
+)
+def test_a_learning_curve_has_two_numbers_or_more_on_its_axis(losses):
+    figure = plots.learning_curve(
+        [{"step": 50, "train/support_loss": losses[0], "train/query_loss": losses[1]}]
+    )
+    assert 2 <= len(set(labeled_y_ticks(figure.axes[0]))) <= 14
+
+
+def test_a_narrow_range_of_costs_has_numbers_on_its_axis():
+    evaluation = {**EVALUATION, "metric": "return", "curve": curve(-3.5, -3.4), "baselines": {}}
+    assert len(labeled_y_ticks(plots.adaptation(evaluation).axes[0])) >= 2
 
 
 def test_a_learning_curve_of_one_line_without_inner_steps(tmp_path):
@@ -242,16 +301,16 @@ def test_adaptation_of_one_point_and_of_what_diverged(tmp_path):
 
 def test_adaptation_that_nearly_diverged_keeps_numbers_on_its_axis(tmp_path):
     figure = plots.adaptation({**EVALUATION, "curve": curve(4.0, 1.0, 1e14)})
-    figure.canvas.draw()
-    (axes,) = figure.axes
-    low, high = axes.get_ylim()
-    labeled = [
-        tick.get_text()
-        for tick in axes.get_yticklabels()
-        if tick.get_text() and low <= tick.get_position()[1] <= high
-    ]
-    assert len(labeled) >= 3
+    assert len(labeled_y_ticks(figure.axes[0])) >= 3
     save(figure, tmp_path)
+
+
+def test_the_legend_of_many_curves_is_within_the_figure():
+    diverged = [*curve(4.0), {"num_inner_steps": 1, "mean": None, "ci95": None}]
+    names = ("random", "pretrained", "oracle")
+    evaluation = {**EVALUATION, "baselines": dict.fromkeys(names, diverged)}
+    evaluation |= {"algorithm": "maml-plus-plus", "non_transductive_curve": diverged}
+    assert_legend_within(plots.adaptation(evaluation))
 
 
 def comparison(metric="mse"):
@@ -295,12 +354,13 @@ def test_a_comparison_shows_all_curves_and_their_differences_to_the_first(tmp_pa
     np.testing.assert_array_equal(lines["first: shots=5"].get_ydata(), [4.0, 1.0, 0.5, 0.4])
     assert_on_the_edge(lines["third: diverged"], left, [2], upper=True)
     assert left.get_yscale() == "log" and "6 held-out tasks" in left.get_title(loc="left")
-    zero, second, third = right.lines
+    zero, second, third, arrows = right.lines
+    assert_on_the_edge(arrows, right, [2], upper=True)
     assert list(zero.get_ydata()) == [0, 0]
     np.testing.assert_array_equal(second.get_xydata(), [[0, 0.0], [1, 1.0], [2, 0.5]])
     np.testing.assert_array_equal(third.get_ydata(), [0.0, 2.0, np.nan])
     assert len(right.collections) == 2, "a band each"
-    for line, label in zip(right.lines, lines, strict=False):
+    for line, label in zip((zero, second, third), lines, strict=False):
         assert line.get_color() == lines[label].get_color(), "a run has one color in both"
     assert right.get_title(loc="left") == "difference to first, paired and unpaired, over tasks"
     assert right.get_yscale() == "linear"
@@ -316,14 +376,106 @@ def test_a_comparison_of_what_is_to_be_large_marks_divergence_below(tmp_path, me
     save(figure, tmp_path)
 
 
-def test_one_huge_difference_does_not_flatten_the_others(tmp_path):
-    compared = comparison()
-    compared["differences"][1]["curve"] = curve(0.1, 0.2, 1e9)
-    figure = plots.comparison(compared)
+def compared_curves(metric, **curves):
+    """A comparison of runs of these means, with the differences that follow."""
+    compared = comparison(metric)
+    first, *others = curves
+    compared["runs"] = [
+        {**compared["runs"][0], "name": name, "settings": {}, "curve": curve(*means)}
+        for name, means in curves.items()
+    ]
+    compared["differences"] = [
+        {
+            "name": name,
+            "paired": True,
+            "curve": curve(
+                *(
+                    None if None in pair else pair[0] - pair[1]
+                    for pair in zip(curves[name], curves[first], strict=True)
+                )
+            ),
+        }
+        for name in others
+    ]
+    for one in (*compared["runs"], *compared["differences"]):
+        for point in one["curve"]:
+            point["ci95"] = None if point["mean"] is None else 0.1 * abs(point["mean"])
+    return compared
+
+
+@pytest.mark.parametrize("end", [1e18, None])
+@pytest.mark.parametrize("metric, sign", [("mse", 1), ("return", -10)])
+def test_a_run_that_diverges_does_not_flatten_the_others(tmp_path, metric, sign, end):
+    means = {"good": [3.2, 1.1, 0.6, 0.5], "usual": [3.1, 1.5, 1.0, 0.8], "bad": [3.3, 4.0, 9e5]}
+    curves = {name: [sign * mean for mean in values] for name, values in means.items()}
+    curves["bad"].append(end and sign * end)
+    figure = plots.comparison(compared_curves(metric, **curves))
+    left, right = figure.axes
+    lines = {line.get_label(): line for line in left.lines}
+    np.testing.assert_array_equal(lines["bad"].get_ydata()[:2], curves["bad"][:2])
+    arrows = lines["bad: diverged, or off the axis"]
+    assert_on_the_edge(arrows, left, [2, 3], upper=metric == "mse")
+    assert max(map(abs, left.get_ylim())) < 10 * abs(sign)
+    assert right.get_yscale() == "linear" and max(map(abs, right.get_ylim())) < 5 * abs(sign)
+    assert_on_the_edge(right.lines[-1], right, [2, 3], upper=metric == "mse")
+    for axes in figure.axes:
+        assert 2 <= len(labeled_y_ticks(axes)) <= 14
+    assert_legend_within(figure)
+    save(figure, tmp_path)
+
+
+def test_where_the_first_run_diverged_differences_to_it_leave_the_other_way(tmp_path):
+    figure = plots.comparison(
+        compared_curves("mse", bad=[3.3, 9e5, None], good=[3.2, 1.0, 0.5], worse=[3.2, 9e5, 4.0])
+    )
+    _, right = figure.axes
+    _, good, good_arrows, worse, worse_arrows = right.lines
+    for line in (good, worse):
+        np.testing.assert_allclose(line.get_ydata(), [-0.1, np.nan, np.nan])
+    assert_on_the_edge(good_arrows, right, [1, 2], upper=False)
+    assert_on_the_edge(worse_arrows, right, [2], upper=False)  # of two that diverged there is none
+    save(figure, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metric, curves",
+    [
+        ("mse", {"head": [2e-3, 1e-3], "maml": [3.8, 0.5], "longer": [4.0, 30.0]}),
+        ("mse", {"bad": [4.0, 1e3], "worse": [4.0, 9e3]}),
+        ("return", {"stands": [0.5, 0.4], "runs": [-0.5, 400.0], "falls": [-0.5, -90.0]}),
+        ("accuracy", {"learns": [0.2, 0.9], "forgets": [0.2, 0.0]}),
+    ],
+)
+def test_runs_that_differ_much_without_diverging_are_all_on_the_axis(metric, curves):
+    left, _ = plots.comparison(compared_curves(metric, **curves)).axes
+    assert [line.get_label() for line in left.lines] == list(curves)
+    low, high = left.get_ylim()
+    for line, means in zip(left.lines, curves.values(), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), means)
+        assert low <= min(means) and max(means) <= high
+
+
+def test_runs_of_which_nothing_is_known_are_drawn_as_that(tmp_path):
+    figure = plots.comparison(compared_curves("mse", one=[None, None], other=[None, None]))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["one", "one: diverged", "other", "other: diverged"]
+    save(figure, tmp_path)
+
+
+@pytest.mark.parametrize("small", [0.1, 1e-9])
+def test_one_large_difference_does_not_flatten_the_others(tmp_path, small):
+    curves = {"a": [4.0] * 3, "b": [4 + small, 4 - small, 4 - small], "c": [4.0, 4 + small, 30.0]}
+    figure = plots.comparison(compared_curves("mse", **curves))
     _, right = figure.axes
     assert right.get_yscale() == "symlog"
-    height = np.diff(right.transData.transform([[0, 0.0], [0, 1.0]])[:, 1])
-    assert height > 0.05 * np.diff(right.transAxes.transform([[0, 0], [0, 1]])[:, 1])
+    assert 2 <= len(labeled_y_ticks(right)) <= 9
+    if small == 0.1:
+        height = np.diff(right.transData.transform([[0, 0.0], [0, 0.1]])[:, 1])
+        assert height > 0.05 * np.diff(right.transAxes.transform([[0, 0], [0, 1]])[:, 1])
+    labels = [tick for tick in right.get_yticklabels() if tick.get_text()]
+    boxes = sorted(tick.get_window_extent().intervaly.tolist() for tick in labels)
+    for (_, top), (bottom, _) in itertools.pairwise(boxes):
+        assert top <= bottom, "numbers lie on one another"
     save(figure, tmp_path)
 
 

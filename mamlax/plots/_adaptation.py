@@ -11,6 +11,7 @@ from ._style import (
     LABELS,
     RUN_COLORS,
     label_of,
+    legend_below,
     logarithm_of_costs,
     mark_diverged,
     one_panel,
@@ -19,7 +20,8 @@ from ._style import (
 )
 
 _ORDERS_APART = 20
-_LABELED_RANGE = 1e4
+_COMPARABLE = 10
+_FAR_START = 1e4
 _MOST_SETTINGS = 6
 
 
@@ -40,12 +42,12 @@ def adaptation(evaluation: Mapping[str, Any]) -> Any:
         color = COLORS.get(name, "#555555")
         label = label_of(name, evaluation.get("algorithm", "maml"))
         _curve(axes, curve, color, label)
-        _mark(axes, curve, color, label, evaluation["metric"])
+        _mark(axes, curve, color, f"{label}: diverged", evaluation["metric"])
     _published(axes, evaluation.get("published", {}), len(evaluation["curve"]))
     _axes_of_metric(axes, evaluation["metric"], list(curves.values()))
     note = ", transductive" if evaluation["transductive"] else ""
     axes.set_title(f"{_over(evaluation)}, mean and 95 % interval{note}", fontsize=9, loc="left")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    legend_below(figure, ncols=4)
     return figure
 
 
@@ -65,25 +67,38 @@ def _published(axes: Any, published: Mapping[str, Sequence[float]], num_points: 
 def comparison(compared: Mapping[str, Any]) -> Any:
     """Adaptation curves of several runs, and beside them their differences to the first.
 
+    Where a run diverged, or so nearly that an axis with it would flatten all others, an arrow at
+    the edge says so.
+
     Args:
         compared: a `comparison.json`.
     """
     figure, ((left, right),) = panels(1, 2, 10.0, 4.6)
     runs, metric = compared["runs"], compared["metric"]
     colors = {run["name"]: RUN_COLORS[i % len(RUN_COLORS)] for i, run in enumerate(runs)}
-    for run in runs:
-        _curve(left, run["curve"], colors[run["name"]], _label(run))
-        _mark(left, run["curve"], colors[run["name"]], run["name"], metric)
-    _axes_of_metric(left, metric, [run["curve"] for run in runs])
+    curves = _comparable([run["curve"] for run in runs], metric)
+    for run, curve in zip(runs, curves, strict=True):
+        _curve(left, curve, colors[run["name"]], _label(run))
+        what = "diverged" if curve == run["curve"] else "diverged, or off the axis"
+        _mark(left, curve, colors[run["name"]], f"{run['name']}: {what}", metric)
+    _axes_of_metric(left, metric, curves)
     counts = sorted({run["num_tasks"] for run in runs})
     over = " or ".join(map(str, counts))
     left.set_title(f"{over} held-out tasks, mean and 95 % interval", fontsize=9, loc="left")
 
     differences = compared["differences"]
     right.axhline(0.0, color=colors[runs[0]["name"]], lw=1.2)
+    lost = {run["name"]: _lost(curve) for run, curve in zip(runs, curves, strict=True)}
+    first, shown = lost[runs[0]["name"]], []
     for one in differences:
-        _curve(right, one["curve"], colors[one["name"]])
-    _orders_apart(right, [one["curve"] for one in differences])
+        color, other = colors[one["name"]], lost[one["name"]]
+        shown.append(_without(one["curve"], first | other))
+        _curve(right, shown[-1], color)
+        steps = {point["num_inner_steps"] for point in one["curve"]}
+        # a difference is lost towards the side of the run that is; of two it has none
+        mark_diverged(right, sorted(steps & other - first), "", color=color, low=metric != "mse")
+        mark_diverged(right, sorted(steps & first - other), "", color=color, low=metric == "mse")
+    _orders_apart(right, shown)
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="inner steps", ylabel=f"difference in {metric}")
     kinds = dict.fromkeys("paired" if one["paired"] else "unpaired" for one in differences)
@@ -92,12 +107,45 @@ def comparison(compared: Mapping[str, Any]) -> Any:
         fontsize=9,
         loc="left",
     )
-    handles, labels = left.get_legend_handles_labels()
-    ncols = 1 if max(map(len, labels)) > 40 else 3
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize=8
-    )
+    legend_below(figure, *left.get_legend_handles_labels(), ncols=3, fontsize=8)
     return figure
+
+
+def _comparable(
+    curves: Sequence[Sequence[Mapping[str, Any]]], metric: str
+) -> list[list[Mapping[str, Any]]]:
+    """The curves, without points that are worse than all usual ones by an order of magnitude.
+
+    Usual is where runs start, all of the run that stays the smallest, and every good return.
+    """
+    worse = 1 if metric == "mse" else -1
+    sizes = [np.abs(means) for curve in curves if (means := _means([curve]))]
+    starts = [size[0] for size in sizes]
+    usual = max(
+        # but for a start that only a diverged training leaves
+        max((start for start in starts if start <= _FAR_START * min(starts)), default=0),
+        min((size.max() for size in sizes), default=0),
+        max((-worse * mean for mean in _means(curves)), default=0),
+    )
+    far = [
+        {
+            point["num_inner_steps"]
+            for point in curve
+            if point["mean"] is not None and worse * point["mean"] > _COMPARABLE * usual
+        }
+        for curve in curves
+    ]
+    return [_without(curve, steps) for curve, steps in zip(curves, far, strict=True)]
+
+
+def _without(curve: Sequence[Mapping[str, Any]], steps: set[int]) -> list[Mapping[str, Any]]:
+    """The curve, with nothing known at some steps."""
+    unknown = {"mean": None, "ci95": None}
+    return [{**p, **unknown} if p["num_inner_steps"] in steps else p for p in curve]
+
+
+def _lost(curve: Sequence[Mapping[str, Any]]) -> set[int]:
+    return {point["num_inner_steps"] for point in curve if point["mean"] is None}
 
 
 def _curve(
@@ -112,10 +160,9 @@ def _curve(
 
 
 def _mark(
-    axes: Any, curve: Sequence[Mapping[str, Any]], color: str, name: str, metric: str
+    axes: Any, curve: Sequence[Mapping[str, Any]], color: str, label: str, metric: str
 ) -> None:
-    steps = [point["num_inner_steps"] for point in curve if point["mean"] is None]
-    mark_diverged(axes, steps, f"{name}: diverged", color=color, low=metric != "mse")
+    mark_diverged(axes, sorted(_lost(curve)), label, color=color, low=metric != "mse")
 
 
 def _axes_of_metric(axes: Any, metric: str, curves: Sequence[Sequence[Mapping[str, Any]]]) -> None:
@@ -133,17 +180,21 @@ def _axes_of_metric(axes: Any, metric: str, curves: Sequence[Sequence[Mapping[st
     elif means and min(means) > 0:  # errors of an oracle and of a random start: orders apart
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(min(means) / 2, 2 * max(means))
-        if max(means) < _LABELED_RANGE * min(means):
-            plain_numbers(axes)
+        plain_numbers(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _orders_apart(axes: Any, curves: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-    """A difference that nearly diverged must not flatten all others: logarithmic beyond those."""
+    """A difference that nearly diverged must not flatten all others: logarithmic beyond those.
+
+    Over three decades at most: labels of more would lie on one another.
+    """
     sizes = np.abs(_means(curves))
     usual = float(np.median(sizes)) if len(sizes) else 0.0
     if usual > 0 and sizes.max() > _ORDERS_APART * usual:
-        axes.set_yscale("symlog", linthresh=10.0 ** np.ceil(np.log10(usual)))
+        axes.set_yscale(
+            "symlog", linthresh=10.0 ** np.ceil(np.log10(max(usual, sizes.max() / 1e3)))
+        )
         axes.yaxis.get_major_locator().set_params(numticks=9)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ._style import STEP_COLORS, after, bare_panels, label_of
+from ._style import STEP_COLORS, after, bare_panels, label_of, legend_below
 
 
 def sinusoids(examples: Mapping[str, Any]) -> Any:
@@ -37,9 +37,7 @@ def sinusoids(examples: Mapping[str, Any]) -> Any:
             )
             axes.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel(label_of(name, str(examples.get("algorithm", "maml"))), fontsize=11)
-    figure.legend(
-        *rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
-    )
+    legend_below(figure, *rows[0][0].get_legend_handles_labels(), ncols=5)
     return figure
 
 

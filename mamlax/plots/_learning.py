@@ -5,7 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from ._style import COLORS, LABELS, mark_diverged, one_panel, panels, plain_numbers
+from ._style import (
+    COLORS,
+    LABELS,
+    legend_below,
+    mark_diverged,
+    one_panel,
+    panels,
+    plain_numbers,
+)
 
 
 def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
@@ -24,8 +32,9 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
         ("train/query_loss", "query loss, after adaptation", COLORS["maml"]),
     ):
         if key in metrics[0]:
-            axes.plot(steps, [line[key] for line in metrics], color=color, label=label, lw=1.3)
-    axes.set(xlabel="outer steps", ylabel="meta-training loss", xlim=(0, max(steps)))
+            _line(axes, steps, metrics, key, color=color, label=label)
+    # beyond the last step, whose marker would be cut in half
+    axes.set(xlabel="outer steps", ylabel="meta-training loss", xlim=(0, 1.02 * max(steps)))
     axes.set_yscale("log")
     validated = {
         name: [(line["step"], line[name]) for line in metrics if name in line]
@@ -45,7 +54,7 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
         steps_diverged = points[~np.isfinite(points[:, 1]), 0]
         mark_diverged(other, steps_diverged, f"{label}: diverged", low=True)
     plain_numbers(axes)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    legend_below(figure, ncols=3, fontsize=8)
     return figure
 
 
@@ -76,7 +85,7 @@ def return_curves(metrics: Sequence[Mapping[str, Any]]) -> Any:
             ("train/post_adaptation_return", "after adaptation", COLORS["maml"]),
         ):
             if key in metrics[0]:
-                axes.plot(x, [line[key] for line in metrics], color=color, label=name, lw=1.3)
+                _line(axes, x, metrics, key, color=color, label=name)
         if known.any():
             axes.plot(
                 x[known], validated[known], ".", color=COLORS["oracle"], label="validation", ms=5
@@ -85,7 +94,7 @@ def return_curves(metrics: Sequence[Mapping[str, Any]]) -> Any:
         axes.set(xlabel=label, xlim=(0, None))
     left.set_ylabel(LABELS["return"])
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    legend_below(figure, handles, labels, ncols=4)
     return figure
 
 
@@ -108,7 +117,7 @@ def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
     figure, grid = panels(2, 3, 9.0, 4.6)
     steps = [line["step"] for line in metrics]
     for axes, (key, title) in zip(grid.flat, shown.items(), strict=False):
-        axes.plot(steps, [line[key] for line in metrics], color=COLORS["maml"], lw=1.2)
+        _line(axes, steps, metrics, key, color=COLORS["maml"])
         axes.set_title(title, fontsize=9, loc="left")
         if key == "train/accepted":
             axes.set_ylim(-0.05, 1.05)
@@ -117,6 +126,14 @@ def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
     for axes in grid.flat[max(0, len(shown) - 3) : len(shown)]:
         axes.set_xlabel("outer steps")
     return figure
+
+
+def _line(
+    axes: Any, x: Any, metrics: Sequence[Mapping[str, Any]], key: str, **options: Any
+) -> None:
+    """A value of each line of a log; with markers where so few points are no line to be seen."""
+    marker = "o" if len(metrics) < 3 else None
+    axes.plot(x, [line[key] for line in metrics], marker=marker, ms=4, lw=1.3, **options)
 
 
 def _validation_error(axes: Any, points: np.ndarray, label: str) -> None:

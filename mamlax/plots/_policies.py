@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._style import COLORS, STEP_COLORS, after, label_of, panels
+from ._style import COLORS, STEP_COLORS, after, label_of, legend_below, panels
 
 
 def navigation(examples: Mapping[str, Any]) -> Any:
@@ -33,7 +33,7 @@ def navigation(examples: Mapping[str, Any]) -> Any:
             axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         row[0].set_ylabel(label_of(name, str(examples.get("algorithm", "maml"))), fontsize=11)
     handles, labels = rows.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, handles, labels, ncols=5)
     return figure
 
 
@@ -63,12 +63,6 @@ def bandit(examples: Mapping[str, Any]) -> Any:
         row[0].set_ylabel(label_of(name, str(examples.get("algorithm", "maml"))), fontsize=11)
     handles, labels = rows.flat[0].get_legend_handles_labels()
     mark = rows.flat[0].lines[0]
-    figure.legend(
-        [mark, *handles],
-        ["probability that the arm pays", *(f"share of pulls, {label}" for label in labels)],
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        fontsize=8,
-    )
+    labels = ["probability that the arm pays", *(f"share of pulls, {label}" for label in labels)]
+    legend_below(figure, [mark, *handles], labels, ncols=2, fontsize=8)
     return figure

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._style import COLORS, STEP_COLORS, after, label_of, panels
+from ._style import COLORS, STEP_COLORS, after, label_of, legend_below, panels
 
 _SMOOTHED_SECONDS = 0.1
 _SHOWN_STEPS = (0, 1, 3)
@@ -39,7 +39,7 @@ def running(examples: Mapping[str, Any]) -> Any:
     for axes in rows[-1]:
         axes.set_xlabel("place, m" if goal == "position" else "seconds")
     handles, labels = rows.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, handles, labels, ncols=5)
     return figure
 
 

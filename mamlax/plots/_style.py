@@ -25,6 +25,7 @@ LABELS = {
     "accuracy": "query accuracy",
     "return": "return of an episode",
 }
+_LABELED_RANGE = 1e4
 
 
 def label_of(name: str, algorithm: str) -> str:
@@ -63,6 +64,25 @@ def bare_panels(
         squeeze=False,
         **options,
     )
+
+
+def legend_below(figure: Any, *entries: Any, ncols: int, **options: Any) -> None:
+    """A legend below the panels, in as many columns as the figure has room for.
+
+    Args:
+        figure: which must have all its panels.
+        *entries: handles and labels; without them those of all panels.
+        ncols: the most columns.
+        **options: of `figure.legend`.
+    """
+    for columns in range(ncols, 0, -1):
+        legend = figure.legend(
+            *entries, loc="outside lower center", ncols=columns, frameon=False, **options
+        )
+        # a little is left for text that is wider at the resolution of the file
+        if columns == 1 or legend.get_window_extent().width < 0.97 * figure.bbox.width:
+            return
+        legend.remove()
 
 
 def save(figure: Any, path: Path) -> Path:
@@ -105,17 +125,26 @@ def mark_diverged(
 
 
 def plain_numbers(axes: Any) -> None:
-    """0.1, 0.2, 0.5 on a logarithmic axis, instead of powers of ten."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    """0.1, 0.2, 0.5 on a logarithmic axis whose limits are set, instead of powers of ten.
 
+    Powers remain where the axis spans many of them, and a range that is too narrow for two of
+    these numbers has others.
+    """
+    from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    if high > _LABELED_RANGE * low:
+        return
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if sum(low <= tick <= high for tick in axes.get_yticks()) < 2:
+        axes.yaxis.set_major_locator(AutoLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def logarithm_of_costs(axes: Any, returns: Sequence[float]) -> None:
     """A logarithmic axis of −return that rises as the return does."""
-    from matplotlib.ticker import FixedLocator, NullLocator
+    from matplotlib.ticker import AutoLocator, FixedLocator, NullLocator
 
     axes.set_yscale(
         "function", functions=(lambda x: -np.log(np.maximum(-x, 1e-9)), lambda y: -np.exp(-y))
@@ -123,6 +152,7 @@ def logarithm_of_costs(axes: Any, returns: Sequence[float]) -> None:
     low, high = 1.3 * min(returns), max(returns) / 1.3
     axes.set_ylim(low, high)
     ticks = [-m * 10.0**e for e in range(-3, 6) for m in (1, 2, 5)]
-    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    axes.yaxis.set_major_locator(FixedLocator(ticks) if len(ticks) > 1 else AutoLocator())
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
