@@ -168,7 +168,10 @@ def test_a_value_of_the_wrong_kind_is_named(arguments, words, capsys):
         (["--checkpoint-interval", "7"], ["checkpoint_interval=7", "log_interval=500"]),
         (["--log-interval", "0"], ["log_interval", "0"]),
         (["--num-devices", "99"], ["--num-devices 99"]),
-        (["--algorithm", "reptile", "--remat", "steps"], ["reptile has no use for remat", "anil"]),
+        (
+            ["--algorithm", "reptile", "--remat", "steps"],
+            ["reptile has no use for --remat", "anil"],
+        ),
     ],
 )
 def test_bad_settings_are_errors_without_a_traceback(arguments, words, capsys):

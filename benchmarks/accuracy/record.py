@@ -10,14 +10,14 @@ to the last, validation and checkpoints included (and other work, where the mach
 """
 
 import argparse
-import dataclasses
 import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from mamlax.recipes import RECIPES, Recipe
+from mamlax.recipes import RECIPES
+from mamlax.recipes._settings import flags_of
 
 
 def main() -> None:
@@ -53,20 +53,8 @@ def name_of(description: dict[str, Any]) -> str:
 
 def command_of(description: dict[str, Any]) -> str:
     """The command line that repeats a run."""
-    words = ["mamlax train", description["recipe"]]
-    recipe = RECIPES[description["recipe"]]
-    differing = {
-        **_differing(recipe, description["settings"]),
-        **_differing(recipe.problem, description["settings"]["problem"]),
-    }
-    for name, value in differing.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, list):
-            words.append(" ".join([f"--{flag}", *map(str, value)]))
-        else:
-            words.append(f"--{flag} {value}")
+    flags = flags_of(description["recipe"], description["settings"])
+    words = ["mamlax train", description["recipe"], *filter(None, [flags])]
     for name, default in (("seed", 0), ("num_seeds", 1)):
         if description[name] != default:
             words.append(f"--{name.replace('_', '-')} {description[name]}")
@@ -86,15 +74,6 @@ def training(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "median_outer_steps_per_second": report.rounded_median(rates),
         "seconds": round(sum(seconds), 1),
         "seconds_by_the_clock": (dates[-1] - dates[0]).total_seconds(),
-    }
-
-
-def _differing(recipe: Recipe | Any, settings: dict[str, Any]) -> dict[str, Any]:
-    plain = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    return {
-        name: value
-        for name, value in settings.items()
-        if name != "problem" and plain.get(name) != value
     }
 
 

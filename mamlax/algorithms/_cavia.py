@@ -52,10 +52,14 @@ def cavia(loss_fn: LossFn, *, context: Where, **options: Any) -> MetaLearner:
     """
 
     def start_fn(params, support):
+        is_context = mask_of(params, context)
+        if not any(jax.tree.leaves(is_context)):
+            raise ValueError(
+                "context selects no array of params: a network that was built without a context "
+                "has None there. Build it with one, e.g. mamlax.models.mlp(..., context_size=5)."
+            )
         return jax.tree.map(
-            lambda leaf, here: jnp.zeros_like(leaf) if here else leaf,
-            params,
-            mask_of(params, context),
+            lambda leaf, here: jnp.zeros_like(leaf) if here else leaf, params, is_context
         )
 
     return maml(loss_fn, where=context, start_fn=start_fn, **options)

@@ -107,8 +107,7 @@ def inner_loop(
     """
     num_steps = _static(num_steps)
     _check_nearly_right(params, support)
-    if remat not in get_args(Remat):
-        raise ValueError(f'remat must be "none", "steps" or "sqrt", got {remat!r}.')
+    check_differentiation(first_order, num_unrolled_steps, remat)
     if support_per_step:
         _check_one_batch_per_step(support, num_steps)
     num_constant_steps = _num_constant_steps(num_steps, first_order, num_unrolled_steps)
@@ -137,9 +136,17 @@ def inner_loop(
         value = loss
         if constant:
             value, gradient = jax.lax.stop_gradient((loss, gradient))
-        updates, optimizer_state = optimizer.update(
-            gradient, optimizer_state, learnable, value=value
-        )
+        try:
+            updates, optimizer_state = optimizer.update(
+                gradient, optimizer_state, learnable, value=value
+            )
+        except TypeError as error:
+            if "value_fn" in str(error):
+                error.add_note(
+                    "An inner optimizer cannot evaluate the loss again, as line searches do. Of "
+                    "optax.lbfgs, linesearch=None does without."
+                )
+            raise
         learnable = optax.apply_updates(learnable, updates)
         return (learnable, optimizer_state), (loss, probe(learnable, index), recorded)
 
@@ -203,16 +210,24 @@ def _scan(step: Callable[[Any, Any], Any], carry: Any, xs: Any, length: int, rem
     return carry, jax.tree.map(lambda x, y: jnp.concatenate([x, y]), outputs, last)
 
 
-def _num_constant_steps(num_steps: int, first_order: bool, num_unrolled_steps: int | None) -> int:
-    """How many of the first steps have gradients that count as constants."""
-    if num_unrolled_steps is None:
-        return num_steps if first_order else 0
+def check_differentiation(first_order: bool, num_unrolled_steps: int | None, remat: str) -> None:
+    """Refuse ways of differentiating that there are not, or that contradict one another."""
+    if remat not in get_args(Remat):
+        raise ValueError(f'remat must be "none", "steps" or "sqrt", got {remat!r}.')
+    if num_unrolled_steps is not None:
+        _static(num_unrolled_steps, "num_unrolled_steps")
     if first_order and num_unrolled_steps:
         raise ValueError(
             f"first_order=True unrolls no step, got num_unrolled_steps={num_unrolled_steps} as "
             "well. Give one of them."
         )
-    return max(num_steps - _static(num_unrolled_steps, "num_unrolled_steps"), 0)
+
+
+def _num_constant_steps(num_steps: int, first_order: bool, num_unrolled_steps: int | None) -> int:
+    """How many of the first steps have gradients that count as constants."""
+    if num_unrolled_steps is None:
+        return num_steps if first_order else 0
+    return max(num_steps - num_unrolled_steps, 0)
 
 
 def _static(number: Any, name: str = "num_steps") -> int:

@@ -47,10 +47,12 @@ def check_task(task: Any, support_per_step: bool) -> None:
         )
     query = _shapes(task.query)
     for name, shape in _shapes(task.support).items():
-        shape = shape[1:] if support_per_step else shape
+        axis = ""
+        if support_per_step:
+            shape, axis = shape[1:], " behind the axis of inner steps (support_per_step)"
         if name in query and len(query[name]) != len(shape):
             raise ValueError(
-                f"support and query do not match: support{name} has shape {list(shape)} and "
+                f"support and query do not match: support{name} has shape {list(shape)}{axis} and "
                 f"query{name} {list(query[name])}. The same loss_fn is evaluated on both, so that "
                 "only the lengths of their axes may differ."
             )

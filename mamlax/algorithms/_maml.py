@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from .._types import LossFn, MetaLearner
-from ._inner_loop import Remat, inner_loop
+from ._inner_loop import Remat, check_differentiation, inner_loop
 from ._learned_optimizer import (
     LearnedOptimizer,
     check_optimizer,
@@ -82,8 +82,9 @@ def maml(
         the last step, and `support_losses` `[tasks, num_inner_steps]`.
 
     Raises:
-        ValueError: if `num_inner_steps` is negative or not the number of `step_weights`; when
-            used, if `where` selects nothing, or support and query have arrays of different ranks.
+        ValueError: if `num_inner_steps` is negative or not the number of `step_weights`, these are
+            all zero; when used, if `where` selects nothing, or support and query have arrays of
+            different ranks.
         TypeError: if `inner_optimizer` is none; when used, if tasks have no support and query.
 
     Example:
@@ -104,6 +105,7 @@ def maml(
     if num_inner_steps < 0:
         raise ValueError(f"num_inner_steps must be 0 or more, got {num_inner_steps}.")
     check_optimizer(inner_optimizer)
+    check_differentiation(first_order, num_unrolled_steps, remat)
     default_num_inner_steps = num_inner_steps
     adapting, params_at = where, None
     if per_step is not None:
@@ -181,6 +183,8 @@ def differentiated(
     """The learner that differentiates the query loss after `adapt`: Algorithm 1, line 8."""
     if step_weights is not None and not callable(step_weights):
         _check_step_weights(jnp.shape(jnp.asarray(step_weights)), num_inner_steps)
+        if not jnp.any(jnp.asarray(step_weights)):
+            raise ValueError("step_weights are all zero, so that nothing would be learned.")
 
     def last_step(meta_params, task):
         check_task(task, support_per_step)

@@ -9,7 +9,15 @@ from .._errors import MamlaxError
 from ..recipes._catalog import RECIPES
 from ..recipes._recipe import Recipe
 from . import _devices
-from ._console import Progress, say, say_paths, show_choice, show_comparison, show_evaluation
+from ._console import (
+    Progress,
+    escape,
+    say,
+    say_paths,
+    show_choice,
+    show_comparison,
+    show_evaluation,
+)
 
 if TYPE_CHECKING:
     _RecipeChoice = Recipe
@@ -96,9 +104,10 @@ def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | No
 
     size = None if memory is None else _plan.bytes_of(memory)
     found = _plan.plan(recipe, memory=size, data_dir=data_dir, report=show_choice)
+    place = "" if data_dir is None else f" --data-dir {data_dir}"
     say(
-        f"[bold]mamlax train {recipe.name} {found.best.flags}[/]  is the fastest that fits in "
-        f"{_plan.in_bytes(found.memory)}; add the flags you gave here."
+        f"The fastest that fits in {_plan.in_bytes(found.memory)}:\n"
+        f"[bold]{escape(found.command + place)}[/]"
     )
 
 

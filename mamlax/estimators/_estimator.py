@@ -164,6 +164,9 @@ class FewShotEstimator(BaseEstimator, ABC):
 
         Returns:
             The adapted estimator. Adapting it again starts from the initialization, not from here.
+
+        Raises:
+            MamlaxError: if adaptation diverged.
         """
         check_is_fitted(self)
         adapted = copy.copy(self)
@@ -181,6 +184,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         adapted._adapted = self.learner_.adapt(
             self.columns_.encode(X), self.targets_.encode(y), weights
         )
+        adapted._adapted.check_finite(len(X), self.num_inner_steps_)
         adapted.num_support_ = len(X)
         return adapted
 

@@ -1,6 +1,7 @@
 """A trained run, or a saved model, in a form that others can use."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,14 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loa
     learned = experiment.learned(main, experiment.restore(main))
     _, meta_params = experiment.ready(main, learned)
     initial = jax.eval_shape(experiment.parts.init_params, jax.random.key(0))
-    steps = recipe.num_validation_inner_steps
+    steps = _num_inner_steps(directory, recipe)
     is_class = experiment.parts.metric == "accuracy"
     settings = LearnerSettings(
         architecture_of(initial),
         LearnerRecipe(**options_of(recipe)),
         "cross-entropy" if is_class else "squared-error",
         0.0,
-        recipe.num_inner_steps if steps is None else steps,
+        steps,
     )
     learner = ArrayLearner(settings, meta_params)
     if is_class:
@@ -126,6 +127,24 @@ def write_stablehlo(path: str | Path, model: Any) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(exported.serialize())
     write_json(path.with_suffix(path.suffix + ".json"), description_of_program(model))
+
+
+def _num_inner_steps(directory: Path, recipe: SupervisedRecipe) -> int:
+    """How many steps adapt: those of validation, unless they diverged on the held-out tasks."""
+    steps, trained = recipe.num_validation_inner_steps, recipe.num_inner_steps
+    path = directory / "evaluation.json"
+    if steps is None or not path.exists():
+        return trained if steps is None else steps
+    curve = json.loads(path.read_text())["curve"]
+    diverged = [one["num_inner_steps"] for one in curve if one["mean"] is None]
+    if steps not in diverged:
+        return steps
+    warnings.warn(
+        f"{steps} inner steps, those of the run's validation, diverged on its held-out tasks; the "
+        f"file adapts by {trained}, as in training.",
+        stacklevel=3,
+    )
+    return trained
 
 
 def _accuracy(directory: Path, num_inner_steps: int, tasks: Any) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from .._errors import MamlaxError
 from .._types import Batch, LossFn, MetaLearner
 from ..recipes._algorithm import learner_of
 from ..recipes._recipe import Evidence, SupervisedRecipe
@@ -138,6 +139,20 @@ class Adapted(NamedTuple):
     own: Any
     shared: Any
     support_inputs: Any = None
+
+    def check_finite(self, num_rows: int, num_inner_steps: int) -> None:
+        """Refuse parameters that are not numbers any more.
+
+        Raises:
+            MamlaxError: saying how far adaptation went.
+        """
+        if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.own)):
+            return
+        raise MamlaxError(
+            f"adapting to {num_rows} rows diverged within {num_inner_steps} inner steps. Look for "
+            "values far outside of what the model was fitted to; if there are none, it needs fewer "
+            "inner steps or a smaller inner learning rate when it is trained."
+        )
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,8 @@ def check_options(recipe: SupervisedRecipe) -> None:
         if value != unset and option not in used:
             users = [name for name, (_, others) in _ALGORITHMS.items() if option in others]
             raise MamlaxError(
-                f"--algorithm {recipe.algorithm} has no use for {option} (got {value}); it is "
-                f"for {', '.join(users)}."
+                f"--algorithm {recipe.algorithm} has no use for --{option.replace('_', '-')} (got "
+                f"{value}); it is for {', '.join(users)}."
             )
 
 
@@ -192,7 +192,7 @@ def _maml_plus_plus(setting: _Setting) -> MetaLearner:
     recipe, normalizes = setting.recipe, setting.normalizes
     per_step, multi_step = recipe.per_step_normalization, recipe.num_multi_step_outer_steps
     if per_step and not normalizes:
-        raise MamlaxError("per_step_normalization is set, but this problem's model has none.")
+        raise MamlaxError("--per-step-normalization is set, but this problem's model has none.")
     if normalizes if per_step is None else per_step:
         setting.options["per_step"] = lambda params: params.shifts
     return maml_plus_plus(

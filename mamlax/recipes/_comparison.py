@@ -20,6 +20,7 @@ from ..training._evaluation import (
     unpaired_difference,
 )
 from ..training._run_directory import read_run
+from ._catalog import RECIPES
 from ._curves import Curves, read_curves
 
 
@@ -175,6 +176,9 @@ def _difference(run: EvaluatedRun, first: EvaluatedRun) -> dict[str, Any]:
 
 def _why_unpaired(run: EvaluatedRun, first: EvaluatedRun) -> str | None:
     """What makes the held-out tasks of two runs others; None if they are the same."""
+    ours, theirs = (one.description.get("recipe") for one in (run, first))
+    if _kind_of(ours) != _kind_of(theirs):
+        return f"it is another problem ({ours}, not {theirs}): the difference means little"
     count, expected = (one.evaluation["num_tasks"] for one in (run, first))
     if count != expected:
         return (
@@ -189,6 +193,11 @@ def _why_unpaired(run: EvaluatedRun, first: EvaluatedRun) -> str | None:
     if run.evaluation["metric"] == "return" and told:
         return f"its environment is another ({told})"
     return None
+
+
+def _kind_of(recipe: str | None) -> Any:
+    """What problems are of one kind: their settings have the same meaning."""
+    return type(RECIPES[recipe].problem) if recipe in RECIPES else recipe
 
 
 def _agree(kept: float, written: float | None) -> bool:

@@ -33,7 +33,7 @@ from ._settings import check_evaluation, check_settings, description_of, recipe_
 from ._stage import Learned, Stage, stages_of
 
 _VALIDATION_SEED, _TEST_SEED = 1, 2
-_STEP_SIZE_FACTORS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+_STEP_SIZE_FACTORS = (0.0, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _NUM_TUNING_TASKS = 100
 
 Report = Callable[[str, dict[str, Any]], None]
@@ -157,7 +157,8 @@ class Experiment:
     @property
     def algorithm(self) -> str:
         """What learns in the stage "maml"."""
-        return getattr(self.recipe, "algorithm", "maml")
+        name = getattr(self.recipe, "algorithm", "maml")
+        return "promp" if getattr(self.recipe, "outer_algorithm", name) == "promp" else name
 
     @property
     def num_devices(self) -> int:
@@ -189,8 +190,10 @@ class Experiment:
             validation=None if stage.is_baseline else self._validation(stage),
             report=lambda line: report(shown, {**line, "num_outer_steps": stage.num_outer_steps}),
         )
-        for line in read_metrics(stage.directory / "metrics.jsonl")[-1:]:
+        lines = read_metrics(stage.directory / "metrics.jsonl")
+        for line in lines[-1:]:
             warn_of(line)
+        self._warn_of_validations(lines)
         return trained
 
     def restore(self, stage: Stage) -> Run | None:
@@ -228,6 +231,8 @@ class Experiment:
             scores = [self._score(stage, params, r, steps, _NUM_TUNING_TASKS) for r in rates]
             best = np.nanargmax if self.parts.maximize else np.nanargmin
             rate = rates[best(scores)]
+            if rate == 0.0:
+                self.announce(f"{stage.name}: no inner learning rate helps; it stays unadapted")
         return Learned(params, rate, outer_step)
 
     def evaluate(
@@ -334,6 +339,19 @@ class Experiment:
             return {metric: self._score(stage, state.meta_params, rate, steps, num_tasks)}
 
         return Validation(validate, recipe.validation_interval, metric, self.parts.maximize)
+
+    def _warn_of_validations(self, lines: list[dict[str, Any]]) -> None:
+        """Warn where no checkpoint could be chosen, since every validation diverged."""
+        metric, recipe = f"validation/{self.parts.metric}", self.recipe
+        values = [line[metric] for line in lines if metric in line]
+        trained, validated = recipe.num_inner_steps, recipe.num_validation_inner_steps
+        if values and values.count(None) == len(values) and validated not in (None, trained):
+            warnings.warn(
+                f"every validation diverged: they take {validated} inner steps, training "
+                f"{trained}. The last checkpoint is taken. --num-validation-inner-steps {trained} "
+                "would choose the best after as many as in training.",
+                stacklevel=2,
+            )
 
     def _score(
         self,

@@ -9,6 +9,8 @@ from .._errors import MamlaxError
 from ..plots._film import write_film
 from ..plots._style import after
 from ..rl.engines._renderer import render
+from ..training._run_directory import read_run
+from ._catalog import RECIPES
 
 _FRAMES_PER_SECOND = 20
 
@@ -23,13 +25,21 @@ def film(directory: Path, *, name: str = "maml") -> Path:
     Raises:
         MamlaxError: if the run has no episodes to show, or nothing can be drawn here.
     """
+    recipe = RECIPES.get(read_run(directory)["recipe"])
+    if recipe is None or not hasattr(recipe.problem, "engine"):
+        raise MamlaxError(f"{directory} is no run of animals, and only these can be filmed.")
     path = directory / "examples.npz"
+    if not (directory / "evaluation.json").exists():
+        raise MamlaxError(
+            f"{directory} is not evaluated yet. Repeat its mamlax train to finish it, or evaluate "
+            f"what there is: mamlax evaluate {directory}"
+        )
     examples = dict(np.load(path)) if path.exists() else {}
     if f"{name}/positions" not in examples:
         shown = sorted(key.split("/")[0] for key in examples if key.endswith("/positions"))
         raise MamlaxError(
             f"{directory} has no episodes of {name!r} to show; it has those of: "
-            f"{', '.join(shown) or 'nothing (only runs of animals have some)'}."
+            f"{', '.join(shown) or 'nothing'}."
         )
     positions = examples[f"{name}/positions"]  # [tasks, steps, time, nq]
     seconds_per_step = float(examples["seconds_per_step"])

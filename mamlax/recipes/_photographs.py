@@ -108,13 +108,17 @@ class FolderProblem(ClassificationProblem):
             most = min(counts.values())
             fewer = f"--ways {most}, " if most > 1 else ""
             enough = next(n for n in itertools.count(3) if round(0.16 * n) >= max(ways.values()))
+            taken = f"{self.ways} classes (--ways)"
+            if test_ways != self.ways:
+                fewer = fewer.replace("--ways", "--ways and --test-ways")
+                taken += f" in training and {test_ways} after it (--test-ways)"
             raise MamlaxError(
                 f"{path} has {sum(counts.values())} classes: {counts['train']} to train on, "
                 f"{counts['validation']} to choose by and {counts['test']} to be judged on, and a "
-                f"task takes {self.ways} classes (--ways), all from one of these. Give {fewer}more "
-                "classes, or deal them out yourself into folders train/, validation/ and test/. "
+                f"task takes {taken}, all from one of these. Give {fewer}more classes, or deal "
+                "them out yourself into folders train/, validation/ and test/. "
                 "(Without such folders they are dealt out at random, 64:16:20, so that "
-                f"{self.ways} ways take {enough} classes.)"
+                f"{max(ways.values())} ways take {enough} classes.)"
             )
         needed = {"train": (self.train_shots or self.shots) + num_query}
         for name, split in splits._asdict().items():
@@ -122,9 +126,11 @@ class FolderProblem(ClassificationProblem):
             smallest = int(np.argmin(split.sizes))
             if (size := int(split.sizes[smallest])) < wanted:
                 fewer = f"--num-query {size - self.shots}, " if size > self.shots else ""
+                short = int(np.sum(split.sizes < wanted))
+                others = f" ({short} classes have too few)" if short > 1 else ""
                 raise MamlaxError(
-                    f"the class {split.names[smallest]!r} of {path} has {size} images, but a task "
-                    f"takes {wanted} of each class: {wanted - num_query} to adapt to (--shots) and "
-                    f"{num_query} to be judged on (--num-query). Give {fewer}more images of it, or "
-                    "move its folder away."
+                    f"the class {split.names[smallest]!r} of {path} has {size} images{others}, but "
+                    f"a task takes {wanted} of each class: {wanted - num_query} to adapt to "
+                    f"(--shots) and {num_query} to be judged on (--num-query). Give {fewer}fewer "
+                    "--shots, or more images, or move such folders away."
                 )

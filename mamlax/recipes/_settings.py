@@ -1,5 +1,6 @@
 """A recipe's settings: refused where no run could have them; to `recipe.json` and back."""
 
+import json
 import platform
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
@@ -108,6 +109,25 @@ def description_of(recipe: Recipe, seed: int, num_seeds: int) -> dict[str, Any]:
             "machine": platform.machine(),
         },
     }
+
+
+def flags_of(name: str, settings: dict[str, Any]) -> str:
+    """What `mamlax train NAME` must be told for settings as `description_of` has them."""
+    recipe, words = RECIPES[name], []
+    settings = json.loads(json.dumps(settings))  # as they are once they were written
+    for known, given in ((recipe, settings), (recipe.problem, settings["problem"])):
+        plain = json.loads(json.dumps(asdict(known)))
+        for setting, value in given.items():
+            if setting == "problem" or plain.get(setting) == value:
+                continue
+            flag = setting.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif isinstance(value, list):
+                words.append(" ".join([f"--{flag}", *map(str, value)]))
+            else:
+                words.append(f"--{flag} {value}")
+    return " ".join(words)
 
 
 def recipe_from(description: dict[str, Any]) -> Recipe:

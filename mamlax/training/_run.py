@@ -165,7 +165,9 @@ def run(
                     with suppress(MamlaxError):
                         record.save(now, key)
                     tried = _TRY + _TRY_IMPLICIT * ("train/stationarity" in metrics)
-                    words = f"{bad} {tried}" if bad else f"{above} {_RAISE}"
+                    unstable = (above or "").startswith("train/unstable_episodes")
+                    above = f"{above} {_MEND if unstable else _RAISE}"
+                    words = f"{bad} {tried}" if bad else above
                     raise TrainingDivergedError(f"{words} {record}")
                 line = {"step": end, **{name: _mean(metrics[name]) for name in metrics}}
                 begin, now = now.step, now._replace(step=end, state=state)
@@ -227,6 +229,12 @@ _TRY_IMPLICIT = (
     "train/stationarity far below 1: take a smaller inner learning rate and more steps, or "
     "--inner-optimizer adam, with a larger --proximal-strength. The recipe sinusoid-imaml shows "
     "settings that hold."
+)
+
+_MEND = (
+    "In such an episode a reward or an observation was infinite or NaN: look at what the "
+    "environment returns (a step without a reward?), and at how large its actions are. A share "
+    "that is to be expected is allowed by --max-unstable-share."
 )
 
 _RAISE = "docs/metrics.md says what it counts, and how to raise the limit."

@@ -66,7 +66,10 @@ MISTAKES = {
     "where_a_name": (lambda: adapt(where=lambda p: "weight"), NOTHING),
     "anil_nothing": (lambda: adapt(mamlax.anil, head=nothing), [*NOTHING, "anil's head"]),
     "boil_everything": (lambda: adapt(mamlax.boil, head=lambda p: p), [*NOTHING, "boil's"]),
-    "cavia_nothing": (lambda: adapt(mamlax.cavia, context=nothing), [*NOTHING, "cavia's context"]),
+    "cavia_nothing": (
+        lambda: adapt(mamlax.cavia, context=nothing),
+        ["context selects no array", "context_size=5"],
+    ),
     "imaml_nothing": (
         lambda: adapt(mamlax.imaml, proximal_strength=1.0, where=nothing),
         NOTHING,
@@ -201,6 +204,29 @@ def test_choices_are_named():
     inner_loop = functools.partial(unchecked(mamlax.inner_loop), loss_fn, optax.sgd(0.1))
     with pytest.raises(ValueError, match='"none", "steps" or "sqrt", got \'all\''):
         inner_loop(PARAMS, SUPPORT, num_steps=1, remat="all")
+    maml = functools.partial(unchecked(mamlax.maml), inner_optimizer=optax.sgd(0.1))
+    with pytest.raises(ValueError, match='"none", "steps" or "sqrt", got \'step\''):
+        maml(loss_fn, num_inner_steps=1, remat="step")
+    with pytest.raises(ValueError, match="unrolls no step, got num_unrolled_steps=1"):
+        maml(loss_fn, num_inner_steps=3, first_order=True, num_unrolled_steps=1)
+    with pytest.raises(ValueError, match="step_weights are all zero"):
+        maml(loss_fn, num_inner_steps=2, step_weights=[0.0, 0.0])
+
+
+def test_a_line_search_is_no_inner_optimizer():
+    with pytest.raises(TypeError) as caught:
+        mamlax.inner_loop(loss_fn, optax.lbfgs(), PARAMS, SUPPORT, num_steps=1)
+    assert any("linesearch=None" in note for note in caught.value.__notes__)
+    without = optax.lbfgs(0.1, linesearch=None)
+    assert mamlax.inner_loop(loss_fn, without, PARAMS, SUPPORT, num_steps=1).params is not None
+
+
+def test_a_missing_axis_of_steps_is_named():
+    learner = mamlax.maml(
+        loss_fn, inner_optimizer=optax.sgd(0.1), num_inner_steps=2, support_per_step=True
+    )
+    with pytest.raises(ValueError, match="support_per_step"):
+        learner.meta_gradient(PARAMS, TASKS)
 
 
 def test_learned_optimizers_where_they_cannot_learn():

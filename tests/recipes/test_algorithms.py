@@ -325,21 +325,22 @@ def test_an_option_is_for_the_algorithms_that_have_a_use_for_it(option, tiny):
         with pytest.raises(mamlax.MamlaxError) as error:
             _algorithm.check_options(recipe)
         said, named = str(error.value).split("it is for ")
-        assert said == f"--algorithm {algorithm} has no use for {option} (got {value}); "
+        flag = "--" + option.replace("_", "-")
+        assert said == f"--algorithm {algorithm} has no use for {flag} (got {value}); "
         assert set(named.rstrip(".").split(", ")) == users
 
 
 @pytest.mark.parametrize(
     "algorithm, settings, words",
     [
-        ("fomaml", {"ridge": 0.5}, ["fomaml has no use for ridge (got 0.5)", "ridge-maml"]),
+        ("fomaml", {"ridge": 0.5}, ["fomaml has no use for --ridge (got 0.5)", "ridge-maml"]),
         ("ridge-maml", {"classes": True}, ["ridge-maml is for regression", "proto-maml"]),
         ("proto-maml", {"classes": False}, ["proto-maml makes a head for the classes", "sinusoid"]),
         ("unicorn-maml", {"classes": False}, ["unicorn-maml makes a head", "has none"]),
         ("imaml", {"inner_optimizer": "learned-step-sizes"}, ["learned"]),
         ("reptile", {"inner_optimizer": "learned-curvature"}, ["learned"]),
         ("reptile", {"num_inner_steps": 0}, ["num_inner_steps", "1 or more"]),
-        ("maml-plus-plus", {"per_step_normalization": True}, ["per_step_normalization", "none"]),
+        ("maml-plus-plus", {"per_step_normalization": True}, ["--per-step-normalization", "none"]),
         ("imaml", {"proximal_strength": 0.0}, ["proximal_strength", "positive", "0.0"]),
         ("imaml", {"num_conjugate_gradient_steps": 0}, ["num_conjugate_gradient_steps", "1"]),
         ("imaml", {"num_inner_steps": 1}, ["imaml with one inner step", "16", "sinusoid-imaml"]),
