@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -62,6 +63,23 @@ def test_a_regressor_of_a_run_takes_inputs_as_they_are(sinusoid_run):
     x = np.array([[-30.0], [12.0], [100.0]])
     adapted = learner_of_run(sinusoid_run).adapt(WAVE_X, WAVE_Y[:, 0])
     np.testing.assert_allclose(adapted.predict(x), wave_by_hand(sinusoid_run, x, 3), rtol=1e-4)
+
+
+def test_steps_that_diverged_are_not_those_of_the_file(sinusoid_run, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(sinusoid_run, directory)
+    path = directory / "evaluation.json"
+    curve = [{"num_inner_steps": n, "mean": None if n > 1 else 1.0, "ci95": 0.1} for n in range(4)]
+    path.write_text(json.dumps({"curve": curve}))
+    with pytest.warns(UserWarning, match="3 inner steps, .* diverged .* the file adapts by 1"):
+        model = learner_of_run(directory)
+    assert model.num_inner_steps_ == 1
+
+
+def test_adapting_that_diverges_is_an_error(sinusoid_run):
+    model = learner_of_run(sinusoid_run)
+    with pytest.raises(mamlax.MamlaxError, match="4 rows diverged within 3 inner steps"):
+        model.adapt([[0.0], [1.0], [2.0], [3.0]], [1e30, -1e30, 1e30, -1e30])
 
 
 @pytest.mark.slow

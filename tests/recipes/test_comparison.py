@@ -142,6 +142,19 @@ class TestComparison:
         again = write_run(tmp_path / "b", values(3), metric="return", problem={"horizon": 50})
         assert difference(compare([runs[0], again], tmp_path / "out"))["paired"]
 
+    def test_another_problem_is_said_to_be_one(self, tmp_path):
+        """Whatever else is different: nothing would make them the same."""
+        ours, theirs = (
+            write_run(tmp_path / name, values(0), metric="return")
+            for name in ("navigation-2d", "ant-goal")
+        )
+        for directory in (ours, theirs):
+            path = directory / "recipe.json"
+            description = json.loads(path.read_text()) | {"recipe": directory.name}
+            path.write_text(json.dumps(description))
+        why = difference(compare([ours, theirs], tmp_path / "out"))["why_unpaired"]
+        assert why.startswith("it is another problem (ant-goal, not navigation-2d)")
+
     def test_another_number_of_tasks_says_how_to_make_it_the_same(self, first, tmp_path):
         other = write_run(tmp_path / "other", values(1, 30, 4), fingerprints=np.arange(30.0))
         why = difference(compare([first, other], tmp_path / "out"))["why_unpaired"]

@@ -15,7 +15,7 @@ import mamlax
 from mamlax import cli, plots
 from mamlax.recipes import RECIPES, _experiment, _settings, _stage
 
-FACTORS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+FACTORS = (0.0, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class Crash(Exception):
@@ -338,6 +338,21 @@ def test_validation_chooses_the_checkpoint_that_is_evaluated(small, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     best = min(lines, key=lambda line: line["validation/mse"])
     assert evaluation["outer_step"] == best["step"]
+
+
+def test_what_diverged_or_did_not_adapt_is_told(small, tmp_path, monkeypatch):
+    def score(self, stage, params, rate, *_):
+        return rate if stage.is_baseline else float("nan")
+
+    monkeypatch.setattr(_experiment.Experiment, "_score", score)
+    recipe = small.sinusoid(
+        validation_interval=10, num_validation_inner_steps=3, num_baseline_steps=0
+    )
+    announced = []
+    with pytest.warns(UserWarning, match=r"diverged: they take 3 inner steps, training 1\."):
+        evaluation = _experiment.train(recipe, directory=tmp_path, announce=announced.append)
+    assert evaluation["inner_learning_rates"]["random"] == 0.0
+    assert "random: no inner learning rate helps; it stays unadapted" in announced
 
 
 def test_without_trained_baselines_the_others_remain(small, tmp_path):

@@ -40,6 +40,12 @@ def test_too_few_classes_are_refused_with_how_they_were_dealt_out(tmp_path):
     assert "--ways 1" not in text and "5 ways take 29 classes" in text
 
 
+def test_other_ways_in_tests_are_called_by_their_flag(tmp_path):
+    text = refusal(write(tmp_path, 12, 3), ways=2, test_ways=3)
+    assert "takes 2 classes (--ways) in training and 3 after it (--test-ways)" in text
+    assert "Give --ways and --test-ways 2, more classes" in text and "3 ways take" in text
+
+
 @pytest.mark.parametrize("ways", [2, 3, 5])
 def test_as_many_classes_as_the_refusal_says_are_enough(ways, tmp_path):
     text = refusal(write(tmp_path / "few", 4, 3), ways=ways)
