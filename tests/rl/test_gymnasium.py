@@ -1,6 +1,13 @@
 """Anybody's environments of Gymnasium, as tasks."""
 
 import functools
+import gc
+import inspect
+import multiprocessing
+import os
+import re
+import signal
+import types
 
 import equinox as eqx
 import jax
@@ -199,6 +206,7 @@ class Strange(Navigation):
     ("observations", "actions", "said"),
     [
         (gymnasium.spaces.Dict({}), None, "FlattenObservation"),
+        (gymnasium.spaces.Discrete(16), None, "makes one of what is discrete"),
         (None, gymnasium.spaces.MultiBinary(3), "Discrete or a Box with one axis"),
         (None, gymnasium.spaces.Box(-1, 1, (2, 2)), "Discrete or a Box with one axis"),
         (None, gymnasium.spaces.Box(np.float32([-1, 0]), np.float32([1, 1])), "RescaleAction"),
@@ -264,13 +272,144 @@ def test_what_is_no_environment():
     given = {"sample_task": jax.random.key_data, "set_task": set_goal, "horizon": 3}
     with pytest.raises(mamlax.MamlaxError, match=r"must return a gymnasium.Env, got list"):
         rl.GymnasiumTasks(list, **given)
-    # the type checker of the tests is first
-    with pytest.raises(Exception, match=r"must be a function that makes one|Expected type"):
-        rl.GymnasiumTasks("CartPole-v1", **given)
+    with pytest.raises(mamlax.MamlaxError, match=r"failed in make_env\(\): .*no such file"):
+        rl.GymnasiumTasks(functools.partial(open, "no such file"), **given)
     with pytest.raises(TypeError, match="give one of make_env and make_vector_env"):
         rl.GymnasiumTasks(sample_task=jax.random.key_data, set_task=set_goal, horizon=3)
     with pytest.raises(ValueError, match="horizon must be positive"):
         navigation(horizon=0)
+
+
+@pytest.mark.parametrize("name", ["make_env", "make_vector_env", "sample_task", "set_task"])
+def test_arguments_that_are_no_functions_are_refused(name):
+    # the type checker of the tests would be first
+    init = inspect.unwrap(rl.GymnasiumTasks.__init__)
+    given = {"sample_task": jax.random.key_data, "set_task": set_goal, "horizon": 3}
+    given |= {} if name.startswith("make") else {"make_env": Navigation}
+    with pytest.raises(TypeError, match=rf"{name} must be a function, {name}\(.*got <.*Navigation"):
+        init(object.__new__(rl.GymnasiumTasks), **{**given, name: Navigation()})
+
+
+def test_what_is_no_vectorized_environment():
+    with pytest.raises(mamlax.MamlaxError, match=r"must return a gymnasium.vector.VectorEnv, got"):
+        rl.GymnasiumTasks(
+            make_vector_env=lambda num_envs: [Navigation()] * num_envs,
+            sample_task=rl.PointNavigation().sample_task,
+            set_task=set_goal,
+            horizon=3,
+        )
+
+
+@pytest.mark.parametrize(
+    ("sample_task", "said"),
+    [
+        (lambda: 3, "0 positional arguments"),
+        (lambda key: {"length": float(jax.random.uniform(key))}, "ConcretizationTypeError"),
+        (lambda key: "a task", "<class 'str'> is not a valid JAX type"),
+    ],
+)
+def test_tasks_that_cannot_be_traced_say_how_to_draw_them(sample_task, said):
+    expected = r"sample_task\(key\) must be traceable by JAX \(use jax.random and jnp\) and return"
+    with pytest.raises(TypeError, match=f"{expected} a pytree of arrays, got .*{said}"):
+        navigation(sample_task=sample_task)
+
+
+class Wrong(Navigation):
+    """Returns what it should not, as told."""
+
+    begin = staticmethod(lambda observation, info: (observation, info))
+    advance = staticmethod(lambda *returned: returned)
+
+    def reset(self, *, seed=None, options=None):
+        return self.begin(*super().reset(seed=seed))
+
+    def step(self, action):
+        return self.advance(*super().step(action))
+
+
+def wrong(monkeypatch, function, change, **settings):
+    monkeypatch.setattr(Wrong, function, staticmethod(change))
+    sample_task = rl.PointNavigation().sample_task
+    return rl.GymnasiumTasks(
+        Wrong, sample_task=sample_task, set_task=set_goal, horizon=3, **settings
+    )
+
+
+def no_such_task(env, task):
+    raise ValueError("no such task")
+
+
+@pytest.mark.parametrize(
+    ("set_task", "said"),
+    [
+        (no_such_task, "ValueError: no such task."),
+        (lambda env: None, "TypeError: .*takes 1 positional argument"),
+    ],
+)
+def test_a_task_that_cannot_be_set_is_said(set_task, said):
+    with pytest.raises(mamlax.MamlaxError, match=rf"failed in set_task\(env, task\): {said}"):
+        navigation(set_task=set_task)
+
+
+_STEP = r"step must return \(observation, reward, terminated, truncated, info\), got"
+
+
+@pytest.mark.parametrize(
+    ("function", "change", "said"),
+    [
+        ("advance", lambda seen, reward, done, _, info: (seen, reward, done, info), f"{_STEP} 4"),
+        ("advance", lambda *_: None, f"{_STEP} NoneType"),
+        ("advance", lambda seen, reward, *rest: (seen, None, *rest), "reward, got NoneType"),
+        ("advance", lambda seen, reward, *rest: (seen, "high", *rest), "reward, got str"),
+        ("advance", lambda seen, reward, *rest: (seen, seen, *rest), "reward, got ndarray"),
+        ("begin", lambda seen, info: seen, r"reset must return \(observation, info\), got ndarray"),
+        (
+            "begin",
+            lambda seen, info: (seen[:1], info),
+            r"reset returned an observation of shape \(1,\), .* declares \(2,\)",
+        ),
+        (
+            "advance",
+            lambda seen, *rest: (np.zeros((3, 2)), *rest),
+            r"step returned an observation of shape \(3, 2\), .* declares \(2,\)",
+        ),
+    ],
+)
+def test_what_reset_and_step_should_not_return_is_said(monkeypatch, function, change, said):
+    with pytest.raises(mamlax.MamlaxError, match=said):
+        wrong(monkeypatch, function, change)
+
+
+def test_rewards_may_be_any_number(monkeypatch):
+    def one_number(seen, reward, *rest):
+        return seen, np.array([reward]), *rest
+
+    rewards = act(wrong(monkeypatch, "advance", one_number)).rewards
+    np.testing.assert_array_equal(rewards, act(navigation(3)).rewards)
+
+
+@pytest.mark.parametrize(
+    ("function", "change", "said"),
+    [
+        ("advance", lambda seen, _, *rest: (seen, np.nan, *rest), "the reward was NaN"),
+        ("advance", lambda seen, *rest: (seen + np.inf, *rest), "the observation was NaN"),
+        ("begin", lambda seen, info: (seen * np.nan, info), "the observation was NaN"),
+    ],
+)
+def test_what_is_not_finite_in_a_first_try_is_noticed(monkeypatch, function, change, said):
+    with pytest.warns(UserWarning, match=said) as caught:
+        wrong(monkeypatch, function, change)
+    assert len(caught) == 1
+
+
+def test_a_first_try_leaves_nothing_open(monkeypatch):
+    closed = []
+    monkeypatch.setattr(Navigation, "close", lambda self: closed.append(self))
+    env = navigation()
+    assert len(closed) == 2 and env._sessions._made == []
+    with pytest.raises(mamlax.MamlaxError):
+        navigation(set_task=no_such_task)
+    assert len(closed) == 4
 
 
 class Failing(Navigation):
@@ -328,9 +467,9 @@ def test_episodes_that_were_broken_off_make_room(monkeypatch):
     env = navigation(horizon=2)
     task = env.sample_task(jax.random.key(0))
     states = [env.reset(jax.random.key(i), task)[0] for i in range(3)]
-    assert len(env._sessions._made) == 4  # one of two rows for the first try, three of one
+    assert len(env._sessions._made) == 3
     env.reset(jax.random.key(4), task)
-    assert len(env._sessions._made) == 4
+    assert len(env._sessions._made) == 3
     env.step(None, task, states[2], jnp.zeros(2))
 
 
@@ -351,9 +490,9 @@ def test_a_failed_reset_closes_everything(monkeypatch, capfd):
         raise RuntimeError("no")
 
     monkeypatch.setattr(Navigation, "reset", fail)
-    with pytest.raises(Exception, match="failed in reset: RuntimeError: no"):
+    with pytest.raises(Exception, match="an environment failed in reset: RuntimeError: no"):
         jax.block_until_ready(act(env, num_episodes=5))
-    assert len(closed) - count == 2 + 12 + 15
+    assert len(closed) - count == 12 + 15
 
 
 def test_an_episode_cannot_be_stepped_beyond_its_horizon(capfd):
@@ -365,18 +504,74 @@ def test_an_episode_cannot_be_stepped_beyond_its_horizon(capfd):
         jax.block_until_ready(env.step(None, task, state, jnp.zeros(2)))
 
 
+@pytest.mark.parametrize(
+    ("target", "args", "said"),
+    [
+        (os._exit, (3,), "its process ended with exit code 3."),
+        (
+            signal.raise_signal,
+            (signal.SIGKILL,),
+            r"its process was killed by SIGKILL \(by the system, if",
+        ),
+    ],
+)
+def test_how_a_process_died_is_said(target, args, said):
+    process = multiprocessing.get_context("spawn").Process(target=target, args=args)
+    process.start()
+    error = _sessions.failure("step", EOFError(), types.SimpleNamespace(processes=[process]))
+    assert re.match(f"an environment failed in step: {said}", str(error))
+
+
 @pytest.mark.slow
 def test_subprocesses_do_the_same_and_leave_no_orphans(capfd):
     env = navigation(workers="subprocesses")
+    assert multiprocessing.active_children() == []
     for one, other in zip(act(env), act(navigation()), strict=True):
         np.testing.assert_array_equal(one, other)
-    vectors = [vector for vectors in env._sessions._free.values() for vector in vectors]
-    processes = [process for vector in vectors for process in vector.processes]
-    assert len(processes) == 2 + 12 and all(process.is_alive() for process in processes)
+    processes = multiprocessing.active_children()
+    assert len(processes) == 12
     processes[-1].kill()
     processes[-1].join()
-    with pytest.raises(Exception, match="an environment failed in reset"):
+    with pytest.raises(Exception, match="failed in set_task: its process was killed by SIGKILL"):
         jax.block_until_ready(act(env))
-    for process in processes:
-        process.join(timeout=10)
-        assert not process.is_alive()
+    assert not any(process.is_alive() for process in processes)
+
+
+class Dying(Navigation):
+    """Ends its process in the midst of an episode."""
+
+    def step(self, action):
+        os._exit(7)
+
+
+def not_there():
+    """An environment that can be made in the first process alone."""
+    if multiprocessing.parent_process() is not None:
+        os._exit(8)
+    return Navigation()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make_env", "said"),
+    [
+        (Dying, "failed in step: its process ended with exit code 7."),
+        (not_there, r"failed in make_env\(\), called in a new .* ended with exit code 8."),
+    ],
+)
+def test_a_process_that_dies_is_told_in_a_sentence(make_env, said, capfd, recwarn):
+    sample_task = rl.PointNavigation().sample_task
+    settings = {"sample_task": sample_task, "set_task": set_goal, "horizon": 3}
+    with pytest.raises(mamlax.MamlaxError, match=said):
+        rl.GymnasiumTasks(make_env, workers="subprocesses", **settings)
+    gc.collect()
+    assert multiprocessing.active_children() == [] and len(recwarn) == 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*ERROR")  # Gymnasium's, with the traceback of the process
+def test_a_failure_in_a_process_is_said_as_in_this_one():
+    with pytest.raises(mamlax.MamlaxError, match=r"set_task\(env, task\): ValueError: no such"):
+        navigation(set_task=no_such_task, workers="subprocesses")
+    assert multiprocessing.active_children() == []

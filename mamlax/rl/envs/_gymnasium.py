@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, Literal
 
@@ -17,12 +17,23 @@ import numpy as np
 from ..._errors import MamlaxError
 from ..._host_call import host_call
 from .._environment import Box, Discrete
-from ._sessions import Sessions
+from ._sessions import Sessions, end, failing_in, failure
 from ._settings import check_choice
 
 Workers = Literal["sync", "subprocesses"]
 
 _NUM_TRIED_KEYS = 32
+
+_FUNCTIONS = {
+    "make_env": 'make_env() -> gymnasium.Env, such as lambda: gymnasium.make("CartPole-v1")',
+    "make_vector_env": "make_vector_env(num_envs) -> gymnasium.vector.VectorEnv",
+    "sample_task": "sample_task(key) -> task",
+    "set_task": "set_task(env, task) -> None",
+}
+_RETURNS = {
+    "reset": ("observation", "info"),
+    "step": ("observation", "reward", "terminated", "truncated", "info"),
+}
 
 
 class GymnasiumTasks:
@@ -54,13 +65,16 @@ class GymnasiumTasks:
             `set_task` then gets it, and tasks stacked along an axis `[num_envs]`.
 
     Raises:
-        MamlaxError: if Gymnasium is not installed, or later if an environment or its process fails.
-        TypeError: if both or none of `make_env` and `make_vector_env` are given, or a space is of a
-            kind that is not supported; says how to wrap it.
+        MamlaxError: if Gymnasium is not installed; or if, in a first try or later, a function or
+            its process fails, or returns what it should not.
+        TypeError: if both or none of `make_env` and `make_vector_env` are given; if an argument is
+            no function, or JAX cannot trace `sample_task`; or if a space is of a kind that is not
+            supported; says how to wrap it.
         ValueError: if `horizon` is not positive or `workers` is unknown.
 
     Warns:
-        UserWarning: if two tasks cannot be told apart: `set_task` seems to do nothing.
+        UserWarning: if two tasks cannot be told apart: `set_task` seems to do nothing; or if the
+            first try met an observation or a reward that is NaN or infinite.
 
     Example:
         >>> import gymnasium, jax, mamlax
@@ -88,8 +102,7 @@ class GymnasiumTasks:
         workers: Workers = "sync",
         make_vector_env: Callable[[int], Any] | None = None,
     ):
-        if (make_env is None) == (make_vector_env is None):
-            raise TypeError("give one of make_env and make_vector_env.")
+        _check_functions(make_env, make_vector_env, sample_task=sample_task, set_task=set_task)
         if horizon < 1:
             raise ValueError(f"horizon must be positive, got {horizon}.")
         check_choice("workers", workers, Workers)
@@ -98,12 +111,24 @@ class GymnasiumTasks:
             set_task = _set_tasks
         assert make_vector_env is not None
         self._sample_task, self.horizon = sample_task, horizon
+        tasks, differ = _two_tasks(sample_task)
+        if not differ:
+            warnings.warn(
+                f"sample_task gave the same task for each of {_NUM_TRIED_KEYS} keys: does it draw "
+                "with jax.random, from its key?",
+                stacklevel=2,
+            )
         self._sessions = Sessions(make_vector_env, set_task, horizon)
         # when nobody asks for episodes any more, and when Python ends
         weakref.finalize(self, self._sessions.close)
-        spaces = self._sessions.first_try(_spaces)
-        self.observation_size = _observation_size(spaces[0])
-        self.action, self._first_action = _action_space(spaces[1])
+        try:
+            observations, actions = self._sessions.spaces()
+            self.observation_size = _observation_size(observations)
+            self.action, self._first_action = _action_space(actions)
+            num_steps = horizon if differ else 1
+            alike, not_finite = _first_try(self._sessions, tasks, actions, num_steps)
+        finally:
+            self._sessions.close()  # two would be idle while a run plays as many as it asks for
         if isinstance(self.action, Box) and not _suits(self.action):
             warnings.warn(
                 f"actions lie in [{self.action.low:g}, {self.action.high:g}], and a policy begins "
@@ -111,14 +136,13 @@ class GymnasiumTasks:
                 "gymnasium.wrappers.RescaleAction(env, -1.0, 1.0).",
                 stacklevel=2,
             )
-        tasks = _two_tasks(sample_task)
-        if tasks is None:
+        if not_finite:
             warnings.warn(
-                f"sample_task gave the same task for each of {_NUM_TRIED_KEYS} keys: does it draw "
-                "with jax.random, from its key?",
+                f"in a first try with random actions, the {' and the '.join(not_finite)} was NaN "
+                "or infinite, which no policy can learn from. Does reset or step divide by zero?",
                 stacklevel=2,
             )
-        elif self._sessions.first_try(lambda vector: _are_alike(vector, set_task, tasks, horizon)):
+        if differ and alike and not not_finite:
             warnings.warn(
                 "two different tasks gave the same observations and rewards for the same actions: "
                 "set_task seems to do nothing. Does it set what the environment reads "
@@ -183,17 +207,34 @@ class GymnasiumTasks:
 _STATE = jax.ShapeDtypeStruct((), np.int32)
 
 
+def _check_functions(make_env: Any, make_vector_env: Any, **others: Any) -> None:
+    makers = {"make_env": make_env, "make_vector_env": make_vector_env}
+    given = {name: maker for name, maker in makers.items() if maker is not None}
+    if len(given) != 1:
+        raise TypeError("give one of make_env and make_vector_env.")
+    for name, function in (given | others).items():
+        if not callable(function):
+            raise TypeError(f"{name} must be a function, {_FUNCTIONS[name]}; got {function!r}.")
+
+
 def _vectorized(
     make_env: Callable[[], Any], set_task: Callable[[Any, Any], None], workers: Workers, num: int
 ) -> Any:
     """`num` environments that take their tasks as an attribute."""
     vector = _gymnasium().vector
-    members = [functools.partial(_member, make_env, set_task)] * num
     if workers == "sync":
-        return vector.SyncVectorEnv(members)
-    # forked processes would inherit JAX's threads, half-way through whatever they do
+        with failing_in("make_env()"):
+            return vector.SyncVectorEnv([functools.partial(_member, make_env, set_task)] * num)
     members = [functools.partial(_in_process, make_env, set_task)] * num
-    return vector.AsyncVectorEnv(members, context="spawn")
+    made = vector.AsyncVectorEnv.__new__(vector.AsyncVectorEnv)  # to end it if it is half made
+    try:
+        with failing_in("make_env(), called in a new process", made):
+            # forked processes would inherit JAX's threads, half-way through whatever they do
+            made.__init__(members, context="spawn")
+    except BaseException:
+        end(made)
+        raise
+    return made
 
 
 def _in_process(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:
@@ -203,66 +244,123 @@ def _in_process(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None
 
 
 def _member(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:
-    if not callable(make_env):
-        raise MamlaxError(f"make_env must be a function that makes one, got {make_env!r}.")
-    env = make_env()
+    try:
+        env = make_env()
+    except Exception as error:
+        raise failure("make_env()", error) from error
     if not hasattr(env, "set_wrapper_attr"):
         raise MamlaxError(f"make_env must return a gymnasium.Env, got {type(env).__name__}.")
+    space = env.observation_space
 
     class Member(_gymnasium().Wrapper):
+        """Says which of its functions failed, because that is not known outside of a process."""
+
         @property
         def task(self):
             return None
 
         @task.setter
         def task(self, task):
-            set_task(self.env, task)
+            try:
+                set_task(self.env, task)
+            except Exception as error:
+                raise failure("set_task(env, task)", error) from error
+
+        def reset(self, **settings):
+            try:
+                returned = self.env.reset(**settings)
+            except Exception as error:
+                raise failure("reset", error) from error
+            _check_returned("reset", returned, space)
+            return returned
+
+        def step(self, action):
+            try:
+                returned = self.env.step(action)
+            except Exception as error:
+                raise failure("step", error) from error
+            _check_returned("step", returned, space)
+            observation, reward, *rest = returned
+            return observation, reward if isinstance(reward, float) else _number(reward), *rest
 
     return Member(env)
 
 
+def _check_returned(function: str, returned: Any, space: Any) -> None:
+    """Refuse another number of things, and an observation of another shape."""
+    expected = _RETURNS[function]
+    is_tuple = isinstance(returned, tuple | list)
+    if not is_tuple or len(returned) != len(expected):
+        came = f"{len(returned)} things" if is_tuple else type(returned).__name__
+        old = ": an old done is terminated, truncated False" if function == "step" else ""
+        raise MamlaxError(f"{function} must return ({', '.join(expected)}), got {came}{old}.")
+    shape = np.shape(returned[0])
+    if space.shape is not None and shape != space.shape:
+        raise MamlaxError(
+            f"{function} returned an observation of shape {shape}, and observation_space declares "
+            f"{space.shape}: correct one of them."
+        )
+
+
+def _number(reward: Any) -> float:
+    try:
+        return float(np.asarray(reward).item())
+    except (TypeError, ValueError):
+        raise MamlaxError(
+            f"step must return a number as the reward, got {type(reward).__name__}: does the "
+            "function that computes it return it?"
+        ) from None
+
+
 def _set_tasks(vector: Any, tasks: Any) -> None:
     leaves, structure = jax.tree.flatten(tasks)
-    rows = zip(*leaves, strict=True)
-    vector.set_attr("task", [structure.unflatten([np.asarray(x) for x in row]) for row in rows])
+    rows = [[np.asarray(leaf[row]) for leaf in leaves] for row in range(vector.num_envs)]
+    vector.set_attr("task", [structure.unflatten(row) for row in rows])
 
 
-def _spaces(vector: Any) -> tuple[Any, Any]:
-    mode = vector.metadata.get("autoreset_mode")
-    if getattr(mode, "name", mode) == "DISABLED":
-        raise MamlaxError(
-            "make_vector_env gave environments that do not reset by themselves: let them, by "
-            "autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP."
-        )
-    return vector.single_observation_space, vector.single_action_space
-
-
-def _two_tasks(sample_task: Callable[[Any], Any]) -> Any:
-    """Two that differ, stacked; None if there seem to be none."""
+def _two_tasks(sample_task: Callable[[Any], Any]) -> tuple[Any, bool]:
+    """Two, stacked, and whether they differ: if any do, those."""
     keys = jax.random.split(jax.random.key(0), _NUM_TRIED_KEYS)
-    tasks = jax.tree.map(np.asarray, jax.vmap(sample_task)(keys))
+    try:
+        tasks = jax.tree.map(np.asarray, jax.vmap(sample_task)(keys))
+    except Exception as error:
+        came = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise TypeError(
+            "sample_task(key) must be traceable by JAX (use jax.random and jnp) and return a "
+            f"pytree of arrays, got {came}"
+        ) from error
     for other in range(1, _NUM_TRIED_KEYS):
         two = jax.tree.map(lambda x, other=other: x[[0, other]], tasks)
         if any(not np.array_equal(*leaf) for leaf in jax.tree.leaves(two)):
-            return two
-    return None
+            return two, True
+    return jax.tree.map(lambda x: x[:2], tasks), False
 
 
-def _are_alike(
-    vector: Any, set_task: Callable[[Any, Any], None], tasks: Any, num_steps: int
-) -> bool:
-    """Whether both rows of `vector` make the same of the same actions and seed."""
-    set_task(vector, tasks)
-    observation, _ = vector.reset(seed=[0, 0])
-    vector.single_action_space.seed(0)
-    if not np.array_equal(*observation, equal_nan=True):
-        return False
+def _first_try(
+    sessions: Sessions, tasks: Any, action_space: Any, num_steps: int
+) -> tuple[bool, list[str]]:
+    """Whether two tasks make the same of the same actions and seed, and what was not finite."""
+    alike, not_finite = True, set()
+    for step, seen in enumerate(_two_episodes(sessions, tasks, action_space, num_steps)):
+        for name, rows in seen.items():
+            alike = alike and np.array_equal(*rows, equal_nan=True)
+            if not np.isfinite(rows).all():
+                not_finite.add(name)
+        if step > 0 and not alike:
+            break
+    return alike, sorted(not_finite)
+
+
+def _two_episodes(
+    sessions: Sessions, tasks: Any, action_space: Any, num_steps: int
+) -> Iterator[dict[str, Any]]:
+    session, observation = sessions.begin(tasks, np.zeros(2, int))
+    yield {"observation": observation}
+    action_space.seed(0)
     for _ in range(num_steps):
-        action = vector.single_action_space.sample()
-        observation, reward, *_ = vector.step(np.stack([action, action]))
-        if not np.array_equal(*observation, equal_nan=True) or reward[0] != reward[1]:
-            return False
-    return True
+        action = action_space.sample()
+        observation, reward, _ = sessions.step(np.array([session]), np.stack([action, action]))
+        yield {"observation": observation, "reward": reward}
 
 
 def _observation_size(space: Any) -> int:
@@ -270,7 +368,8 @@ def _observation_size(space: Any) -> int:
     if not isinstance(space, _gymnasium().spaces.Box):
         raise TypeError(
             f"observations must be a gymnasium.spaces.Box, got {space}. Wrap the environment: "
-            "gymnasium.wrappers.FlattenObservation(env) makes one of dictionaries and tuples."
+            "gymnasium.wrappers.FlattenObservation(env) makes one of what is discrete, "
+            "of dictionaries and of tuples."
         )
     return int(np.prod(space.shape))
 

@@ -1,5 +1,7 @@
 """Environments of Gymnasium between calls: which are free, and which play whose episodes."""
 
+import multiprocessing.connection
+import signal
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -31,10 +33,12 @@ class Sessions:
 
     def begin(self, tasks: Any, seeds: np.ndarray) -> tuple[int, Any]:
         """A new session's number, and the first observations."""
-        with self._lock, self._closing_on_failure("reset"):
+        with self._lock, self._closing_on_failure():
             vector = self._borrow(len(seeds))
-            self._set_tasks(vector, tasks)
-            observation, _ = vector.reset(seed=[int(seed) for seed in seeds])
+            with failing_in("set_task", vector):
+                self._set_tasks(vector, tasks)
+            with failing_in("reset", vector):
+                observation, _ = vector.reset(seed=[int(seed) for seed in seeds])
             self._count += 1
             self._playing[self._count] = _Session(vector, len(seeds), self._horizon)
             while len(self._playing) > _MOST_UNFINISHED:
@@ -45,7 +49,7 @@ class Sessions:
 
     def step(self, sessions: np.ndarray, actions: np.ndarray) -> tuple[Any, Any, Any]:
         """Observations, rewards, and which episodes are over."""
-        with self._lock, self._closing_on_failure("step"):
+        with self._lock, self._closing_on_failure():
             session = self._playing.get(int(sessions[0]))
             if session is None:
                 raise MamlaxError(
@@ -60,7 +64,8 @@ class Sessions:
                     "own, because each environment can play one episode at a time."
                 )
             # what was over before stays over, whatever it says from now on
-            observation, reward, terminated, truncated, *_ = session.vector.step(actions)
+            with failing_in("step", session.vector):
+                observation, reward, terminated, truncated, _ = session.vector.step(actions)
             name, left = int(sessions[0]), session.steps_left - 1
             self._playing[name] = session._replace(steps_left=left)
             self._playing.move_to_end(name)
@@ -69,29 +74,36 @@ class Sessions:
                 self._give_back(session.vector, session.num_envs)
             return observation, reward, np.logical_or(terminated, truncated)
 
-    def first_try(self, use: Callable[[Any], Any]) -> Any:
-        """`use(vector)` of two environments outside of any episode."""
-        with self._closing_on_failure("a first try"):
-            vector = self._borrow(2)
-            found = use(vector)
-            self._give_back(vector, 2)
-            return found
+    def spaces(self) -> tuple[Any, Any]:
+        """Those of one observation and of one action."""
+        vector = self._borrow(2)
+        if not hasattr(vector, "single_observation_space"):
+            raise MamlaxError(
+                "make_vector_env must return a gymnasium.vector.VectorEnv, got "
+                f"{type(vector).__name__}."
+            )
+        mode = vector.metadata.get("autoreset_mode")
+        if getattr(mode, "name", mode) == "DISABLED":
+            raise MamlaxError(
+                "make_vector_env gave environments that do not reset by themselves: let them, by "
+                "autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP."
+            )
+        self._give_back(vector, 2)
+        return vector.single_observation_space, vector.single_action_space
 
     def close(self) -> None:
-        """End all processes."""
+        """End all of them, and their processes. What is asked for afterwards is made anew."""
         vectors, self._made = self._made, []
         self._free.clear()
         self._playing.clear()
         for vector in vectors:
-            for process in getattr(vector, "processes", ()):
-                process.terminate()
-            with suppress(Exception):  # their pipes may be broken
-                vector.close()
+            end(vector)
 
     def _borrow(self, num_envs: int) -> Any:
         if free := self._free.get(num_envs):
             return free.pop()
-        vector = self._make(num_envs)
+        with failing_in("make_vector_env"):
+            vector = self._make(num_envs)
         self._made.append(vector)
         return vector
 
@@ -99,16 +111,70 @@ class Sessions:
         self._free.setdefault(num_envs, []).append(vector)
 
     @contextmanager
-    def _closing_on_failure(self, what: str) -> Iterator[None]:
+    def _closing_on_failure(self) -> Iterator[None]:
         try:
             yield
-        except MamlaxError:
+        except Exception:
             self.close()
             raise
-        except Exception as error:
-            self.close()
-            died = "its process died: " if isinstance(error, OSError | EOFError) else ""
-            raise MamlaxError(
-                f"an environment failed in {what}: {died}{type(error).__name__}: {error}. All "
-                "environments and their processes are closed."
-            ) from error
+
+
+def end(vector: Any) -> None:
+    """Close, processes by force: one that died would be waited for, or complained of later."""
+    processes = _processes(vector)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(timeout=5)
+        process.kill()
+    with suppress(Exception):  # it may be half made
+        if processes:
+            vector.unwrapped.close_extras = lambda **_: None  # which would ask them to close
+        vector.close()
+
+
+@contextmanager
+def failing_in(what: str, vector: Any = None) -> Iterator[None]:
+    """Errors say that they came from `what`, unless they say so already."""
+    try:
+        yield
+    except MamlaxError:
+        raise
+    except Exception as error:
+        raise failure(what, error, vector) from error
+
+
+def failure(what: str, error: Exception, vector: Any = None) -> MamlaxError:
+    """An error in one line, because a compiled program passes on the last one only."""
+    said = _death(vector) if isinstance(error, OSError | EOFError) else None
+    if said is None:
+        said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":.")
+    stop = "" if said.endswith(("?", "!")) else "."
+    return MamlaxError(f"an environment failed in {what}: {said}{stop}")
+
+
+def _death(vector: Any) -> str | None:
+    """How a process ended, if one did."""
+    processes = {process.sentinel: process for process in _processes(vector)}
+    # a pipe breaks a moment before the process is gone
+    gone = multiprocessing.connection.wait(processes, timeout=5) if processes else []
+    for sentinel in gone:
+        process = processes[sentinel]
+        process.join(timeout=5)
+        if process.exitcode is not None:
+            return _ending(process.exitcode)
+    return None
+
+
+def _ending(exitcode: int) -> str:
+    if exitcode >= 0:
+        return f"its process ended with exit code {exitcode}"
+    name = signal.Signals(-exitcode).name
+    memory = " (by the system, if memory ran out)" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{memory}"
+
+
+def _processes(vector: Any) -> list[Any]:
+    """Those that were started."""
+    base = getattr(vector, "unwrapped", vector)
+    return [process for process in getattr(base, "processes", ()) if process.pid is not None]
