@@ -132,7 +132,7 @@ def test_validation_errors_share_the_axis_and_none_that_diverged_stretches_it(tm
         for line, error in zip(METRICS, errors, strict=True)
     ]
     figure = plots.learning_curve(metrics)
-    (axes,) = figure.axes
+    axes = figure.axes[0]
     lines = {line.get_label(): line for line in axes.lines}
     dots = lines["validation mse"].get_xydata()
     np.testing.assert_array_equal(dots, [[10, 0.05], [40, 0.2]])
@@ -243,7 +243,7 @@ def test_a_learning_curve_of_one_line_without_inner_steps(tmp_path):
 
 def test_adaptation_shows_each_curve_with_its_band(tmp_path):
     figure = plots.adaptation(EVALUATION)
-    (axes,) = figure.axes
+    axes = figure.axes[0]
     lines = {line.get_label(): line for line in axes.lines}
     assert set(lines) == {"MAML", "random", "pretrained"}
     np.testing.assert_array_equal(lines["MAML"].get_xydata(), [[0, 4.0], [1, 1.0], [2, 0.5]])
@@ -266,7 +266,7 @@ def test_adaptation_says_transductive_and_how_many_seeds(tmp_path):
         "baselines": {},
     }
     figure = plots.adaptation(evaluation)
-    (axes,) = figure.axes
+    axes = figure.axes[0]
     title = axes.get_title(loc="left")
     assert "3 seeds" in title and "transductive" in title
     assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] <= 1.05
@@ -293,7 +293,7 @@ def test_adaptation_of_one_point_and_of_what_diverged(tmp_path):
     diverged = [*curve(4.0), {"num_inner_steps": 1, "mean": None, "ci95": None}]
     save(plots.adaptation({**EVALUATION, "curve": curve(4.0), "baselines": {}}), tmp_path)
     figure = plots.adaptation({**EVALUATION, "baselines": {"random": diverged}})
-    (axes,) = figure.axes
+    axes = figure.axes[0]
     (arrows,) = (line for line in axes.lines if line.get_label() == "random: diverged")
     assert_on_the_edge(arrows, axes, [1], upper=True)
     save(figure, tmp_path)
@@ -586,3 +586,25 @@ def test_drawing_again_replaces_the_figures(run):
     second = {path: path.read_bytes() for path in plots.draw_run(run)}
     changed = {path.stem for path in first if first[path] != second[path]}
     assert changed == {"learning_curve"}, "the same values should give the same file"
+
+
+@pytest.mark.parametrize("goal", ["direction", "position"])
+def test_an_episode_that_ended_is_not_drawn_as_one_that_stands(goal):
+    from mamlax.plots._running import running
+
+    path = np.cumsum(np.full((1, 4, 60, 3), 0.1), axis=2)  # [tasks, steps, time, nq]
+    path[0, 1, 30:] = path[0, 1, 29]
+    examples = {
+        "tasks": np.ones((1, 2) if goal == "position" else 1),
+        "goal": np.array(goal),
+        "seconds_per_step": np.array(0.05),
+        "maml/positions": path,
+    }
+    figure = running(examples)
+    axes = figure.axes[0]
+    (legend,) = figure.legends
+    assert "episode ended" in [text.get_text() for text in legend.get_texts()]
+    lengths = {line.get_label(): len(line.get_xdata()) for line in axes.lines}
+    assert lengths["episode ended"] == 1
+    ended, whole = lengths["after 1 step"], lengths["after 3 steps"]
+    assert ended == whole - 30

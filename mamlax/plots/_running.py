@@ -26,21 +26,33 @@ def running(examples: Mapping[str, Any]) -> Any:
     for row, name in zip(rows, names, strict=True):
         for task, positions, axes in zip(tasks, examples[f"{name}/positions"], row, strict=True):
             for step, color in zip(_SHOWN_STEPS, STEP_COLORS, strict=True):
-                label = after(step)
+                label, path = after(step), _until_the_end(positions[step])
                 if goal == "position":
-                    axes.plot(*positions[step][:, :2].T, color=color, lw=1.4, label=label)
+                    lines = path[:, :2].T
                 else:
-                    time, speed = _speed(positions[step][:, 0], float(examples["seconds_per_step"]))
-                    axes.plot(time, speed, color=color, lw=1.2, label=label)
+                    lines = _speed(path[:, 0], float(examples["seconds_per_step"]))
+                axes.plot(*lines, color=color, lw=1.3, label=label)
+                if len(path) < len(positions[step]):
+                    x, y = (line[-1:] for line in lines)
+                    axes.plot(x, y, "x", color=color, ms=6, mew=1.5, label="episode ended")
             _mark_goal(axes, goal, task)
         label = label_of(name, str(examples.get("algorithm", "maml")))
         what = "place, m" if goal == "position" else "velocity, m/s"
         row[0].set_ylabel(f"{label}\n{what}")
     for axes in rows[-1]:
         axes.set_xlabel("place, m" if goal == "position" else "seconds")
-    handles, labels = rows.flat[0].get_legend_handles_labels()
-    legend_below(figure, handles, labels, ncols=5)
+    named = {}
+    for axes in rows.flat:  # not every episode ends before its time
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    legend_below(figure, list(named.values()), list(named), ncols=5)
     return figure
+
+
+def _until_the_end(positions: np.ndarray) -> np.ndarray:
+    """`[time, ...]` without what follows the end of an episode, where nothing moves any more."""
+    moved = np.flatnonzero((positions[1:] != positions[:-1]).any(axis=-1))
+    return positions[: max(2, moved[-1] + 2 if len(moved) else 0)]
 
 
 def _speed(places: np.ndarray, seconds_per_step: float) -> tuple[np.ndarray, np.ndarray]:
