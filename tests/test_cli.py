@@ -209,9 +209,17 @@ def test_warnings_are_said_without_the_line_of_code(capsys, monkeypatch, recwarn
     assert capsys.readouterr().err.splitlines()[0] == "warning: the checkpoint is [damaged]"
 
 
-@pytest.mark.parametrize("number, text", [(0.0004, "0.0004"), (21.5414, "21.541"), (2e16, "2e+16")])
-def test_numbers_in_the_table_are_short(number, text):
-    assert _console._mean_and_interval({"mean": number, "ci95": None}) == text
+@pytest.mark.parametrize(
+    "number, ci95, text",
+    [
+        (0.0004, None, "0.0004"),
+        (21.5414, 0.5, "21.541 ±0.500"),
+        (110000.0, 92954.8, "1.1e+05 ±9.3e+04"),
+        (252.34, 26.71, "252.3 ±26.7"),
+    ],
+)
+def test_numbers_in_the_table_are_short(number, ci95, text):
+    assert _console._mean_and_interval({"mean": number, "ci95": ci95}) == text
 
 
 def test_brackets_in_a_message_are_not_taken_for_markup(capsys, tmp_path):
@@ -534,6 +542,7 @@ def test_no_number_of_a_comparison_is_cut_off(capsys, monkeypatch):
         (0.0, 0.0, "+0.000 ±0.000"),
         (2e-5, 1e-9, "+0.000020 ±0.000000"),
         (-2e16, 3e15, "-2e+16 ±3e+15"),
+        (252.34, 26.71, "+252.3 ±26.7"),
         (None, None, "diverged"),
     ],
 )

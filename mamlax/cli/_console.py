@@ -211,7 +211,8 @@ def _signed(point: dict[str, Any]) -> str:
     if mean is None:
         return "diverged"
     if abs(mean) >= 100:
-        return f"{mean:+.2g}" + ("" if ci95 is None else f" ±{ci95:.2g}")
+        digits = ".1f" if abs(mean) < 1e5 else ".2g"
+        return f"{mean:+{digits}}" + ("" if ci95 is None else f" ±{ci95:{digits}}")
     decimals = 3 if not ci95 else max(3, min(6, 1 - math.floor(math.log10(ci95))))
     return f"{mean:+.{decimals}f}" + ("" if ci95 is None else f" ±{ci95:.{decimals}f}")
 
@@ -219,16 +220,10 @@ def _signed(point: dict[str, Any]) -> str:
 def _mean_and_interval(point: dict[str, Any]) -> str:
     if point["mean"] is None:
         return "diverged"
-    interval = "" if point["ci95"] is None else f" ±{_short(point['ci95'])}"
-    return _short(point["mean"]) + interval
-
-
-def _short(number: float) -> str:
-    if 0 < abs(number) < 0.01:
-        return f"{number:.2g}"
-    if abs(number) < 100:
-        return f"{number:.3f}"
-    return f"{number:.1f}" if abs(number) < 1e5 else f"{number:.2g}"
+    mean, ci95 = point["mean"], point["ci95"]
+    digits = ".2g" if 0 < abs(mean) < 0.01 or abs(mean) >= 1e5 else ".3f"
+    digits = ".1f" if 100 <= abs(mean) < 1e5 else digits
+    return f"{mean:{digits}}" + ("" if ci95 is None else f" ±{ci95:{digits}}")
 
 
 def say_paths(paths: Sequence[Path]) -> None:

@@ -45,7 +45,8 @@ def running(examples: Mapping[str, Any]) -> Any:
     for axes in rows.flat:  # not every episode ends before its time
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
-    legend_below(figure, list(named.values()), list(named), ncols=5)
+    labels = sorted(named, key="episode ended".__eq__)  # it comes last
+    legend_below(figure, [named[label] for label in labels], labels, ncols=5)
     return figure
 
 
