@@ -177,7 +177,7 @@ def test_imports_go_one_way():
             {"cli/__init__.py", "cli/_runs.py", "cli/_models.py", "recipes/_recipe.py"},
         ),
         ("urllib", {"tasks/_download.py"}),
-        ("gymnasium", {"rl/envs/_gymnasium.py"}),
+        ("gymnasium", {"rl/envs/_members.py"}),
     ],
 )
 def test_a_library_has_one_home(package, homes):

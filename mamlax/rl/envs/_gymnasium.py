@@ -2,25 +2,20 @@
 
 import functools
 import math
-import multiprocessing
-import signal
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._errors import MamlaxError
 from ..._host_call import host_call
 from .._environment import Box, Discrete
-from ._sessions import Sessions, end, failing_in, failure
+from ._members import Workers, gymnasium_library, set_tasks, vectorized
+from ._sessions import Sessions
 from ._settings import check_choice
-
-Workers = Literal["sync", "subprocesses"]
 
 _NUM_TRIED_KEYS = 32
 
@@ -29,10 +24,6 @@ _FUNCTIONS = {
     "make_vector_env": "make_vector_env(num_envs) -> gymnasium.vector.VectorEnv",
     "sample_task": "sample_task(key) -> task",
     "set_task": "set_task(env, task) -> None",
-}
-_RETURNS = {
-    "reset": ("observation", "info"),
-    "step": ("observation", "reward", "terminated", "truncated", "info"),
 }
 
 
@@ -107,8 +98,8 @@ class GymnasiumTasks:
             raise ValueError(f"horizon must be positive, got {horizon}.")
         check_choice("workers", workers, Workers)
         if make_env is not None:
-            make_vector_env = functools.partial(_vectorized, make_env, set_task, workers)
-            set_task = _set_tasks
+            make_vector_env = functools.partial(vectorized, make_env, set_task, workers)
+            set_task = set_tasks
         assert make_vector_env is not None
         self._sample_task, self.horizon = sample_task, horizon
         tasks, differ = _two_tasks(sample_task)
@@ -217,107 +208,6 @@ def _check_functions(make_env: Any, make_vector_env: Any, **others: Any) -> None
             raise TypeError(f"{name} must be a function, {_FUNCTIONS[name]}; got {function!r}.")
 
 
-def _vectorized(
-    make_env: Callable[[], Any], set_task: Callable[[Any, Any], None], workers: Workers, num: int
-) -> Any:
-    """`num` environments that take their tasks as an attribute."""
-    vector = _gymnasium().vector
-    if workers == "sync":
-        with failing_in("make_env()"):
-            return vector.SyncVectorEnv([functools.partial(_member, make_env, set_task)] * num)
-    members = [functools.partial(_in_process, make_env, set_task)] * num
-    made = vector.AsyncVectorEnv.__new__(vector.AsyncVectorEnv)  # to end it if it is half made
-    try:
-        with failing_in("make_env(), called in a new process", made):
-            # forked processes would inherit JAX's threads, half-way through whatever they do
-            made.__init__(members, context="spawn")
-    except BaseException:
-        end(made)
-        raise
-    return made
-
-
-def _in_process(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:
-    if multiprocessing.parent_process() is not None:  # Gymnasium also makes one here
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who trains
-    return _member(make_env, set_task)
-
-
-def _member(make_env: Callable[[], Any], set_task: Callable[[Any, Any], None]) -> Any:
-    try:
-        env = make_env()
-    except Exception as error:
-        raise failure("make_env()", error) from error
-    if not hasattr(env, "set_wrapper_attr"):
-        raise MamlaxError(f"make_env must return a gymnasium.Env, got {type(env).__name__}.")
-    space = env.observation_space
-
-    class Member(_gymnasium().Wrapper):
-        """Says which of its functions failed, because that is not known outside of a process."""
-
-        @property
-        def task(self):
-            return None
-
-        @task.setter
-        def task(self, task):
-            try:
-                set_task(self.env, task)
-            except Exception as error:
-                raise failure("set_task(env, task)", error) from error
-
-        def reset(self, **settings):
-            try:
-                returned = self.env.reset(**settings)
-            except Exception as error:
-                raise failure("reset", error) from error
-            _check_returned("reset", returned, space)
-            return returned
-
-        def step(self, action):
-            try:
-                returned = self.env.step(action)
-            except Exception as error:
-                raise failure("step", error) from error
-            _check_returned("step", returned, space)
-            observation, reward, *rest = returned
-            return observation, reward if isinstance(reward, float) else _number(reward), *rest
-
-    return Member(env)
-
-
-def _check_returned(function: str, returned: Any, space: Any) -> None:
-    """Refuse another number of things, and an observation of another shape."""
-    expected = _RETURNS[function]
-    is_tuple = isinstance(returned, tuple | list)
-    if not is_tuple or len(returned) != len(expected):
-        came = f"{len(returned)} things" if is_tuple else type(returned).__name__
-        old = ": an old done is terminated, truncated False" if function == "step" else ""
-        raise MamlaxError(f"{function} must return ({', '.join(expected)}), got {came}{old}.")
-    shape = np.shape(returned[0])
-    if space.shape is not None and shape != space.shape:
-        raise MamlaxError(
-            f"{function} returned an observation of shape {shape}, and observation_space declares "
-            f"{space.shape}: correct one of them."
-        )
-
-
-def _number(reward: Any) -> float:
-    try:
-        return float(np.asarray(reward).item())
-    except (TypeError, ValueError):
-        raise MamlaxError(
-            f"step must return a number as the reward, got {type(reward).__name__}: does the "
-            "function that computes it return it?"
-        ) from None
-
-
-def _set_tasks(vector: Any, tasks: Any) -> None:
-    leaves, structure = jax.tree.flatten(tasks)
-    rows = [[np.asarray(leaf[row]) for leaf in leaves] for row in range(vector.num_envs)]
-    vector.set_attr("task", [structure.unflatten(row) for row in rows])
-
-
 def _two_tasks(sample_task: Callable[[Any], Any]) -> tuple[Any, bool]:
     """Two, stacked, and whether they differ: if any do, those."""
     keys = jax.random.split(jax.random.key(0), _NUM_TRIED_KEYS)
@@ -365,7 +255,7 @@ def _two_episodes(
 
 def _observation_size(space: Any) -> int:
     """The numbers of an observation."""
-    if not isinstance(space, _gymnasium().spaces.Box):
+    if not isinstance(space, gymnasium_library().spaces.Box):
         raise TypeError(
             f"observations must be a gymnasium.spaces.Box, got {space}. Wrap the environment: "
             "gymnasium.wrappers.FlattenObservation(env) makes one of what is discrete, "
@@ -376,7 +266,7 @@ def _observation_size(space: Any) -> int:
 
 def _action_space(space: Any) -> tuple[Box | Discrete, int]:
     """Our kind of space, and the first of discrete actions."""
-    spaces = _gymnasium().spaces
+    spaces = gymnasium_library().spaces
     if isinstance(space, spaces.Discrete):
         return Discrete(int(space.n)), int(space.start)
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
@@ -403,13 +293,3 @@ def _lead(shapes: list[tuple[int, ...]], *arrays: Any) -> tuple[int, ...]:
     """The axes that arrays of these shapes are mapped over."""
     leads = [np.shape(x)[: np.ndim(x) - len(s)] for x, s in zip(arrays, shapes, strict=True)]
     return np.broadcast_shapes(*leads)
-
-
-def _gymnasium() -> ModuleType:
-    try:
-        import gymnasium
-    except ImportError as error:
-        raise MamlaxError(
-            f"Gymnasium cannot be imported ({error}). In the folder of mamlax: pip install '.[gym]'"
-        ) from error
-    return gymnasium
