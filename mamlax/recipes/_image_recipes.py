@@ -152,7 +152,19 @@ IMAGE_RECIPES = (
         measured="99.4 ± 0.2 % after 1 step, 87.8 ± 2.1 % after 3 (8,000 outer steps)",
         duration="an hour of meta-training on 2 processor cores",
     ),
-    _omniglot("omniglot-20-way-1-shot", 20, 1, expected="95.8 ± 0.3 %", **_OF_TWENTY_WAYS),
+    _omniglot(
+        "omniglot-20-way-1-shot",
+        20,
+        1,
+        expected="95.8 ± 0.3 %",
+        measured="95.6 ± 0.4 % after 1 step (15,000 outer steps)",
+        duration="45 minutes of meta-training on 2 processor cores",
+        meta_batch_size=16,
+        # As with five ways: one step, and 0.4 in the unit of the paper's code, here 20 times that.
+        # The paper's five steps of 2.0 learn more slowly by the step, and by the clock even more.
+        inner_learning_rate=8.0,
+        num_validation_inner_steps=1,  # of what was trained for one, more overshoot
+    ),
     _omniglot("omniglot-20-way-5-shot", 20, 5, expected="98.9 ± 0.2 %", **_OF_TWENTY_WAYS),
     _omniglot(
         "omniglot-5-way-1-shot-fully-connected",
