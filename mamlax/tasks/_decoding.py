@@ -47,7 +47,7 @@ def decode(file: File, content: bytes, size: int | None, color: bool, invert: bo
 def unreadable(file: File, why: str) -> BrokenFileError:
     """The error that names an image."""
     return BrokenFileError(
-        f"the image {file.name} of {file.root} cannot be read ({why}). Mend or remove it."
+        f"the image {file.name} cannot be read ({why}). Mend or remove it; it is of {file.root}."
     )
 
 
