@@ -4,6 +4,7 @@ __version__: str
 # what everything returns or consumes
 from ._types import Adaptation as Adaptation
 from ._types import Batch as Batch
+from ._types import Limit as Limit
 from ._types import MetaLearner as MetaLearner
 from ._types import OuterLoop as OuterLoop
 from ._types import Task as Task

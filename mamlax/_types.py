@@ -84,15 +84,27 @@ class MetaLearner(NamedTuple):
     meta_gradient: Callable[..., tuple[tuple[Any, Any], Any]]
 
 
+class Limit(NamedTuple):
+    """How large a metric may become before training stops.
+
+    Attributes:
+        value: the largest value that training may go on with.
+        remedy: what to do beyond it, in a sentence.
+    """
+
+    value: float
+    remedy: str
+
+
 class OuterLoop(NamedTuple):
     """Learning across tasks, as two pure functions.
 
     Attributes:
         init: `init(params) -> state`.
         step: `step(key, state) -> (state, metrics)`. `metrics` maps metric keys to scalars.
-        limits: by metric, the largest value that training may go on with.
+        limits: by metric, what it must not exceed.
     """
 
     init: Callable[[Any], Any]
     step: Callable[[Any, Any], tuple[Any, dict[str, Any]]]
-    limits: Mapping[str, float] = MappingProxyType({})
+    limits: Mapping[str, Limit] = MappingProxyType({})

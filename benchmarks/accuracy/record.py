@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from mamlax.recipes import RECIPES
-from mamlax.recipes._settings import flags_of
+from mamlax.recipes import RECIPES, _settings
 
 
 def main() -> None:
@@ -53,8 +52,7 @@ def name_of(description: dict[str, Any]) -> str:
 
 def command_of(description: dict[str, Any]) -> str:
     """The command line that repeats a run."""
-    flags = flags_of(description["recipe"], description["settings"])
-    words = ["mamlax train", description["recipe"], *filter(None, [flags])]
+    words = [_settings.command_of(_settings.recipe_from(description))]
     for name, default in (("seed", 0), ("num_seeds", 1)):
         if description[name] != default:
             words.append(f"--{name.replace('_', '-')} {description[name]}")

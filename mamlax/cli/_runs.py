@@ -101,13 +101,14 @@ def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | No
     """
     _devices.prepare_jax()
     from ..recipes import _plan
+    from ..recipes._settings import command_of
 
     size = None if memory is None else _plan.bytes_of(memory)
     found = _plan.plan(recipe, memory=size, data_dir=data_dir, report=show_choice)
     place = "" if data_dir is None else f" --data-dir {data_dir}"
     say(
         f"The fastest that fits in {_plan.in_bytes(found.memory)}:\n"
-        f"[bold]{escape(found.command + place)}[/]"
+        f"[bold]{escape(command_of(found.recipe) + place)}[/]"
     )
 
 

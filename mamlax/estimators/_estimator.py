@@ -184,7 +184,6 @@ class FewShotEstimator(BaseEstimator, ABC):
         adapted._adapted = self.learner_.adapt(
             self.columns_.encode(X), self.targets_.encode(y), weights
         )
-        adapted._adapted.check_finite(len(X), self.num_inner_steps_)
         adapted.num_support_ = len(X)
         return adapted
 

@@ -110,8 +110,6 @@ class FewShotImageClassifier:
             adapted.learner_ = replace(self.learner_, settings=settings)
         adapted.targets_, adapted.support_ = targets, Support(inputs, labels)
         adapted._adapted = adapted.learner_.adapt(inputs, targets.encode(labels))
-        steps = adapted.learner_.settings.num_inner_steps
-        adapted._adapted.check_finite(len(labels), steps)
         return adapted
 
     def predict(self, images) -> np.ndarray:

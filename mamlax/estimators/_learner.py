@@ -140,20 +140,6 @@ class Adapted(NamedTuple):
     shared: Any
     support_inputs: Any = None
 
-    def check_finite(self, num_rows: int, num_inner_steps: int) -> None:
-        """Refuse parameters that are not numbers any more.
-
-        Raises:
-            MamlaxError: saying how far adaptation went.
-        """
-        if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.own)):
-            return
-        raise MamlaxError(
-            f"adapting to {num_rows} rows diverged within {num_inner_steps} inner steps. Look for "
-            "values far outside of what the model was fitted to; if there are none, it needs fewer "
-            "inner steps or a smaller inner learning rate when it is trained."
-        )
-
 
 @dataclass(frozen=True)
 class ArrayLearner:
@@ -177,12 +163,22 @@ class ArrayLearner:
             inputs: `[rows, ...]`; no rows: the initialization is what predicts.
             targets: `[rows, outputs]`, or `[rows]` of integers.
             weights: `[rows]`; None: all rows count alike.
+
+        Raises:
+            MamlaxError: if adapted parameters are no numbers any more.
         """
         arrays = _arrays(inputs, targets, weights)
         if not self.settings.normalizes:  # else padding would change the moments
             arrays = [_padded(array, _bucket(len(array))) for array in arrays]
         batch = Batch(arrays[0], arrays[1], weights=arrays[2])
         own, shared = _programs(self.settings).adapt(self.meta_params, batch)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(own)):
+            raise MamlaxError(
+                f"adapting to {len(inputs)} rows diverged within {self.settings.num_inner_steps} "
+                "inner steps. Look for values far outside of what the model was fitted to; if "
+                "there are none, it needs fewer inner steps or a smaller inner learning rate when "
+                "it is trained."
+            )
         return Adapted(own, shared, batch.inputs if self.settings.normalizes else None)
 
     def adapt_many(self, inputs, targets, sizes, weights=None) -> Adapted:

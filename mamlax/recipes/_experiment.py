@@ -40,6 +40,10 @@ Report = Callable[[str, dict[str, Any]], None]
 Announce = Callable[[str], None]
 
 
+def _silent(*_: Any) -> None:
+    """Nobody is told."""
+
+
 def train(
     recipe: Recipe,
     *,
@@ -47,8 +51,8 @@ def train(
     num_seeds: int = 1,
     directory: Path,
     data_dir: str | None = None,
-    report: Report = lambda stage, line: None,
-    announce: Announce = lambda words: None,
+    report: Report = _silent,
+    announce: Announce = _silent,
 ) -> dict[str, Any]:
     """Meta-train a recipe and its baselines in `directory` and evaluate; resume what is there.
 
@@ -85,7 +89,7 @@ def evaluate(
     num_tasks: int | None = None,
     num_inner_steps: int | None = None,
     data_dir: str | None = None,
-    announce: Announce = lambda words: None,
+    announce: Announce = _silent,
 ) -> dict[str, Any]:
     """Evaluate a trained run again, e.g. on more tasks, and rewrite its `evaluation.json`.
 
@@ -110,7 +114,7 @@ def evaluate(
 
 
 def experiment_in(
-    directory: Path, data_dir: str | None, announce: Announce = lambda words: None
+    directory: Path, data_dir: str | None, announce: Announce = _silent
 ) -> "Experiment":
     """The experiment whose run a directory holds."""
     description = read_run(directory)
@@ -129,7 +133,7 @@ class Experiment:
         directory: Path,
         seed: int,
         num_seeds: int,
-        announce: Announce = lambda words: None,
+        announce: Announce = _silent,
     ):
         self.recipe, self.parts, self.directory = recipe, parts, directory
         self.announce = announce
@@ -153,12 +157,6 @@ class Experiment:
                     self.loop(stage)
         except (ValueError, TypeError) as error:  # of settings that do not fit one another
             raise MamlaxError(str(error)) from error
-
-    @property
-    def algorithm(self) -> str:
-        """What learns in the stage "maml"."""
-        name = getattr(self.recipe, "algorithm", "maml")
-        return "promp" if getattr(self.recipe, "outer_algorithm", name) == "promp" else name
 
     @property
     def num_devices(self) -> int:
@@ -252,7 +250,7 @@ class Experiment:
         rates = {name: one.inner_learning_rate for name, one in learned.items()}
         evaluation = {
             "recipe": self.recipe.name,
-            "algorithm": self.algorithm,
+            "algorithm": self.recipe.learner_name,
             "metric": self.parts.metric,
             "num_tasks": num_tasks,
             "num_seeds": self.num_seeds,
@@ -299,7 +297,7 @@ class Experiment:
 
     def _shown(self, stage: Stage) -> str:
         """What a stage is called where people read it."""
-        return stage.name if stage.is_baseline else self.algorithm
+        return stage.name if stage.is_baseline else self.recipe.learner_name
 
     def _keys(self, stage: Stage) -> tuple[Any, Any]:
         """Keys for initialization and training, another pair for each stage."""

@@ -158,10 +158,10 @@ IMAGE_RECIPES = (
         1,
         expected="95.8 ± 0.3 %",
         measured="95.6 ± 0.4 % after 1 step (15,000 outer steps)",
-        duration="45 minutes of meta-training on 2 processor cores",
+        duration="an hour of meta-training on 2 processor cores that had other work",
         meta_batch_size=16,
         # As with five ways: one step, and 0.4 in the unit of the paper's code, here 20 times that.
-        # The paper's five steps of 2.0 learn more slowly by the step, and by the clock even more.
+        # In the same time the paper's five steps of 2.0 learn far less: docs/algorithms/maml.md.
         inner_learning_rate=8.0,
         num_validation_inner_steps=1,  # of what was trained for one, more overshoot
     ),

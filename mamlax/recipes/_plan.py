@@ -21,7 +21,7 @@ from ..training._cost import Cost, cost_of
 from ._algorithm import uses
 from ._experiment import Experiment
 from ._recipe import Parts, Recipe, Remat, SupervisedRecipe
-from ._settings import check_settings, description_of, flags_of
+from ._settings import check_settings
 
 _TIMED_SECONDS = 1.0
 
@@ -56,13 +56,13 @@ class Plan(NamedTuple):
         choices: all that were looked at.
         best: the fastest that fits.
         memory: the bytes to fit in.
-        command: what trains so: the best choice, and the recipe's other settings.
+        recipe: the recipe with the best choice.
     """
 
     choices: list[Choice]
     best: Choice
     memory: int
-    command: str
+    recipe: Recipe
 
 
 def plan(
@@ -101,10 +101,8 @@ def plan(
             f"{in_bytes(least.memory)}. These take less: {', '.join(_thriftier(recipe))}."
         )
     _, best = min(fitting, key=lambda pair: pair[0])
-    settings = description_of(recipe, 0, 1)["settings"]
-    others = {k: v for k, v in settings.items() if k not in ("task_batch_size", "remat")}
-    words = ["mamlax train", recipe.name, flags_of(recipe.name, others), best.flags]
-    return Plan(choices, best, memory, " ".join(filter(None, words)))
+    chosen = replace(recipe, task_batch_size=best.task_batch_size, remat=best.remat)
+    return Plan(choices, best, memory, chosen)
 
 
 def free_memory() -> int:

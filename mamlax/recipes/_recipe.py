@@ -126,6 +126,11 @@ class Recipe(ABC):
         """The problem made concrete."""
         return self.problem.build(data_dir)
 
+    @property
+    @abstractmethod
+    def learner_name(self) -> str:
+        """What learns, as people read it."""
+
     @abstractmethod
     def method(self, parts: "Parts") -> "Method":
         """How the problem is learned."""
@@ -180,6 +185,11 @@ class SupervisedRecipe(Recipe):
             has_context=self.algorithm == "cavia",
             head_adapts=self.algorithm not in ("boil", "cavia"),
         )
+
+    @property
+    def learner_name(self) -> str:
+        """The algorithm's."""
+        return self.algorithm
 
     def method(self, parts: "Parts") -> "Method":
         """MAML or a relative on support and query sets."""
@@ -247,6 +257,11 @@ class PolicyRecipe(Recipe):
         return self.problem.build(
             data_dir, hidden_sizes=self.hidden_sizes, activation=self.activation
         )
+
+    @property
+    def learner_name(self) -> str:
+        """ProMP by its own name; else MAML."""
+        return "promp" if self.outer_algorithm == "promp" else "maml"
 
     def method(self, parts: "Parts") -> "Method":
         """MAML on episodes."""

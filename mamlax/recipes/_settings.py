@@ -1,6 +1,5 @@
 """A recipe's settings: refused where no run could have them; to `recipe.json` and back."""
 
-import json
 import platform
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
@@ -111,19 +110,17 @@ def description_of(recipe: Recipe, seed: int, num_seeds: int) -> dict[str, Any]:
     }
 
 
-def flags_of(name: str, settings: dict[str, Any]) -> str:
-    """What `mamlax train NAME` must be told for settings as `description_of` has them."""
-    recipe, words = RECIPES[name], []
-    settings = json.loads(json.dumps(settings))  # as they are once they were written
-    for known, given in ((recipe, settings), (recipe.problem, settings["problem"])):
-        plain = json.loads(json.dumps(asdict(known)))
-        for setting, value in given.items():
-            if setting == "problem" or plain.get(setting) == value:
+def command_of(recipe: Recipe) -> str:
+    """The command line that trains a recipe with its settings."""
+    usual, words = RECIPES[recipe.name], ["mamlax train", recipe.name]
+    for given, known in ((recipe, usual), (recipe.problem, usual.problem)):
+        for field in fields(given):
+            value, flag = getattr(given, field.name), field.name.replace("_", "-")
+            if field.name in ("problem", "evidence") or value == getattr(known, field.name):
                 continue
-            flag = setting.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
-            elif isinstance(value, list):
+            elif isinstance(value, tuple):
                 words.append(" ".join([f"--{flag}", *map(str, value)]))
             else:
                 words.append(f"--{flag} {value}")

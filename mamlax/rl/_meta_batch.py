@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from .._types import OuterLoop
+from .._types import Limit, OuterLoop
 from ..algorithms._outer_loop import OuterState, initial_state
 from ..algorithms._over_tasks import (
     check_mesh,
@@ -139,7 +139,16 @@ def policy_outer_loop(
         arrays, metrics = on_devices(state, jax.random.split(key, meta_batch_size))
         return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
 
-    return OuterLoop(init, step, {"train/unstable_episodes": learner.max_unstable_share})
+    limit = Limit(learner.max_unstable_share, _MEND)
+    return OuterLoop(init, step, {"train/unstable_episodes": limit})
+
+
+_MEND = (
+    "In such an episode a reward or an observation was infinite or NaN: look at what the "
+    "environment returns (a step without a reward?), and at how large its actions are. A share "
+    "that is to be expected is allowed by --max-unstable-share (max_unstable_share of "
+    "policy_learner)."
+)
 
 
 def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._types import Limit
+
 
 def stayed_finite(before: Any, after: Any) -> Any:
     """Whether no number in the state left the finite ones: a state may begin with some infinite."""
@@ -50,17 +52,17 @@ def not_finite(
     return None
 
 
-def beyond(limits: Mapping[str, float], metrics: Any, start: int) -> str | None:
+def beyond(limits: Mapping[str, Limit], metrics: Any, start: int) -> str | None:
     """What is beyond its limit, where it was first; None if all is well.
 
     Metrics are `[(seeds,) steps]`.
     """
     for name, limit in limits.items():
         values = np.atleast_2d(metrics[name]).max(axis=0)  # the worst seed
-        if steps := np.flatnonzero(values > limit).tolist():
+        if steps := np.flatnonzero(values > limit.value).tolist():
             return (
                 f"{name} was {values[steps[0]]:.3g} at outer step {start + steps[0] + 1}, more "
-                f"than the {limit:.3g} that training may go on with."
+                f"than the {limit.value:.3g} that training may go on with. {limit.remedy}"
             )
     return None
 

@@ -165,8 +165,6 @@ def run(
                     with suppress(MamlaxError):
                         record.save(now, key)
                     tried = _TRY + _TRY_IMPLICIT * ("train/stationarity" in metrics)
-                    unstable = (above or "").startswith("train/unstable_episodes")
-                    above = f"{above} {_MEND if unstable else _RAISE}"
                     words = f"{bad} {tried}" if bad else above
                     raise TrainingDivergedError(f"{words} {record}")
                 line = {"step": end, **{name: _mean(metrics[name]) for name in metrics}}
@@ -230,14 +228,6 @@ _TRY_IMPLICIT = (
     "--inner-optimizer adam, with a larger --proximal-strength. The recipe sinusoid-imaml shows "
     "settings that hold."
 )
-
-_MEND = (
-    "In such an episode a reward or an observation was infinite or NaN: look at what the "
-    "environment returns (a step without a reward?), and at how large its actions are. A share "
-    "that is to be expected is allowed by --max-unstable-share."
-)
-
-_RAISE = "docs/metrics.md says what it counts, and how to raise the limit."
 
 
 def _initial_state(loop: OuterLoop, params: Any, seeds: bool) -> Any:

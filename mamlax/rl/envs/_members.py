@@ -117,12 +117,14 @@ def _number(reward: Any) -> float:
 
 
 def set_tasks(vector: Any, tasks: Any) -> None:
+    """Give each environment its own of the stacked tasks."""
     leaves, structure = jax.tree.flatten(tasks)
     rows = [[np.asarray(leaf[row]) for leaf in leaves] for row in range(vector.num_envs)]
     vector.set_attr("task", [structure.unflatten(row) for row in rows])
 
 
 def gymnasium_library() -> ModuleType:
+    """Gymnasium, imported where it is used; says how to install it."""
     try:
         import gymnasium
     except ImportError as error:
