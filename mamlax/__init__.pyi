@@ -51,6 +51,7 @@ from .algorithms._over_tasks import adaptation_curves as adaptation_curves
 # where tasks come from
 from .tasks._sinusoids import Sinusoids as Sinusoids
 from .tasks._grouped_rows import GroupedRows as GroupedRows
+from .tasks._minibatches import Minibatches as Minibatches
 from .tasks._few_shot import FewShot as FewShot
 from .tasks._few_shot import AllWays as AllWays
 from .tasks._class_arrays import ClassArrays as ClassArrays

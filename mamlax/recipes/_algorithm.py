@@ -35,6 +35,7 @@ _UNSET = {
     "inner_optimizer": None,
     "first_order": False,
     "num_unrolled_steps": None,
+    "inner_batch_size": None,
     "remat": "none",
     "num_multi_step_outer_steps": None,
     "num_first_order_outer_steps": None,
@@ -46,7 +47,8 @@ _UNSET = {
 }
 _ANY_WAYS = ("proto-maml", "unicorn-maml")
 _LARGE_RESIDUAL = 0.1
-_OF_MAML = ("inner_optimizer", "first_order", "num_unrolled_steps", "remat")
+_DIFFERENTIATED = ("inner_optimizer", "first_order", "num_unrolled_steps", "remat")
+_OF_MAML = (*_DIFFERENTIATED, "inner_batch_size")
 
 
 class _Setting(NamedTuple):
@@ -67,6 +69,7 @@ def learner_of(
     inner_learning_rate: Any,
     ways: int | None,
     normalizes: bool,
+    support_per_step: bool = False,
 ) -> MetaLearner:
     """The learner that a recipe names.
 
@@ -77,6 +80,7 @@ def learner_of(
         inner_learning_rate: the inner step size, at least in the beginning.
         ways: classes of a task, for heads made for it; None: it has no classes.
         normalizes: whether the model has shifts after normalization.
+        support_per_step: whether supports are minibatches, one for each inner step.
 
     Raises:
         MamlaxError: if the algorithm has no use for an option that is set, or for tasks like these.
@@ -84,8 +88,10 @@ def learner_of(
     check_options(recipe)
     _check_steps(recipe)
     make, used = _ALGORITHMS[recipe.algorithm]
-    options = {name: getattr(recipe, name) for name in used if name in _OF_MAML}
+    options = {name: getattr(recipe, name) for name in used if name in _DIFFERENTIATED}
     options["num_inner_steps"] = num_inner_steps
+    if support_per_step:
+        options["support_per_step"] = True
     if "inner_optimizer" in used:
         name = recipe.inner_optimizer or "sgd"
         # a learned one only starts there: a number, where the other may be traced
@@ -270,7 +276,10 @@ def _ridge_maml(setting: _Setting) -> MetaLearner:
 # how each is made, and the options that it has a use for
 _ALGORITHMS: dict[str, tuple[Callable[[_Setting], MetaLearner], tuple[str, ...]]] = {
     "maml": (lambda s: maml(s.loss_fn, **s.options), _OF_MAML),
-    "fomaml": (lambda s: fomaml(s.loss_fn, **s.options), ("inner_optimizer",)),
+    "fomaml": (
+        lambda s: fomaml(s.loss_fn, **s.options),
+        ("inner_optimizer", "inner_batch_size"),
+    ),
     "anil": (lambda s: anil(s.loss_fn, head=_head, **s.options), _OF_MAML),
     "boil": (lambda s: boil(s.loss_fn, head=_head, **s.options), _OF_MAML),
     "meta-sgd": (_learned(learned_step_sizes), _OF_MAML[1:]),
@@ -278,6 +287,7 @@ _ALGORITHMS: dict[str, tuple[Callable[[_Setting], MetaLearner], tuple[str, ...]]
         _maml_plus_plus,
         (
             "num_unrolled_steps",
+            "inner_batch_size",
             "remat",
             "num_multi_step_outer_steps",
             "num_first_order_outer_steps",
@@ -286,15 +296,18 @@ _ALGORITHMS: dict[str, tuple[Callable[[_Setting], MetaLearner], tuple[str, ...]]
     ),
     "meta-curvature": (_learned(learned_curvature), _OF_MAML[1:]),
     "imaml": (_imaml, ("inner_optimizer", "proximal_strength", "num_conjugate_gradient_steps")),
-    "reptile": (lambda s: reptile(s.loss_fn, **s.options), ("inner_optimizer",)),
+    "reptile": (
+        lambda s: reptile(s.loss_fn, **s.options),
+        ("inner_optimizer", "inner_batch_size"),
+    ),
     "cavia": (
         lambda s: cavia(s.loss_fn, context=lambda params: params.context, **s.options),
         _OF_MAML,
     ),
-    "proto-maml": (_proto_maml, _OF_MAML),
+    "proto-maml": (_proto_maml, _DIFFERENTIATED),
     "unicorn-maml": (
         lambda s: unicorn_maml(s.loss_fn, head=_head, ways=_ways_of(s), **s.options),
-        _OF_MAML,
+        _DIFFERENTIATED,
     ),
-    "ridge-maml": (_ridge_maml, (*_OF_MAML, "ridge", "head_prior")),
+    "ridge-maml": (_ridge_maml, (*_DIFFERENTIATED, "ridge", "head_prior")),
 }

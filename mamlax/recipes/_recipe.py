@@ -157,6 +157,8 @@ class SupervisedRecipe(Recipe):
     inner_optimizer: InnerOptimizer | None = None
     """What an inner step does with its gradient; the learned ones start as gradient descent. None:
     the algorithm's own."""
+    inner_batch_size: int | None = None
+    """Support examples that an inner step of training sees, another minibatch each. None: all."""
     num_unrolled_steps: int | None = None
     """Differentiate through the last so many inner steps only. None: all."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"

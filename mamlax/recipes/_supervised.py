@@ -12,6 +12,7 @@ from .._types import LossFn, MetaLearner, OuterLoop
 from ..algorithms._maml import maml
 from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves, over_tasks
+from ..tasks._minibatches import Minibatches
 from ._algorithm import check_ways, learner_of
 from ._recipe import Parts, SupervisedRecipe
 from ._stage import Stage
@@ -43,16 +44,22 @@ class Supervised:
             inner_learning_rate=inner_learning_rate,
             ways=_ways_of(tasks),
             normalizes=parts.normalizes,
+            support_per_step=isinstance(tasks, Minibatches),
         )
 
     def outer_loop(self, stage: Stage, mesh: Mesh | None) -> OuterLoop:
         """Adam on the meta-gradient."""
         recipe, batch_size = self.recipe, self.recipe.task_batch_size
+        tasks = stage.train_tasks
+        if recipe.inner_batch_size is not None and not stage.is_baseline:
+            tasks = Minibatches(
+                tasks, num_inner_steps=stage.num_inner_steps, size=recipe.inner_batch_size
+            )
         if batch_size is not None and stage.num_inner_steps == 0:
             batch_size = None  # weights are shared by all tasks: one large product is fastest
         learner = over_tasks(
             self.learner(
-                stage.train_tasks,
+                tasks,
                 stage.num_inner_steps,
                 recipe.inner_learning_rate,
                 fine_tuned=stage.is_baseline,
@@ -66,9 +73,7 @@ class Supervised:
         optimizer = optax.adam(rate, b2=recipe.second_moment_decay)
         if recipe.gradient_clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(recipe.gradient_clip), optimizer)
-        return outer_loop(
-            learner, optimizer, stage.train_tasks.sample, meta_batch_size=recipe.meta_batch_size
-        )
+        return outer_loop(learner, optimizer, tasks.sample, meta_batch_size=recipe.meta_batch_size)
 
     def curves(
         self,

@@ -137,7 +137,7 @@ BY_HAND = {
         ),
     ),
     "reptile": (
-        {"inner_optimizer": "adam-without-momentum"},
+        {"inner_optimizer": "adam-without-momentum", "inner_batch_size": 2},
         partial(mamlax.reptile, inner_optimizer=optax.adam(RATE, b1=0.0)),
     ),
     "cavia": (
@@ -211,7 +211,11 @@ def test_an_algorithm_trains_and_resumes_as_it_does_by_hand(
 
     parts = recipe.build(None)
     learner = make(parts.loss_fn, num_inner_steps=2)
-    loop = mamlax.outer_loop(learner, optax.adam(0.01), parts.train_tasks.sample, meta_batch_size=2)
+    trained, tasks = learner, parts.train_tasks
+    if recipe.inner_batch_size is not None:  # in training alone
+        trained = make(parts.loss_fn, num_inner_steps=2, support_per_step=True)
+        tasks = mamlax.Minibatches(tasks, num_inner_steps=2, size=recipe.inner_batch_size)
+    loop = mamlax.outer_loop(trained, optax.adam(0.01), tasks.sample, meta_batch_size=2)
     init_key, run_key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))
     result = mamlax.run(
         loop,
@@ -302,6 +306,10 @@ DIFFERENTIATED = OF_MAML | {"meta-sgd", "meta-curvature"}
 USERS = {
     "inner_optimizer": ("sgd", OF_MAML | {"fomaml", "imaml", "reptile"}),
     "first_order": (True, DIFFERENTIATED),
+    "inner_batch_size": (
+        2,
+        set(ALGORITHMS) - {"imaml", "proto-maml", "unicorn-maml", "ridge-maml"},
+    ),
     "num_unrolled_steps": (1, DIFFERENTIATED | {"maml-plus-plus"}),
     "remat": ("steps", DIFFERENTIATED | {"maml-plus-plus"}),
     "num_multi_step_outer_steps": (1, {"maml-plus-plus"}),
@@ -345,6 +353,8 @@ def test_an_option_is_for_the_algorithms_that_have_a_use_for_it(option, tiny):
         ("imaml", {"num_conjugate_gradient_steps": 0}, ["num_conjugate_gradient_steps", "1"]),
         ("imaml", {"num_inner_steps": 1}, ["imaml with one inner step", "16", "sinusoid-imaml"]),
         ("reptile", {"num_inner_steps": 1}, ["reptile with one inner step", "5 or more"]),
+        ("reptile", {"inner_batch_size": 4}, ["minibatch of 4", "the 3 of a support set"]),
+        ("reptile", {"inner_batch_size": 0}, ["size must be positive", "0"]),
         ("ridge-maml", {"ridge": -1.0}, ["ridge", "positive", "-1.0"]),
         ("maml", {"num_unrolled_steps": -1}, ["num_unrolled_steps", "-1"]),
         ("maml-plus-plus", {"num_multi_step_outer_steps": -1}, ["num_multi_step", "-1"]),

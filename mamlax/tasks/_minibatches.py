@@ -1,0 +1,73 @@
+"""A support set dealt out over the inner steps: another minibatch for each."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._errors import MamlaxError
+from .._types import Task
+
+
+class Minibatches(eqx.Module):
+    """The same tasks, with their support in minibatches, one for each inner step.
+
+    For learners made with `support_per_step=True`. The examples of a task are shuffled and dealt
+    out in turn; when all have been seen they are shuffled again (as in Reptile's code: Nichol,
+    Achiam & Schulman 2018). Query sets stay as they are.
+
+    Args:
+        tasks: a distribution, with `sample(key) -> Task`.
+        num_inner_steps: minibatches per task.
+        size: examples per minibatch, at most as many as the support has.
+
+    Raises:
+        MamlaxError: if the support has fewer examples than a minibatch.
+        ValueError: if `num_inner_steps` or `size` is not positive.
+
+    Example:
+        >>> import jax, mamlax
+        >>> tasks = mamlax.Minibatches(mamlax.Sinusoids(shots=10), num_inner_steps=5, size=4)
+        >>> task = tasks.sample(jax.random.key(0))
+        >>> task.support.inputs.shape, task.query.inputs.shape
+        ((5, 4, 1), (10, 1))
+    """
+
+    tasks: Any
+    num_inner_steps: int = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+
+    def __init__(self, tasks: Any, *, num_inner_steps: int, size: int):
+        if min(num_inner_steps, size) < 1:
+            raise ValueError(
+                f"num_inner_steps and size must be positive, got {num_inner_steps} and {size}."
+            )
+        self.tasks, self.num_inner_steps, self.size = tasks, num_inner_steps, size
+        num_examples = _num_examples(jax.eval_shape(tasks.sample, jax.random.key(0)))
+        if size > num_examples:
+            raise MamlaxError(
+                f"a minibatch of {size} examples is more than the {num_examples} of a support set. "
+                "Make it smaller, or the support set larger."
+            )
+
+    def sample(self, key) -> Task:
+        """Draw one task: arrays of its support are `[num_inner_steps, size, ...]`."""
+        task = self.tasks.sample(key)  # with this key: the tasks are those without minibatches
+        num_examples = _num_examples(task)
+        num_rounds = -(-self.num_inner_steps * self.size // num_examples)
+        keys = jax.random.split(jax.random.fold_in(key, 4), num_rounds)
+        orders = jax.vmap(lambda key: jax.random.permutation(key, num_examples))(keys)
+        dealt = orders.reshape(-1)[: self.num_inner_steps * self.size]
+        dealt = dealt.reshape(self.num_inner_steps, self.size)
+
+        def deal(x):
+            if x.shape[0] == 0:  # a reference that stands for the inputs themselves
+                return jnp.zeros((self.num_inner_steps, *x.shape), x.dtype)
+            return x[dealt]
+
+        return task._replace(support=jax.tree.map(deal, task.support))
+
+
+def _num_examples(task: Task) -> int:
+    return max(x.shape[0] for x in jax.tree.leaves(task.support))
