@@ -1,7 +1,7 @@
 """Implicit MAML: the meta-gradient at the solution of the inner problem, however it was found.
 
     φ = argmin_φ ℒ(φ, support) + λ/2 ‖φ − θ‖²
-    meta-gradient  x,   (I + H/λ) x = ∇ℒ(φ, query),   H = ∇²ℒ(φ, support)
+    meta-gradient  x,   (I + H/(λ + δ)) x = ∇ℒ(φ, query),   H = ∇²ℒ(φ, support),   δ = 0
 
 Rajeswaran, Finn, Kakade & Levine, Meta-Learning with Implicit Gradients, NeurIPS 2019.
 """
@@ -27,6 +27,7 @@ def imaml(
     num_inner_steps: int,
     proximal_strength: float,
     num_conjugate_gradient_steps: int = 5,
+    damping: float = 0.0,
     where: Where | None = None,
 ) -> MetaLearner:
     """MAML by the implicit function theorem: memory does not grow with the number of inner steps.
@@ -34,8 +35,9 @@ def imaml(
     The inner loop minimizes ℒ(φ, support) + λ/2 ‖φ − θ‖² and is not differentiated. At the
     minimum dφ/dθ = (I + H/λ)⁻¹, so the meta-gradient solves a linear system, by a fixed number of
     conjugate gradient steps, each a Hessian-vector product. It is as exact as both the inner loop
-    and the solution are: look at `train/residual`, and raise λ (an easier problem), the inner
-    steps or the conjugate gradient steps where it is large.
+    and the solution are: look at `train/residual`, and raise λ or δ (easier problems), the inner
+    steps or the conjugate gradient steps where it is large. Away from a minimum H may have negative
+    eigenvalues; conjugate gradients need λ + δ to exceed them.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
@@ -43,18 +45,20 @@ def imaml(
         num_inner_steps: inner steps in training, and the default of `adapt`.
         proximal_strength: λ, what holds φ near θ (paper: 2.0 for Omniglot, 0.5 for mini-ImageNet).
         num_conjugate_gradient_steps: how many (paper: 5).
+        damping: δ, added to λ in the linear system alone (the authors' code: 10). Zero is the
+            paper's gradient; the larger, the nearer to the first-order one, ∇ℒ(φ, query).
         where: `where(params)` is the part that adapts. The rest, ψ, learns by
-            ∇_ψ ℒ(φ, query) − xᵀ ∂²ℒ(φ, support)/∂φ∂ψ / λ. None: all adapts.
+            ∇_ψ ℒ(φ, query) − xᵀ ∂²ℒ(φ, support)/∂φ∂ψ / (λ + δ). None: all adapts.
 
     Returns:
         A `MetaLearner`. The inner loop's losses include the proximal term. `info` has `query_loss`
         `[tasks]`, `support_losses` `[tasks, num_inner_steps]`, `residual` `[tasks]`: how far the
-        solution is from solving, ‖(I + H/λ) x − g‖ / ‖g‖, and `stationarity` `[tasks]`: the norm
-        of the inner problem's gradient where the inner loop ended, relative to where it began.
+        solution is from solving, ‖(I + H/(λ + δ)) x − g‖ / ‖g‖, and `stationarity` `[tasks]`: the
+        norm of the inner problem's gradient where the inner loop ended, relative to where it began.
 
     Raises:
-        ValueError: if `proximal_strength` is not positive, or the number of steps is negative or
-            that of conjugate gradients less than one.
+        ValueError: if `proximal_strength` is not positive, `damping` or the number of steps is
+            negative, or that of conjugate gradients less than one.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -70,6 +74,8 @@ def imaml(
     """
     if not 0 < proximal_strength < float("inf"):
         raise ValueError(f"proximal_strength must be a positive number, got {proximal_strength}.")
+    if not 0 <= damping < float("inf"):
+        raise ValueError(f"damping must be 0 or a positive number, got {damping}.")
     if num_conjugate_gradient_steps < 1:
         raise ValueError(
             f"num_conjugate_gradient_steps must be 1 or more, got {num_conjugate_gradient_steps}."
@@ -77,7 +83,7 @@ def imaml(
     if num_inner_steps < 0:
         raise ValueError(f"num_inner_steps must be 0 or more, got {num_inner_steps}.")
     check_optimizer(inner_optimizer, learned=False)
-    default_num_inner_steps = num_inner_steps
+    default_num_inner_steps, held = num_inner_steps, proximal_strength + damping
 
     def adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None):
         start = split(meta_params, where)[0]
@@ -116,11 +122,11 @@ def imaml(
         slope, hessian = jax.linearize(lambda x: support_gradient(x, fixed), adapted)
 
         def product(x):
-            return jax.tree.map(lambda a, b: a + b / proximal_strength, x, hessian(x))
+            return jax.tree.map(lambda a, b: a + b / held, x, hessian(x))
 
         x, _ = cg(product, g, tol=0.0, maxiter=num_conjugate_gradient_steps)
         _, pull = jax.vjp(lambda fixed: support_gradient(adapted, fixed), fixed)
-        fixed_gradient = jax.tree.map(lambda a, b: a - b / proximal_strength, direct, *pull(x))
+        fixed_gradient = jax.tree.map(lambda a, b: a - b / held, direct, *pull(x))
         info = {
             "query_loss": loss,
             "support_losses": adaptation.support_losses,

@@ -42,6 +42,7 @@ _UNSET = {
     "per_step_normalization": None,
     "proximal_strength": None,
     "num_conjugate_gradient_steps": None,
+    "damping": None,
     "ridge": None,
     "head_prior": False,
 }
@@ -160,7 +161,8 @@ def warn_of(metrics: Mapping[str, Any]) -> None:
         warnings.warn(
             f"train/residual is {residual:.2g} at the end of training: conjugate gradients left so "
             "much of the linear system unsolved, and the meta-gradients were inexact. A larger "
-            "--proximal-strength or more --num-conjugate-gradient-steps make them less so.",
+            "--proximal-strength or --damping, or more --num-conjugate-gradient-steps, make them "
+            "less so.",
             stacklevel=2,
         )
 
@@ -225,6 +227,7 @@ def _imaml(setting: _Setting) -> MetaLearner:
         setting.loss_fn,
         proximal_strength=2.0 if strength is None else strength,
         num_conjugate_gradient_steps=5 if steps is None else steps,
+        damping=setting.recipe.damping or 0.0,
         **setting.options,
     )
 
@@ -295,7 +298,10 @@ _ALGORITHMS: dict[str, tuple[Callable[[_Setting], MetaLearner], tuple[str, ...]]
         ),
     ),
     "meta-curvature": (_learned(learned_curvature), _OF_MAML[1:]),
-    "imaml": (_imaml, ("inner_optimizer", "proximal_strength", "num_conjugate_gradient_steps")),
+    "imaml": (
+        _imaml,
+        ("inner_optimizer", "proximal_strength", "num_conjugate_gradient_steps", "damping"),
+    ),
     "reptile": (
         lambda s: reptile(s.loss_fn, **s.options),
         ("inner_optimizer", "inner_batch_size"),

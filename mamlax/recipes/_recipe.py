@@ -174,6 +174,9 @@ class SupervisedRecipe(Recipe):
     """imaml: λ, what holds adapted parameters near the initialization. None: 2."""
     num_conjugate_gradient_steps: int | None = None
     """imaml: iterations that solve for the meta-gradient. None: 5."""
+    damping: float | None = None
+    """imaml: δ, added to λ where the meta-gradient is solved for; the larger, the nearer to first
+    order. None: 0."""
     ridge: float | None = None
     """ridge-maml: λ of the regression that the head starts from. None: 0.1."""
     head_prior: bool = False

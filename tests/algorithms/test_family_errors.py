@@ -151,6 +151,10 @@ MISTAKES = {
         lambda: make(mamlax.imaml, proximal_strength=float("nan")),
         ["positive number", "got nan"],
     ),
+    "damping": (
+        lambda: make(mamlax.imaml, proximal_strength=1.0, damping=-1.0),
+        ["damping must be 0 or a positive number", "got -1.0"],
+    ),
     "no_conjugate_gradients": (
         lambda: make(mamlax.imaml, proximal_strength=1.0, num_conjugate_gradient_steps=0),
         ["num_conjugate_gradient_steps must be 1 or more", "got 0"],

@@ -45,14 +45,15 @@ def query_gradient(params, task):
 
 
 @jax.enable_x64(True)
-def test_the_exact_gradient():
-    """(I + A/λ)⁻¹ ∇ℒ(φ, query) at φ = (A + λ)⁻¹ (A c + λ θ)."""
+@pytest.mark.parametrize("damping", [0.0, 7.0])
+def test_the_exact_gradient(damping):
+    """(I + A/(λ + δ))⁻¹ ∇ℒ(φ, query) at φ = (A + λ)⁻¹ (A c + λ θ): damping leaves φ alone."""
     params, tasks = make_problem()
-    (loss, info), gradient = result_of(make_learner(), params, tasks)
+    (loss, info), gradient = result_of(make_learner(damping=damping), params, tasks)
     each = tasks_one_by_one(tasks)
     expected = [
         np.linalg.solve(
-            np.eye(DIM) + task.support.curvature / STRENGTH,
+            np.eye(DIM) + task.support.curvature / (STRENGTH + damping),
             query_gradient(minimum(params, task), task),
         )
         for task in each
@@ -63,6 +64,23 @@ def test_the_exact_gradient():
     np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-9)
     assert np.max(info["residual"]) < 1e-12
     assert np.max(info["stationarity"]) < 1e-10
+
+
+@jax.enable_x64(True)
+def test_damped_without_end_it_is_the_first_order_gradient():
+    """Of what adapts, and of what does not."""
+    params, tasks = make_network()
+    learner = make_learner(network_error, where=lambda params: params["out"], damping=1e9)
+    (_, info), gradient = jax.jit(learner.meta_gradient)(params, tasks)
+
+    @jax.jit
+    def first_order(task):
+        return jax.grad(network_error)(learner.adapt(params, task.support).params, task.query)
+
+    each = [first_order(task) for task in tasks_one_by_one(tasks)]
+    expected = jax.tree.map(lambda *x: np.mean(x, axis=0), *each)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), gradient, expected)
+    assert np.max(info["residual"]) < 1e-9
 
 
 def conjugate_gradients(matrix, right, num_steps):

@@ -128,12 +128,13 @@ BY_HAND = {
         partial(mamlax.maml, inner_optimizer=mamlax.learned_curvature(RATE), remat="sqrt"),
     ),
     "imaml": (
-        {"proximal_strength": 3.0, "num_conjugate_gradient_steps": 2},
+        {"proximal_strength": 3.0, "num_conjugate_gradient_steps": 2, "damping": 4.0},
         partial(
             mamlax.imaml,
             inner_optimizer=optax.sgd(RATE),
             proximal_strength=3.0,
             num_conjugate_gradient_steps=2,
+            damping=4.0,
         ),
     ),
     "reptile": (
@@ -317,6 +318,7 @@ USERS = {
     "per_step_normalization": (False, {"maml-plus-plus"}),
     "proximal_strength": (2.0, {"imaml"}),
     "num_conjugate_gradient_steps": (5, {"imaml"}),
+    "damping": (0.0, {"imaml"}),
     "ridge": (0.1, {"ridge-maml"}),
 }
 
