@@ -24,11 +24,12 @@ SETTINGS = {
     "boil": "--num-outer-steps 3600 --inner-learning-rate 0.5",
     "meta-curvature": "--num-outer-steps 1800 --inner-learning-rate 0.5",
     "cavia": "--num-outer-steps 3200 --inner-learning-rate 10 --num-inner-steps 2",
-    "reptile": "--num-outer-steps 2400 --meta-batch-size 4 --inner-optimizer adam-without-momentum "
-    "--inner-learning-rate 1e-3 --num-inner-steps 5 --train-shots 10 "
-    "--num-validation-inner-steps 20 --num-test-inner-steps 20",
-    "imaml": "--num-outer-steps 600 --inner-learning-rate 0.3 --num-inner-steps 10 "
-    "--num-validation-inner-steps 10",
+    "reptile": "--num-outer-steps 7000 --meta-batch-size 4 --inner-learning-rate 0.5 "
+    "--num-inner-steps 5 --train-shots 10 --inner-batch-size 10 "
+    "--num-validation-inner-steps 10 --num-test-inner-steps 20",
+    "imaml": "--num-outer-steps 1300 --meta-batch-size 16 --inner-learning-rate 0.4 "
+    "--num-inner-steps 8 --proximal-strength 0.5 --damping 20 --head-scale 0.3 "
+    "--num-validation-inner-steps 8",
     "unicorn-maml": "--num-outer-steps 3300",
 }
 SHARED = "--num-baseline-steps 0 --num-validation-tasks 200"
