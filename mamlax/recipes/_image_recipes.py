@@ -163,7 +163,15 @@ IMAGE_RECIPES = (
         duration="an hour of meta-training on 2 processor cores that had other work",
         **_OF_TWENTY_WAYS,
     ),
-    _omniglot("omniglot-20-way-5-shot", 20, 5, expected="98.9 ± 0.2 %", **_OF_TWENTY_WAYS),
+    _omniglot(
+        "omniglot-20-way-5-shot",
+        20,
+        5,
+        expected="98.9 ± 0.2 %",
+        measured="95.4 ± 0.2 % after 1 step (1,500 outer steps)",
+        duration="22 minutes of meta-training on 2 processor cores",
+        **_OF_TWENTY_WAYS,
+    ),
     _omniglot(
         "omniglot-5-way-1-shot-fully-connected",
         5,
