@@ -39,21 +39,21 @@ class NavigationProblem:
         )
         told = replace(env, oracle=True)
 
-        def examples(adapters):
-            """Three episodes to each of four goals, before, after 1 and after 3 steps."""
+        def examples(adapters, steps):
+            """Three episodes to each of four goals, before and after steps."""
             goals = jax.vmap(env.sample_task)(jax.random.split(jax.random.key(5), 4))
-            arrays = {"kind": np.array("navigation"), "goals": goals, "num_steps": [0, 1, 3]}
+            arrays = {"kind": np.array("navigation"), "goals": goals, "num_steps": steps}
             for name in adapters.keys() & {"maml", "pretrained"}:
                 shown = [
-                    [adapters[name](jax.random.key(index), goal, steps) for steps in (0, 1, 3)]
+                    [adapters[name](jax.random.key(index), goal, n) for n in steps]
                     for index, goal in enumerate(goals)
                 ]
-                trajectories = [[one.query.trajectory for one in steps] for steps in shown]
+                trajectories = [[one.query.trajectory for one in goal] for goal in shown]
                 arrays[f"{name}/paths"] = jnp.stack(
-                    [jnp.stack([t.observations[:3] for t in steps]) for steps in trajectories]
+                    [jnp.stack([t.observations[:3] for t in goal]) for goal in trajectories]
                 )
                 arrays[f"{name}/mask"] = jnp.stack(
-                    [jnp.stack([t.mask[:3] for t in steps]) for steps in trajectories]
+                    [jnp.stack([t.mask[:3] for t in goal]) for goal in trajectories]
                 )
             return arrays
 
@@ -77,17 +77,17 @@ class BanditProblem:
 
         env = BernoulliBandit(self.num_arms)
 
-        def examples(adapters):
+        def examples(adapters, steps):
             """Four bandits: what arms pay, and how often each is pulled before and after."""
             tasks = jax.vmap(env.sample_task)(jax.random.split(jax.random.key(5), 4))
-            arrays = {"kind": np.array("bandit"), "payouts": tasks, "num_steps": [0, 1, 3]}
+            arrays = {"kind": np.array("bandit"), "payouts": tasks, "num_steps": steps}
             for name in adapters.keys() & {"maml", "pretrained"}:
                 shown = [
                     [
                         jax.nn.softmax(
                             adapters[name](jax.random.key(i), task, n).policy(jnp.ones(1)).logits
                         )
-                        for n in (0, 1, 3)
+                        for n in steps
                     ]
                     for i, task in enumerate(tasks)
                 ]
@@ -113,7 +113,7 @@ class TabularMDPProblem:
         from ..rl import TabularMDP
 
         env = TabularMDP(self.num_states, self.num_actions, self.horizon)
-        return _parts(env, None, lambda adapters: {}, policy, oracle=env.optimal_return)
+        return _parts(env, None, lambda adapters, steps: {}, policy, oracle=env.optimal_return)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class AntProblem(_AnimalProblem):
 def _running(env: Any) -> Any:
     """Examples of an animal: four tasks, where it was in an episode before and after each step."""
 
-    def examples(adapters):
+    def examples(adapters, steps):
         import jax
         import jax.numpy as jnp
         import numpy as np
@@ -186,16 +186,14 @@ def _running(env: Any) -> Any:
             "goal": np.array(env.goal),
             "seconds_per_step": np.array(env.seconds_per_step),
             "tasks": tasks,
-            "num_steps": list(range(_NUM_SHOWN_STEPS + 1)),
+            "num_steps": list(range(steps[-1] + 1)),
         }
         watch = jax.jit(lambda key, task, policy: record_states(key, env, task, policy).position)
         for name in adapters.keys() & {"maml", "pretrained"}:
             shown = []
             for index, task in enumerate(tasks):
                 key = jax.random.key(index)
-                policies = [
-                    adapters[name](key, task, steps).policy for steps in arrays["num_steps"]
-                ]
+                policies = [adapters[name](key, task, n).policy for n in arrays["num_steps"]]
                 shown.append(jnp.stack([watch(key, task, policy) for policy in policies]))
             arrays[f"{name}/positions"] = jnp.stack(shown)
         return arrays
@@ -203,7 +201,7 @@ def _running(env: Any) -> Any:
     return examples
 
 
-_NUM_SHOWN_STEPS, _NUM_SHOWN_TASKS = 3, 4
+_NUM_SHOWN_TASKS = 4
 
 
 def _apart(tasks: Any) -> list[int]:

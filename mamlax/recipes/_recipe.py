@@ -122,6 +122,17 @@ class Recipe(ABC):
     checkpoint_interval: int | None = None
     """Outer steps between checkpoints, a multiple of log_interval. None: twenty per run."""
 
+    @property
+    def judged_inner_steps(self) -> int:
+        """After how many inner steps a run is validated; as many as in training if not told."""
+        steps = self.num_validation_inner_steps
+        return self.num_inner_steps if steps is None else steps
+
+    @property
+    def shown_inner_steps(self) -> tuple[int, ...]:
+        """Numbers of inner steps after which figures show what adaptation does."""
+        return tuple(sorted({0, 1, self.judged_inner_steps}))
+
     def build(self, data_dir: str | None) -> "Parts":
         """The problem made concrete."""
         return self.problem.build(data_dir)
@@ -264,6 +275,11 @@ class PolicyRecipe(Recipe):
         )
 
     @property
+    def shown_inner_steps(self) -> tuple[int, ...]:
+        """As the paper's figures of policies."""
+        return (0, 1, 3)
+
+    @property
     def learner_name(self) -> str:
         """ProMP by its own name; else MAML."""
         return "promp" if self.outer_algorithm == "promp" else "maml"
@@ -306,8 +322,9 @@ class Parts(NamedTuple):
         validation_tasks: tasks to choose by.
         test_tasks: tasks held out for the result.
         baselines: by name.
-        examples: `examples(adapters) -> {name: array}`, what the figures of adaptation show, for
-            "maml" and each baseline: `adapters[name](support, num_inner_steps) -> params`, or
+        examples: `examples(adapters, steps) -> {name: array}`, what the figures of adaptation show
+            after each of these numbers of inner steps, for "maml" and each baseline:
+            `adapters[name](support, num_inner_steps) -> params`, or
             `adapters[name](key, task, num_inner_steps) -> Exploration`.
         loss_fn: the loss of both loops; episodes have surrogates of their own.
         metric_fn: `metric_fn(params, batch) -> scalar`; episodes have their return.
@@ -324,7 +341,7 @@ class Parts(NamedTuple):
     validation_tasks: Any
     test_tasks: Any
     baselines: dict[str, Baseline]
-    examples: Callable[[dict[str, Callable[..., Any]]], dict[str, Any]]
+    examples: Callable[[dict[str, Callable[..., Any]], tuple[int, ...]], dict[str, Any]]
     loss_fn: Callable[[Any, Any], Any] | None = None
     metric_fn: Callable[[Any, Any], Any] | None = None
     transductive: bool = False

@@ -52,10 +52,10 @@ class SinusoidProblem:
         def loss_fn(params, batch):
             return jnp.mean(jnp.square(params(batch.inputs) - batch.targets))
 
-        def examples(adapters):
-            """Four waves: support, truth on a grid, and predictions before, after 1 and 10."""
+        def examples(adapters, steps):
+            """Four waves: support, truth on a grid, and predictions before and after steps."""
             grid = jnp.linspace(*tasks.inputs, 201)[:, None]
-            arrays = {"kind": np.array("sinusoid"), "grid": grid[:, 0], "num_steps": [0, 1, 10]}
+            arrays = {"kind": np.array("sinusoid"), "grid": grid[:, 0], "num_steps": steps}
             waves = [(4.0, 0.5), (1.5, 2.0), (3.0, 2.8), (0.7, 1.2)]
             for index, (amplitude, phase) in enumerate(waves):
                 x = jax.random.uniform(
@@ -66,7 +66,7 @@ class SinusoidProblem:
                 arrays[f"{index}/support_y"] = support.targets[:, 0]
                 arrays[f"{index}/truth"] = tasks.wave(amplitude, phase, grid).targets[:, 0]
                 for name in adapters.keys() & {"maml", "pretrained"}:
-                    adapted = [adapters[name](support, steps) for steps in (0, 1, 10)]
+                    adapted = [adapters[name](support, n) for n in steps]
                     arrays[f"{index}/{name}"] = jnp.stack([f(grid)[:, 0] for f in adapted])
             return arrays
 

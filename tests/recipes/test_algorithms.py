@@ -34,7 +34,7 @@ def nothing_to_compare_with():
                 parts = _build(self, *args, **options)
                 if hasattr(self, "ways"):
                     parts = parts._replace(init_params=partial(small_network, self))
-                return parts._replace(baselines={}, examples=lambda adapters: {})
+                return parts._replace(baselines={}, examples=lambda adapters, steps: {})
 
             monkeypatch.setattr(problem, "build", build)
         yield

@@ -386,3 +386,20 @@ def test_navigation_settings_are_the_papers(name):
     assert (recipe.discount, recipe.gae_lambda, recipe.max_kl) == (0.99, 1.0, 0.01)
     assert recipe.first_order == name.endswith("first-order")
     assert (recipe.outer_algorithm == "promp") == name.endswith("promp")
+
+
+@pytest.mark.parametrize(
+    "name, steps",
+    [
+        ("sinusoid", (0, 1, 10)),
+        ("sinusoid-meta-sgd", (0, 1)),
+        ("sinusoid-imaml", (0, 1, 32)),
+        ("omniglot-5-way-1-shot", (0, 1, 3)),
+        ("omniglot-20-way-5-shot", (0, 1)),
+        ("navigation-2d", (0, 1, 3)),
+        ("half-cheetah-direction", (0, 1, 3)),
+    ],
+)
+def test_figures_show_what_a_recipe_is_judged_after(name, steps):
+    """Not steps in which adaptation has long gone astray."""
+    assert RECIPES[name].shown_inner_steps == steps

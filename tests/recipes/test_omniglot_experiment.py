@@ -38,7 +38,7 @@ def convolutional(small, fake_omniglot, tmp_path_factory):
             _omniglot.OmniglotProblem,
             "build",
             lambda *args, **options: build(*args, **options)._replace(
-                examples=lambda adapt: {"kind": np.array("none")}
+                examples=lambda adapt, steps: {"kind": np.array("none")}
             ),
         )
         directory = tmp_path_factory.mktemp("runs") / "run"
