@@ -197,6 +197,9 @@ POLICY_RECIPES = (
         paper="Rothfuss et al. 2019, as in RLlib's experiments",
         hidden_sizes=(64, 64),
         activation="tanh",
+        num_outer_steps=250,
+        measured="-1 before, 268 ± 11 after 1 step, 265 ± 12 after 3 (random 9, 72)",
+        duration="15 minutes of meta-training on 2 processor cores",
     ),
     _locomotion(
         "ant-direction",
