@@ -598,6 +598,7 @@ def test_an_episode_that_ended_is_not_drawn_as_one_that_stands(goal):
         "tasks": np.ones((1, 2) if goal == "position" else 1),
         "goal": np.array(goal),
         "seconds_per_step": np.array(0.05),
+        "shown_steps": np.array([0, 1, 3]),
         "maml/positions": path,
     }
     figure = running(examples)

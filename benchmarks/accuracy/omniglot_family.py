@@ -6,7 +6,7 @@ DATA holds omniglot/; RUNS gets a run directory for each algorithm, resumed if i
 `results/omniglot-5-way-1-shot-family-<algorithm>.json`. The numbers of outer steps are what about
 five minutes of 2 free cores were enough for in short trials; they are fixed, so that other work
 does not matter. Settings were chosen by one trial of a few hundred outer steps each, or are the
-paper's.
+paper's; for Reptile and iMAML by several, of up to 1,500.
 """
 
 import argparse

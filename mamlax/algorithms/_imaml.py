@@ -1,7 +1,7 @@
 """Implicit MAML: the meta-gradient at the solution of the inner problem, however it was found.
 
     φ = argmin_φ ℒ(φ, support) + λ/2 ‖φ − θ‖²
-    meta-gradient  x,   (I + H/(λ + δ)) x = ∇ℒ(φ, query),   H = ∇²ℒ(φ, support),   δ = 0
+    meta-gradient  x,   (I + H/λ) x = ∇ℒ(φ, query),   H = ∇²ℒ(φ, support)
 
 Rajeswaran, Finn, Kakade & Levine, Meta-Learning with Implicit Gradients, NeurIPS 2019.
 """
@@ -35,9 +35,9 @@ def imaml(
     The inner loop minimizes ℒ(φ, support) + λ/2 ‖φ − θ‖² and is not differentiated. At the
     minimum dφ/dθ = (I + H/λ)⁻¹, so the meta-gradient solves a linear system, by a fixed number of
     conjugate gradient steps, each a Hessian-vector product. It is as exact as both the inner loop
-    and the solution are: look at `train/residual`, and raise λ or δ (easier problems), the inner
-    steps or the conjugate gradient steps where it is large. Away from a minimum H may have negative
-    eigenvalues; conjugate gradients need λ + δ to exceed them.
+    and the solution are: look at `train/residual`, and raise λ (an easier problem), the inner steps
+    or the conjugate gradient steps where it is large. Where the loss bends down, H has negative
+    eigenvalues, and conjugate gradients need a λ larger than their size.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
@@ -45,8 +45,9 @@ def imaml(
         num_inner_steps: inner steps in training, and the default of `adapt`.
         proximal_strength: λ, what holds φ near θ (paper: 2.0 for Omniglot, 0.5 for mini-ImageNet).
         num_conjugate_gradient_steps: how many (paper: 5).
-        damping: δ, added to λ in the linear system alone (the authors' code: 10). Zero is the
-            paper's gradient; the larger, the nearer to the first-order one, ∇ℒ(φ, query).
+        damping: δ, added to λ in the linear system alone: (I + H/(λ + δ)) x = ∇ℒ(φ, query). Zero
+            is the paper's gradient; the larger, the nearer to the first-order one, ∇ℒ(φ, query). It
+            makes the system easy to solve and the meta-gradient another one, not a more exact one.
         where: `where(params)` is the part that adapts. The rest, ψ, learns by
             ∇_ψ ℒ(φ, query) − xᵀ ∂²ℒ(φ, support)/∂φ∂ψ / (λ + δ). None: all adapts.
 
@@ -83,7 +84,7 @@ def imaml(
     if num_inner_steps < 0:
         raise ValueError(f"num_inner_steps must be 0 or more, got {num_inner_steps}.")
     check_optimizer(inner_optimizer, learned=False)
-    default_num_inner_steps, held = num_inner_steps, proximal_strength + damping
+    default_num_inner_steps, damped_strength = num_inner_steps, proximal_strength + damping
 
     def adapt(meta_params, support, *, num_inner_steps=None, probe_fn=None):
         start = split(meta_params, where)[0]
@@ -122,11 +123,11 @@ def imaml(
         slope, hessian = jax.linearize(lambda x: support_gradient(x, fixed), adapted)
 
         def product(x):
-            return jax.tree.map(lambda a, b: a + b / held, x, hessian(x))
+            return jax.tree.map(lambda a, b: a + b / damped_strength, x, hessian(x))
 
         x, _ = cg(product, g, tol=0.0, maxiter=num_conjugate_gradient_steps)
         _, pull = jax.vjp(lambda fixed: support_gradient(adapted, fixed), fixed)
-        fixed_gradient = jax.tree.map(lambda a, b: a - b / held, direct, *pull(x))
+        fixed_gradient = jax.tree.map(lambda a, b: a - b / damped_strength, direct, *pull(x))
         info = {
             "query_loss": loss,
             "support_losses": adaptation.support_losses,

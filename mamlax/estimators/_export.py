@@ -131,10 +131,10 @@ def write_stablehlo(path: str | Path, model: Any) -> None:
 
 def _num_inner_steps(directory: Path, recipe: SupervisedRecipe) -> int:
     """How many steps adapt: those of validation, unless they diverged on the held-out tasks."""
-    steps, trained = recipe.num_validation_inner_steps, recipe.num_inner_steps
+    steps, trained = recipe.num_judged_inner_steps, recipe.num_inner_steps
     path = directory / "evaluation.json"
-    if steps is None or not path.exists():
-        return trained if steps is None else steps
+    if steps == trained or not path.exists():
+        return steps
     curve = json.loads(path.read_text())["curve"]
     diverged = [one["num_inner_steps"] for one in curve if one["mean"] is None]
     if steps not in diverged:

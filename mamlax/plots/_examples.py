@@ -21,8 +21,9 @@ def sinusoids(examples: Mapping[str, Any]) -> Any:
     for row, name in zip(rows, names, strict=True):
         for index, axes in enumerate(row):
             axes.plot(grid, examples[f"{index}/truth"], color="#d1495b", lw=1.2, label="truth")
-            shown = examples["num_steps"], examples[f"{index}/{name}"]
-            for steps, curve, color in zip(*shown, STEP_COLORS, strict=False):
+            num_steps, curves = examples["num_steps"], examples[f"{index}/{name}"]
+            colors = STEP_COLORS[: len(num_steps)]
+            for steps, curve, color in zip(num_steps, curves, colors, strict=True):
                 label = after(steps)
                 style = "--" if steps == 0 else ":" if steps == 1 else "-"
                 axes.plot(grid, curve, color=color, ls=style, lw=1.6, label=label)

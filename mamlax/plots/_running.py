@@ -8,7 +8,6 @@ import numpy as np
 from ._style import COLORS, STEP_COLORS, after, label_of, legend_below, panels
 
 _SMOOTHED_SECONDS = 0.1
-_SHOWN_STEPS = (0, 1, 3)
 
 
 def running(examples: Mapping[str, Any]) -> Any:
@@ -18,6 +17,7 @@ def running(examples: Mapping[str, Any]) -> Any:
         examples: the arrays of an `examples.npz` of a run of animals.
     """
     tasks, goal = examples["tasks"], str(examples["goal"])
+    steps = examples["shown_steps"]
     names = [name for name in ("maml", "pretrained") if f"{name}/positions" in examples]
     # else standing still would look like running
     shared = "none" if goal == "position" else "col"
@@ -25,7 +25,7 @@ def running(examples: Mapping[str, Any]) -> Any:
     figure, rows = panels(len(names), len(tasks), *size, sharey=shared)
     for row, name in zip(rows, names, strict=True):
         for task, positions, axes in zip(tasks, examples[f"{name}/positions"], row, strict=True):
-            for step, color in zip(_SHOWN_STEPS, STEP_COLORS, strict=True):
+            for step, color in zip(steps, STEP_COLORS, strict=True):
                 label, path = after(step), _until_the_end(positions[step])
                 if goal == "position":
                     lines = path[:, :2].T

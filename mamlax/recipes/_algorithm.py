@@ -161,8 +161,8 @@ def warn_of(metrics: Mapping[str, Any]) -> None:
         warnings.warn(
             f"train/residual is {residual:.2g} at the end of training: conjugate gradients left so "
             "much of the linear system unsolved, and the meta-gradients were inexact. A larger "
-            "--proximal-strength or --damping, or more --num-conjugate-gradient-steps, make them "
-            "less so.",
+            "--proximal-strength or more --num-conjugate-gradient-steps make them less so. "
+            "(--damping solves another, easier system: nearer to first order, not more exact.)",
             stacklevel=2,
         )
 

@@ -186,7 +186,8 @@ def _running(env: Any) -> Any:
             "goal": np.array(env.goal),
             "seconds_per_step": np.array(env.seconds_per_step),
             "tasks": tasks,
-            "num_steps": list(range(steps[-1] + 1)),
+            "shown_steps": steps,
+            "num_steps": list(range(steps[-1] + 1)),  # films have them all
         }
         watch = jax.jit(lambda key, task, policy: record_states(key, env, task, policy).position)
         for name in adapters.keys() & {"maml", "pretrained"}:

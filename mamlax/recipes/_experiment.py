@@ -222,32 +222,15 @@ class Experiment:
         params = self._per_seed(stage.finish)(init_key, params)
         rate = self.recipe.inner_learning_rate
         if stage.is_baseline:
+            rates = [factor * rate for factor in _STEP_SIZE_FACTORS]
+            steps = self.recipe.num_tuning_inner_steps
             self.announce(f"{stage.name}: choosing an inner learning rate")
-            rate = self._tuned_rate(stage, params)
+            scores = [self._score(stage, params, r, steps, _NUM_TUNING_TASKS) for r in rates]
+            best = np.nanargmax if self.parts.maximize else np.nanargmin
+            rate = rates[best(scores)]
             if rate == 0.0:
                 self.announce(f"{stage.name}: no inner learning rate helps; it stays unadapted")
         return Learned(params, rate, outer_step)
-
-    def _tuned_rate(self, stage: Stage, params: Any) -> float:
-        """The inner learning rate that suits a baseline best, on validation tasks.
-
-        Judged after as many steps as a validation takes, and of equals after those of the
-        evaluation: from a head of zeros the first step ranks classes alike, whatever its length.
-        """
-        recipe = self.recipe
-        last, steps = recipe.num_test_inner_steps, recipe.num_validation_inner_steps
-        rates = [factor * recipe.inner_learning_rate for factor in _STEP_SIZE_FACTORS]
-        sign = 1 if self.parts.maximize else -1
-        for num_steps in (last if steps is None else steps, last):
-            scores = [
-                sign * self._score(stage, params, rate, num_steps, _NUM_TUNING_TASKS)
-                for rate in rates
-            ]
-            best = np.nanmax([*scores, -math.inf])
-            rates = [r for r, score in zip(rates, scores, strict=True) if score == best] or rates
-            if len(rates) == 1:
-                break
-        return rates[0]
 
     def evaluate(
         self, learned: dict[str, Learned], num_tasks: int, num_inner_steps: int
@@ -297,8 +280,8 @@ class Experiment:
             )
             for name, one in learned.items()
         }
-        shown = self.parts.examples(adapters, self.recipe.shown_inner_steps)
-        examples = {name: np.asarray(array) for name, array in shown.items()}
+        arrays = self.parts.examples(adapters, self.recipe.shown_inner_steps)
+        examples = {name: np.asarray(array) for name, array in arrays.items()}
         if examples:
             examples["algorithm"] = np.asarray(evaluation["algorithm"])
             path = self.directory / "examples.npz"
@@ -349,7 +332,7 @@ class Experiment:
 
         def validate(state):
             rate, num_tasks = recipe.inner_learning_rate, recipe.num_validation_tasks
-            steps = recipe.judged_inner_steps
+            steps = recipe.num_judged_inner_steps
             return {metric: self._score(stage, state.meta_params, rate, steps, num_tasks)}
 
         return Validation(validate, recipe.validation_interval, metric, self.parts.maximize)
@@ -358,8 +341,8 @@ class Experiment:
         """Warn where no checkpoint could be chosen, since every validation diverged."""
         metric, recipe = f"validation/{self.parts.metric}", self.recipe
         values = [line[metric] for line in lines if metric in line]
-        trained, validated = recipe.num_inner_steps, recipe.num_validation_inner_steps
-        if values and values.count(None) == len(values) and validated not in (None, trained):
+        trained, validated = recipe.num_inner_steps, recipe.num_judged_inner_steps
+        if values and values.count(None) == len(values) and validated != trained:
             warnings.warn(
                 f"every validation diverged: they take {validated} inner steps, training "
                 f"{trained}. The last checkpoint is taken. --num-validation-inner-steps {trained} "

@@ -29,6 +29,7 @@ _OMNIGLOT: dict[str, Any] = {
 _OF_TWENTY_WAYS: dict[str, Any] = {
     "inner_learning_rate": 8.0,
     "num_validation_inner_steps": 1,  # of what was trained for one, more overshoot
+    "num_baseline_inner_steps": 5,  # as the paper has with twenty ways
     "meta_batch_size": 16,
 }
 

@@ -115,23 +115,31 @@ class Recipe(ABC):
     num_validation_tasks: int = 400
     """Tasks of each validation."""
     num_validation_inner_steps: int | None = None
-    """Inner steps of each validation; as many as in training where None. Also those after which a
-    baseline's step size is chosen; as many as in the evaluation where None."""
+    """Inner steps of each validation; as many as in training where None."""
+    num_baseline_inner_steps: int | None = None
+    """Inner steps after which the step size of a baseline is chosen. None: those of validation if
+    they are given, else of the evaluation."""
     log_interval: int = 100
     """Outer steps per line of metrics.jsonl."""
     checkpoint_interval: int | None = None
     """Outer steps between checkpoints, a multiple of log_interval. None: twenty per run."""
 
     @property
-    def judged_inner_steps(self) -> int:
+    def num_judged_inner_steps(self) -> int:
         """After how many inner steps a run is validated; as many as in training if not told."""
         steps = self.num_validation_inner_steps
         return self.num_inner_steps if steps is None else steps
 
     @property
+    def num_tuning_inner_steps(self) -> int:
+        """After how many inner steps the step size of a baseline is chosen."""
+        told = (self.num_baseline_inner_steps, self.num_validation_inner_steps)
+        return next((n for n in told if n is not None), self.num_test_inner_steps)
+
+    @property
     def shown_inner_steps(self) -> tuple[int, ...]:
         """Numbers of inner steps after which figures show what adaptation does."""
-        return tuple(sorted({0, 1, self.judged_inner_steps}))
+        return tuple(sorted({0, 1, self.num_judged_inner_steps}))
 
     def build(self, data_dir: str | None) -> "Parts":
         """The problem made concrete."""

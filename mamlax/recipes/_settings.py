@@ -18,6 +18,8 @@ _SMALLEST = {
     "num_baseline_steps": 0,
     "num_validation_tasks": 1,
     "num_validation_inner_steps": 0,
+    "num_baseline_inner_steps": 1,
+    "inner_batch_size": 1,
     "log_interval": 1,
     "num_devices": 1,
     "task_batch_size": 1,

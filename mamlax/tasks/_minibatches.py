@@ -9,13 +9,17 @@ import jax.numpy as jnp
 from .._errors import MamlaxError
 from .._types import Task
 
+_DEALING = 0x6DEA1  # folded into a task's key: none that a distribution would use itself
+
 
 class Minibatches(eqx.Module):
     """The same tasks, with their support in minibatches, one for each inner step.
 
     For learners made with `support_per_step=True`. The examples of a task are shuffled and dealt
     out in turn; when all have been seen they are shuffled again (as in Reptile's code: Nichol,
-    Achiam & Schulman 2018). Query sets stay as they are.
+    Achiam & Schulman 2018). Query sets stay as they are. Examples that weigh nothing, as those that
+    fill up the supports of `GroupedRows`, are dealt out as others, so that a minibatch may have no
+    others.
 
     Args:
         tasks: a distribution, with `sample(key) -> Task`.
@@ -23,7 +27,8 @@ class Minibatches(eqx.Module):
         size: examples per minibatch, at most as many as the support has.
 
     Raises:
-        MamlaxError: if the support has fewer examples than a minibatch.
+        MamlaxError: if the support has fewer examples than a minibatch, or its arrays are not of
+            the same number of examples.
         ValueError: if `num_inner_steps` or `size` is not positive.
 
     Example:
@@ -44,19 +49,19 @@ class Minibatches(eqx.Module):
                 f"num_inner_steps and size must be positive, got {num_inner_steps} and {size}."
             )
         self.tasks, self.num_inner_steps, self.size = tasks, num_inner_steps, size
-        num_examples = _num_examples(jax.eval_shape(tasks.sample, jax.random.key(0)))
+        num_examples = _num_examples(jax.eval_shape(tasks.sample, jax.random.key(0)).support)
         if size > num_examples:
             raise MamlaxError(
                 f"a minibatch of {size} examples is more than the {num_examples} of a support set. "
-                "Make it smaller, or the support set larger."
+                "Make it smaller (--inner-batch-size), or the support set larger (--train-shots)."
             )
 
     def sample(self, key) -> Task:
         """Draw one task: arrays of its support are `[num_inner_steps, size, ...]`."""
         task = self.tasks.sample(key)  # with this key: the tasks are those without minibatches
-        num_examples = _num_examples(task)
+        num_examples = _num_examples(task.support)
         num_rounds = -(-self.num_inner_steps * self.size // num_examples)
-        keys = jax.random.split(jax.random.fold_in(key, 4), num_rounds)
+        keys = jax.random.split(jax.random.fold_in(key, _DEALING), num_rounds)
         orders = jax.vmap(lambda key: jax.random.permutation(key, num_examples))(keys)
         dealt = orders.reshape(-1)[: self.num_inner_steps * self.size]
         dealt = dealt.reshape(self.num_inner_steps, self.size)
@@ -69,5 +74,17 @@ class Minibatches(eqx.Module):
         return task._replace(support=jax.tree.map(deal, task.support))
 
 
-def _num_examples(task: Task) -> int:
-    return max(x.shape[0] for x in jax.tree.leaves(task.support))
+def _num_examples(support: Any) -> int:
+    """How many examples a support has: the leading axis of its arrays, but for empty ones."""
+    lengths = {
+        jax.tree_util.keystr(path): leaf.shape[:1]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(support)
+        if leaf.shape[:1] != (0,)
+    }
+    if len(set(lengths.values())) != 1 or () in lengths.values():
+        found = ", ".join(f"support{name}: {list(length)}" for name, length in lengths.items())
+        raise MamlaxError(
+            "a support is dealt out along its first axis, of examples, which all its arrays must "
+            f"share; found {found or 'no arrays'}."
+        )
+    return next(iter(lengths.values()))[0]

@@ -67,6 +67,28 @@ def test_the_exact_gradient(damping):
 
 
 @jax.enable_x64(True)
+@pytest.mark.parametrize("damping", [0.0, 3.0])
+def test_what_does_not_adapt_learns_through_the_same_system(damping):
+    """ℒ = k/2 (φ − ψ c)²: ψ's gradient is its own, and through φ by λ + δ."""
+
+    def loss_fn(params, batch):
+        curvature, center = batch
+        return 0.5 * curvature * (params["a"] - params["b"] * center) ** 2
+
+    a, b, k, c, kq, cq = 0.3, 0.7, 1.5, 2.0, 0.8, -1.0
+    task = mamlax.Task((jnp.array([k]), jnp.array([c])), (jnp.array([kq]), jnp.array([cq])))
+    learner = make_learner(loss_fn, where=lambda params: params["a"], damping=damping)
+    params = {"a": jnp.array(a), "b": jnp.array(b)}
+    gradient = jax.jit(learner.meta_gradient)(params, task)[1]
+    adapted = (k * b * c + STRENGTH * a) / (k + STRENGTH)
+    slope, strength = kq * (adapted - b * cq), STRENGTH + damping
+    x = slope / (1 + k / strength)
+    np.testing.assert_allclose(gradient["a"], x, rtol=1e-9)
+    # ∂/∂ψ of ℒ on the query, and of ∂ℒ/∂φ on the support: −k c
+    np.testing.assert_allclose(gradient["b"], -slope * cq + x * k * c / strength, rtol=1e-9)
+
+
+@jax.enable_x64(True)
 def test_damped_without_end_it_is_the_first_order_gradient():
     """Of what adapts, and of what does not."""
     params, tasks = make_network()

@@ -125,42 +125,29 @@ def test_the_best_of_the_step_sizes_is_taken_wherever_it_stands(
         assert evaluation["inner_learning_rates"][name] == pytest.approx(0.02)
 
 
-NAN = float("nan")
-
-
 @pytest.mark.parametrize(
-    "after_one, after_two, chosen",
+    "told, expected",
     [
-        ([1.0, 3.0, 2.0], None, 1),
-        ([1.0, 3.0, 3.0], [9.0, 4.0, 5.0], 2),  # of equals, the better in the end
-        ([1.0, 3.0, 3.0], [9.0, 4.0, 4.0], 1),  # or the smaller
-        ([1.0, 3.0, 3.0], [NAN, NAN, 4.0], 2),
-        ([1.0, 3.0, 3.0], [NAN, NAN, NAN], 1),
-        ([NAN, NAN, 3.0], None, 2),
+        ({}, 2),  # those of the evaluation
+        ({"num_validation_inner_steps": 1}, 1),
+        ({"num_validation_inner_steps": 1, "num_baseline_inner_steps": 5}, 5),
     ],
 )
-@pytest.mark.parametrize("maximize", [True, False])
-def test_of_step_sizes_that_do_equally_well_the_later_steps_decide(
-    small, monkeypatch, tmp_path, after_one, after_two, chosen, maximize
+def test_after_how_many_steps_a_baselines_step_size_is_chosen(
+    small, monkeypatch, tmp_path, told, expected
 ):
-    """As where a head of zeros takes its first step: any length ranks the classes alike."""
-    factors = (0.0, 1.0, 2.0)
-    monkeypatch.setattr(_experiment, "_STEP_SIZE_FACTORS", factors)
-    recipe = small.sinusoid(
-        inner_learning_rate=1.0, num_validation_inner_steps=1, num_test_inner_steps=2
-    )
-    parts = recipe.build(None)._replace(metric="accuracy" if maximize else "mse")
+    """As many as a recipe says: from a head of zeros the first step ranks classes alike."""
     asked = []
 
     def score(self, stage, params, rate, num_inner_steps, num_tasks):
         asked.append(num_inner_steps)
-        scores = {1: after_one, 2: after_two}[num_inner_steps]
-        return (1 if maximize else -1) * scores[factors.index(rate)]
+        return 1.0
 
     monkeypatch.setattr(_experiment.Experiment, "_score", score)
-    experiment = _experiment.Experiment(recipe, parts, tmp_path, 0, 1)
-    assert experiment._tuned_rate(experiment.stages["random"], None) == factors[chosen]
-    assert asked == [1, 1, 1] + ([] if after_two is None else [2, 2])
+    recipe = small.sinusoid(**told)
+    experiment = _experiment.Experiment(recipe, recipe.build(None), tmp_path, 0, 1)
+    experiment.learned(experiment.stages["random"], None)
+    assert asked == [expected] * len(FACTORS)
 
 
 def test_what_an_evaluation_holds(trained):

@@ -87,6 +87,35 @@ def test_reptile_takes_a_step_on_each():
     assert float(displacement) == pytest.approx(-ends.mean(), rel=1e-5)
 
 
+def test_the_order_does_not_come_from_a_key_of_the_tasks():
+    """Where a distribution has shuffled its examples itself, with one of many keys."""
+
+    class Shuffled:
+        def sample(self, key):
+            keys = jax.random.split(key, 12)
+            orders = jax.vmap(lambda key: jax.random.permutation(key, 50))(keys)
+            return mamlax.Task(orders.T.astype(jnp.float32), jnp.zeros(3))
+
+    tasks = mamlax.Minibatches(Shuffled(), num_inner_steps=1, size=50)
+    dealt = np.asarray(tasks.sample(jax.random.key(0)).support)[0].astype(int)
+    orders = np.asarray(Shuffled().sample(jax.random.key(0)).support).astype(int)
+    for column in range(12):
+        assert list(dealt[:, column]) != list(orders[orders[:, column], column])
+
+
+def test_supports_without_a_common_axis_of_examples_are_refused():
+    class Uneven:
+        def __init__(self, other):
+            self.other = other
+
+        def sample(self, key):
+            return mamlax.Task((jnp.zeros((4, 2)), self.other), jnp.zeros(2))
+
+    for other, words in ((jnp.zeros(2), r"\[1\]: \[2\]"), (jnp.zeros(()), r"\[1\]: \[\]")):
+        with pytest.raises(mamlax.MamlaxError, match=f"must share.*{words}"):
+            mamlax.Minibatches(Uneven(other), num_inner_steps=1, size=2)
+
+
 def test_minibatches_that_cannot_be_are_refused():
     with pytest.raises(mamlax.MamlaxError, match=r"minibatch of 5 .* the 4 of a support"):
         dealt(4, num_inner_steps=2, size=5)
