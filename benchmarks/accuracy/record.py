@@ -6,7 +6,8 @@
 Run it on the machine that trained. Writes the evaluation with the command that repeats the run, the
 versions and machine it ran with, and what meta-training took: outer steps per second (median over
 log intervals), the seconds in compiled steps, and those by the clock from the first line of the log
-to the last, validation and checkpoints included (and other work, where the machine had some).
+to the last, validation and checkpoints included (and other work, where the machine had some), and
+the last metrics of its log.
 """
 
 import argparse
@@ -27,6 +28,12 @@ def main() -> None:
     args = parser.parse_args()
     for run in args.runs:
         description = json.loads((run / "recipe.json").read_text())
+        evaluation = json.loads((run / "evaluation.json").read_text())
+        evaluated = {  # perhaps again, by mamlax evaluate
+            "num_test_tasks": evaluation["num_tasks"],
+            "num_test_inner_steps": evaluation["curve"][-1]["num_inner_steps"],
+        }
+        description["settings"] |= evaluated
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         path = report.RESULTS / f"{args.name or name_of(description)}.json"
         report.write_report(
@@ -37,7 +44,7 @@ def main() -> None:
                 "machine": {k: v for k, v in report.machine().items() if k != "load_before"},
                 "versions": {"mamlax": description["mamlax"], **description["environment"]},
                 "training": training(lines),
-                "evaluation": json.loads((run / "evaluation.json").read_text()),
+                "evaluation": evaluation,
             },
         )
         print(path.relative_to(report.ROOT))
@@ -72,6 +79,7 @@ def training(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "median_outer_steps_per_second": report.rounded_median(rates),
         "seconds": round(sum(seconds), 1),
         "seconds_by_the_clock": (dates[-1] - dates[0]).total_seconds(),
+        "last": {key: value for key, value in lines[-1].items() if key.startswith("train/")},
     }
 
 
