@@ -188,7 +188,7 @@ def metrics_in(directory):
 
 
 # each compiles several programs: one of them always, the others where there is time
-QUICK = ("maml-plus-plus",)
+QUICK = ("reptile",)
 
 
 @pytest.mark.parametrize(

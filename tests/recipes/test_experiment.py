@@ -212,7 +212,9 @@ def test_repeating_the_command_trains_nothing_and_gives_the_same_numbers(trained
     assert _experiment.train(small.sinusoid(), directory=copy, report=report) == trained[0]
 
 
-@pytest.mark.parametrize("stage, step", [("maml", 20), ("oracle", 10)])
+@pytest.mark.parametrize(
+    "stage, step", [("maml", 20), pytest.param("oracle", 10, marks=pytest.mark.slow)]
+)
 def test_a_crash_in_any_stage_is_resumed_to_the_same_numbers(trained, small, tmp_path, stage, step):
     def report(name, line):
         if (name, line["step"]) == (stage, step):
