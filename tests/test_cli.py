@@ -121,12 +121,17 @@ def test_a_recipe_like_none_gets_no_guess(capsys):
 @pytest.mark.parametrize(
     "arguments, near",
     [
-        (["train", "sinusoid", "--num-outer-step", "3"], "--num-outer-steps"),
-        (["train", "sinusoid", "--inner-learnin-rate", "3"], "--inner-learning-rate"),
         (["train", "omniglot-5-way-1-shot", "--chanels", "3"], "--channels"),
-        (["train", "sinusoid", "--sed", "3"], "--seed"),
         (["evaluate", "run", "--num-task", "3"], "--num-tasks"),
-        (["compare", "run", "other", "--ou", "x"], "--out"),
+        *(
+            pytest.param(*mistake, marks=pytest.mark.slow)  # tyro looks through every recipe
+            for mistake in (
+                (["train", "sinusoid", "--num-outer-step", "3"], "--num-outer-steps"),
+                (["train", "sinusoid", "--inner-learnin-rate", "3"], "--inner-learning-rate"),
+                (["train", "sinusoid", "--sed", "3"], "--seed"),
+                (["compare", "run", "other", "--ou", "x"], "--out"),
+            )
+        ),
     ],
 )
 def test_an_unknown_flag_is_met_with_the_nearest(arguments, near, capsys):
@@ -135,7 +140,10 @@ def test_an_unknown_flag_is_met_with_the_nearest(arguments, near, capsys):
     assert arguments[-2] in text and f"Perhaps you meant: {near} " in text
 
 
-@pytest.mark.parametrize("command", ["trian", "plots", "evalute"])
+@pytest.mark.parametrize(
+    "command",
+    ["trian", *(pytest.param(one, marks=pytest.mark.slow) for one in ("plots", "evalute"))],
+)
 def test_an_unknown_command_is_met_with_the_commands(command, capsys):
     assert exits([command, "x"]) == 2
     text = words_of(capsys.readouterr().err)

@@ -226,6 +226,8 @@ SOME = {(name, "dict") for name in LEARNERS} | {("maml", kind) for kind in KINDS
 # compositions take their parameters apart; a second kind of them each, where there is time
 SLOW = {(name, next(OTHERS)) for name in PICKY} - SOME
 SLOW |= {("maml", kind) for kind in ("tuple", "bare")}
+# and options of maml that change how it is computed, which other tests compare with it
+SLOW |= {(name, "dict") for name in LEARNERS if name not in (*PICKY, "maml")}
 SOME -= SLOW
 every_pair = pytest.mark.parametrize(("name", "kind"), PAIRS, ids=str)
 eager_pairs = pytest.mark.parametrize(
