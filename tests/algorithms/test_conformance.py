@@ -229,7 +229,14 @@ SLOW |= {("maml", kind) for kind in ("tuple", "bare")}
 # and options of maml that change how it is computed, which other tests compare with it
 SLOW |= {(name, "dict") for name in LEARNERS if name not in (*PICKY, "maml")}
 SOME -= SLOW
-every_pair = pytest.mark.parametrize(("name", "kind"), PAIRS, ids=str)
+every_pair = pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pair if "dict" in pair or "maml" in pair else pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in PAIRS
+    ],
+    ids=str,
+)
 eager_pairs = pytest.mark.parametrize(
     ("name", "kind"),
     [pair for pair in PAIRS if pair in SOME]

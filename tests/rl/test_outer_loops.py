@@ -153,8 +153,8 @@ def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
 @pytest.mark.parametrize(
     ("num_devices", "batch_size"),
     [
-        (2, 1),
-        *(pytest.param(*way, marks=pytest.mark.slow) for way in ((2, None), (1, 1), (1, 2))),
+        (2, None),
+        *(pytest.param(*way, marks=pytest.mark.slow) for way in ((2, 1), (1, 1), (1, 2))),
     ],
 )
 @jax.enable_x64(True)

@@ -424,6 +424,7 @@ def test_without_adaptation_it_is_plain_trpo(leash):
     assert np.abs(moved).max() > 0.01
 
 
+@pytest.mark.slow
 def test_without_adaptation_both_fisher_matrices_are_one():
     """The same program, in fact; with adaptation they are two."""
     env, key = rl.BernoulliBandit(num_arms=2), jax.random.key(0)
