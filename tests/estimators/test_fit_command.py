@@ -45,6 +45,7 @@ def test_a_csv_is_fitted_judged_and_saved(command, csv, table, tmp_path):
     assert str(model.report()) == out.rstrip() and out.rstrip().endswith(model.report().verdict)
 
 
+@pytest.mark.slow
 def test_other_kinds_of_tables_give_the_same_model(command, few, tmp_path):
     table = few
     table.to_csv("table.csv", index=False)

@@ -526,6 +526,7 @@ def test_meta_gradients_of_explorations_average_to_that_of_what_is_executed(key)
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_steps_of_policy_gradient_average_to_the_gradient_of_what_is_executed(key):
     """With two inner steps, and with the scores of the outer loop: how much better than others."""
     problem, policy = uncertain(), TablePolicy(jnp.asarray(PARAMS))

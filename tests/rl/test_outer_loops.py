@@ -148,7 +148,7 @@ def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["maml_trpo", pytest.param("policy_gradient", marks=pytest.mark.slow)]
+    "name", [pytest.param("maml_trpo", marks=pytest.mark.slow), "policy_gradient"]
 )
 @pytest.mark.parametrize(
     ("num_devices", "batch_size"),
