@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from ._recipe import Parts
+from ._parts import Baseline, Parts
 
 Network = Literal["conv4", "fully-connected"]
 
@@ -70,7 +69,6 @@ class ClassificationProblem(ABC):
         from .. import models
         from ..tasks._few_shot import AllWays, FewShot
         from ..tasks._placement import place
-        from ._recipe import Baseline, Parts
 
         splits = place(self.splits(data_dir), stream=self.stream)
         image_shape = splits.train.examples.shape[1:]

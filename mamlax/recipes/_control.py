@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from ._parts import Baseline, Parts
+
 if TYPE_CHECKING:
     from ..rl import TaskEnv
-    from ._recipe import Parts
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,6 @@ def _parts(
 ) -> Parts:
     """The parts of an environment; `told` is the same one, its task observed."""
     from ..rl import mlp_policy
-    from ._recipe import Baseline, Parts
 
     def init_params(key, env=env):
         return mlp_policy(key, env, **policy)

@@ -28,7 +28,8 @@ from ..training._run_directory import open_run, read_run
 from ._algorithm import warn_of
 from ._catalog import RECIPES
 from ._curves import Curves, fingerprints_of, write_curves
-from ._recipe import Parts, Recipe
+from ._parts import Parts
+from ._recipe import Recipe
 from ._settings import check_evaluation, check_settings, description_of, recipe_from
 from ._stage import Learned, Stage, stages_of
 

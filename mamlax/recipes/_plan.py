@@ -20,7 +20,8 @@ from .._errors import MamlaxError
 from ..training._cost import Cost, cost_of
 from ._algorithm import uses
 from ._experiment import Experiment
-from ._recipe import Parts, Recipe, Remat, SupervisedRecipe
+from ._parts import Parts
+from ._recipe import Recipe, Remat, SupervisedRecipe
 from ._settings import check_settings
 
 _TIMED_SECONDS = 1.0

@@ -12,7 +12,8 @@ from jax.sharding import Mesh, PartitionSpec
 from .. import rl
 from .._types import OuterLoop
 from ..algorithms._over_tasks import map_tasks, share
-from ._recipe import Parts, PolicyRecipe
+from ._parts import Parts
+from ._recipe import PolicyRecipe
 from ._stage import Stage
 
 _SURROGATES = {

@@ -4,10 +4,9 @@ Nothing here imports JAX, so that the command line answers at once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import tyro
 
@@ -19,6 +18,7 @@ from ._control import (
     TabularMDPProblem,
 )
 from ._omniglot import OmniglotProblem
+from ._parts import Parts
 from ._photographs import CifarProblem, FolderProblem, MiniImageNetProblem
 from ._sinusoid import SinusoidProblem
 
@@ -141,7 +141,7 @@ class Recipe(ABC):
         """Numbers of inner steps after which figures show what adaptation does."""
         return tuple(sorted({0, 1, self.num_judged_inner_steps}))
 
-    def build(self, data_dir: str | None) -> "Parts":
+    def build(self, data_dir: str | None) -> Parts:
         """The problem made concrete."""
         return self.problem.build(data_dir)
 
@@ -151,7 +151,7 @@ class Recipe(ABC):
         """What learns, as people read it."""
 
     @abstractmethod
-    def method(self, parts: "Parts") -> "Method":
+    def method(self, parts: Parts) -> "Method":
         """How the problem is learned."""
 
 
@@ -202,7 +202,7 @@ class SupervisedRecipe(Recipe):
     """ridge-maml: regress on what the support adds to a head that is learned, instead of from
     zero."""
 
-    def build(self, data_dir: str | None) -> "Parts":
+    def build(self, data_dir: str | None) -> Parts:
         """The problem made concrete; for cavia, its model has a context."""
         return self.problem.build(
             data_dir,
@@ -215,7 +215,7 @@ class SupervisedRecipe(Recipe):
         """The algorithm's."""
         return self.algorithm
 
-    def method(self, parts: "Parts") -> "Method":
+    def method(self, parts: Parts) -> "Method":
         """MAML or a relative on support and query sets."""
         from ._supervised import Supervised
 
@@ -276,7 +276,7 @@ class PolicyRecipe(Recipe):
     """Stop where the simulation broke down in more than this share of the episodes of an outer
     step."""
 
-    def build(self, data_dir: str | None) -> "Parts":
+    def build(self, data_dir: str | None) -> Parts:
         """The environment and its policy."""
         return self.problem.build(
             data_dir, hidden_sizes=self.hidden_sizes, activation=self.activation
@@ -292,75 +292,11 @@ class PolicyRecipe(Recipe):
         """ProMP by its own name; else MAML."""
         return "promp" if self.outer_algorithm == "promp" else "maml"
 
-    def method(self, parts: "Parts") -> "Method":
+    def method(self, parts: Parts) -> "Method":
         """MAML on episodes."""
         from ._policy_search import PolicySearch
 
         return PolicySearch(self, parts)
-
-
-class Baseline(NamedTuple):
-    """What MAML is compared with: parameters got in another way, fine-tuned alike.
-
-    Attributes:
-        init_params: `init_params(key) -> params`.
-        train_tasks: tasks it is trained on jointly, without inner steps; None: not trained.
-        validation_tasks: tasks on which the step size of its fine-tuning is chosen.
-        test_tasks: held-out tasks, the same ones as MAML's.
-        finish: `finish(key, params) -> params`, after training.
-    """
-
-    init_params: Callable[[Any], Any]
-    train_tasks: Any
-    validation_tasks: Any
-    test_tasks: Any
-    finish: Callable[[Any, Any], Any] = lambda key, params: params
-
-
-class Parts(NamedTuple):
-    """A problem made concrete: functions and distributions, for algorithms and evaluation.
-
-    Where tasks come from is a distribution with `sample(key) -> Task` for support and query sets,
-    and a `TaskEnv` for reinforcement learning.
-
-    Attributes:
-        init_params: `init_params(key) -> params`.
-        metric: the name of what is reported, `"mse"`, `"accuracy"` or `"return"`.
-        train_tasks: tasks to meta-train on.
-        validation_tasks: tasks to choose by.
-        test_tasks: tasks held out for the result.
-        baselines: by name.
-        examples: `examples(adapters, steps) -> {name: array}`, what the figures of adaptation show
-            after each of these numbers of inner steps, for "maml" and each baseline:
-            `adapters[name](support, num_inner_steps) -> params`, or
-            `adapters[name](key, task, num_inner_steps) -> Exploration`.
-        loss_fn: the loss of both loops; episodes have surrogates of their own.
-        metric_fn: `metric_fn(params, batch) -> scalar`; episodes have their return.
-        transductive: whether query examples influence one another's predictions.
-        non_transductive_fn: `metric_fn` of the same parameters with a normalization under which
-            they do not; None where they do not anyway.
-        normalizes: whether the model has shifts after normalization.
-        bounds: by name, `bound(task) -> metric`: what is known without learning.
-    """
-
-    init_params: Callable[[Any], Any]
-    metric: str
-    train_tasks: Any
-    validation_tasks: Any
-    test_tasks: Any
-    baselines: dict[str, Baseline]
-    examples: Callable[[dict[str, Callable[..., Any]], tuple[int, ...]], dict[str, Any]]
-    loss_fn: Callable[[Any, Any], Any] | None = None
-    metric_fn: Callable[[Any, Any], Any] | None = None
-    transductive: bool = False
-    non_transductive_fn: Callable[[Any, Any], Any] | None = None
-    normalizes: bool = False
-    bounds: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
-
-    @property
-    def maximize(self) -> bool:
-        """Whether more of the metric is better."""
-        return self.metric != "mse"
 
 
 class Method(Protocol):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ._recipe import Parts
+from ._parts import Baseline, Parts
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ class SinusoidProblem:
 
         from .. import models
         from ..tasks._sinusoids import Sinusoids
-        from ._recipe import Baseline, Parts
 
         tasks = Sinusoids(shots=self.shots, num_query=self.num_query)
         told = Sinusoids(shots=self.shots, num_query=self.num_query, oracle=True)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._recipe import Parts, Recipe
+from ._parts import Parts
+from ._recipe import Recipe
 
 
 class Stage(NamedTuple):

@@ -14,7 +14,8 @@ from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves, over_tasks
 from ..tasks._minibatches import Minibatches
 from ._algorithm import check_ways, learner_of
-from ._recipe import Parts, SupervisedRecipe
+from ._parts import Parts
+from ._recipe import SupervisedRecipe
 from ._stage import Stage
 
 

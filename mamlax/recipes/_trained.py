@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from .._types import MetaLearner
 from ..rl import PolicyLearner
 from ._experiment import experiment_in
-from ._recipe import Parts
+from ._parts import Parts
 
 
 class Trained(NamedTuple):

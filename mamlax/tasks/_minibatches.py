@@ -53,7 +53,7 @@ class Minibatches(eqx.Module):
         if size > num_examples:
             raise MamlaxError(
                 f"a minibatch of {size} examples is more than the {num_examples} of a support set. "
-                "Make it smaller (--inner-batch-size), or the support set larger (--train-shots)."
+                "Give a smaller size (--inner-batch-size), or larger supports (--train-shots)."
             )
 
     def sample(self, key) -> Task:

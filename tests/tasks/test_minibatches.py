@@ -58,8 +58,8 @@ def test_tasks_and_their_queries_stay_as_they_are():
     assert sorted(points.tolist()) == sorted(plain.support.inputs.ravel().tolist())
 
 
-def test_models_given_the_support_learn_from_minibatches_too():
-    """Where the support's own reference is no examples, which stands for the inputs."""
+def test_a_reference_of_no_examples_stays_one_in_every_minibatch():
+    """It stands for the inputs, in models with `norm="support"`."""
     rng = np.random.default_rng(0)
     data = mamlax.ClassArrays.of({str(i): rng.normal(size=(6, 4)) for i in range(5)})
     tasks = mamlax.Minibatches(
@@ -92,7 +92,7 @@ def test_the_order_does_not_come_from_a_key_of_the_tasks():
 
     class Shuffled:
         def sample(self, key):
-            keys = jax.random.split(key, 12)
+            keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(jax.random.split(key, 12))
             orders = jax.vmap(lambda key: jax.random.permutation(key, 50))(keys)
             return mamlax.Task(orders.T.astype(jnp.float32), jnp.zeros(3))
 
