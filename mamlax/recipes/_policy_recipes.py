@@ -204,12 +204,14 @@ POLICY_RECIPES = (
     _locomotion(
         "ant-direction",
         f"{_CRAWLING} forward or backward",
-        "return 8.7 before, 499.2 after 1 step",
+        "return 12.9 before, 434 after 1 step (499 with 40 episodes per task)",
         AntProblem(),
-        episodes_per_task=40,
-        num_test_episodes=40,
+        max_kl=0.1,  # every outer step takes most of it
+        num_outer_steps=600,
+        measured="0 before, 121 ± 8 after 1 step, 127 ± 10 after 3 (random 11, 15)",
+        duration="2 hours of meta-training on 2 processor cores",
         curves={
-            "maml": (8.7, 499.2, 500.7, 499.1),
+            "maml": (12.9, 434.0, 426.0, 412.0),
             "pretrained": (3.2, 1.3, 6.5, 6.9),
             "random": (3.1, 9.2, 16.0, 26.1),
             "oracle": (524.8,),
