@@ -35,6 +35,8 @@ def pytest_configure(config):
     # for workers, which inherit it: this process has read its flags, and others must have the same
     if getattr(config.option, "numprocesses", None):
         os.environ["XLA_FLAGS"] = _flags_of_xla()
+    # thousands of programs stay in memory; looking through them for garbage takes a twentieth
+    gc.set_threshold(100_000, 20, 100)
 
 
 def _flags_of_xla():

@@ -34,7 +34,10 @@ def film(directory: Path, *, name: str = "maml") -> Path:
             f"{directory} is not evaluated yet. Repeat its mamlax train to finish it, or evaluate "
             f"what there is: mamlax evaluate {directory}"
         )
-    examples = dict(np.load(path)) if path.exists() else {}
+    examples = {}
+    if path.exists():
+        with np.load(path) as arrays:
+            examples = dict(arrays)
     if f"{name}/positions" not in examples:
         shown = sorted(key.split("/")[0] for key in examples if key.endswith("/positions"))
         raise MamlaxError(

@@ -194,7 +194,8 @@ def test_a_program_adapts_and_predicts_without_this_package(regressor, classifie
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    outputs = np.load(tmp_path / "outputs.npz")
+    with np.load(tmp_path / "outputs.npz") as arrays:
+        outputs = dict(arrays)
     assert set(outputs) == set(expected)
     for name, found in outputs.items():
         np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-5)

@@ -67,7 +67,8 @@ def test_every_figure_is_drawn(trained):
 
 def test_episodes_of_each_direction_before_and_after_each_step(trained):
     _, directory = trained
-    examples = np.load(directory / "examples.npz")
+    with np.load(directory / "examples.npz") as arrays:
+        examples = dict(arrays)
     assert sorted(examples["tasks"]) == [-1.0, 1.0]
     assert examples["maml/positions"].shape == (2, 4, 30, 9)
     # in one task, episodes begin the same and then differ
