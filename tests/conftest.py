@@ -35,7 +35,7 @@ def pytest_configure(config):
     # for workers, which inherit it: this process has read its flags, and others must have the same
     if getattr(config.option, "numprocesses", None):
         os.environ["XLA_FLAGS"] = _flags_of_xla()
-    # thousands of programs stay in memory; looking through them for garbage takes a twentieth
+    # looking for garbage among thousands of programs that stay takes more than leaving it
     gc.set_threshold(100_000, 20, 100)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,7 +119,7 @@ class TabularMDPProblem:
 
 
 @dataclass(frozen=True)
-class _AnimalProblem:
+class _AnimalProblem(ABC):
     goal: str
     """What a task is."""
     variant: Literal["rllab", "gym"] = "rllab"
@@ -137,8 +138,9 @@ class _AnimalProblem:
         env = self._environment()(**asdict(self))
         return _parts(env, replace(env, oracle=True), _running(env), policy)
 
+    @abstractmethod
     def _environment(self) -> Any:
-        raise NotImplementedError
+        """The class of the environment."""
 
 
 @dataclass(frozen=True)

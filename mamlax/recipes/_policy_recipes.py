@@ -210,7 +210,7 @@ POLICY_RECIPES = (
         num_outer_steps=600,
         measured="0 before, 121 ± 8 after 1 step, 127 ± 10 after 3 (random 11, 15)",
         duration="2 hours of meta-training on 2 processor cores",
-        curves={
+        curves={  # MAML's of the paper's file of 20 episodes, the others' with 40
             "maml": (12.9, 434.0, 426.0, 412.0),
             "pretrained": (3.2, 1.3, 6.5, 6.9),
             "random": (3.1, 9.2, 16.0, 26.1),

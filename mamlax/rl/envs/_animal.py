@@ -1,5 +1,6 @@
 """What animals that run have in common: settings, how they begin, and who moves them."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ Variant = Literal["rllab", "gym"]
 
 
 @dataclass(frozen=True)
-class Animal:
+class Animal(ABC):
     """An animal that runs; see `HalfCheetah` and `Ant` for what its settings mean."""
 
     goal: str
@@ -44,9 +45,9 @@ class Animal:
         return self.engine == "mujoco"
 
     @property
+    @abstractmethod
     def model(self) -> ModelSettings:
         """What is simulated."""
-        raise NotImplementedError
 
     @property
     def seconds_per_step(self) -> float:
