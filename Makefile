@@ -13,7 +13,7 @@ test: .venv/installed-dev
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed-dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -33,7 +33,7 @@ clean:
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mamlax needs Python 3.11 or newer; say PYTHON=python3.12 make ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -e .
+	$(BIN)/pip install --quiet -e '.[cli]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

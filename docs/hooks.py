@@ -1,6 +1,6 @@
 """What mkdocs runs while it builds: a check that the public API is documented, and doctests shown.
 
-The build fails if a public name of `mamlax/__init__.pyi`, of `mamlax.rl` or of `mamlax.plots`, or a
+The build fails if a public name of `mamlax/__init__.pyi` or of a public package (`_PACKAGES`), or a
 public function or class of `mamlax.models`, is on no page under `docs/api/` or has no docstring.
 """
 
@@ -14,7 +14,7 @@ from mkdocs.exceptions import PluginError
 
 _ROOT = Path(__file__).parents[1]
 _MODULES = ("models",)
-_PACKAGES = ("rl", "plots")
+_PACKAGES = ("config", "plots", "records", "rl")
 
 
 def on_files(files: Any, config: Any) -> None:
@@ -49,8 +49,8 @@ def _public_names(package: griffe.Module) -> Iterator[tuple[str, griffe.Object]]
         if name not in (*_MODULES, *_PACKAGES):
             yield f"mamlax.{name}", _target(package[name])
     for part in _PACKAGES:
-        text = (_ROOT / "mamlax" / part / "__init__.py").read_text()
-        for name in re.findall(r" as (\w+)$", text, re.M):
+        listed = sorted((_ROOT / "mamlax" / part).glob("__init__.py*"))  # .pyi: imported lazily
+        for name in re.findall(r" as (\w+)$", listed[-1].read_text(), re.M):
             yield f"mamlax.{part}.{name}", _target(package[f"{part}.{name}"])
     for module in _MODULES:
         for name, item in package[module].members.items():

@@ -56,12 +56,12 @@ from .tasks._few_shot import FewShot as FewShot
 from .tasks._few_shot import AllWays as AllWays
 from .tasks._class_arrays import ClassArrays as ClassArrays
 from .tasks._class_arrays import Splits as Splits
-from .tasks._omniglot import omniglot as omniglot
-from .tasks._mini_imagenet import mini_imagenet as mini_imagenet
-from .tasks._cifar import cifar_fs as cifar_fs
-from .tasks._cifar import fc100 as fc100
-from .tasks._image_splits import image_splits as image_splits
-from .tasks._images import image_classes as image_classes
+from .datasets._omniglot import omniglot as omniglot
+from .datasets._mini_imagenet import mini_imagenet as mini_imagenet
+from .datasets._cifar import cifar_fs as cifar_fs
+from .datasets._cifar import fc100 as fc100
+from .datasets._image_splits import image_splits as image_splits
+from .datasets._images import image_classes as image_classes
 from .tasks._placement import place as place
 
 # training to the end, and what came out
@@ -76,18 +76,22 @@ from .training._cost import cost_of as cost_of
 from .training._cost import Cost as Cost
 from .training._evaluation import summarize as summarize
 from .training._evaluation import Point as Point
-from .recipes._trained import load_run as load_run
-from .recipes._trained import Trained as Trained
+from .experiments._train import train as train
+from .experiments._evaluate import evaluate as evaluate
+from .experiments._load import load_run as load_run
+from .experiments._load import LoadedRun as LoadedRun
 
 # for people with data
 from .estimators._few_shot import FewShotRegressor as FewShotRegressor
 from .estimators._few_shot import FewShotClassifier as FewShotClassifier
-from .estimators._estimator import AdaptedMany as AdaptedMany
+from .estimators._adapted_many import AdaptedMany as AdaptedMany
 from .estimators._images import FewShotImageClassifier as FewShotImageClassifier
 from .estimators._report import Report as Report
-from .estimators._learner_file import load as load
+from .estimators._load import load as load
 
 # modules
+from . import config as config
 from . import models as models
 from . import plots as plots
+from . import records as records
 from . import rl as rl

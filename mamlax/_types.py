@@ -6,13 +6,13 @@ arrays or of pure functions: no behavior lives here.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
-LossFn: TypeAlias = Callable[[Any, Any], Any]
+LossFn: TypeAlias = Callable[[PyTree, PyTree], Scalar]
 """`loss_fn(params, batch) -> scalar`: all that a user must bring."""
-SampleTask: TypeAlias = Callable[[Any], "Task"]
+SampleTask: TypeAlias = Callable[[PRNGKeyArray], "Task"]
 """`sample_task(key) -> Task`: where tasks come from."""
 
 
@@ -29,10 +29,10 @@ class Batch(NamedTuple):
             all alike.
     """
 
-    inputs: Any
-    targets: Any
-    reference: Any = None
-    weights: Any = None
+    inputs: PyTree
+    targets: PyTree
+    reference: PyTree = None
+    weights: PyTree = None
 
 
 class Task(NamedTuple):
@@ -43,8 +43,8 @@ class Task(NamedTuple):
         query: a pytree of arrays with every field of `support`, the data of the outer loss.
     """
 
-    support: Any
-    query: Any
+    support: PyTree
+    query: PyTree
 
 
 class Adaptation(NamedTuple):
@@ -58,10 +58,10 @@ class Adaptation(NamedTuple):
         recorded: the batches that a `record_fn` gathered, stacked `[steps, ...]`; None without.
     """
 
-    params: Any
+    params: PyTree
     support_losses: Float[Array, " steps"]
-    probes: Any = None
-    recorded: Any = None
+    probes: PyTree = None
+    recorded: PyTree = None
 
 
 class MetaLearner(NamedTuple):
@@ -77,11 +77,13 @@ class MetaLearner(NamedTuple):
             steps taken, for learners that have a schedule. Where given, these of `info` are
             logged: `query_loss` `[tasks]` (else `loss`), `support_losses` `[tasks, steps]` (the
             first), and every other one-dimensional array of floats under its own name.
+        advice: what to try where training diverges, in a sentence; empty: nothing in particular.
     """
 
-    init: Callable[[Any], Any]
+    init: Callable[[PyTree], PyTree]
     adapt: Callable[..., Adaptation]
-    meta_gradient: Callable[..., tuple[tuple[Any, Any], Any]]
+    meta_gradient: Callable[..., tuple[tuple[Scalar, PyTree], PyTree]]
+    advice: str = ""
 
 
 class Limit(NamedTuple):
@@ -103,8 +105,10 @@ class OuterLoop(NamedTuple):
         init: `init(params) -> state`.
         step: `step(key, state) -> (state, metrics)`. `metrics` maps metric keys to scalars.
         limits: by metric, what it must not exceed.
+        advice: what to try where training diverges, in a sentence; empty: nothing in particular.
     """
 
-    init: Callable[[Any], Any]
-    step: Callable[[Any, Any], tuple[Any, dict[str, Any]]]
+    init: Callable[[PyTree], PyTree]
+    step: Callable[[PRNGKeyArray, PyTree], tuple[PyTree, dict[str, Scalar]]]
     limits: Mapping[str, Limit] = MappingProxyType({})
+    advice: str = ""

@@ -109,7 +109,7 @@ def imitation():
 @pytest.fixture(scope="module")
 def fake_omniglot():
     """`mamlax.omniglot` gives the imitation, at any size asked for."""
-    from mamlax.tasks import _omniglot
+    from mamlax.datasets import _omniglot
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,8 @@ import pytest
 
 import mamlax
 from mamlax import cli
-from mamlax.recipes import RECIPES, _experiment
+from mamlax.config import RECIPES
+from mamlax.experiments import _train
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -33,7 +33,11 @@ def pages_with(language):
     slow = [
         page
         for page in pages
-        if language == "python" and (page.parent.name == "algorithms" or page.name == "tables.md")
+        if language == "python"
+        and (
+            page.parent.name == "algorithms"
+            or page.name in ("tables.md", "memory.md", "bring-your-own.md")
+        )
     ]
     return pytest.mark.parametrize(
         "page",
@@ -115,6 +119,9 @@ def test_commands_parse(page, monkeypatch):
             else:
                 assert cli.main(command[1:]) == 0, command
                 assert called.pop() == command[1]
+        elif command[0].startswith(".venv/bin/"):
+            paths = [word for word in command[1:] if "/" in word]
+            assert all((ROOT / path.split("::")[0]).exists() for path in paths), command
         else:
             assert command[0] in ("pip", "python", "python3", "."), command
 
@@ -122,16 +129,12 @@ def test_commands_parse(page, monkeypatch):
 @pytest.mark.slow
 def test_a_run_is_as_described(tmp_path, monkeypatch):
     """Every file of a run directory, every metric and every key; and the code that reads it."""
-    recipe = RECIPES["sinusoid"]
     sizes = {"meta_batch_size": 2, "num_test_tasks": 2, "num_validation_tasks": 2}
     steps = {"num_outer_steps": 1, "log_interval": 1, "validation_interval": 1}
-    problem = replace(recipe.problem, hidden_sizes=(4,))
+    small = {"hidden_sizes": (4,), "num_test_inner_steps": 1}
     directory = tmp_path / "runs" / "sinusoid" / "0"
     with jax.numpy_rank_promotion("allow"):
-        _experiment.train(
-            replace(recipe, problem=problem, num_test_inner_steps=1, **sizes, **steps),
-            directory=directory,
-        )
+        _train.train(RECIPES["sinusoid"].changed(**sizes, **steps, **small), directory=directory)
     monkeypatch.chdir(tmp_path)
     _execute(ROOT / "docs" / "quickstart.md")
 

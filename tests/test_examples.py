@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-OFTEN = ("few_shot_in_five_lines", "maml_in_one_file")  # the others are slow: compiled for long
+OFTEN = ("maml_in_one_file",)  # the others are slow: compiled for long
 NEEDS = {"meta_world": "metaworld"}  # not an extra: its MuJoCo is not the one that MJX needs
 
 

@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mamlax
-from mamlax.recipes import RECIPES, _experiment
+from mamlax.config import RECIPES
+from mamlax.experiments._train import train
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = Path(os.environ.get("MAMLAX_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
@@ -70,8 +70,7 @@ def test_drawings_are_thin_bright_strokes_on_black(splits):
 
 def test_a_short_training_of_the_recipe_is_well_above_chance(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("MAMLAX_CACHE", str(cache))
-    recipe = replace(
-        RECIPES["omniglot-5-way-1-shot"],
+    recipe = RECIPES["omniglot-5-way-1-shot"].changed(
         num_outer_steps=150,
         num_baseline_steps=0,
         validation_interval=None,
@@ -79,9 +78,9 @@ def test_a_short_training_of_the_recipe_is_well_above_chance(cache, tmp_path, mo
         num_test_tasks=200,
         num_test_inner_steps=3,
     )
-    evaluation = _experiment.train(recipe, directory=tmp_path / "run", data_dir=str(DATA))
-    maml, random = evaluation["curve"], evaluation["baselines"]["random"]
-    assert evaluation["transductive"] is True and evaluation["outer_step"] == 150
-    assert abs(maml[0]["mean"] - 0.2) < 0.1, "chance is a fifth"
-    assert maml[1]["mean"] > 0.65
-    assert maml[1]["mean"] - maml[1]["ci95"] > random[-1]["mean"] + random[-1]["ci95"]
+    evaluation = train(recipe, directory=tmp_path / "run", data_dir=str(DATA))
+    maml, random = evaluation.curve, evaluation.baselines["random"]
+    assert evaluation.transductive is True and evaluation.outer_step == 150
+    assert abs(maml[0].mean - 0.2) < 0.1, "chance is a fifth"
+    assert maml[1].mean > 0.65
+    assert maml[1].mean - maml[1].ci95 > random[-1].mean + random[-1].ci95

@@ -37,6 +37,7 @@ def test_importing_mamlax_imports_nothing_heavy():
     heavy = {
         *("jax", "jaxlib", "numpy", "scipy", "optax", "equinox", "jaxtyping", "flax", "orbax"),
         *("matplotlib", "PIL", "tyro", "rich", "sklearn", "pandas", "gymnasium", "mujoco"),
+        *("msgspec", "safetensors"),
     }
     loaded = run("import mamlax, sys; print(*sorted(sys.modules))").split()
     assert "mamlax" in loaded and not heavy & set(loaded)
@@ -46,7 +47,20 @@ def test_using_mamlax_imports_neither_images_nor_figures_nor_checkpoints():
     code = "import mamlax, sys; mamlax.run, mamlax.FewShot, mamlax.omniglot, mamlax.models.conv4\n"
     loaded = run(code + "print(*sorted(sys.modules))").split()
     assert "jax" in loaded
-    assert not {"matplotlib", "PIL", "orbax", "tyro", "flax", "sklearn", "pandas"} & set(loaded)
+    heavy = {"matplotlib", "PIL", "orbax", "tyro", "rich", "msgspec", "flax", "sklearn", "pandas"}
+    assert not heavy & set(loaded)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        'mamlax.config.RECIPES["sinusoid"].changed(algorithm="imaml", damping=2.0)',
+        "mamlax.records.read_evaluation, mamlax.records.read_examples, mamlax.records.read_run",
+    ],
+)
+def test_settings_and_records_are_used_without_jax(use):
+    loaded = set(run(f"import mamlax, sys; {use}\nprint(*sorted(sys.modules))").split())
+    assert not {"jax", "optax", "equinox", "matplotlib", "orbax", "tyro"} & loaded
 
 
 def test_importing_mamlax_does_not_start_jax():
@@ -91,9 +105,12 @@ def test_no_object_has_two_names():
     assert len({id(value) for value in objects}) == len(objects)
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv4", "MLP", "Conv4", "is_transductive"])
-def test_models_are_documented(name):
-    assert inspect.getdoc(getattr(mamlax.models, name))
+MODULES = [getattr(mamlax, name) for name in NAMES if inspect.ismodule(getattr(mamlax, name))]
+
+
+def is_own(module, value):
+    home = getattr(value, "__module__", "")
+    return home == module.__name__ or home.startswith(f"{module.__name__}.")
 
 
 def public_functions():
@@ -101,15 +118,29 @@ def public_functions():
         value = getattr(mamlax, name)
         if inspect.isfunction(value):
             yield name, value
-        elif isinstance(value, types.ModuleType):
-            for inner, function in vars(value).items():
-                home = getattr(function, "__module__", "")
-                own = home == value.__name__ or home.startswith("mamlax.plots.")
-                if inspect.isfunction(function) and own and inner[0] != "_":
-                    yield f"{name}.{inner}", function
+    for module in MODULES:
+        for name in dir(module):
+            value = getattr(module, name)
+            if inspect.isfunction(value) and is_own(module, value) and name[0] != "_":
+                yield f"{module.__name__.removeprefix('mamlax.')}.{name}", value
 
 
 FUNCTIONS = dict(public_functions())
+
+
+CLASSES = {
+    f"{module.__name__.removeprefix('mamlax.')}.{name}": getattr(module, name)
+    for module in MODULES
+    for name in dir(module)
+    if inspect.isclass(getattr(module, name)) and is_own(module, getattr(module, name))
+    if name[0] != "_"
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_public_class_of_a_module_is_documented(name):
+    doc = CLASSES[name].__dict__.get("__doc__")
+    assert doc and not doc.startswith(f"{CLASSES[name].__name__}("), "no docstring of its own"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -170,30 +201,38 @@ def test_imports_go_one_way():
     "package, homes",
     [
         ("matplotlib", {"plots/_style.py"}),
-        ("PIL", {"tasks/_decoding.py", "plots/_film.py"}),
+        ("PIL", {"datasets/_decoding.py", "plots/_film.py"}),
         ("orbax", {"training/_checkpoint.py"}),
-        (
-            "tyro",
-            {"cli/__init__.py", "cli/_runs.py", "cli/_models.py", "recipes/_recipe.py"},
-        ),
-        ("urllib", {"tasks/_download.py"}),
-        ("gymnasium", {"rl/envs/_members.py"}),
+        ("tyro", {"cli/__init__.py", "cli/_flags.py", "cli/_models.py", "cli/_runs.py"}),
+        ("msgspec", {"records/_json.py"}),
+        ("urllib", {"datasets/_download.py"}),
+        ("gymnasium", {"rl/envs/gymnasium/_members.py"}),
     ],
 )
 def test_a_library_has_one_home(package, homes):
-    users = set()
-    for path in ROOT.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom) and node.level == 0
-                else []
-            )
-            if any(name.split(".")[0] == package for name in names):
-                users.add(path.relative_to(ROOT).as_posix())
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        for name in imported_by(path)
+        if name.split(".")[0] == package
+    }
     assert users == homes
+
+
+def imported_by(path):
+    """Modules that a file imports, also by `optional("module", extra)`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom(level=0):
+                yield node.module
+            case ast.Call(func=ast.Name("optional"), args=[ast.Constant(name), *_]):
+                yield name
+            case ast.Call(
+                func=ast.Name("optional"), args=[ast.JoinedStr([ast.Constant(name), *_]), *_]
+            ):
+                yield name
 
 
 def test_mamlax_runs_as_a_module():

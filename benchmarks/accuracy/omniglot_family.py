@@ -46,7 +46,7 @@ def main() -> None:
         settings = SETTINGS[algorithm]
         interval = 100 if int(settings.split()[1]) < 1_000 else 500
         out = args.runs / algorithm
-        command = f"train omniglot-5-way-1-shot --algorithm {algorithm} {settings} {SHARED}"
+        command = f"train omniglot-5-way-1-shot {algorithm} {settings} {SHARED}"
         words = f"{command} --validation-interval {interval}".split()
         places = ["--data-dir", str(args.data), "--out", str(out)]
         subprocess.run([sys.executable, "-m", "mamlax", *words, *places], check=True)

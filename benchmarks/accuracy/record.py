@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from mamlax.recipes import RECIPES, _settings
+from mamlax import records
+from mamlax.cli._commands import command_of
+from mamlax.config import RECIPES, Recipe
 
 
 def main() -> None:
@@ -27,42 +29,39 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what else there is to know of these runs")
     args = parser.parse_args()
     for run in args.runs:
-        description = json.loads((run / "recipe.json").read_text())
-        evaluation = json.loads((run / "evaluation.json").read_text())
-        evaluated = {  # perhaps again, by mamlax evaluate
-            "num_test_tasks": evaluation["num_tasks"],
-            "num_test_inner_steps": evaluation["curve"][-1]["num_inner_steps"],
-        }
-        description["settings"] |= evaluated
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        path = report.RESULTS / f"{args.name or name_of(description)}.json"
+        description, evaluation = records.read_run(run), records.read_evaluation(run)
+        recipe = description.recipe.changed(  # perhaps evaluated again, by mamlax evaluate
+            num_test_tasks=evaluation.num_tasks,
+            num_test_inner_steps=evaluation.curve[-1].num_inner_steps,
+        )
+        path = report.RESULTS / f"{args.name or name_of(recipe)}.json"
         report.write_report(
             path,
             {
-                "repeat": command_of(description),
+                "repeat": repeated_by(recipe, description.seed, description.num_seeds),
                 "note": args.note,
                 "machine": {k: v for k, v in report.machine().items() if k != "load_before"},
-                "versions": {"mamlax": description["mamlax"], **description["environment"]},
-                "training": training(lines),
-                "evaluation": evaluation,
+                "versions": {"mamlax": description.mamlax, **description.environment},
+                "training": training(records.read_metrics(run / "metrics.jsonl")),
+                "evaluation": json.loads((run / "evaluation.json").read_text()),
             },
         )
         print(path.relative_to(report.ROOT))
 
 
-def name_of(description: dict[str, Any]) -> str:
+def name_of(recipe: Recipe) -> str:
     """The recipe's name, and what the run is beside it."""
-    name = description["recipe"]
-    first_order = description["settings"]["first_order"] and not RECIPES[name].first_order
-    return f"{name}-first-order" if first_order else name
+    ours, usual = (one.settings.get("first_order") for one in (recipe, RECIPES[recipe.name]))
+    return f"{recipe.name}-first-order" if ours and not usual else recipe.name
 
 
-def command_of(description: dict[str, Any]) -> str:
+def repeated_by(recipe: Recipe, seed: int, num_seeds: int) -> str:
     """The command line that repeats a run."""
-    words = [_settings.command_of(_settings.recipe_from(description))]
-    for name, default in (("seed", 0), ("num_seeds", 1)):
-        if description[name] != default:
-            words.append(f"--{name.replace('_', '-')} {description[name]}")
+    words = [command_of(recipe)]
+    if seed:
+        words.append(f"--seed {seed}")
+    if num_seeds != 1:
+        words.append(f"--num-seeds {num_seeds}")
     return " ".join(words)
 
 

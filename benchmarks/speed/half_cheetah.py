@@ -178,24 +178,27 @@ def outer_step() -> tuple[Callable[[], Any], Callable[[], Any]]:
     import equinox as eqx
     import jax
 
-    from mamlax.recipes import RECIPES
-    from mamlax.recipes._experiment import Experiment
+    from mamlax.config import RECIPES
+    from mamlax.experiments._experiment import experiment_of, loop_of
+    from mamlax.experiments._policy_search import PolicySearch
+    from mamlax.experiments.problems._build import parts_of
 
     recipe = RECIPES["half-cheetah-direction"]
-    experiment = Experiment(recipe, recipe.build(None), Path(), 0, 1)
-    stage = experiment.stages["maml"]
-    loop = experiment.loop(stage)
-    learner = experiment.method.learner(
+    experiment = experiment_of(recipe, parts_of(recipe), Path())
+    stage, method = experiment.stages["main"], experiment.method
+    assert isinstance(method, PolicySearch)
+    loop = loop_of(experiment, stage)
+    learner = method.learner(
         stage.train_tasks,
-        recipe.num_inner_steps,
-        recipe.inner_learning_rate,
-        num_episodes=recipe.episodes_per_task,
+        recipe.algorithm.num_inner_steps,
+        recipe.algorithm.inner_learning_rate,
+        num_episodes=recipe.episodes.episodes_per_task,
     )
     step = eqx.filter_jit(loop.step)
     state = loop.init(stage.init_params(jax.random.key(0)))
     for index in range(3):
         state, _ = step(jax.random.key(index), state)
-    keys = jax.random.split(jax.random.key(9), recipe.meta_batch_size)
+    keys = jax.random.split(jax.random.key(9), recipe.training.meta_batch_size)
 
     def explore(policy, keys):
         def one(key):

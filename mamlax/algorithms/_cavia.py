@@ -18,8 +18,7 @@ from ._params import Where, mask_of
 def cavia(loss_fn: LossFn, *, context: Where, **options: Any) -> MetaLearner:
     """MAML in which a context adapts, from zero, and nothing else.
 
-    A task is then told by a few numbers, which makes adaptation cheap and what it found easy to
-    look at.
+    A few numbers then describe a task, which makes adaptation cheap and easy to look at.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.

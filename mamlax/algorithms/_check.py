@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from .._types import MetaLearner
 from ._params import is_learnable, split
@@ -80,8 +81,8 @@ class MetaGradientReport(NamedTuple):
 
 def check_meta_gradient(
     learner: MetaLearner,
-    params: Any,
-    tasks: Any,
+    params: PyTree,
+    tasks: PyTree,
     *,
     tolerance: float = 1e-5,
     epsilon: float = 1e-6,
@@ -192,17 +193,17 @@ def check_meta_gradient(
     return report._replace(remarks=tuple(remarks))
 
 
-def _to_float64(tree: Any) -> Any:
+def _to_float64(tree: PyTree) -> PyTree:
     return jax.tree.map(
         lambda leaf: jnp.asarray(leaf, jnp.float64) if is_learnable(leaf) else leaf, tree
     )
 
 
-def _is_complex(leaf: Any) -> bool:
+def _is_complex(leaf: PyTree) -> bool:
     return eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.complexfloating)
 
 
-def _check_loss(loss: Any) -> None:
+def _check_loss(loss: PyTree) -> None:
     dtype, shape = getattr(loss, "dtype", type(loss).__name__), np.shape(loss)
     if dtype != np.float64 or shape:
         raise TypeError(
@@ -213,13 +214,13 @@ def _check_loss(loss: Any) -> None:
         raise ValueError(f"the meta-loss is {loss} at these params: there is nothing to compare.")
 
 
-def _by_name(tree: Any, kind: Callable[[Any], bool]) -> dict[str, np.ndarray]:
+def _by_name(tree: PyTree, kind: Callable[[Any], bool]) -> dict[str, np.ndarray]:
     """The leaves of a kind, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, kind))
     return {jax.tree_util.keystr(path) or "params": np.asarray(leaf) for path, leaf in leaves}
 
 
-def _gradients_by_name(learnable: Any, gradient: Any) -> dict[str, np.ndarray]:
+def _gradients_by_name(learnable: PyTree, gradient: PyTree) -> dict[str, np.ndarray]:
     """The gradient of each leaf, in the order of `learnable`."""
     values = _by_name(learnable, is_learnable)
     gradients = _by_name(_to_float64(gradient), is_learnable)
@@ -289,5 +290,5 @@ def _narrow_dtypes(jaxpr: Any) -> set[str]:
     return narrow
 
 
-def _dtypes(variables: Any) -> set[str]:
+def _dtypes(variables: PyTree) -> set[str]:
     return {str(getattr(variable.aval, "dtype", None)) for variable in variables}

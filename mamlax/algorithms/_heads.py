@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from .._types import LossFn, MetaLearner
 from ._maml import maml
@@ -26,8 +27,8 @@ from ._params import Where, mask_of, selected
 def proto_maml(
     loss_fn: LossFn,
     *,
-    features_fn: Callable[[Any, Any], Any],
-    set_head: Callable[[Any, Any, Any], Any],
+    features_fn: Callable[[PyTree, PyTree], PyTree],
+    set_head: Callable[[PyTree, PyTree, PyTree], PyTree],
     ways: int,
     **options: Any,
 ) -> MetaLearner:
@@ -155,10 +156,10 @@ def _check_features(features: tuple[int, ...], targets: tuple[int, ...]) -> None
 def ridge_maml(
     loss_fn: LossFn,
     *,
-    features_fn: Callable[[Any, Any], Any],
-    set_head: Callable[[Any, Any, Any], Any],
+    features_fn: Callable[[PyTree, PyTree], PyTree],
+    set_head: Callable[[PyTree, PyTree, PyTree], PyTree],
     ridge: float,
-    head: Callable[[Any], tuple[Any, Any]] | None = None,
+    head: Callable[[Any], tuple[PyTree, PyTree]] | None = None,
     **options: Any,
 ) -> MetaLearner:
     """MAML whose head starts, in every task, at the ridge regression of the support's targets.
@@ -233,7 +234,7 @@ def ridge_maml(
     return maml(loss_fn, start_fn=start_fn, **options)
 
 
-def _weights_of(support: Any, features: Any) -> Any:
+def _weights_of(support: PyTree, features: Any) -> PyTree:
     """How much each example counts, `[examples, 1]`."""
     weights = getattr(support, "weights", None)
     return jnp.ones_like(features[:, :1]) if weights is None else weights[:, None]

@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jaxtyping import PyTree
 
 
-def hoisted(fn: Callable[[Any], Any], example: Any) -> Callable[[Any], Any]:
+def hoisted(fn: Callable[[PyTree], PyTree], example: PyTree) -> Callable[[PyTree], PyTree]:
     """`fn`, with what in it does not depend on its argument computed here and now.
 
     Args:
@@ -50,5 +51,5 @@ def hoisted(fn: Callable[[Any], Any], example: Any) -> Callable[[Any], Any]:
     return with_the_rest
 
 
-def _is_in(variables: set[Any], x: Any) -> bool:
+def _is_in(variables: set[Any], x: PyTree) -> bool:
     return not isinstance(x, Literal) and x in variables

@@ -141,7 +141,15 @@ def imaml(
         }
         return (loss, info), eqx.combine(x, fixed_gradient)
 
-    return MetaLearner(lambda params: params, adapt, mean_direction(implicit_gradient))
+    return MetaLearner(lambda params: params, adapt, mean_direction(implicit_gradient), _ADVICE)
+
+
+_ADVICE = (
+    "An implicit gradient holds only where the inner loop nears its minimum, train/stationarity "
+    "far below 1: take a smaller inner learning rate and more inner steps, or Adam as the inner "
+    "optimizer, with a larger proximal strength. The recipe sinusoid-imaml shows settings that "
+    "hold."
+)
 
 
 def _ratio(one, two):

@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from .._types import Adaptation, LossFn
 from ._hoisting import hoisted
@@ -28,18 +29,18 @@ Remat: TypeAlias = Literal["none", "steps", "sqrt"]
 def inner_loop(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
-    params: Any,
-    support: Any,
+    params: PyTree,
+    support: PyTree,
     *,
     num_steps: int,
     where: Where | None = None,
     first_order: bool = False,
     num_unrolled_steps: int | None = None,
-    probe_fn: Callable[[Any], Any] | None = None,
+    probe_fn: Callable[[PyTree], PyTree] | None = None,
     remat: Remat = "none",
     support_per_step: bool = False,
-    record_fn: Callable[[Any, Any], Any] | None = None,
-    params_at: Callable[[Any, Any], Any] | None = None,
+    record_fn: Callable[[PyTree, PyTree], PyTree] | None = None,
+    params_at: Callable[[PyTree, PyTree], PyTree] | None = None,
 ) -> Adaptation:
     """Take `num_steps` optimizer steps on the support loss, from `params`.
 
@@ -155,8 +156,8 @@ def inner_loop(
         fixed = hoisted(lambda learnable: fn(learnable, *others), learnable)
         return lambda learnable, *_: fixed(learnable)
 
-    loss_of: Callable[..., Any] = loss_at
-    probe: Callable[..., Any] = probe_at
+    loss_of: Callable[..., PyTree] = loss_at
+    probe: Callable[..., PyTree] = probe_at
     if where is not None and params_at is None and num_steps:
         probe = computed_once(probe_at, 0)
         if not support_per_step and record_fn is None:
@@ -181,7 +182,9 @@ def inner_loop(
     return Adaptation(seen(carry[0], num_steps - 1), losses, probes, recorded)
 
 
-def _scan(step: Callable[[Any, Any], Any], carry: Any, xs: Any, length: int, remat: Remat) -> Any:
+def _scan(
+    step: Callable[[PyTree, PyTree], PyTree], carry: PyTree, xs: PyTree, length: int, remat: Remat
+) -> PyTree:
     """`jax.lax.scan`, with what is stored for its derivative chosen by `remat`."""
     if length == 1:
         step = step if remat == "none" else jax.checkpoint(step)
@@ -244,14 +247,14 @@ def _static(number: Any, name: str = "num_steps") -> int:
     return number
 
 
-def _check_nearly_right(params: Any, support: Any) -> None:
+def _check_nearly_right(params: PyTree, support: PyTree) -> None:
     if hasattr(params, "meta_params"):
         raise TypeError("adapting takes parameters, got a state. Give state.meta_params.")
     if hasattr(support, "support"):
         raise TypeError("adapting takes a support set, got a task. Give task.support.")
 
 
-def _check_one_batch_per_step(support: Any, num_steps: int) -> None:
+def _check_one_batch_per_step(support: PyTree, num_steps: int) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(support):
         if jnp.shape(leaf)[:1] != (num_steps,):
             raise ValueError(

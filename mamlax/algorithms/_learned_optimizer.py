@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import optax
+from jaxtyping import PyTree
 
 from ._params import Where, split
 
@@ -20,7 +21,7 @@ class LearnedOptimizer(NamedTuple):
         build: `build(η) -> optax.GradientTransformation`.
     """
 
-    init: Callable[[Any], Any]
+    init: Callable[[PyTree], PyTree]
     build: Callable[[Any], optax.GradientTransformation]
 
 
@@ -32,15 +33,15 @@ class WithOptimizer(NamedTuple):
         optimizer: the parameters η of the inner optimizer.
     """
 
-    params: Any
+    params: PyTree
     optimizer: Any
 
 
 def initial_meta_params(
-    params: Any,
+    params: PyTree,
     inner_optimizer: optax.GradientTransformation | LearnedOptimizer,
     where: Where | None = None,
-) -> Any:
+) -> PyTree:
     """`params`, and with a learned optimizer what it starts from."""
     if not isinstance(inner_optimizer, LearnedOptimizer):
         return params
@@ -48,7 +49,7 @@ def initial_meta_params(
 
 
 def read_meta_params(
-    meta_params: Any, inner_optimizer: optax.GradientTransformation | LearnedOptimizer
+    meta_params: PyTree, inner_optimizer: optax.GradientTransformation | LearnedOptimizer
 ) -> tuple[Any, optax.GradientTransformation]:
     """The initialization, and the inner optimizer that goes with it.
 

@@ -1,16 +1,16 @@
-"""The user's loss, on a batch and on a task's query: mistakes are told where they are made."""
+"""The user's loss, on a batch and on a task's query, with errors that name the mistake."""
 
 import inspect
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from .._types import LossFn, Task
 
 
-def scalar_loss(loss_fn: LossFn, params: Any, batch: Any) -> Any:
+def scalar_loss(loss_fn: LossFn, params: PyTree, batch: PyTree) -> PyTree:
     """`loss_fn(params, batch)`, or raise if it does not take these or gives no real scalar."""
     _check_takes_two(loss_fn)
     loss = loss_fn(params, batch)
@@ -28,7 +28,7 @@ def scalar_loss(loss_fn: LossFn, params: Any, batch: Any) -> Any:
     return loss
 
 
-def query_loss(loss_fn: LossFn, params: Any, task: Task) -> Any:
+def query_loss(loss_fn: LossFn, params: PyTree, task: Task) -> PyTree:
     """`scalar_loss` on the query; where it fails, how query and support differ is noted."""
     try:
         return scalar_loss(loss_fn, params, task.query)
@@ -38,7 +38,7 @@ def query_loss(loss_fn: LossFn, params: Any, task: Task) -> Any:
         raise
 
 
-def check_task(task: Any, support_per_step: bool) -> None:
+def check_task(task: PyTree, support_per_step: bool) -> None:
     """Refuse a query that would broadcast otherwise than the support, without a word."""
     if not (hasattr(task, "support") and hasattr(task, "query")):
         raise TypeError(
@@ -86,6 +86,6 @@ def _differences(task: Task) -> list[str]:
     ]
 
 
-def _shapes(batch: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(batch: PyTree) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(batch)
     return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}

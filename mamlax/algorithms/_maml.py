@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from .._types import LossFn, MetaLearner
 from ._inner_loop import Remat, check_differentiation, inner_loop
@@ -35,9 +36,9 @@ def maml(
     num_inner_steps: int,
     first_order: bool = False,
     where: Where | None = None,
-    start_fn: Callable[[Any, Any], Any] | None = None,
+    start_fn: Callable[[PyTree, PyTree], PyTree] | None = None,
     per_step: Where | None = None,
-    step_weights: Sequence[float] | Callable[[Any], Any] | None = None,
+    step_weights: Sequence[float] | Callable[[PyTree], PyTree] | None = None,
     num_unrolled_steps: int | None = None,
     remat: Remat = "none",
     support_per_step: bool = False,
@@ -173,11 +174,11 @@ def fomaml(loss_fn: LossFn, **options: Any) -> MetaLearner:
 
 def differentiated(
     loss_fn: LossFn,
-    adapt: Callable[..., Any],
-    init: Callable[[Any], Any],
+    adapt: Callable[..., PyTree],
+    init: Callable[[PyTree], PyTree],
     *,
     num_inner_steps: int,
-    step_weights: Sequence[float] | Callable[[Any], Any] | None = None,
+    step_weights: Sequence[float] | Callable[[PyTree], PyTree] | None = None,
     support_per_step: bool = False,
 ) -> MetaLearner:
     """The learner that differentiates the query loss after `adapt`: Algorithm 1, line 8."""
@@ -220,9 +221,11 @@ def _check_step_weights(shape: tuple[int, ...], num_inner_steps: int) -> None:
         )
 
 
-def _started(start_fn: Callable[[Any, Any], Any], support: Any, params: Any) -> Any:
+def _started(
+    start_fn: Callable[[PyTree, PyTree], PyTree], support: PyTree, params: PyTree
+) -> PyTree:
     return start_fn(params, support)
 
 
-def _first(support: Any, support_per_step: bool) -> Any:
+def _first(support: PyTree, support_per_step: bool) -> PyTree:
     return jax.tree.map(lambda x: x[0], support) if support_per_step else support

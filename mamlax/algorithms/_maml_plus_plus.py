@@ -12,6 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from .._types import LossFn, MetaLearner
 from ._maml import maml
@@ -124,7 +125,7 @@ def maml_plus_plus(
     return phases[-1]._replace(meta_gradient=meta_gradient)
 
 
-def multi_step_weights(num_inner_steps: int, num_outer_steps: int) -> Callable[[Any], Any]:
+def multi_step_weights(num_inner_steps: int, num_outer_steps: int) -> Callable[[PyTree], PyTree]:
     """MAML++'s weights of the query loss after each inner step, as the outer loop goes on.
 
     All count alike at first. With p = outer_step / num_outer_steps those before the last have

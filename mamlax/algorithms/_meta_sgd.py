@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from .._types import LossFn, MetaLearner
 from ._learned_optimizer import LearnedOptimizer
@@ -21,7 +22,7 @@ Per = Literal["entry", "leaf"]
 class _Count(NamedTuple):
     """How many inner steps were taken."""
 
-    count: Any
+    count: PyTree
 
 
 def learned_step_sizes(

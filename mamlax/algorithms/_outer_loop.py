@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 from .._types import MetaLearner, OuterLoop, SampleTask
 from ._over_tasks import sample_tasks
@@ -23,7 +24,7 @@ class OuterState(NamedTuple):
         outer_step: how many steps were taken, for learners that have a schedule.
     """
 
-    meta_params: Any
+    meta_params: PyTree
     optimizer_state: Any
     outer_step: Any
 
@@ -96,7 +97,7 @@ def outer_loop(
             eqx.combine(learnable, rest), optimizer_state, state.outer_step + 1
         ), metrics
 
-    return _bound(init, step, sample_task)
+    return _bound(init, step, sample_task)._replace(advice=learner.advice)
 
 
 def with_tasks(loop: OuterLoop, sample_task: SampleTask) -> OuterLoop:
@@ -107,10 +108,10 @@ def with_tasks(loop: OuterLoop, sample_task: SampleTask) -> OuterLoop:
         sample_task: in the place of the one that it was given.
     """
     step: Any = loop.step
-    return _bound(loop.init, step.func, sample_task)
+    return _bound(loop.init, step.func, sample_task)._replace(advice=loop.advice)
 
 
-def _bound(init: Callable[..., Any], step: Callable[..., Any], sample_task: Any) -> OuterLoop:
+def _bound(init: Callable[..., PyTree], step: Callable[..., PyTree], sample_task: Any) -> OuterLoop:
     """A Partial is a pytree: arrays held by `sample_task` become arguments of what is compiled."""
     sample_task = jax.tree.map(
         lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, sample_task
@@ -118,7 +119,7 @@ def _bound(init: Callable[..., Any], step: Callable[..., Any], sample_task: Any)
     return OuterLoop(init, jax.tree_util.Partial(step, sample_task))
 
 
-def initial_state(meta_params: Any, optimizer: optax.GradientTransformation) -> OuterState:
+def initial_state(meta_params: PyTree, optimizer: optax.GradientTransformation) -> OuterState:
     """The state before the first outer step."""
     learnable, rest = split(meta_params)
     # a type that is not weak, as after every step: else the second step compiles again

@@ -14,12 +14,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import PRNGKeyArray, PyTree
 
 from .._types import MetaLearner, SampleTask
 from ._params import split
 
-Objective = Callable[[Any, Any], tuple[Any, Any]]
-MetaGradient = Callable[..., tuple[tuple[Any, Any], Any]]
+Objective = Callable[[Any, Any], tuple[PyTree, PyTree]]
+MetaGradient = Callable[..., tuple[tuple[PyTree, PyTree], Any]]
 
 
 def mean_gradient(objective: Objective) -> MetaGradient:
@@ -65,7 +66,9 @@ def mean_gradient(objective: Objective) -> MetaGradient:
     return meta_gradient
 
 
-def mean_direction(direction: Callable[[Any, Any], tuple[tuple[Any, Any], Any]]) -> MetaGradient:
+def mean_direction(
+    direction: Callable[[Any, Any], tuple[tuple[PyTree, PyTree], Any]],
+) -> MetaGradient:
     """Lift what stands for the gradient in one task to the meta-gradient of many: its mean.
 
     For learners whose direction is not the gradient of their loss by automatic differentiation, as
@@ -96,7 +99,9 @@ def mean_direction(direction: Callable[[Any, Any], tuple[tuple[Any, Any], Any]])
     return meta_gradient
 
 
-def map_tasks(fn: Callable[[Any], Any], tasks: Any, *, batch_size: int | None = None) -> Any:
+def map_tasks(
+    fn: Callable[[PyTree], PyTree], tasks: PyTree, *, batch_size: int | None = None
+) -> PyTree:
     """`fn(task)` for all tasks, results stacked along a leading axis `tasks`.
 
     Args:
@@ -114,7 +119,7 @@ def map_tasks(fn: Callable[[Any], Any], tasks: Any, *, batch_size: int | None = 
     return jax.lax.map(fn, tasks, batch_size=None if batch_size == 1 else batch_size)
 
 
-def sample_tasks(sample_task: SampleTask, key: Any, num_tasks: int) -> Any:
+def sample_tasks(sample_task: SampleTask, key: PRNGKeyArray, num_tasks: int) -> PyTree:
     """Draw a meta-batch: independent tasks, stacked along a leading axis `tasks`.
 
     Args:
@@ -176,12 +181,12 @@ def over_tasks(
 
 def adaptation_curves(
     learner: MetaLearner,
-    metric_fn: Callable[[Any, Any], Any],
+    metric_fn: Callable[[PyTree, PyTree], PyTree],
     *,
     num_inner_steps: int,
     batch_size: int | None = None,
     mesh: Mesh | None = None,
-) -> Callable[[Any, Any], Any]:
+) -> Callable[[PyTree, PyTree], PyTree]:
     """A function giving the query metric of each task after 0, 1, …, `num_inner_steps` steps.
 
     Args:
@@ -222,7 +227,7 @@ def adaptation_curves(
     return share(curves, mesh, lambda curves: curves, PartitionSpec("tasks"))
 
 
-def count_tasks(tasks: Any) -> int:
+def count_tasks(tasks: PyTree) -> int:
     """The length of the leading axis `tasks`, the same for every array of `tasks`.
 
     Raises:
@@ -307,8 +312,11 @@ def check_mesh(mesh: Mesh) -> None:
 
 
 def share(
-    fn: Callable[[Any, Any], Any], mesh: Mesh, combine: Callable[[Any], Any], out_specs: Any
-) -> Callable[[Any, Any], Any]:
+    fn: Callable[[PyTree, PyTree], PyTree],
+    mesh: Mesh,
+    combine: Callable[[PyTree], PyTree],
+    out_specs: Any,
+) -> Callable[[PyTree, PyTree], PyTree]:
     """`fn(meta_params, tasks)` with tasks spread over devices and parameters on all of them."""
     check_mesh(mesh)
     mesh = Mesh(mesh.devices, mesh.axis_names)  # jax.make_mesh makes axes that shard_map refuses

@@ -1,23 +1,24 @@
 """Which leaves of `params` learn: the floating-point arrays. Every other leaf rides along."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
-Where: TypeAlias = Callable[[Any], Any]
+Where: TypeAlias = Callable[[PyTree], PyTree]
 """`where(params) -> part of params`: a leaf, a subtree, or several in any container."""
 
 
-def is_learnable(leaf: Any) -> bool:
+def is_learnable(leaf: PyTree) -> bool:
     """Whether a leaf of `params` is an array of real floating-point numbers."""
     return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def split(params: Any, where: Where | None = None) -> tuple[Any, Any]:
+def split(params: PyTree, where: Where | None = None) -> tuple[PyTree, PyTree]:
     """`params` as `(learnable, rest)`, each with None where the other has a leaf.
 
     `eqx.combine(learnable, rest)` puts them together again.
@@ -53,7 +54,7 @@ def split(params: Any, where: Where | None = None) -> tuple[Any, Any]:
     return eqx.partition(params, adapts)
 
 
-def mask_of(params: Any, where: Where) -> Any:
+def mask_of(params: PyTree, where: Where) -> PyTree:
     """Whether each leaf is in `where(params)`: booleans in the structure of `params`."""
     leaves, structure = jax.tree.flatten(params)
     stand_ins = [_Leaf() for _ in leaves]
@@ -81,7 +82,7 @@ def except_at(part: Where, where: Where | None = None) -> Where:
     return others
 
 
-def selected(params: Any, where: Where, name: str) -> list[Any]:
+def selected(params: PyTree, where: Where, name: str) -> list[PyTree]:
     """The leaves of `where(params)`.
 
     Raises:

@@ -1,15 +1,15 @@
 """Parameters that have arrays of their own for every inner step."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from ._params import Where, mask_of, selected
 
 
-def stacked_per_step(per_step: Where, params: Any, num: int) -> Any:
+def stacked_per_step(per_step: Where, params: PyTree, num: int) -> PyTree:
     """`params` with the selected leaves repeated along a new leading axis `[num, ...]`.
 
     Raises:
@@ -23,7 +23,7 @@ def stacked_per_step(per_step: Where, params: Any, num: int) -> Any:
     )
 
 
-def params_of_step(per_step: Where, params: Any, index: Any) -> Any:
+def params_of_step(per_step: Where, params: PyTree, index: PyTree) -> PyTree:
     """`params` as inner step `index` sees them; the last arrays where there are no more."""
 
     def leaf_of_step(leaf, here):
@@ -34,7 +34,7 @@ def params_of_step(per_step: Where, params: Any, index: Any) -> Any:
     return jax.tree.map(leaf_of_step, params, mask_of(params, per_step))
 
 
-def check_stacked(per_step: Where, params: Any, num: int) -> None:
+def check_stacked(per_step: Where, params: PyTree, num: int) -> None:
     """Refuse parameters that `stacked_per_step` has not been given."""
     for leaf in selected(params, per_step, "per_step"):
         if jnp.shape(leaf)[:1] != (num,):
@@ -45,7 +45,7 @@ def check_stacked(per_step: Where, params: Any, num: int) -> None:
             )
 
 
-def at_first_step(per_step: Where, start: Callable[[Any], Any], params: Any) -> Any:
+def at_first_step(per_step: Where, start: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
     """`start` of the params as the first step sees them, with what is per step put back."""
     started = start(params_of_step(per_step, params, 0))
     return jax.tree.map(

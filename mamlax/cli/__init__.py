@@ -15,7 +15,8 @@ from .. import __version__
 from .._errors import MamlaxError
 from . import _models, _runs
 from ._console import escape, say, say_warning
-from ._hints import suggest_order, suggest_recipe
+from ._flags import Flags
+from ._hints import in_flags, suggest_algorithm, suggest_order, suggest_recipe
 
 _COMMANDS = (
     _runs.recipes,
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         suggest_recipe(arguments)
+        suggest_algorithm(arguments)
         suggest_order(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = say_warning
@@ -50,8 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "Learning to learn: meta-train on many small tasks, adapt to a new one. "
                     "Start with: mamlax train sinusoid"
                 ),
-                args=arguments,
-                config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes),
+                args=["--help" if word == "--help-all" else word for word in arguments],
+                registry=Flags(all=not {"-h", "--help"} & set(arguments)).registry(),
+                config=(
+                    tyro.conf.CascadeSubcommandArgs,
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.OmitSubcommandPrefixes,
+                ),
             )
             sys.stdout.flush()
     except BrokenPipeError:  # what reads our words, as head does, has read enough
@@ -62,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(escape(str(stop) or resume))
         return 130
     except (MamlaxError, ValueError) as error:
-        say(f"[bold red]error:[/] {escape(str(error))}")
+        say(f"[bold red]error:[/] {escape(in_flags(str(error)))}")
         return 1
     except OSError as error:
         room = " Make room, then repeat the command." if error.errno == errno.ENOSPC else ""

@@ -3,10 +3,18 @@
 rich is imported where something is printed, so that `mamlax --help` answers at once.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .._files import Json
+
+if TYPE_CHECKING:
+    from ..records._comparison import ComparedRun, Comparison
+    from ..records._evaluation import Curve, CurvePoint, Evaluation
 
 
 class Progress:
@@ -28,7 +36,7 @@ class Progress:
         self.status = console.status(escape(words))
         self.status.start()
 
-    def __call__(self, stage: str, line: dict[str, Any]) -> None:
+    def __call__(self, stage: str, line: Json) -> None:
         import time
 
         from rich.console import Console
@@ -98,7 +106,7 @@ class Progress:
 
 def show_choice(choice: Any, *, first: bool) -> None:
     """A line for one choice of a plan, below the names of its columns."""
-    from ..recipes._plan import in_bytes
+    from ..experiments._plan import in_bytes
 
     columns = {
         "task-batch-size": choice.task_batch_size,
@@ -113,68 +121,78 @@ def show_choice(choice: Any, *, first: bool) -> None:
         print("  ".join(f"{cell!s:>{max(len(name), 12)}}" for name, cell in cells), flush=True)
 
 
-def show_evaluation(evaluation: dict[str, Any]) -> None:
+def show_evaluation(evaluation: Evaluation) -> None:
     """Print the metric of a run and its baselines against inner steps."""
     from rich.console import Console
 
-    curves = {evaluation.get("algorithm", "maml"): evaluation["curve"]}
-    if "non_transductive_curve" in evaluation:
-        curves["not transductive"] = evaluation["non_transductive_curve"]
-    curves.update(evaluation["baselines"])
-    note = " (transductive)" if evaluation["transductive"] else ""
+    curves = {evaluation.algorithm: evaluation.curve}
+    if evaluation.non_transductive_curve is not None:
+        curves["not transductive"] = evaluation.non_transductive_curve
+    curves.update(evaluation.baselines)
+    note = " (transductive)" if evaluation.transductive else ""
+    title = f"{_shown_metric(evaluation.metric)}, {_over(evaluation)}{note}"
     console = Console()
-    console.print(
-        f"[bold]{_shown_metric(evaluation)}, {_over(evaluation)}{note}[/]", soft_wrap=True
-    )
+    console.print(f"[bold]{title}[/]", soft_wrap=True)
     _print_curves(console, curves, _mean_and_interval)
 
 
-def show_comparison(comparison: dict[str, Any]) -> None:
-    """Each run's metric, its difference to the first, and all that would mislead unsaid."""
+def show_comparison(comparison: Comparison) -> None:
+    """Each run's metric, its difference to the first, and notes on what could mislead."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    runs, differences = comparison["runs"], comparison["differences"]
-    better = "less" if comparison["metric"] == "mse" else "more"
-    console.print(f"[bold]{_shown_metric(comparison)}, {better} is better[/]", soft_wrap=True)
+    runs, differences = comparison.runs, comparison.differences
+    better = "less" if comparison.metric == "mse" else "more"
+    console.print(
+        f"[bold]{_shown_metric(comparison.metric)}, {better} is better[/]", soft_wrap=True
+    )
     for run in runs:
-        settings = ", ".join(f"{name}={value}" for name, value in run["settings"].items())
-        note = ", transductive" if run["transductive"] else ""
-        about = f"{run['name']}: {_over(run)}{note}" + (f"; {settings}" if settings else "")
+        settings = ", ".join(f"{name}={value}" for name, value in run.settings.items())
+        note = ", transductive" if run.transductive else ""
+        about = f"{run.name}: {_over(run)}{note}" + (f"; {settings}" if settings else "")
         console.print(f"  {escape(about)}", soft_wrap=True)
-    _print_curves(console, {run["name"]: run["curve"] for run in runs}, _mean_and_interval)
+    _print_curves(console, {run.name: run.curve for run in runs}, _mean_and_interval)
 
     console.print(
-        f"\n[bold]difference to {escape(runs[0]['name'])}, 95 % interval over tasks[/]",
+        f"\n[bold]difference to {escape(runs[0].name)}, 95 % interval over tasks[/]",
         soft_wrap=True,
     )
-    _print_curves(console, {one["name"]: one["curve"] for one in differences}, _signed)
-    notes = [f"{one['name']} is not paired: {one['why_unpaired']}." for one in differences]
-    notes = [note for one, note in zip(differences, notes, strict=True) if not one["paired"]]
+    _print_curves(console, {one.name: one.curve for one in differences}, _signed)
+    for note in _notes(comparison):
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """What a reader of a comparison must know."""
+    runs = comparison.runs
+    notes = [
+        f"{one.name} is not paired: {one.why_unpaired}."
+        for one in comparison.differences
+        if not one.paired
+    ]
     for run in runs:
-        counts = run["num_diverged"]
+        counts = run.num_diverged
         if any(counts):
             step = next(step for step, count in enumerate(counts) if count)
             notes.append(
-                f"{run['name']} diverged on {max(counts)} of {run['num_tasks']} tasks, the first "
+                f"{run.name} diverged on {max(counts)} of {run.num_tasks} tasks, the first "
                 f"after {step} inner steps; no mean is given there."
             )
-    if any(run["num_seeds"] > 1 for run in runs):
+    if any(run.num_seeds > 1 for run in runs):
         notes.append(
             "With several seeds, the first table's interval is over seeds; a difference is that "
             "of the mean over seeds in each task."
         )
-    if len({run["transductive"] for run in runs}) > 1:
+    if len({run.transductive for run in runs}) > 1:
         notes.append(
             "Some are transductive: their predictions saw the other query examples, those of the "
             "others did not."
         )
-    for note in notes:
-        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    return notes
 
 
 def _print_curves(
-    console: Any, curves: dict[str, list[dict[str, Any]]], text: Callable[[dict[str, Any]], str]
+    console: Any, curves: dict[str, Curve], text: Callable[[CurvePoint], str]
 ) -> None:
     """A table with a column for each curve, and rows for the inner steps that all have."""
     from rich.measure import Measurement
@@ -195,19 +213,18 @@ def _print_curves(
     console.print(table)
 
 
-def _shown_metric(evaluation: dict[str, Any]) -> str:
-    metric = evaluation["metric"]
+def _shown_metric(metric: str) -> str:
     return metric if metric == "return" else f"query {metric}"
 
 
-def _over(evaluation: dict[str, Any]) -> str:
-    seeds = evaluation["num_seeds"]
-    return f"{evaluation['num_tasks']} held-out tasks" + (f", {seeds} seeds" if seeds > 1 else "")
+def _over(one: Evaluation | ComparedRun) -> str:
+    seeds = f", {one.num_seeds} seeds" if one.num_seeds > 1 else ""
+    return f"{one.num_tasks} held-out tasks{seeds}"
 
 
-def _signed(point: dict[str, Any]) -> str:
+def _signed(point: CurvePoint) -> str:
     """A difference, with as many decimals as its interval has something to say about."""
-    mean, ci95 = point["mean"], point["ci95"]
+    mean, ci95 = point.mean, point.ci95
     if mean is None:
         return "diverged"
     if abs(mean) >= 100:
@@ -217,10 +234,10 @@ def _signed(point: dict[str, Any]) -> str:
     return f"{mean:+.{decimals}f}" + ("" if ci95 is None else f" ±{ci95:.{decimals}f}")
 
 
-def _mean_and_interval(point: dict[str, Any]) -> str:
-    if point["mean"] is None:
+def _mean_and_interval(point: CurvePoint) -> str:
+    mean, ci95 = point.mean, point.ci95
+    if mean is None:
         return "diverged"
-    mean, ci95 = point["mean"], point["ci95"]
     digits = ".2g" if 0 < abs(mean) < 0.01 or abs(mean) >= 1e5 else ".3f"
     digits = ".1f" if 100 <= abs(mean) < 1e5 else digits
     return f"{mean:{digits}}" + ("" if ci95 is None else f" ±{ci95:{digits}}")

@@ -1,4 +1,4 @@
-"""What JAX is told before it starts."""
+"""JAX's configuration, set before it starts."""
 
 import os
 

@@ -1,20 +1,41 @@
-"""Mistakes in the words of a command that tyro would not explain."""
+"""Mistakes in a command that tyro would not explain, and errors in the words of flags."""
 
+import re
+import shlex
+from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 from .._errors import MamlaxError
-from ..recipes._catalog import RECIPES, nearest_recipe
+from ..config._algorithms import ALGORITHMS
+from ..config._catalog import RECIPES, nearest_recipe
+from ..config._policies import OLD_NAMES, POLICY_ALGORITHMS
 
 
 def suggest_recipe(arguments: list[str]) -> None:
-    """Name the nearest recipe where no word is one; tyro would only list them all."""
-    words = [word for word in arguments[1:] if not word.startswith("-")]
-    if arguments[:1] not in (["train"], ["plan"]) or set(words) & RECIPES.keys():
+    """Name the nearest recipe or algorithm where a word is none; tyro would only list them all."""
+    if arguments[:1] not in (["train"], ["plan"]):
         return
+    place = place_of_recipe(arguments)
+    if place is not None:
+        following = arguments[place + 1 : place + 2]
+        if following and not following[0].startswith("-"):
+            RECIPES[arguments[place]].with_algorithm(following[0])  # which refuses what is none
+        return
+    words = [word for word in arguments[1:] if not word.startswith("-")]
     for word in words:  # behind flags, a word may be the value of one
         near = nearest_recipe(word)
         if near or word == arguments[1]:
             raise MamlaxError(f"there is no recipe {word!r}.{near} mamlax recipes lists them all.")
+
+
+def place_of_recipe(arguments: list[str]) -> int | None:
+    """Where the recipe's name stands: a word that is one, and not the value of a flag."""
+    for place, (before, word) in enumerate(pairwise(arguments), start=1):
+        is_value = before.startswith("--") and "=" not in before
+        if word in RECIPES and not is_value:
+            return place
+    return None
 
 
 def suggest_order(arguments: list[str]) -> None:
@@ -30,3 +51,52 @@ def suggest_order(arguments: list[str]) -> None:
                 f"{option} takes several words, and so would take {word}. The table comes first: "
                 f"mamlax fit {word} {others}"
             )
+
+
+def suggest_algorithm(arguments: list[str]) -> None:
+    """Give the command of today where the algorithm is given as a flag, as in mamlax 0.1.0."""
+    parts = (word.split("=", 1) if word.startswith("--") else [word] for word in arguments)
+    words = [part for one in parts for part in one]
+    flags = [word.replace("_", "-") for word in words[:-1]]
+    for flag in ("--algorithm", "--outer-algorithm"):
+        if arguments[:1] not in (["train"], ["plan"]) or flag not in flags:
+            continue
+        place = flags.index(flag)
+        algorithm = OLD_NAMES.get(words[place + 1], words[place + 1])
+        del words[place : place + 2]
+        found = place_of_recipe(words)
+        at = len(words) if found is None else found + 1
+        if at < len(words) and words[at] in {**ALGORITHMS, **POLICY_ALGORITHMS}:
+            del words[at]
+        words.insert(at, algorithm)
+        raise MamlaxError(
+            f"the algorithm is a word after the recipe, without {flag}: mamlax {shlex.join(words)}"
+        )
+
+
+def in_flags(message: str) -> str:
+    """A message of the library with its arguments and settings as flags.
+
+    >>> in_flags("checkpoint_interval=15 must be a multiple of log_interval=10.")
+    '--checkpoint-interval 15 must be a multiple of --log-interval 10.'
+    >>> in_flags("To go on without broken images: skip_broken=True.")
+    'To go on without broken images: --skip-broken.'
+    >>> in_flags("the table has no column 'image_size'.")  # a user's own word
+    "the table has no column 'image_size'."
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        words = [f"--{name.replace('_', '-')}", *([value] if value not in (None, "True") else [])]
+        return " ".join(words)
+
+    names = "|".join(sorted(_names(), key=len, reverse=True))
+    return re.sub(rf"(?<![\w.\-/'\"])({names})(?:=([\w.\-]*\w))?(?![\w/])", flag, message)
+
+
+def _names() -> set[str]:
+    """Settings of recipes and arguments of commands that no ordinary word is called like."""
+    names = {name for recipe in RECIPES.values() for name in recipe.settings}
+    for recipe in RECIPES.values():
+        names |= {field.name for one in recipe.algorithms.values() for field in fields(one)}
+    return {name for name in names if "_" in name} | {"data_dir", "num_seeds"}

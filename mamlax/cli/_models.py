@@ -65,7 +65,7 @@ def fit(
         )
     paths = [out]
     if model.report_ is None:
-        say("Too few tasks to hold some out: nothing can be said about how well it does.")
+        say("Too few tasks to hold some out: how well the model does was not measured.")
     else:
         print(model.report_)
         paths.append(plots.draw_report(model.report_.as_json(), out.with_suffix(".png")))
@@ -90,10 +90,11 @@ def adapt(
     """
     _devices.prepare_jax()
     from ..estimators import _commands
+    from ..estimators._estimator import FewShotEstimator
 
     adapted, count = _commands.adapt(model, support, query, out)
-    given = getattr(adapted, "num_support_", None)
-    words = "" if given is None else f" after adapting to {given} rows"
+    is_table = isinstance(adapted, FewShotEstimator)
+    words = f" after adapting to {adapted.num_support_} rows" if is_table else ""
     say(f"{count} predictions{words}.")
     say_paths([out])
 
@@ -137,12 +138,12 @@ def export(
             "that mamlax fit or mamlax export wrote."
         )
     _devices.prepare_jax()
-    from ..estimators import _export, _learner_file
+    from ..estimators import _export, _load
 
     if source.is_dir():
         model = _export.learner_of_run(source, data_dir=data_dir)
     else:
-        model = _learner_file.load(source)
+        model = _load.load(source)
     if format == "stablehlo":
         _export.write_stablehlo(out, model)
         say_paths([out, beside])

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from .._errors import MamlaxError
-from ..recipes._catalog import RECIPES
-from ..recipes._recipe import Recipe
+from ..config._catalog import RECIPES
+from ..config._recipe import Recipe
 from . import _devices
 from ._console import (
     Progress,
@@ -26,7 +26,8 @@ else:
         tyro.extras.subcommand_type_from_defaults(
             RECIPES,
             descriptions={
-                name: f"{recipe.evidence.summary} ({recipe.evidence.paper})."
+                name: f"{recipe.evidence.summary} ({recipe.evidence.paper}). "
+                "--help-all lists every setting."
                 for name, recipe in RECIPES.items()
             },
             prefix_names=False,
@@ -46,7 +47,9 @@ def recipes() -> None:
         console.print(f"[bold]{name}[/]\n  {evidence.summary} ({evidence.paper})", soft_wrap=True)
         console.print(f"  published  {evidence.expected}", soft_wrap=True)
         console.print(f"  here       {measured or 'not measured yet'}\n", soft_wrap=True)
-    console.print("mamlax train RECIPE trains one; mamlax train RECIPE --help lists its flags.")
+    console.print(
+        "mamlax train RECIPE trains one; mamlax train RECIPE --help lists its algorithms and flags."
+    )
 
 
 def train(
@@ -59,7 +62,8 @@ def train(
 ) -> None:
     """Meta-train a recipe, evaluate it beside its baselines and draw the figures.
 
-    Resume an interrupted run by repeating its command.
+    An algorithm may follow the recipe: mamlax train sinusoid boil. --help lists what is changed
+    most, --help-all every setting. Resume an interrupted run by repeating its command.
 
     Args:
         recipe: which recipe.
@@ -73,10 +77,10 @@ def train(
         out = Path("runs") / recipe.name / (str(seed) if num_seeds == 1 else f"{seed}-{last}")
     _devices.prepare_jax()
     from .. import plots
-    from ..recipes import _experiment
+    from ..experiments import _train
 
     with Progress() as progress:
-        evaluation = _experiment.train(
+        evaluation = _train.train(
             recipe,
             seed=seed,
             num_seeds=num_seeds,
@@ -100,8 +104,8 @@ def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | No
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """
     _devices.prepare_jax()
-    from ..recipes import _plan
-    from ..recipes._settings import command_of
+    from ..experiments import _plan
+    from ._commands import command_of
 
     size = None if memory is None else _plan.bytes_of(memory)
     found = _plan.plan(recipe, memory=size, data_dir=data_dir, report=show_choice)
@@ -131,10 +135,10 @@ def evaluate(
     """
     _devices.prepare_jax()
     from .. import plots
-    from ..recipes import _experiment
+    from ..experiments import _evaluate
 
     with Progress() as progress:
-        evaluation = _experiment.evaluate(
+        evaluation = _evaluate.evaluate(
             run,
             num_tasks=num_tasks,
             num_inner_steps=num_inner_steps,
@@ -159,14 +163,14 @@ def plot(run: tyro.conf.Positional[Path]) -> None:
     say_paths(plots.draw_run(run))
 
 
-def film(run: tyro.conf.Positional[Path], *, of: str = "maml") -> None:
-    """Film the animals of a run: episodes before and after each inner step, side by side.
+def film(run: tyro.conf.Positional[Path], *, of: str = "main") -> None:
+    """Film a run of locomotion: episodes before and after each inner step, side by side.
 
     Args:
         run: The run directory.
-        of: Whose episodes: maml, or pretrained.
+        of: Whose episodes: main (what the recipe trained), or pretrained.
     """
-    from ..recipes import _film
+    from ..experiments import _film
 
     say_paths([_film.film(run, name=of)])
 
@@ -183,7 +187,7 @@ def compare(
         out: Where comparison.json and curves.png are written.
     """
     from .. import plots
-    from ..recipes import _comparison
+    from ..experiments import _compare
 
-    show_comparison(_comparison.compare(runs, out))
+    show_comparison(_compare.compare(runs, out))
     say_paths([out / "comparison.json", *plots.draw_comparison(out)])

@@ -2,10 +2,9 @@
 
 from importlib.util import find_spec
 
-from .._errors import MamlaxError
+from .._extras import missing
 
-if _missing := [name for name in ("sklearn", "pandas", "safetensors") if find_spec(name) is None]:
-    raise MamlaxError(
-        f"{', '.join(_missing)} cannot be imported: tables and saved learners need the extra "
-        "libraries of tables. In the folder of mamlax: pip install '.[tabular]'"
-    )
+_NEEDED = ("sklearn", "pandas", "safetensors", "msgspec")
+
+if _missing := [name for name in _NEEDED if find_spec(name) is None]:
+    raise missing(", ".join(_missing), "tabular")

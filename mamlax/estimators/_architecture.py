@@ -3,6 +3,8 @@
 import inspect
 from typing import Any, TypeAlias
 
+from jaxtyping import PRNGKeyArray, PyTree
+
 from .. import models
 from .._errors import MamlaxError
 
@@ -10,7 +12,7 @@ Architecture: TypeAlias = tuple[tuple[str, Any], ...]
 """The name of a factory of `mamlax.models` and its arguments, hashable."""
 
 
-def architecture_of(model: Any) -> Architecture:
+def architecture_of(model: PyTree) -> Architecture:
     """The factory of `mamlax.models` that makes such a model, and its arguments.
 
     Args:
@@ -54,7 +56,7 @@ def architecture(**arguments: Any) -> Architecture:
     )
 
 
-def model_of(architecture: Architecture, key: Any) -> Any:
+def model_of(architecture: Architecture, key: PRNGKeyArray) -> Any:
     """A model of that shape, newly initialized.
 
     Args:

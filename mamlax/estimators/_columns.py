@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import MamlaxError
+from .._files import Json
 
 _MAX_CATEGORIES = 100
 
@@ -45,7 +46,7 @@ class Column(NamedTuple):
         """What it holds, in a word."""
         return "categories" if self.categories else "numbers"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """Its attributes, by name."""
         return self._asdict()
 
@@ -141,13 +142,13 @@ class Columns(NamedTuple):
         """Numbers that a row becomes."""
         return sum(column.width for column in self.columns)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """For `from_json`."""
         columns = [column.as_json() for column in self.columns]
         return {"columns": columns, "named": self.named}
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> "Columns":
+    def from_json(value: Json) -> "Columns":
         """What `as_json` gave."""
         columns = [
             Column(**{**one, "categories": tuple(one["categories"])}) for one in value["columns"]

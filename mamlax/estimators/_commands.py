@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from .._errors import MamlaxError
-from .._files import replacing
+from .._files import Json, replacing
 from ._columns import category_of
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier
-from ._learner_file import Loaded, load
+from ._load import Model, load
 from ._splits import split_groups
 from ._table_faults import check_cells, check_features, check_targets, check_tasks
 from ._tables import SUFFIXES, columns_of, labels_of, place_of, read_table
@@ -34,7 +34,7 @@ def fit(
     kind: Literal["auto", "values", "classes"],
     out: Path,
     say: Callable[[str], None],
-    report: Callable[[dict[str, Any]], None],
+    report: Callable[[Json], None],
     **settings: Any,
 ) -> FewShotRegressor | FewShotClassifier:
     """Fit a table and save what was learned.
@@ -132,7 +132,7 @@ def _held(column: Any) -> str:
 
 
 def _choices(
-    model: Any,
+    model: FewShotRegressor | FewShotClassifier,
     y: np.ndarray,
     targets: list[str],
     features: list[str],
@@ -170,7 +170,7 @@ def _in_words_of_the_command_line() -> Iterator[None]:
         raise MamlaxError(str(error).replace("split_by", "--split-column")) from error
 
 
-def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, int]:
+def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Model, int]:
     """Adapt a saved model, predict and write the predictions.
 
     Args:
@@ -188,7 +188,7 @@ def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, in
     _check_kind(model, path, support, query)
     if isinstance(model, FewShotImageClassifier):
         return _adapt_to_images(model, support, query, out)
-    names = getattr(model, "target_names_", None) or ["target"]
+    names = model.target_names_ or ["target"]
     text = [column.name for column in model.columns_.columns if column.categories]
     text += names if isinstance(model, FewShotClassifier) else []
     table = read_table(support, text=text, may_be_empty=True)
@@ -201,7 +201,7 @@ def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, in
             f"{place_of(support, int(np.argmin(there.to_numpy())))}.",
             stacklevel=2,
         )
-    _check_one_task(getattr(model, "task_names_", None) or [], table[there], asked, support, query)
+    _check_one_task(model.task_names_ or [], table[there], asked, support, query)
     for one, place in ((table[there], support), (asked, query)):
         _check_numbers(model, one, place)
     y = targets.loc[there].to_numpy()
@@ -230,7 +230,7 @@ def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Loaded, in
     return adapted, len(result)
 
 
-def _check_kind(model: Loaded, path: Path, *given: Path) -> None:
+def _check_kind(model: Model, path: Path, *given: Path) -> None:
     """Say what the model takes where it is given the other."""
     of_images = isinstance(model, FewShotImageClassifier)
     for one in given:
@@ -274,7 +274,7 @@ def _check_one_task(
         )
 
 
-def _check_numbers(model: Any, table: Any, path: Path) -> None:
+def _check_numbers(model: FewShotRegressor | FewShotClassifier, table: Any, path: Path) -> None:
     """Refuse cells of text in columns that held numbers, by their lines."""
     for column in model.columns_.columns:
         if not column.categories and column.name in table.columns:
@@ -301,7 +301,7 @@ def _as_fitted(label: str) -> str:
 
 def _adapt_to_images(
     model: FewShotImageClassifier, support: Path, query: Path, out: Path
-) -> tuple[Loaded, int]:
+) -> tuple[Model, int]:
     given, asked = model.read(support), model.read(query)
     if "" in given.labels:
         raise MamlaxError(

@@ -8,13 +8,16 @@ from threadpoolctl import threadpool_limits
 from ._fitting import Rows
 from ._report import ADAPTED, UNADAPTED, Entry, Report
 from ._simpler_models import SUPPORT_SIZES, simpler_models
+from ._targets import Classes
 
 _MOST_GROUPS = 300
 _MOST_QUERY = 200
 _FEW_ROWS = 20_000
 
 
-def compare(estimator: Any, train: Rows, test: Rows, *, seed: int) -> Report | None:
+def compare_with_simpler_models(
+    estimator: Any, train: Rows, test: Rows, *, seed: int
+) -> Report | None:
     """Give every model the same support rows of each group held out, and the same queries.
 
     Args:
@@ -28,7 +31,7 @@ def compare(estimator: Any, train: Rows, test: Rows, *, seed: int) -> Report | N
         What was found; None where no group held out has two rows.
     """
     rng = np.random.default_rng(seed)
-    classes = estimator.targets_.num_outputs if estimator._loss == "cross-entropy" else None
+    classes = estimator.targets_.num_outputs if isinstance(estimator.targets_, Classes) else None
     tasks = _tasks(test, rng)
     if not tasks:
         return None

@@ -3,8 +3,9 @@
 import copy
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,11 +20,19 @@ from sklearn.utils.validation import (
 )
 
 from .._errors import MamlaxError
+from ..config._algorithms import ALGORITHMS, Algorithm, OnMinibatches
+from ..config._tables import TABLE_ALGORITHMS, TableTraining
+from ._adapted_many import AdaptedMany
 from ._columns import Columns, is_frame, names_of
-from ._fitting import Rows, Settings, meta_train
-from ._learner import Adapted, ArrayLearner, Loss
+from ._comparison import compare_with_simpler_models
+from ._container import Container, write_container
+from ._estimator_state import restored, state_of
+from ._fitting import Rows, meta_train
+from ._learner import AdaptedParams, ArrayLearner, Loss
 from ._splits import numbered, split_groups
 from ._targets import Targets
+
+E = TypeVar("E", bound="FewShotEstimator")
 
 
 class FewShotEstimator(BaseEstimator, ABC):
@@ -35,8 +44,8 @@ class FewShotEstimator(BaseEstimator, ABC):
     learner_: ArrayLearner
     feature_names_in_: np.ndarray
     n_features_in_: int
-    target_names_: list[str]
-    task_names_: list[str]
+    target_names_: list[str] | None = None
+    task_names_: list[str] | None = None
     """What the targets, and the columns that tell tasks apart, are called, where a table was fitted
     by the command line."""
 
@@ -96,7 +105,7 @@ class FewShotEstimator(BaseEstimator, ABC):
             MamlaxError: if there is one group only, or a setting makes no sense.
             ValueError: if X or y hold what no model could be fitted to.
         """
-        algorithm = self._checked_algorithm()
+        algorithm, training = self._checked_algorithm(), self._checked_training()
         X = self._checked_table(X, reset=True)
         y = self._checked_targets(y)
         self._check_new_targets(y)
@@ -133,9 +142,12 @@ class FewShotEstimator(BaseEstimator, ABC):
             parts.units,
         )
         fitted = meta_train(
-            self._settings(algorithm),
+            algorithm,
+            training,
+            self._loss,
             rows.of(train),
             rows.of(validation) if len(validation) else None,
+            num_outputs=self.targets_.num_outputs,
             seed=seed,
             is_one_task=groups is None,
             report=self._report_fn(),
@@ -147,10 +159,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         self._adapted, self.num_support_ = self._unadapted(), 0
         self.report_ = None
         if self.compare and len(test):
-            from ._comparison import compare
-
             learned_from = rows.of(np.concatenate([train, validation]))
-            self.report_ = compare(self, learned_from, rows.of(test), seed=seed)
+            self.report_ = compare_with_simpler_models(self, learned_from, rows.of(test), seed=seed)
         return self
 
     def adapt(self, X, y, *, sample_weight=None):
@@ -238,10 +248,21 @@ class FewShotEstimator(BaseEstimator, ABC):
         Args:
             path: of the file; it is replaced whole or not at all.
         """
-        from ._learner_file import write_estimator
+        write_container(path, self.state())
 
+    def state(self) -> Container:
+        """What a file must hold of a fitted estimator, for `from_state`."""
         check_is_fitted(self)
-        write_estimator(path, self)
+        return state_of(self)
+
+    @classmethod
+    def from_state(cls: type[E], content: Container) -> E:
+        """What `state` gave.
+
+        Raises:
+            MamlaxError: if an array is missing or of another shape than the header says.
+        """
+        return restored(cls(), content)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -286,7 +307,7 @@ class FewShotEstimator(BaseEstimator, ABC):
     def _decoded(self, outputs) -> np.ndarray:
         """Predictions `[...]`, of the network's outputs `[..., outputs]`."""
 
-    def _unadapted(self) -> Adapted:
+    def _unadapted(self) -> AdaptedParams:
         """What an empty support leaves of the initialization."""
         empty = np.zeros((0, self.columns_.width), np.float32)
         return self.learner_.adapt(empty, self.targets_.encode(self._empty_targets()))
@@ -314,37 +335,35 @@ class FewShotEstimator(BaseEstimator, ABC):
         validate_data(self, X, reset=reset, skip_check_array=True)
         return X
 
-    def _checked_algorithm(self) -> str:
-        algorithm = self._algorithms[0] if self.algorithm == "auto" else self.algorithm
-        if algorithm not in self._algorithms:
+    def _checked_algorithm(self) -> Algorithm:
+        """The algorithm's settings, those of the constructor in the place of its own."""
+        algorithm: Any = self._algorithms[0] if self.algorithm == "auto" else self.algorithm
+        if isinstance(algorithm, str) and algorithm in self._algorithms:
+            algorithm = TABLE_ALGORITHMS.get(algorithm) or ALGORITHMS[algorithm]()
+        if not isinstance(algorithm, Algorithm) or algorithm.name not in self._algorithms:
             raise MamlaxError(
-                f"algorithm must be auto or one of {', '.join(self._algorithms)}, got "
+                f"algorithm must be auto, one of {', '.join(self._algorithms)}, or the settings of "
+                "one (such as mamlax.config.Maml(inner_learning_rate=0.1, num_inner_steps=3)), got "
                 f"{self.algorithm!r}."
             )
+        if isinstance(algorithm, OnMinibatches) and algorithm.inner_batch_size is not None:
+            raise MamlaxError(
+                "inner_batch_size is for recipes: inner steps of tables see all rows."
+            )
+        if self.num_inner_steps is not None:
+            algorithm = replace(algorithm, num_inner_steps=int(self.num_inner_steps))
+        if self.inner_learning_rate is not None:
+            algorithm = replace(algorithm, inner_learning_rate=float(self.inner_learning_rate))
         return algorithm
 
-    def _settings(self, algorithm: str) -> Settings:
-        for name in ("num_outer_steps", "meta_batch_size", "max_support", "patience"):
-            if not isinstance(value := getattr(self, name), int | np.integer) or value < 1:
-                raise MamlaxError(f"{name} must be a whole number, 1 or more, got {value!r}.")
-        options = ()
-        if self.num_inner_steps is not None:
-            options += (("num_inner_steps", int(self.num_inner_steps)),)
-        if self.inner_learning_rate is not None:
-            options += (("inner_learning_rate", float(self.inner_learning_rate)),)
-        return Settings(
-            self._loss,
-            self.targets_.num_outputs,
-            algorithm,
-            options,
-            tuple(map(int, self.hidden_sizes)),
-            int(self.num_outer_steps),
-            int(self.meta_batch_size),
-            float(self.outer_learning_rate),
-            float(self.weight_decay),
-            int(self.max_support),
-            int(self.patience),
-        )
+    def _checked_training(self) -> TableTraining:
+        given = {field.name: getattr(self, field.name) for field in fields(TableTraining)}
+        settings: dict[str, Any] = {  # a search over settings gives NumPy's numbers
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in given.items()
+        }
+        settings["hidden_sizes"] = tuple(map(int, self.hidden_sizes))
+        return TableTraining(**settings)
 
     def _report_fn(self) -> Any:
         if not self.verbose:
@@ -359,45 +378,3 @@ class FewShotEstimator(BaseEstimator, ABC):
             print(text, flush=True)
 
         return report
-
-
-class AdaptedMany:
-    """An estimator adapted to many tasks at once.
-
-    Attributes:
-        groups: `[tasks]`, what they are called.
-    """
-
-    def __init__(self, estimator: FewShotEstimator, groups: np.ndarray, adapted: Adapted):
-        self.groups, self._estimator, self._adapted = groups, estimator, adapted
-
-    def predict(self, X, groups) -> np.ndarray:
-        """Predictions `[rows]`, each row by the parameters of its task.
-
-        Args:
-            X: `[rows, columns]`.
-            groups: `[rows]`, one of those adapted to.
-
-        Raises:
-            MamlaxError: if a group was not adapted to.
-        """
-        return self._estimator._decoded(self._outputs(X, groups))
-
-    def predict_proba(self, X, groups) -> np.ndarray:
-        """Of a classifier: `[rows, classes]`, in the order of its `classes_`."""
-        return self._estimator.targets_.probabilities(self._outputs(X, groups))
-
-    def _outputs(self, X, groups) -> np.ndarray:
-        estimator, groups = self._estimator, np.asarray(groups)
-        X = estimator._checked_table(X)
-        check_consistent_length(X, groups)
-        index = {name: i for i, name in enumerate(self.groups.tolist())}
-        tasks = np.array([index.get(name, -1) for name in groups.tolist()], int)
-        if (tasks < 0).any():
-            absent = groups.tolist()[int(np.argmax(tasks < 0))]
-            raise MamlaxError(
-                f"group {absent!r} was not adapted to ({len(self.groups)} were). Give "
-                "adapt_many rows of it too; with none, the estimator itself predicts for it."
-            )
-        inputs = estimator.columns_.encode(X)
-        return estimator.learner_.predict_many(self._adapted, tasks, inputs)

@@ -1,32 +1,32 @@
 """A trained run, or a saved model, in a form that others can use."""
 
-import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from .._errors import MamlaxError
-from .._files import replacing, write_json
+from .._files import Json, replacing, write_json
 from .._types import Batch
-from ..recipes._experiment import experiment_in
-from ..recipes._omniglot import OmniglotProblem
-from ..recipes._recipe import SupervisedRecipe
-from ..training._run_directory import read_run
+from ..config._problems import ClassificationProblem
+from ..config._recipe import SupervisedRecipe
+from ..experiments._experiment import Experiment
+from ..experiments._load import trained_in
+from ..records._description import read_run
+from ..records._evaluation import CurvePoint, Evaluation, evaluation_path, read_evaluation
 from ._architecture import architecture_of
 from ._columns import Column, Columns
 from ._few_shot import FewShotRegressor
 from ._images import FewShotImageClassifier, Reading
-from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
-from ._learner_file import Loaded
+from ._learner import ArrayLearner, LearnerSettings
+from ._load import Model
 from ._program_description import PLATFORMS, adaptation_of, description_of_program
 from ._targets import Values
 
 
-def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loaded:
+def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Model:
     """What a run of `mamlax train` has learned, ready to adapt, predict and save.
 
     Args:
@@ -40,48 +40,29 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Loa
         MamlaxError: if the directory holds no trained run, or one of reinforcement learning.
     """
     directory = Path(directory)
-    read_run(directory)  # refuses what is none
-    experiment = experiment_in(directory, data_dir)
-    recipe = experiment.recipe
+    recipe = read_run(directory).recipe
     if not isinstance(recipe, SupervisedRecipe):
         raise MamlaxError(
             f"{directory} is a run of {recipe.name}: a policy adapts in its environment, from "
             "episodes of its own. Use it from Python, by mamlax.load_run."
         )
-    main = experiment.stages["maml"]
-    learned = experiment.learned(main, experiment.restore(main))
-    _, meta_params = experiment.ready(main, learned)
-    initial = jax.eval_shape(experiment.parts.init_params, jax.random.key(0))
-    steps = _num_inner_steps(directory, recipe)
-    is_class = experiment.parts.metric == "accuracy"
+    experiment, result = trained_in(directory, data_dir)
+    parts, is_class = experiment.parts, isinstance(recipe.problem, ClassificationProblem)
+    evaluation = read_evaluation(directory) if evaluation_path(directory).exists() else None
     settings = LearnerSettings(
-        architecture_of(initial),
-        LearnerRecipe(**options_of(recipe)),
+        architecture_of(jax.eval_shape(parts.init_params, jax.random.key(0))),
+        recipe.algorithm,
         "cross-entropy" if is_class else "squared-error",
         0.0,
-        steps,
+        _num_inner_steps(recipe, evaluation),
     )
-    learner = ArrayLearner(settings, meta_params)
+    learner = ArrayLearner(settings, result.params)
     if is_class:
-        shape = experiment.parts.train_tasks.data.examples.shape[1:]
-        summary = {
-            "recipe": recipe.name,
-            "outer_step": learned.outer_step,
-            "num_classes": len(experiment.parts.train_tasks.data.names),
-        }
-        if accuracy := _accuracy(directory, settings.num_inner_steps, experiment.parts.test_tasks):
-            summary["accuracy"] = accuracy
-        invert = isinstance(recipe.problem, OmniglotProblem)
-        if settings.network["name"] != "conv4":
-            raise MamlaxError(
-                f"{directory} was trained without convolutions (--network); a file of images is "
-                "for conv4."
-            )
-        return FewShotImageClassifier(learner, Reading(shape[0] == shape[1], invert), summary)
-    return _regressor(learner, learned.outer_step)
+        return _image_classifier(directory, experiment, learner, result.outer_step, evaluation)
+    return _regressor(learner, result.outer_step)
 
 
-def write_stablehlo(path: str | Path, model: Any) -> None:
+def write_stablehlo(path: str | Path, model: Model) -> None:
     """Write a model as one program for processors, GPUs and TPUs, which runs without this package.
 
     A model that is not adapted becomes a program that adapts and predicts, of
@@ -129,15 +110,11 @@ def write_stablehlo(path: str | Path, model: Any) -> None:
     write_json(path.with_suffix(path.suffix + ".json"), description_of_program(model))
 
 
-def _num_inner_steps(directory: Path, recipe: SupervisedRecipe) -> int:
+def _num_inner_steps(recipe: SupervisedRecipe, evaluation: Evaluation | None) -> int:
     """How many steps adapt: those of validation, unless they diverged on the held-out tasks."""
-    steps, trained = recipe.num_judged_inner_steps, recipe.num_inner_steps
-    path = directory / "evaluation.json"
-    if steps == trained or not path.exists():
-        return steps
-    curve = json.loads(path.read_text())["curve"]
-    diverged = [one["num_inner_steps"] for one in curve if one["mean"] is None]
-    if steps not in diverged:
+    steps, trained = recipe.num_validation_inner_steps, recipe.algorithm.num_inner_steps
+    point = None if evaluation is None else _point(evaluation.curve, steps)
+    if steps == trained or point is None or point.mean is not None:
         return steps
     warnings.warn(
         f"{steps} inner steps, those of the run's validation, diverged on its held-out tasks; the "
@@ -147,25 +124,54 @@ def _num_inner_steps(directory: Path, recipe: SupervisedRecipe) -> int:
     return trained
 
 
-def _accuracy(directory: Path, num_inner_steps: int, tasks: Any) -> dict[str, Any] | None:
-    """What the run's evaluation says of so many inner steps, its queries apart; None: nothing."""
-    path = directory / "evaluation.json"
-    if not path.exists():
+def _point(curve: list[CurvePoint], num_inner_steps: int) -> CurvePoint | None:
+    return next((one for one in curve if one.num_inner_steps == num_inner_steps), None)
+
+
+def _image_classifier(
+    directory: Path,
+    experiment: Experiment,
+    learner: ArrayLearner,
+    outer_step: int,
+    evaluation: Evaluation | None,
+) -> FewShotImageClassifier:
+    if learner.settings.network["name"] != "conv4":
+        raise MamlaxError(
+            f"{directory} was trained without convolutions (--network); a file of images is for "
+            "conv4."
+        )
+    recipe, classes = experiment.recipe, experiment.parts.train_tasks.data
+    height, width, *_ = classes.examples.shape[1:]
+    summary = {
+        "recipe": recipe.name,
+        "outer_step": outer_step,
+        "num_classes": len(classes.names),
+    }
+    if accuracy := _accuracy(experiment, evaluation, learner.settings.num_inner_steps):
+        summary["accuracy"] = accuracy
+    reading = Reading(resize=height == width, invert=recipe.problem.is_drawing)
+    return FewShotImageClassifier(learner, reading, summary)
+
+
+def _accuracy(
+    experiment: Experiment, evaluation: Evaluation | None, num_inner_steps: int
+) -> Json | None:
+    """What the evaluation says of so many inner steps, its queries apart; None: nothing."""
+    if evaluation is None:
         return None
-    evaluation = json.loads(path.read_text())
-    curve = evaluation.get("non_transductive_curve", evaluation["curve"])
-    found = [one for one in curve if one["num_inner_steps"] == num_inner_steps]
-    if not found or found[0]["mean"] is None:
+    point = _point(evaluation.non_transductive_curve or evaluation.curve, num_inner_steps)
+    if point is None or point.mean is None:
         return None
-    about = {"num_tasks": evaluation["num_tasks"], "ways": tasks.ways, "shots": tasks.shots}
-    return {"mean": found[0]["mean"], "ci95": found[0]["ci95"], **about}
+    tasks = experiment.parts.test_tasks
+    about = {"num_tasks": evaluation.num_tasks, "ways": tasks.ways, "shots": tasks.shots}
+    return {"mean": point.mean, "ci95": point.ci95, **about}
 
 
 def _regressor(learner: ArrayLearner, outer_step: int) -> FewShotRegressor:
     """An estimator that takes the network's own inputs, and gives its outputs."""
     network = learner.settings.network
     num_inputs, num_outputs = network["num_inputs"], network["num_outputs"]
-    model = FewShotRegressor(algorithm=learner.settings.recipe.algorithm)
+    model = FewShotRegressor(algorithm=learner.settings.algorithm.name)
     model.columns_ = Columns(
         tuple(Column(str(i), limit=1e30) for i in range(num_inputs)), named=False
     )

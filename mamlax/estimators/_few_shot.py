@@ -1,4 +1,4 @@
-"""The estimators, in scikit-learn's manners."""
+"""The estimators, with scikit-learn's interface."""
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -6,11 +6,12 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from ..config._algorithms import ALGORITHMS, Cavia, HeadOfTask, RidgeMaml
 from ._estimator import FewShotEstimator
-from ._fitting import DEFAULTS
 from ._targets import Classes, Values
 
-_FOR_CLASSES = ("proto-maml", "unicorn-maml")
+_FOR_CLASSES = {name for name, kind in ALGORITHMS.items() if issubclass(kind, HeadOfTask)}
+_GENERAL = ALGORITHMS.keys() - {RidgeMaml.name, *_FOR_CLASSES}
 
 
 class FewShotRegressor(RegressorMixin, FewShotEstimator):
@@ -20,8 +21,10 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     group. Columns may hold numbers or categories, and miss values; targets may be several.
 
     Args:
-        algorithm: a member of the family, by its name on the command line; "auto": `ridge-maml`,
-            whose head starts from a regression on the support.
+        algorithm: a member of the family: by its name on the command line, with settings that suit
+            tables; or as its settings, all of them taken as they stand, e.g.
+            `mamlax.config.Cavia(inner_learning_rate=1.0, num_inner_steps=3, context_size=4)`.
+            "auto": `ridge-maml`, whose head starts from a regression on the support.
         num_inner_steps: steps in training. How many `adapt` takes is chosen on groups held out,
             up to twice as many (`ridge-maml` solves, and by itself takes none). None: the
             algorithm's own.
@@ -61,7 +64,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     """
 
     _loss = "squared-error"
-    _algorithms = ("ridge-maml", *sorted(DEFAULTS.keys() - {"ridge-maml", *_FOR_CLASSES}))
+    _algorithms = (RidgeMaml.name, *sorted(_GENERAL))
 
     def predict(self, X) -> np.ndarray:
         """`[rows]` or `[rows, outputs]`, in the units of the targets."""
@@ -120,7 +123,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
     """
 
     _loss = "cross-entropy"
-    _algorithms = ("cavia", *sorted(DEFAULTS.keys() - {"cavia", "ridge-maml"}))
+    _algorithms = (Cavia.name, *sorted((_GENERAL | _FOR_CLASSES) - {Cavia.name}))
 
     @property
     def classes_(self) -> np.ndarray:

@@ -10,44 +10,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
+from .._files import Json
 from .._types import OuterLoop, Task
 from ..algorithms._learned_optimizer import WithOptimizer
 from ..algorithms._outer_loop import outer_loop, with_tasks
 from ..algorithms._over_tasks import adaptation_curves
+from ..config._algorithms import Algorithm, Boil, Cavia
+from ..config._tables import TableTraining
 from ..tasks._grouped_rows import GroupedRows
 from ..training._run import Validation, run
 from ._architecture import architecture
-from ._learner import ArrayLearner, LearnerRecipe, LearnerSettings, Loss
+from ._learner import ArrayLearner, LearnerSettings, Loss
 
 _NUM_VALIDATION_TASKS = 256
 _NUM_VALIDATIONS = 20
 _NUM_QUERY, _NUM_VALIDATION_QUERY = 32, 64
 _PRIOR_WEIGHT = 1.0
 _DIVERGED = 1e6
-_CONTEXT_SIZE = 8
-
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "ridge-maml": {
-        "inner_learning_rate": 0.01,
-        "num_inner_steps": 0,
-        "ridge": 5.0,
-        "head_prior": True,
-    },
-    "maml": {"inner_learning_rate": 0.1, "num_inner_steps": 3},
-    "fomaml": {"inner_learning_rate": 0.1, "num_inner_steps": 3},
-    "anil": {"inner_learning_rate": 0.1, "num_inner_steps": 5},
-    "boil": {"inner_learning_rate": 0.1, "num_inner_steps": 3},
-    "meta-sgd": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
-    "maml-plus-plus": {"inner_learning_rate": 0.05, "num_inner_steps": 5},
-    "meta-curvature": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
-    "imaml": {"inner_learning_rate": 0.02, "num_inner_steps": 16, "proximal_strength": 5.0},
-    "reptile": {"inner_learning_rate": 0.05, "num_inner_steps": 5},
-    "cavia": {"inner_learning_rate": 1.0, "num_inner_steps": 3},
-    "proto-maml": {"inner_learning_rate": 0.05, "num_inner_steps": 3},
-    "unicorn-maml": {"inner_learning_rate": 0.1, "num_inner_steps": 3},
-}
-"""Settings of each algorithm for standardized tables."""
+_CONTEXT_SIZE = 8  # of CAVIA, unless its context_size is set
 
 
 class Rows(NamedTuple):
@@ -84,37 +66,7 @@ class Rows(NamedTuple):
         ).padded()
 
 
-class Settings(NamedTuple):
-    """How to meta-train.
-
-    Attributes:
-        loss: of a row.
-        num_outputs: of the network.
-        algorithm: its name on the command line.
-        options: what differs from `DEFAULTS`.
-        hidden_sizes: width of each hidden layer.
-        num_outer_steps: at most.
-        meta_batch_size: groups of an outer step.
-        outer_learning_rate: of Adam, falling to zero along a cosine.
-        weight_decay: of the outer optimizer.
-        max_support: the most rows that are adapted on.
-        patience: validations without improvement before training ends.
-    """
-
-    loss: Loss
-    num_outputs: int
-    algorithm: str
-    options: tuple[tuple[str, Any], ...]
-    hidden_sizes: tuple[int, ...]
-    num_outer_steps: int
-    meta_batch_size: int
-    outer_learning_rate: float
-    weight_decay: float
-    max_support: int
-    patience: int
-
-
-class Fitted(NamedTuple):
+class MetaTrained(NamedTuple):
     """A learner, and how it came about.
 
     Attributes:
@@ -131,52 +83,58 @@ class Fitted(NamedTuple):
 
 
 def meta_train(
-    settings: Settings,
+    algorithm: Algorithm,
+    training: TableTraining,
+    loss: Loss,
     train: Rows,
     validation: Rows | None,
     *,
+    num_outputs: int,
     seed: int,
     is_one_task: bool = False,
-    report: Callable[[dict[str, Any]], None] | None = None,
-) -> Fitted:
+    report: Callable[[Json], None] | None = None,
+) -> MetaTrained:
     """Meta-train on some groups, and choose by others.
 
     Args:
-        settings: how.
+        algorithm: what learns.
+        training: how long, and what network.
+        loss: of a row.
         train: groups to learn from.
         validation: groups to stop and choose the number of inner steps by; None: neither.
+        num_outputs: of the network.
         seed: of initialization and training.
         is_one_task: learn a plain network, without adaptation in training.
         report: called with each log line.
     """
-    recipe = _recipe_of(settings)
+    context_size = 0
+    if isinstance(algorithm, Cavia):
+        context_size = algorithm.context_size or _CONTEXT_SIZE
     network = architecture(
         name="mlp",
         num_inputs=train.inputs.shape[1],
-        num_outputs=settings.num_outputs,
-        hidden_sizes=settings.hidden_sizes,
+        num_outputs=num_outputs,
+        hidden_sizes=training.hidden_sizes,
         norm="none",
-        context_size=_CONTEXT_SIZE if recipe.algorithm == "cavia" else 0,
+        context_size=context_size,
     )
-    of_learner = LearnerSettings(
-        network, recipe, settings.loss, _PRIOR_WEIGHT, recipe.num_inner_steps
-    )
+    steps = algorithm.num_inner_steps
+    of_learner = LearnerSettings(network, algorithm, loss, _PRIOR_WEIGHT, steps)
     init_key, run_key = jax.random.split(jax.random.key(seed))
     params = of_learner.initial(init_key)
-    if settings.algorithm != "boil":  # whose head must tell the body where to go
+    if not isinstance(algorithm, Boil):  # whose head must tell the body where to go
         # from zero all predict the mean at first: no inner step is too long
         params = params.with_head(*jax.tree.map(jnp.zeros_like, params.head))
     num_support = 0 if is_one_task else None
-    tasks = train.tasks(settings.max_support, _NUM_QUERY, num_support)
-    loop = with_tasks(_any_loop(settings, of_learner), tasks.sample)
-    interval = max(1, settings.num_outer_steps // _NUM_VALIDATIONS)
-    curves = None if validation is None else _curves_fn(settings, of_learner, validation)
-    steps = recipe.num_inner_steps
+    tasks = train.tasks(training.max_support, _NUM_QUERY, num_support)
+    loop = with_tasks(_any_loop(training, of_learner), tasks.sample)
+    interval = max(1, training.num_outer_steps // _NUM_VALIDATIONS)
+    curves = None if validation is None else _curves_fn(training, of_learner, validation)
     trained = run(
         loop,
         params,
         key=run_key,
-        num_outer_steps=settings.num_outer_steps,
+        num_outer_steps=training.num_outer_steps,
         log_interval=interval,
         validation=None
         if curves is None
@@ -185,13 +143,13 @@ def meta_train(
             interval,
             "validation/loss",
             maximize=False,
-            patience=settings.patience,
+            patience=training.patience,
         ),
         report=report,
     )
     if curves is None:
-        return Fitted(
-            ArrayLearner(of_learner, trained.state.meta_params), settings.num_outer_steps, ()
+        return MetaTrained(
+            ArrayLearner(of_learner, trained.state.meta_params), training.num_outer_steps, ()
         )
     of_best, of_last = (curves(state.meta_params) for state in (trained.best_state, trained.state))
     is_best = _is_worse(of_last[:, steps], of_best[:, steps])
@@ -200,7 +158,7 @@ def meta_train(
     state = trained.best_state if is_best else trained.state
     step = trained.best_step if is_best else int(trained.state.outer_step)
     learner = ArrayLearner(of_learner, state.meta_params)
-    return Fitted(learner, step, tuple(map(float, losses)))
+    return MetaTrained(learner, step, tuple(map(float, losses)))
 
 
 def _is_worse(losses: np.ndarray, reference: np.ndarray) -> bool:
@@ -211,34 +169,23 @@ def _is_worse(losses: np.ndarray, reference: np.ndarray) -> bool:
     return bool(differences.mean() > differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
-def _recipe_of(settings: Settings) -> LearnerRecipe:
-    options = {**DEFAULTS[settings.algorithm], **dict(settings.options)}
-    return LearnerRecipe(
-        algorithm=settings.algorithm,  # pyright: ignore[reportArgumentType]
-        outer_learning_rate=settings.outer_learning_rate,
-        meta_batch_size=settings.meta_batch_size,
-        num_outer_steps=settings.num_outer_steps,
-        **options,
-    )
-
-
 @functools.lru_cache(maxsize=16)
-def _any_loop(settings: Settings, of_learner: LearnerSettings) -> OuterLoop:
+def _any_loop(training: TableTraining, of_learner: LearnerSettings) -> OuterLoop:
     """An outer loop, on tasks to be put in: kept, so that fitting again compiles nothing."""
-    rate = optax.cosine_decay_schedule(settings.outer_learning_rate, settings.num_outer_steps)
+    rate = optax.cosine_decay_schedule(training.outer_learning_rate, training.num_outer_steps)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.adamw(rate, weight_decay=settings.weight_decay, mask=_decays),
+        optax.adamw(rate, weight_decay=training.weight_decay, mask=_decays),
     )
     return outer_loop(
-        of_learner.learner(),
+        of_learner.learner(training.num_outer_steps),
         optimizer,
         lambda key: Task(None, None),
-        meta_batch_size=settings.meta_batch_size,
+        meta_batch_size=training.meta_batch_size,
     )
 
 
-def _decays(meta_params: Any) -> Any:
+def _decays(meta_params: PyTree) -> Any:
     """Matrices of the network; neither biases nor what an inner optimizer learns."""
     if isinstance(meta_params, WithOptimizer):
         none = jax.tree.map(lambda leaf: False, meta_params.optimizer)
@@ -248,7 +195,7 @@ def _decays(meta_params: Any) -> Any:
 
 @functools.lru_cache(maxsize=16)
 def _curves(of_learner: LearnerSettings) -> Callable[[Any, Any], Any]:
-    steps = 2 * of_learner.recipe.num_inner_steps
+    steps = 2 * of_learner.algorithm.num_inner_steps
     learner, loss_fn = of_learner.learner(), of_learner.loss_fn(prior_weight=0.0)
     return eqx.filter_jit(adaptation_curves(learner, loss_fn, num_inner_steps=steps, batch_size=64))
 
@@ -259,7 +206,7 @@ def _tasks_of(rows: GroupedRows, keys: Any, groups: Any) -> Any:
 
 
 def _curves_fn(
-    settings: Settings, of_learner: LearnerSettings, rows: Rows
+    training: TableTraining, of_learner: LearnerSettings, rows: Rows
 ) -> Callable[[Any], np.ndarray]:
     """`curves(meta_params) -> [units, steps + 1]`: losses on groups held out, by inner steps.
 
@@ -267,7 +214,7 @@ def _curves_fn(
     steps of training are tried. What diverges counts with a number so large that such steps are
     never chosen.
     """
-    tasks_of = rows.tasks(settings.max_support, _NUM_VALIDATION_QUERY)
+    tasks_of = rows.tasks(training.max_support, _NUM_VALIDATION_QUERY)
     num_groups = len(np.unique(rows.groups))
     order = np.random.default_rng(0).permutation(num_groups)
     groups = np.resize(order, _NUM_VALIDATION_TASKS)

@@ -3,16 +3,17 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .._errors import MamlaxError
-from ..tasks._picture_folder import Pictures, read_pictures
-from ._learner import Adapted, ArrayLearner
+from .._files import Json
+from ..config._algorithms import HeadOfTask
+from ..datasets._picture_folder import Pictures, read_pictures
+from ._container import Container, write_container
+from ._learner import AdaptedParams, ArrayLearner
 from ._targets import Classes
-
-_ANY_WAYS = ("proto-maml", "unicorn-maml")
 
 
 class Reading(NamedTuple):
@@ -52,11 +53,11 @@ class FewShotImageClassifier:
         ways: the most classes; None: any number.
     """
 
-    def __init__(self, learner: ArrayLearner, reading: Reading, summary: dict[str, Any]):
+    def __init__(self, learner: ArrayLearner, reading: Reading, summary: Json):
         self.learner_, self.reading_, self.summary_ = learner, reading, summary
         self.targets_: Classes | None = None
         self.support_: Support | None = None
-        self._adapted: Adapted | None = None
+        self._adapted: AdaptedParams | None = None
 
     @property
     def classes_(self) -> np.ndarray | None:
@@ -68,7 +69,7 @@ class FewShotImageClassifier:
 
     @property
     def ways(self) -> int | None:
-        if self.learner_.settings.recipe.algorithm in _ANY_WAYS:
+        if isinstance(self.learner_.settings.algorithm, HeadOfTask):
             return None
         return self.learner_.settings.network["num_outputs"]
 
@@ -101,8 +102,8 @@ class FewShotImageClassifier:
         if self.ways is not None and len(targets.classes) > self.ways:
             raise MamlaxError(
                 f"the support has {len(targets.classes)} classes, but the head was trained for "
-                f"{self.ways}. Train with --ways {len(targets.classes)}, or with --algorithm "
-                f"{' or '.join(_ANY_WAYS)}, whose heads are made for the task."
+                f"{self.ways}. Train with --ways {len(targets.classes)}, or with the algorithm "
+                "proto-maml or unicorn-maml, whose heads are made for the task."
             )
         adapted = copy.copy(self)
         if self.ways is None:
@@ -138,9 +139,36 @@ class FewShotImageClassifier:
         Raises:
             MamlaxError: if labels are neither text nor numbers.
         """
-        from ._learner_file import write_images
+        write_container(path, self.state())
 
-        write_images(path, self)
+    def state(self) -> Container:
+        """What a file must hold of it, for `from_state`; of an adapted one the images it is
+        adapted to."""
+        learner, support = self.learner_.state(), self.support_
+        header = {
+            "kind": type(self).__name__,
+            "reading": self.reading_._asdict(),
+            "summary": self.summary_,
+            "support": None,
+            **learner.header,
+        }
+        if support is None:
+            return Container(header, learner.arrays)
+        labels, codes = np.unique(support.labels, return_inverse=True)
+        header["support"] = {"num_images": len(codes), **Classes(labels).as_json()}
+        images = {"support.images": support.images, "support.labels": codes.astype(np.int32)}
+        return Container(header, {**learner.arrays, **images})
+
+    @classmethod
+    def from_state(cls, content: Container) -> "FewShotImageClassifier":
+        """What `state` gave."""
+        header, arrays = content
+        reading = Reading(**header["reading"])
+        classifier = cls(ArrayLearner.from_state(content), reading, header["summary"])
+        if (support := header.get("support")) is None:
+            return classifier
+        labels = np.array(support["classes"], np.dtype(support["dtype"]))
+        return classifier.adapt(arrays["support.images"], labels[arrays["support.labels"]])
 
     def _checked(self, images) -> np.ndarray:
         images = np.asarray(images)

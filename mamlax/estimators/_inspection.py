@@ -1,9 +1,13 @@
 """A saved model in words, without making it ready to run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._learner_file import making_sense_of, read_header_and_arrays
+from .._files import Json
+from ..config._algorithms import RidgeMaml
+from ._container import header_errors, read_container
+from ._images import FewShotImageClassifier
 from ._report import report_from_json
 
 
@@ -13,42 +17,45 @@ def description_of(path: Path) -> str:
     Raises:
         MamlaxError: as `load`.
     """
-    header, arrays = read_header_and_arrays(path)
-    with making_sense_of(path):
+    header, arrays = read_container(path)
+    with header_errors(path):
         text = "\n".join(_lines(header, arrays))
-    # a stranger's file shall not speak to the terminal
+    # a file from elsewhere must not send control characters to the terminal
     return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
-def _lines(header: dict[str, Any], arrays: dict[str, Any]) -> list[str]:
-    learner, recipe = header["learner"], header["learner"]["recipe"]
+def _lines(header: Json, arrays: Mapping[str, Any]) -> list[str]:
+    learner = header["learner"]
+    algorithm = (
+        learner["algorithm"]["name"] if "algorithm" in learner else (learner["recipe"]["algorithm"])
+    )
     architecture = dict(learner["architecture"])
     num_params = sum(array.size for name, array in arrays.items() if name.startswith("meta"))
     lines = [
         f"{header['kind']}, written by mamlax {header['mamlax']}",
-        f"  algorithm     {recipe['algorithm']}, {_steps(recipe, learner['num_inner_steps'])}",
+        f"  algorithm     {algorithm}, {_steps(algorithm, learner['num_inner_steps'])}",
         f"  network       {architecture.pop('name')}, {num_params:,} numbers: "
         + ", ".join(f"{name}={value}" for name, value in architecture.items()),
     ]
-    if "columns" in header:
-        lines += _of_table(header)
-    else:
+    if header["kind"] == FewShotImageClassifier.__name__:
         lines += _of_images(header, dict(learner["architecture"]))
+    else:
+        lines += _of_table(header)
     if header.get("report") is not None:
         lines += ["", str(report_from_json(header["report"]))]
     return lines
 
 
-def _steps(recipe: dict[str, Any], number: int) -> str:
+def _steps(algorithm: str, number: int) -> str:
     """How it adapts."""
     steps = f"{number} inner step{'s' * (number != 1)}"
-    if recipe["algorithm"] == "ridge-maml":
+    if algorithm == RidgeMaml.name:
         more = f"and {steps} after that" if number else "and no inner step is taken after that"
         return f"whose head is solved for on the support, {more}"
     return f"{steps} to adapt"
 
 
-def _of_images(header: dict[str, Any], network: dict[str, Any]) -> list[str]:
+def _of_images(header: Json, network: Json) -> list[str]:
     summary, support = header["summary"], header.get("support")
     height, width, channels = network["image_shape"]
     kind = {1: "grey", 3: "in color"}.get(channels, f"of {channels} channels")
@@ -75,7 +82,7 @@ def _of_images(header: dict[str, Any], network: dict[str, Any]) -> list[str]:
     return [*lines, f"  adapted to    {adapted}"]
 
 
-def _of_table(header: dict[str, Any]) -> list[str]:
+def _of_table(header: Json) -> list[str]:
     attributes, targets = header["attributes"], header["targets"]
     groups = attributes["num_groups_"]
     names = ", ".join(header["target_names"] or ["the target"])

@@ -2,7 +2,8 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -10,32 +11,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PRNGKeyArray, PyTree
 
 from .._errors import MamlaxError
+from .._files import Json
 from .._types import Batch, LossFn, MetaLearner
-from ..recipes._algorithm import learner_of
-from ..recipes._recipe import Evidence, SupervisedRecipe
+from ..config._algorithms import ALGORITHMS, Algorithm
+from ..experiments._learner import learner_of
+from ..records._settings import algorithm_from_flat, algorithm_from_json, settings_as_json
 from ..tasks._class_arrays import bounds_of
-from ._architecture import Architecture, model_of
+from ._architecture import Architecture, architecture, model_of
+from ._container import Container, filled, named_arrays
 
 Loss = Literal["squared-error", "cross-entropy"]
 _SMALLEST_BUCKET = 8
 _TASKS_AT_ONCE = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearnerRecipe(SupervisedRecipe):
-    """An algorithm and its options, where the data are at hand: there is no problem to build."""
-
-    name: str = "data at hand"
-    evidence: Evidence = Evidence("", "", "", "", "")  # noqa: RUF009  frozen
-    problem: None = None  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-def options_of(recipe: SupervisedRecipe) -> dict[str, Any]:
-    """What a recipe says of its algorithm, for a `LearnerRecipe`."""
-    names = {field.name for field in fields(recipe)} - {"name", "evidence", "problem"}
-    return {name: getattr(recipe, name) for name in sorted(names)}
+_MOST_STEPS, _MOST_LAYERS = 10_000, 100
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class LearnerSettings:
 
     Attributes:
         architecture: of the network; see `architecture_of`.
-        recipe: the algorithm and its options.
+        algorithm: what adapts, with its settings.
         loss: of a row.
         prior_weight: what is added to the sum of the weights that the loss of a batch is divided
             by: few rows then pull less than many.
@@ -54,18 +45,18 @@ class LearnerSettings:
     """
 
     architecture: Architecture
-    recipe: LearnerRecipe
+    algorithm: Algorithm
     loss: Loss
     prior_weight: float
     num_inner_steps: int
     ways: int | None = None
 
-    def initial(self, key: Any) -> Any:
+    def initial(self, key: PRNGKeyArray) -> Any:
         """A network of this shape."""
         return _initial(self.architecture, key)
 
     @property
-    def network(self) -> dict[str, Any]:
+    def network(self) -> Json:
         """The architecture, by name."""
         return dict(self.architecture)
 
@@ -94,16 +85,18 @@ class LearnerSettings:
 
         return loss_fn
 
-    def learner(self) -> MetaLearner:
-        """The algorithm, on this loss."""
+    def learner(self, num_outer_steps: int = 0) -> MetaLearner:
+        """The algorithm, on this loss.
+
+        Args:
+            num_outer_steps: outer steps of the training, for schedules that are a share of them.
+        """
+        is_class = self.loss == "cross-entropy"
         return learner_of(
-            self.recipe,
+            self.algorithm,
             self.loss_fn(),
-            num_inner_steps=self.recipe.num_inner_steps,
-            inner_learning_rate=self.recipe.inner_learning_rate,
-            ways=(self.ways or self.network["num_outputs"])
-            if self.loss == "cross-entropy"
-            else None,
+            num_outer_steps=num_outer_steps,
+            ways=(self.ways or self.network["num_outputs"]) if is_class else None,
             normalizes=self.network["norm"] != "none",
         )
 
@@ -118,7 +111,7 @@ class LearnerSettings:
 
         return adapt
 
-    def predict(self, params: Any, inputs: Any, support_inputs: Any) -> Any:
+    def predict(self, params: PyTree, inputs: Any, support_inputs: Any) -> Any:
         """Outputs `[rows, outputs]`; where the network normalizes, by the moments of the support,
         so that no query influences another.
         """
@@ -127,7 +120,7 @@ class LearnerSettings:
         return replace(params, norm="support")(inputs, support_inputs)
 
 
-class Adapted(NamedTuple):
+class AdaptedParams(NamedTuple):
     """Parameters that a support has adapted.
 
     Attributes:
@@ -136,8 +129,8 @@ class Adapted(NamedTuple):
         support_inputs: what normalizes, where the network does.
     """
 
-    own: Any
-    shared: Any
+    own: PyTree
+    shared: PyTree
     support_inputs: Any = None
 
 
@@ -154,9 +147,9 @@ class ArrayLearner:
     """
 
     settings: LearnerSettings
-    meta_params: Any = field(repr=False)
+    meta_params: PyTree = field(repr=False)
 
-    def adapt(self, inputs, targets, weights=None) -> Adapted:
+    def adapt(self, inputs, targets, weights=None) -> AdaptedParams:
         """Adapt to a support.
 
         Args:
@@ -179,9 +172,9 @@ class ArrayLearner:
                 "there are none, it needs fewer inner steps or a smaller inner learning rate when "
                 "it is trained."
             )
-        return Adapted(own, shared, batch.inputs if self.settings.normalizes else None)
+        return AdaptedParams(own, shared, batch.inputs if self.settings.normalizes else None)
 
-    def adapt_many(self, inputs, targets, sizes, weights=None) -> Adapted:
+    def adapt_many(self, inputs, targets, sizes, weights=None) -> AdaptedParams:
         """Adapt to many supports at once, in one compiled program for each size.
 
         Args:
@@ -209,16 +202,16 @@ class ArrayLearner:
             jax.tree.map(
                 lambda all_, x, at=tasks: all_.__setitem__(at, np.asarray(x)[: len(at)]), own, found
             )
-        return Adapted(own, shared)
+        return AdaptedParams(own, shared)
 
-    def predict(self, adapted: Adapted, inputs) -> np.ndarray:
+    def predict(self, adapted: AdaptedParams, inputs) -> np.ndarray:
         """Outputs `[rows, outputs]` for inputs `[rows, ...]`."""
         inputs = np.asarray(inputs, np.float32)
         padded = _padded(inputs, _bucket(len(inputs)))
         outputs = _programs(self.settings).predict(*adapted, padded)
         return np.asarray(outputs)[: len(inputs)]
 
-    def predict_many(self, adapted: Adapted, tasks, inputs) -> np.ndarray:
+    def predict_many(self, adapted: AdaptedParams, tasks, inputs) -> np.ndarray:
         """Outputs `[rows, outputs]`, each row by the parameters of its task, `tasks` `[rows]`."""
         inputs, tasks = np.asarray(inputs, np.float32), np.asarray(tasks)
         order = np.argsort(tasks, kind="stable")
@@ -234,9 +227,44 @@ class ArrayLearner:
             outputs[rows[there]] = np.asarray(found)[there]
         return outputs
 
+    def state(self) -> Container:
+        """What a file must hold of it, for `from_state`."""
+        settings = self.settings
+        header = {
+            "architecture": settings.network,
+            "algorithm": settings_as_json(settings.algorithm),
+            "loss": settings.loss,
+            "prior_weight": settings.prior_weight,
+            "num_inner_steps": settings.num_inner_steps,
+        }
+        return Container({"learner": header}, named_arrays("meta_params", self.meta_params))
+
+    @classmethod
+    def from_state(cls, content: Container) -> "ArrayLearner":
+        """What `state` gave.
+
+        Raises:
+            MamlaxError: if an array is missing or of another shape than the header says.
+        """
+        value = content.header["learner"]
+        network = architecture(**value["architecture"])
+        found = value["algorithm"] if "algorithm" in value else algorithm_from_flat(value["recipe"])
+        algorithm = algorithm_from_json(found, ALGORITHMS, Path("the header"), "Save it again.")
+        steps, layers = int(value["num_inner_steps"]), dict(network).get("hidden_sizes", ())
+        if not 0 <= steps <= _MOST_STEPS or len(layers) > _MOST_LAYERS:
+            raise ValueError(f"{steps} inner steps through {len(layers)} layers")
+        settings = LearnerSettings(
+            network, algorithm, value["loss"], float(value["prior_weight"]), steps
+        )
+        # shapes alone: a header that asks for a huge network makes none
+        expected = jax.eval_shape(
+            lambda key: settings.learner().init(settings.initial(key)), jax.random.key(0)
+        )
+        return cls(settings, filled(expected, "meta_params", content.arrays))
+
 
 @eqx.filter_jit
-def _initial(architecture: Architecture, key: Any) -> Any:
+def _initial(architecture: Architecture, key: PRNGKeyArray) -> Any:
     return model_of(architecture, key)
 
 
@@ -271,7 +299,7 @@ def _programs(settings: LearnerSettings) -> _Programs:
     return _Programs(jit(adapt), jit(adapt_many), jit(predict), jit(predict_many))
 
 
-def _in_lots(fn: Any, tasks: Any) -> Any:
+def _in_lots(fn: Any, tasks: PyTree) -> Any:
     """`fn` of every task, as many at once as a processor's caches hold."""
     return jax.lax.map(fn, tasks, batch_size=_TASKS_AT_ONCE)
 

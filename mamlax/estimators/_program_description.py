@@ -5,9 +5,10 @@ It is JSON, and enough to call the program without this package.
 
 from typing import Any
 
+from .._files import Json
 from ._columns import Columns
 from ._images import FewShotImageClassifier
-from ._learner import Adapted
+from ._learner import AdaptedParams
 from ._targets import Classes
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -34,14 +35,14 @@ _CATEGORY = (
 )
 
 
-def adaptation_of(model: Any) -> Adapted | None:
+def adaptation_of(model: Any) -> AdaptedParams | None:
     """What a model is adapted to; None: nothing."""
     if isinstance(model, FewShotImageClassifier):
         return model._adapted
     return model._adapted if model.num_support_ else None
 
 
-def description_of_program(model: Any) -> dict[str, Any]:
+def description_of_program(model: Any) -> Json:
     """Of an estimator or an image classifier, as JSON has it."""
     is_adapted = adaptation_of(model) is not None
     described = {
@@ -73,7 +74,7 @@ def description_of_program(model: Any) -> dict[str, Any]:
     }
 
 
-def _of_targets(model: Any) -> dict[str, Any]:
+def _of_targets(model: Any) -> Json:
     if isinstance(model.targets_, Classes):
         return {
             "given": "int32 [rows], the place of the label in classes",
@@ -81,13 +82,13 @@ def _of_targets(model: Any) -> dict[str, Any]:
             "probabilities",
         }
     return {
-        "names": getattr(model, "target_names_", None),
+        "names": model.target_names_,
         "given": "float32 [rows, targets], (value - mean) / scale",
         "read": "outputs [rows, targets]; value = output * scale + mean",
     }
 
 
-def _of_images(model: FewShotImageClassifier) -> dict[str, Any]:
+def _of_images(model: FewShotImageClassifier) -> Json:
     height, width, channels = model.image_shape
     pixels = "float32, byte / 255"
     if model.reading_.invert:

@@ -1,7 +1,9 @@
 """What the comparison of a model with simpler ones found, and what it says in words."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from .._files import Json
 
 ENOUGH_UNITS = 5
 """Held out together or alone; of fewer, an interval says little."""
@@ -158,13 +160,13 @@ class Report(NamedTuple):
             lines.append("   ".join([f"{name:<{first}}", *shown]))
         return "\n".join([*lines, "", self.verdict])
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """For `report_from_json`."""
         entries = [entry._asdict() for entry in self.entries]
         return {**self._asdict(), "entries": entries}
 
 
-def report_from_json(value: dict[str, Any]) -> Report:
+def report_from_json(value: Json) -> Report:
     """What `as_json` gave."""
     entries = tuple(Entry(**entry) for entry in value["entries"])
     return Report(value["metric"], value["num_groups"], value["num_units"], entries)

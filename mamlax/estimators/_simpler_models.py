@@ -23,7 +23,7 @@ class _Models(NamedTuple):
     """What was fitted to all groups; outputs `[rows, outputs]` are values, or logs of chances.
 
     Attributes:
-        mean: `[outputs]`, what is said without looking.
+        mean: `[outputs]`, the prediction without any features.
         pooled: `pooled(inputs) -> outputs`.
         offset: `offset(support)`, what is added to them in a group.
         support_only: `support_only(support, query) -> outputs`.

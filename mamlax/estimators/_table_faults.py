@@ -1,4 +1,4 @@
-"""What is wrong with a table, said by column, line and value before anything is fitted to it."""
+"""What is wrong with a table, by column, line and value, before anything is fitted to it."""
 
 import warnings
 from collections.abc import Sequence

@@ -1,11 +1,12 @@
 """What is predicted, as numbers that a network learns: standardized values, or class numbers."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import softmax
 
 from .._errors import MamlaxError
+from .._files import Json
 
 
 class Values(NamedTuple):
@@ -54,7 +55,7 @@ class Values(NamedTuple):
         values = np.asarray(outputs, np.float64) * np.array(self.scale) + np.array(self.mean)
         return values[..., 0] if self.flat else values
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """For `from_json`."""
         return {"kind": "values", **self._asdict()}
 
@@ -98,7 +99,7 @@ class Classes(NamedTuple):
         """Of the network's `[rows, classes]`, which are logarithms up to a constant."""
         return softmax(np.asarray(outputs, np.float64), axis=-1)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """For `from_json`.
 
         Raises:
@@ -116,7 +117,7 @@ class Classes(NamedTuple):
 Targets = Values | Classes
 
 
-def targets_from_json(value: dict[str, Any]) -> Targets:
+def targets_from_json(value: Json) -> Targets:
     """What `as_json` gave."""
     if value["kind"] == "classes":
         return Classes(np.array(value["classes"], dtype=np.dtype(value["dtype"])))

@@ -1,8 +1,8 @@
 """Figures from what a run wrote: nothing is computed here.
 
 `draw_run` draws all that a run directory has material for, `draw_comparison` what `mamlax compare`
-found; each other function draws one figure from values already read, and returns a matplotlib
-figure.
+found; each other function draws one figure from a record already read (`mamlax.records`), and
+returns a matplotlib figure.
 """
 
 from ._adaptation import adaptation as adaptation
@@ -12,6 +12,7 @@ from ._examples import sinusoids as sinusoids
 from ._learning import diagnostics as diagnostics
 from ._learning import learning_curve as learning_curve
 from ._learning import return_curves as return_curves
+from ._locomotion import locomotion as locomotion
 from ._policies import bandit as bandit
 from ._policies import navigation as navigation
 from ._run import draw_comparison as draw_comparison

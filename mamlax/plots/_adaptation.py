@@ -2,10 +2,13 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..records._comparison import ComparedRun, Comparison
+from ..records._evaluation import Curve, Evaluation
 from ._style import (
     COLORS,
     LABELS,
@@ -25,27 +28,27 @@ _FAR_START = 1e4
 _MOST_SETTINGS = 6
 
 
-def adaptation(evaluation: Mapping[str, Any]) -> Any:
+def adaptation(evaluation: Evaluation) -> Any:
     """The metric against inner steps, with 95 % bands and baselines (the paper's figure 3).
 
     Where adaptation diverged on some task, an arrow at the edge says so.
 
     Args:
-        evaluation: an `evaluation.json`.
+        evaluation: the content of an `evaluation.json`.
     """
     figure, axes = one_panel(6.4, 4.0)
-    curves = {"maml": evaluation["curve"]}
-    if "non_transductive_curve" in evaluation:
-        curves["not transductive"] = evaluation["non_transductive_curve"]
-    curves.update(evaluation["baselines"])
+    curves = {"main": evaluation.curve}
+    if evaluation.non_transductive_curve is not None:
+        curves["not transductive"] = evaluation.non_transductive_curve
+    curves.update(evaluation.baselines)
     for name, curve in curves.items():
         color = COLORS.get(name, "#555555")
-        label = label_of(name, evaluation.get("algorithm", "maml"))
+        label = label_of(name, evaluation.algorithm)
         _curve(axes, curve, color, label)
-        _mark(axes, curve, color, f"{label}: diverged", evaluation["metric"])
-    _published(axes, evaluation.get("published", {}), len(evaluation["curve"]))
-    _axes_of_metric(axes, evaluation["metric"], list(curves.values()))
-    note = ", transductive" if evaluation["transductive"] else ""
+        _mark(axes, curve, color, f"{label}: diverged", evaluation.metric)
+    _published(axes, evaluation.published or {}, len(evaluation.curve))
+    _axes_of_metric(axes, evaluation.metric, list(curves.values()))
+    note = ", transductive" if evaluation.transductive else ""
     axes.set_title(f"{_over(evaluation)}, mean and 95 % interval{note}", fontsize=9, loc="left")
     legend_below(figure, ncols=4)
     return figure
@@ -64,46 +67,46 @@ def _published(axes: Any, published: Mapping[str, Sequence[float]], num_points: 
             label = None
 
 
-def comparison(compared: Mapping[str, Any]) -> Any:
+def comparison(compared: Comparison) -> Any:
     """Adaptation curves of several runs, and beside them their differences to the first.
 
     Where a run diverged, or so nearly that an axis with it would flatten all others, an arrow at
     the edge says so.
 
     Args:
-        compared: a `comparison.json`.
+        compared: the content of a `comparison.json`.
     """
     figure, ((left, right),) = panels(1, 2, 10.0, 4.6)
-    runs, metric = compared["runs"], compared["metric"]
-    colors = {run["name"]: RUN_COLORS[i % len(RUN_COLORS)] for i, run in enumerate(runs)}
-    curves = _comparable([run["curve"] for run in runs], metric)
+    runs, metric = compared.runs, compared.metric
+    colors = {run.name: RUN_COLORS[i % len(RUN_COLORS)] for i, run in enumerate(runs)}
+    curves = _comparable([run.curve for run in runs], metric)
     for run, curve in zip(runs, curves, strict=True):
-        _curve(left, curve, colors[run["name"]], _label(run))
-        what = "diverged" if curve == run["curve"] else "diverged, or off the axis"
-        _mark(left, curve, colors[run["name"]], f"{run['name']}: {what}", metric)
+        _curve(left, curve, colors[run.name], _label(run))
+        what = "diverged" if curve == run.curve else "diverged, or off the axis"
+        _mark(left, curve, colors[run.name], f"{run.name}: {what}", metric)
     _axes_of_metric(left, metric, curves)
-    counts = sorted({run["num_tasks"] for run in runs})
+    counts = sorted({run.num_tasks for run in runs})
     over = " or ".join(map(str, counts))
     left.set_title(f"{over} held-out tasks, mean and 95 % interval", fontsize=9, loc="left")
 
-    differences = compared["differences"]
-    right.axhline(0.0, color=colors[runs[0]["name"]], lw=1.2)
-    lost = {run["name"]: _lost(curve) for run, curve in zip(runs, curves, strict=True)}
-    first, shown = lost[runs[0]["name"]], []
+    differences = compared.differences
+    right.axhline(0.0, color=colors[runs[0].name], lw=1.2)
+    lost = {run.name: _lost(curve) for run, curve in zip(runs, curves, strict=True)}
+    first, shown = lost[runs[0].name], []
     for one in differences:
-        color, other = colors[one["name"]], lost[one["name"]]
-        shown.append(_without(one["curve"], first | other))
+        color, other = colors[one.name], lost[one.name]
+        shown.append(_without(one.curve, first | other))
         _curve(right, shown[-1], color)
-        steps = {point["num_inner_steps"] for point in one["curve"]}
+        steps = {point.num_inner_steps for point in one.curve}
         # a difference is lost towards the side of the run that is; of two it has none
         mark_diverged(right, sorted(steps & other - first), "", color=color, low=metric != "mse")
         mark_diverged(right, sorted(steps & first - other), "", color=color, low=metric == "mse")
     _orders_apart(right, shown)
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="inner steps", ylabel=f"difference in {metric}")
-    kinds = dict.fromkeys("paired" if one["paired"] else "unpaired" for one in differences)
+    kinds = dict.fromkeys("paired" if one.paired else "unpaired" for one in differences)
     right.set_title(
-        f"difference to {runs[0]['name']}, {' and '.join(kinds)}, over tasks",
+        f"difference to {runs[0].name}, {' and '.join(kinds)}, over tasks",
         fontsize=9,
         loc="left",
     )
@@ -111,9 +114,7 @@ def comparison(compared: Mapping[str, Any]) -> Any:
     return figure
 
 
-def _comparable(
-    curves: Sequence[Sequence[Mapping[str, Any]]], metric: str
-) -> list[list[Mapping[str, Any]]]:
+def _comparable(curves: Sequence[Curve], metric: str) -> list[Curve]:
     """The curves, without points that are worse than all usual ones by an order of magnitude.
 
     Usual is where runs start, all of the run that stays the smallest, and every good return.
@@ -129,43 +130,38 @@ def _comparable(
     )
     far = [
         {
-            point["num_inner_steps"]
+            point.num_inner_steps
             for point in curve
-            if point["mean"] is not None and worse * point["mean"] > _COMPARABLE * usual
+            if point.mean is not None and worse * point.mean > _COMPARABLE * usual
         }
         for curve in curves
     ]
     return [_without(curve, steps) for curve, steps in zip(curves, far, strict=True)]
 
 
-def _without(curve: Sequence[Mapping[str, Any]], steps: set[int]) -> list[Mapping[str, Any]]:
+def _without(curve: Curve, steps: set[int]) -> Curve:
     """The curve, with nothing known at some steps."""
-    unknown = {"mean": None, "ci95": None}
-    return [{**p, **unknown} if p["num_inner_steps"] in steps else p for p in curve]
+    return [replace(p, mean=None, ci95=None) if p.num_inner_steps in steps else p for p in curve]
 
 
-def _lost(curve: Sequence[Mapping[str, Any]]) -> set[int]:
-    return {point["num_inner_steps"] for point in curve if point["mean"] is None}
+def _lost(curve: Curve) -> set[int]:
+    return {point.num_inner_steps for point in curve if point.mean is None}
 
 
-def _curve(
-    axes: Any, curve: Sequence[Mapping[str, Any]], color: str, label: str | None = None
-) -> None:
+def _curve(axes: Any, curve: Curve, color: str, label: str | None = None) -> None:
     """A line with its band; broken where nothing is known."""
-    steps = np.array([point["num_inner_steps"] for point in curve])
-    mean = np.array([point["mean"] for point in curve], float)  # null, diverged, becomes NaN
-    ci95 = np.array([point["ci95"] for point in curve], float)
+    steps = np.array([point.num_inner_steps for point in curve])
+    mean = np.array([point.mean for point in curve], float)  # null, diverged, becomes NaN
+    ci95 = np.array([point.ci95 for point in curve], float)
     axes.plot(steps, mean, marker="o", ms=3.5, color=color, label=label, lw=1.6)
     axes.fill_between(steps, mean - ci95, mean + ci95, color=color, alpha=0.18, lw=0)
 
 
-def _mark(
-    axes: Any, curve: Sequence[Mapping[str, Any]], color: str, label: str, metric: str
-) -> None:
+def _mark(axes: Any, curve: Curve, color: str, label: str, metric: str) -> None:
     mark_diverged(axes, sorted(_lost(curve)), label, color=color, low=metric != "mse")
 
 
-def _axes_of_metric(axes: Any, metric: str, curves: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+def _axes_of_metric(axes: Any, metric: str, curves: Sequence[Curve]) -> None:
     """Words and scale of the metric."""
     axes.set(xlabel="inner steps (gradient steps on the support set)")
     if metric == "return":
@@ -184,7 +180,7 @@ def _axes_of_metric(axes: Any, metric: str, curves: Sequence[Sequence[Mapping[st
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _orders_apart(axes: Any, curves: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+def _orders_apart(axes: Any, curves: Sequence[Curve]) -> None:
     """A difference that nearly diverged must not flatten all others: logarithmic beyond those.
 
     Over three decades at most: labels of more would lie on one another.
@@ -198,24 +194,24 @@ def _orders_apart(axes: Any, curves: Sequence[Sequence[Mapping[str, Any]]]) -> N
         axes.yaxis.get_major_locator().set_params(numticks=9)
 
 
-def _means(curves: Sequence[Sequence[Mapping[str, Any]]]) -> list[float]:
-    return [p["mean"] for curve in curves for p in curve if p["mean"] is not None]
+def _means(curves: Sequence[Curve]) -> list[float]:
+    return [p.mean for curve in curves for p in curve if p.mean is not None]
 
 
-def _over(evaluation: Mapping[str, Any]) -> str:
-    over = f"{evaluation['num_tasks']} held-out tasks"
-    if evaluation.get("num_seeds", 1) > 1:
-        over = f"{evaluation['num_seeds']} seeds × {over}"
+def _over(evaluation: Evaluation) -> str:
+    over = f"{evaluation.num_tasks} held-out tasks"
+    if evaluation.num_seeds > 1:
+        over = f"{evaluation.num_seeds} seeds × {over}"
     return over
 
 
-def _label(run: Mapping[str, Any]) -> str:
-    """The name of a run and what it alone was told, on a few lines at most."""
-    settings = [f"{name}={value}" for name, value in run["settings"].items()]
+def _label(run: ComparedRun) -> str:
+    """The name of a run and the settings that are its own, on a few lines at most."""
+    settings = [f"{name}={value}" for name, value in run.settings.items()]
     if len(settings) > _MOST_SETTINGS:
         more = len(settings) - _MOST_SETTINGS
         settings = [*settings[:_MOST_SETTINGS], f"and {more} more"]
-    notes = [f"{run['num_seeds']} seeds"] * (run["num_seeds"] > 1)
-    notes += ["transductive"] * run["transductive"]
-    name = run["name"] + (f" ({', '.join(notes)})" if notes else "")
+    notes = [f"{run.num_seeds} seeds"] * (run.num_seeds > 1)
+    notes += ["transductive"] * run.transductive
+    name = run.name + (f" ({', '.join(notes)})" if notes else "")
     return textwrap.fill(name + (f": {', '.join(settings)}" if settings else ""), 100)

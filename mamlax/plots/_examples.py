@@ -1,58 +1,55 @@
-"""Support, query and predictions of a few tasks, from an `examples.npz`."""
+"""Support, query and predictions of a few tasks."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from ..records._examples import FewShotExamples, SinusoidExamples
 from ._style import STEP_COLORS, after, bare_panels, label_of, legend_below
 
 
-def sinusoids(examples: Mapping[str, Any]) -> Any:
+def sinusoids(examples: SinusoidExamples) -> Any:
     """Sine waves before and after adaptation, MAML beside pretrained (the paper's figure 2).
 
     Args:
-        examples: the arrays of an `examples.npz` of a sinusoid run.
+        examples: the content of an `examples.npz` of sine waves.
     """
-    count = sum(name.endswith("/truth") for name in examples)
-    names = [name for name in ("maml", "pretrained") if f"0/{name}" in examples]
+    count, names = len(examples.truth), list(examples.predictions)
     figure, rows = bare_panels(
         len(names), count, 2.9 * count, 2.1 * len(names) + 0.6, sharex=True, sharey="col"
     )
-    grid = examples["grid"]
+    grid = examples.grid
     for row, name in zip(rows, names, strict=True):
         for index, axes in enumerate(row):
-            axes.plot(grid, examples[f"{index}/truth"], color="#d1495b", lw=1.2, label="truth")
-            num_steps, curves = examples["num_steps"], examples[f"{index}/{name}"]
+            axes.plot(grid, examples.truth[index], color="#d1495b", lw=1.2, label="truth")
+            num_steps, curves = examples.num_steps, examples.predictions[name][index]
             colors = STEP_COLORS[: len(num_steps)]
             for steps, curve, color in zip(num_steps, curves, colors, strict=True):
                 label = after(steps)
                 style = "--" if steps == 0 else ":" if steps == 1 else "-"
                 axes.plot(grid, curve, color=color, ls=style, lw=1.6, label=label)
             axes.plot(
-                examples[f"{index}/support_x"],
-                examples[f"{index}/support_y"],
+                examples.support_x[index],
+                examples.support_y[index],
                 "^",
                 color="#5b2a86",
                 ms=5,
                 label="support points",
             )
             axes.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel(label_of(name, str(examples.get("algorithm", "maml"))), fontsize=11)
+        row[0].set_ylabel(label_of(name, examples.algorithm), fontsize=11)
     legend_below(figure, *rows[0][0].get_legend_handles_labels(), ncols=5)
     return figure
 
 
-def few_shot(examples: Mapping[str, Any]) -> Any:
+def few_shot(examples: FewShotExamples) -> Any:
     """One classification task: its support images, and its query images with predictions.
 
     Args:
-        examples: the arrays of an `examples.npz` of an image run.
+        examples: the content of an `examples.npz` of images.
     """
-    ways = int(examples["ways"])
-    per_class = {
-        side: examples[f"{side}_images"].reshape(ways, -1, *examples[f"{side}_images"].shape[1:])
-        for side in ("support", "query")
-    }
-    probabilities = examples["probabilities"]
+    ways = examples.ways
+    images = {"support": examples.support_images, "query": examples.query_images}
+    per_class = {side: one.reshape(ways, -1, *one.shape[1:]) for side, one in images.items()}
+    probabilities = examples.probabilities
     probabilities = probabilities.reshape(len(probabilities), ways, -1, ways)
     shown = {side: images[:, : 5 if side == "query" else 1] for side, images in per_class.items()}
     num_rows = 1 + shown["query"].shape[1]
@@ -67,7 +64,7 @@ def few_shot(examples: Mapping[str, Any]) -> Any:
             axes.set_xlabel(
                 "\n".join(
                     f"{n}: class {guess.argmax()} ({guess.max():.0%})"
-                    for n, guess in zip(examples["num_steps"], guesses, strict=True)
+                    for n, guess in zip(examples.num_steps, guesses, strict=True)
                 ),
                 fontsize=6.5,
             )
@@ -78,7 +75,7 @@ def few_shot(examples: Mapping[str, Any]) -> Any:
         axes.set(xticks=[], yticks=[])
     rows[0][0].set_ylabel("support", fontsize=9)
     rows[1][0].set_ylabel("query", fontsize=9)
-    *first, last = map(str, examples["num_steps"])
+    *first, last = map(str, examples.num_steps)
     title = [f"predictions after {', '.join(first)} and {last} inner steps;"]
     title += ["frame green where the last is right"]
     figure.suptitle(("\n" if ways < 4 else " ").join(title), fontsize=8)

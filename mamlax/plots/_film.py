@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._extras import optional
 from .._files import replacing
 
 _BORDER, _HEADER = 2, 14
@@ -46,8 +47,7 @@ def write_film(
 
 def _frame(pictures: list[list[np.ndarray]], titles: Sequence[Sequence[str]]) -> Any:
     """One picture of all panels, with words above each."""
-    from PIL import Image, ImageDraw
-
+    Image, ImageDraw = (optional(f"PIL.{name}", "cli") for name in ("Image", "ImageDraw"))
     height, width = pictures[0][0].shape[:2]
     step_x, step_y = width + _BORDER, height + _BORDER + _HEADER
     frame = Image.new("RGB", (step_x * len(pictures[0]), step_y * len(pictures)), "white")

@@ -29,7 +29,7 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
     steps = [line["step"] for line in metrics]
     for key, label, color in (
         ("train/support_loss", "support loss, before adaptation", COLORS["random"]),
-        ("train/query_loss", "query loss, after adaptation", COLORS["maml"]),
+        ("train/query_loss", "query loss, after adaptation", COLORS["main"]),
     ):
         if key in metrics[0]:
             _line(axes, steps, metrics, key, color=color, label=label)
@@ -82,7 +82,7 @@ def return_curves(metrics: Sequence[Mapping[str, Any]]) -> Any:
     ):
         for key, name, color in (
             ("train/pre_adaptation_return", "before adaptation", COLORS["random"]),
-            ("train/post_adaptation_return", "after adaptation", COLORS["maml"]),
+            ("train/post_adaptation_return", "after adaptation", COLORS["main"]),
         ):
             if key in metrics[0]:
                 _line(axes, x, metrics, key, color=color, label=name)
@@ -117,7 +117,7 @@ def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
     figure, grid = panels(2, 3, 9.0, 4.6)
     steps = [line["step"] for line in metrics]
     for axes, (key, title) in zip(grid.flat, shown.items(), strict=False):
-        _line(axes, steps, metrics, key, color=COLORS["maml"])
+        _line(axes, steps, metrics, key, color=COLORS["main"])
         axes.set_title(title, fontsize=9, loc="left")
         if key == "train/accepted":
             axes.set_ylim(-0.05, 1.05)

@@ -1,26 +1,30 @@
 """Every figure of a run directory, and that of a comparison."""
 
-import json
+import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from .._errors import MamlaxError
+from .._files import Json
+from ..records._comparison import read_comparison
+from ..records._evaluation import evaluation_path, read_evaluation
+from ..records._examples import (
+    BanditExamples,
+    Examples,
+    FewShotExamples,
+    LocomotionExamples,
+    NavigationExamples,
+    SinusoidExamples,
+    read_examples,
+)
+from ..records._metrics import read_metrics
 from ._adaptation import adaptation, comparison
 from ._examples import few_shot, sinusoids
 from ._learning import diagnostics, learning_curve, return_curves
+from ._locomotion import locomotion
 from ._policies import bandit, navigation
-from ._running import running
 from ._style import save
 from ._support import support_sizes
-
-_EXAMPLES = {
-    "sinusoid": ("sinusoids", sinusoids),
-    "few-shot": ("few_shot", few_shot),
-    "navigation": ("navigation", navigation),
-    "bandit": ("bandit", bandit),
-    "running": ("running", running),
-}
 
 
 def draw_run(directory: Path) -> list[Path]:
@@ -31,27 +35,44 @@ def draw_run(directory: Path) -> list[Path]:
 
     Returns:
         The paths written: `learning_curve.png`, `adaptation.png`, of the examples `sinusoids.png`,
-        `few_shot.png`, `navigation.png`, `bandit.png` or `running.png`, and of episodes
+        `few_shot.png`, `navigation.png`, `bandit.png` or `locomotion.png`, and of episodes
         `diagnostics.png`.
+
+    Raises:
+        MamlaxError: if a file is damaged; of examples, which an older version may have written, it
+            is a warning.
     """
     figures = {}
-    # only whole lines: a crash may have cut the last one short
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
-    metrics = [json.loads(line) for line in lines if line.endswith("}")]
+    metrics = read_metrics(directory / "metrics.jsonl")
     if metrics and "train/post_adaptation_return" in metrics[0]:
         figures["learning_curve"] = return_curves(metrics)
         figures["diagnostics"] = diagnostics(metrics)
     elif metrics:
         figures["learning_curve"] = learning_curve(metrics)
-    if (directory / "evaluation.json").exists():
-        figures["adaptation"] = adaptation(json.loads((directory / "evaluation.json").read_text()))
-    if (directory / "examples.npz").exists():
-        with np.load(directory / "examples.npz") as arrays:
-            examples = dict(arrays)
-        kind = str(examples["kind"])
-        name, draw = _EXAMPLES[kind]
-        figures[name] = draw(examples)
+    if evaluation_path(directory).exists():
+        figures["adaptation"] = adaptation(read_evaluation(directory))
+    try:
+        if (examples := read_examples(directory)) is not None:
+            name, figure = _drawn(examples)
+            figures[name] = figure
+    except MamlaxError as error:  # the other figures can be drawn
+        warnings.warn(str(error), stacklevel=2)
     return [save(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()]
+
+
+def _drawn(examples: Examples) -> tuple[str, Any]:
+    """The figure of examples, and its name."""
+    match examples:
+        case SinusoidExamples():
+            return "sinusoids", sinusoids(examples)
+        case FewShotExamples():
+            return "few_shot", few_shot(examples)
+        case NavigationExamples():
+            return "navigation", navigation(examples)
+        case BanditExamples():
+            return "bandit", bandit(examples)
+        case LocomotionExamples():
+            return "locomotion", locomotion(examples)
 
 
 def draw_comparison(directory: Path) -> list[Path]:
@@ -63,11 +84,10 @@ def draw_comparison(directory: Path) -> list[Path]:
     Returns:
         The path written: `curves.png`, beside it.
     """
-    compared = json.loads((directory / "comparison.json").read_text())
-    return [save(comparison(compared), directory / "curves.png")]
+    return [save(comparison(read_comparison(directory)), directory / "curves.png")]
 
 
-def draw_report(report: dict[str, Any], path: Path) -> Path:
+def draw_report(report: Json, path: Path) -> Path:
     """Draw what an estimator's `report()` found.
 
     Args:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from .._extras import optional
 from .._files import replacing
 
 COLORS = {
-    "maml": "#1b6ca8",
+    "main": "#1b6ca8",
     "not transductive": "#e08e1b",
     "pretrained": "#d1495b",
     "random": "#8d99ae",
@@ -29,8 +30,8 @@ _LABELED_RANGE = 1e4
 
 
 def label_of(name: str, algorithm: str) -> str:
-    """What a curve is called: the algorithm for "maml", which every run has, else its own name."""
-    return algorithm.replace("maml", "MAML") if name == "maml" else name
+    """What a curve is called: the algorithm for "main", what a recipe trains, else its own name."""
+    return algorithm.replace("maml", "MAML").replace("trpo", "TRPO") if name == "main" else name
 
 
 def one_panel(width: float, height: float) -> tuple[Any, Any]:
@@ -54,9 +55,7 @@ def bare_panels(
     num_rows: int, num_columns: int, width: float, height: float, **options: Any
 ) -> tuple[Any, Any]:
     """A figure and its axes, `[rows, columns]`, as matplotlib makes them."""
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(
+    return optional("matplotlib.pyplot", "cli").subplots(
         num_rows,
         num_columns,
         figsize=(width, height),
@@ -87,11 +86,9 @@ def legend_below(figure: Any, *entries: Any, ncols: int, **options: Any) -> None
 
 def save(figure: Any, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all, and close it."""
-    import matplotlib.pyplot as plt
-
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=160)
-    plt.close(figure)
+    optional("matplotlib.pyplot", "cli").close(figure)
     return path
 
 

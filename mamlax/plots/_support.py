@@ -4,10 +4,11 @@ import math
 import textwrap
 from typing import Any
 
+from .._files import Json
 from ._style import RUN_COLORS, one_panel, plain_numbers
 
 
-def support_sizes(report: dict[str, Any]) -> Any:
+def support_sizes(report: Json) -> Any:
     """Draw what `FewShotRegressor.report()` found.
 
     Args:
@@ -51,7 +52,7 @@ def support_sizes(report: dict[str, Any]) -> Any:
     return figure
 
 
-def _lower(entry: dict[str, Any], is_log: bool) -> float:
+def _lower(entry: Json, is_log: bool) -> float:
     """The lower end of an interval; on a logarithmic axis that of the logarithm's, above 0."""
     error, ci95 = entry["error"], entry["ci95"]
     return error * math.exp(-ci95 / error) if is_log else error - ci95

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ._rollout import Trajectory
 
@@ -30,7 +30,7 @@ class Experience(NamedTuple):
     scale: Float[Array, "*tasks"]
 
 
-def discounted_returns(rewards: Any, discount: float) -> Any:
+def discounted_returns(rewards: Any, discount: float) -> PyTree:
     """What is still to come, at each time: Gₜ = rₜ + γ Gₜ₊₁, over the last axis.
 
     Args:
@@ -52,7 +52,7 @@ def discounted_returns(rewards: Any, discount: float) -> Any:
     return jnp.moveaxis(returns, 0, -1)
 
 
-def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5) -> Any:
+def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5) -> PyTree:
     """Expected returns: ridge regression on observations, their squares, and time.
 
     Features are those of Duan et al. 2016: the observation clipped to ±10, its square, t, t² and
@@ -94,7 +94,7 @@ def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5
 # One after another where there are many tasks: JAX splits many factorizations over the threads of
 # the processor and waits for them on one, and devices that do so at once wait forever.
 @jax.custom_batching.sequential_vmap
-def _slopes(covariance: Any, correlation: Any, ridge: Any) -> Any:
+def _slopes(covariance: Any, correlation: Any, ridge: Any) -> PyTree:
     """x in (`covariance` + `ridge` · 1) x = `correlation`.
 
     Rounding may leave the covariance of many features that depend on one another with eigenvalues
@@ -181,11 +181,11 @@ def check_discounts(discount: float, gae_lambda: float) -> None:
             raise ValueError(f"{name} must be in [0, 1], got {value}.")
 
 
-def masked_mean(values: Any, mask: Any) -> Any:
+def masked_mean(values: PyTree, mask: PyTree) -> PyTree:
     """The mean over `[episodes, time]`, without the steps after the end."""
     return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
 
 
-def masked_variance(values: Any, mask: Any) -> Any:
+def masked_variance(values: PyTree, mask: PyTree) -> PyTree:
     """The variance over `[episodes, time]`, without the steps after the end."""
     return masked_mean((values - masked_mean(values, mask)) ** 2, mask)

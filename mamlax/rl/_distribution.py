@@ -1,38 +1,38 @@
 """Distributions over actions, with what policy gradients and trust regions ask of them."""
 
 import math
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 
 @runtime_checkable
 class Distribution(Protocol):
     """A distribution over one action for each observation, its parameters a pytree of arrays."""
 
-    def sample(self, key: Any) -> Any:
+    def sample(self, key: PRNGKeyArray) -> PyTree:
         """An action for each observation."""
         ...
 
-    def mode(self) -> Any:
+    def mode(self) -> PyTree:
         """The likeliest action for each observation."""
         ...
 
-    def log_prob(self, actions: Any) -> Any:
+    def log_prob(self, actions: PyTree) -> PyTree:
         """The log-probability of each whole action."""
         ...
 
-    def entropy(self) -> Any:
+    def entropy(self) -> PyTree:
         """The entropy, in nats."""
         ...
 
-    def kl(self, other: Any) -> Any:
+    def kl(self, other: PyTree) -> PyTree:
         """KL(self ‖ other), in nats."""
         ...
 
-    def fisher_product(self, tangent: Any) -> Any:
+    def fisher_product(self, tangent: PyTree) -> PyTree:
         """The Fisher matrix of the parameters, times a tangent of them."""
         ...
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,17 @@ class TaskEnv(Protocol):
     @property
     def horizon(self) -> int: ...
 
-    def sample_task(self, key: Any) -> Any:
+    def sample_task(self, key: PRNGKeyArray) -> PyTree:
         """Draw a task: any pytree of arrays."""
         ...
 
-    def reset(self, key: Any, task: Any) -> tuple[Any, Any]:
+    def reset(self, key: PRNGKeyArray, task: PyTree) -> tuple[PyTree, PyTree]:
         """Begin an episode: `(state, observation)`, the state any pytree of arrays."""
         ...
 
-    def step(self, key: Any, task: Any, state: Any, action: Any) -> tuple[Any, Any, Any, Any]:
+    def step(
+        self, key: PRNGKeyArray, task: PyTree, state: PyTree, action: PyTree
+    ) -> tuple[PyTree, PyTree, PyTree, PyTree]:
         """Act: `(state, observation, reward, terminated)`.
 
         `action` is `[size]` within the box, or an integer scalar. `observation` is
@@ -166,7 +169,7 @@ def action_shape(action: ActionSpace) -> jax.ShapeDtypeStruct:
 _PARTS = ("observation_size", "action", "horizon", "sample_task", "reset", "step")
 
 
-def _shapes_of(name: str, fn: Any, *arguments: Any) -> Any:
+def _shapes_of(name: str, fn: Any, *arguments: Any) -> PyTree:
     """What `fn` would return; everything in it must be an array."""
     try:
         found = jax.eval_shape(fn, *arguments)
@@ -184,7 +187,7 @@ def _shapes_of(name: str, fn: Any, *arguments: Any) -> Any:
     return found
 
 
-def _parts(name: str, found: Any, expected: tuple[str, ...]) -> tuple[Any, ...]:
+def _parts(name: str, found: Any, expected: tuple[str, ...]) -> tuple[PyTree, ...]:
     if not isinstance(found, tuple) or len(found) != len(expected):
         got = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
         raise TypeError(f"{name} must return ({', '.join(expected)}), got {got}.")
@@ -202,7 +205,7 @@ def _check_array(name: str, found: Any, shape: tuple[int, ...], kind: Any) -> No
         )
 
 
-def _described(tree: Any) -> str:
+def _described(tree: PyTree) -> str:
     return ", ".join(
         f"{jax.tree_util.keystr(path) or 'itself'} {leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)

@@ -1,13 +1,14 @@
 """MAML with a trust region in its outer loop: the paper's Algorithm 3 as it was run."""
 
 import functools
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from .._types import OuterLoop
 from ..algorithms._outer_loop import OuterState
@@ -160,7 +161,7 @@ def maml_trpo(
     )
 
 
-def _kl(old: Any, replayed: Replay) -> Any:
+def _kl(old: PyTree, replayed: Replay) -> PyTree:
     """KL(old ‖ new) of the judged policies of one task, weighed as in the outer loss."""
     mask = replayed.experiences.trajectory.mask
     return jnp.sum(replayed.weights * jax.vmap(masked_mean)(old.kl(replayed.judged), mask))
@@ -169,7 +170,7 @@ def _kl(old: Any, replayed: Replay) -> Any:
 def _some_episodes(explorations: Exploration, fraction: float) -> Exploration:
     """The first episodes of each task, `fraction` of them."""
 
-    def first(experience: Any, axis: int) -> Any:
+    def first(experience: PyTree, axis: int) -> PyTree:
         some = functools.partial(_some, fraction=fraction, axis=axis)
         trajectory = jax.tree.map(some, experience.trajectory)
         return experience._replace(trajectory=trajectory, advantages=some(experience.advantages))
@@ -180,13 +181,13 @@ def _some_episodes(explorations: Exploration, fraction: float) -> Exploration:
     )
 
 
-def _some(array: Any, fraction: float, axis: int) -> Any:
+def _some(array: PyTree, fraction: float, axis: int) -> PyTree:
     """The first episodes, which lie along `axis`."""
     count = max(1, round(fraction * array.shape[axis]))
     return jax.lax.slice_in_dim(array, 0, count, axis=axis)
 
 
-def _weights_in_time(mask: Any, weights: Any) -> Any:
+def _weights_in_time(mask: PyTree, weights: PyTree) -> PyTree:
     """The weight of each time step in the mean over time, judged policies, and tasks.
 
     Args:

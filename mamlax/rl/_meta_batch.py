@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import PyTree
 
 from .._types import Limit, OuterLoop
 from ..algorithms._outer_loop import OuterState, initial_state
@@ -39,11 +40,14 @@ class MetaBatch(NamedTuple):
     explorations: Exploration
     scores: Any
     batch_size: int | None
-    average: Callable[[Any], Any]
+    average: Callable[[PyTree], PyTree]
 
     def gradient(
-        self, objective: Callable[[Any, Any], tuple[Any, Any]], policy: Any, *others: Any
-    ) -> tuple[tuple[Any, Any], Any]:
+        self,
+        objective: Callable[[Any, Any], tuple[PyTree, PyTree]],
+        policy: PyTree,
+        *others: PyTree,
+    ) -> tuple[tuple[PyTree, PyTree], Any]:
         """`((loss, info), gradient)` of `objective(policy, (exploration, score, *others))`.
 
         Means over all tasks, but for `info`, which is of those on this device.
@@ -56,7 +60,7 @@ class MetaBatch(NamedTuple):
         loss, gradient = self.average((loss, gradient))
         return (loss, info), gradient
 
-    def mean(self, fn: Callable[..., Any], *others: Any) -> Any:
+    def mean(self, fn: Callable[..., PyTree], *others: PyTree) -> PyTree:
         """The mean over all tasks of `fn(exploration, score, *others)`."""
         tasks = (self.explorations, self.scores, *others)
         values = map_tasks(lambda task: fn(*task), tasks, batch_size=self.batch_size)
@@ -139,15 +143,14 @@ def policy_outer_loop(
         arrays, metrics = on_devices(state, jax.random.split(key, meta_batch_size))
         return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
 
-    limit = Limit(learner.max_unstable_share, _MEND)
+    limit = Limit(learner.max_unstable_share, _REMEDY)
     return OuterLoop(init, step, {"train/unstable_episodes": limit})
 
 
-_MEND = (
+_REMEDY = (
     "In such an episode a reward or an observation was infinite or NaN: look at what the "
     "environment returns (a step without a reward?), and at how large its actions are. A share "
-    "that is to be expected is allowed by --max-unstable-share (max_unstable_share of "
-    "policy_learner)."
+    "that is to be expected is allowed by max_unstable_share."
 )
 
 
@@ -178,6 +181,6 @@ def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
     return means
 
 
-def _share(unstable: Any) -> Any:
+def _share(unstable: Any) -> PyTree:
     """Of the episodes of each task."""
     return jnp.mean(unstable.astype(jnp.float32), axis=tuple(range(1, unstable.ndim)))

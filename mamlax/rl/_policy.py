@@ -5,12 +5,11 @@ policy; these are the paper's.
 """
 
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..models import MLP, Activation
 from ._distribution import Categorical, Distribution, Gaussian
@@ -96,7 +95,7 @@ def mlp_policy(
     return CategoricalPolicy(network)
 
 
-def check_policy(policy: Any, env: TaskEnv) -> None:
+def check_policy(policy: PyTree, env: TaskEnv) -> None:
     """Refuse a policy that does not act as the environment wants.
 
     Raises:
@@ -137,6 +136,6 @@ def check_policy(policy: Any, env: TaskEnv) -> None:
         )
 
 
-def _along_last_axis(network: MLP, observations: Any) -> Any:
+def _along_last_axis(network: MLP, observations: PyTree) -> PyTree:
     outputs = network(observations.reshape(-1, observations.shape[-1]))
     return outputs.reshape(*observations.shape[:-1], outputs.shape[-1])

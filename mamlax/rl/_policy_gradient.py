@@ -1,13 +1,13 @@
 """Outer loops that follow the meta-gradient: plain, and several times on the same episodes."""
 
 import functools
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from .._types import OuterLoop
 from ..algorithms._outer_loop import OuterState
@@ -163,7 +163,7 @@ def promp(
     )
 
 
-def _mean_kl(old: Any, new: Any, exploration: Exploration) -> Any:
+def _mean_kl(old: PyTree, new: PyTree, exploration: Exploration) -> PyTree:
     """The mean over inner steps of KL(old ‖ new) on the support of one task."""
     assert exploration.support is not None
     mask = exploration.support.trajectory.mask

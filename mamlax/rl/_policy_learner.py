@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from .._types import Adaptation, LossFn
 from ..algorithms._inner_loop import Remat, inner_loop
@@ -43,9 +44,9 @@ class Exploration(NamedTuple):
         policy: the adapted policy.
     """
 
-    support: Any
+    support: PyTree
     query: Experience
-    policy: Any
+    policy: PyTree
 
 
 class PolicyLearner(NamedTuple):
@@ -66,7 +67,7 @@ class PolicyLearner(NamedTuple):
         check: `check(policy)` raises if the policy does not fit the environment.
     """
 
-    sample_task: Callable[[Any], Any]
+    sample_task: Callable[[PyTree], PyTree]
     explore: Callable[..., Exploration]
     adapt: Callable[..., Adaptation]
     outer_surrogate: LossFn
@@ -234,12 +235,12 @@ class Replay(NamedTuple):
     judged: Any
     losses: Any
     experiences: Experience
-    weights: Any
+    weights: PyTree
 
 
 def replay(
     learner: PolicyLearner,
-    policy: Any,
+    policy: PyTree,
     exploration: Exploration,
     *,
     first_order: bool | None = None,
@@ -277,7 +278,7 @@ def replay(
 
 
 def policy_objective(
-    learner: PolicyLearner, policy: Any, exploration: Exploration, score: Any
+    learner: PolicyLearner, policy: PyTree, exploration: Exploration, score: Any
 ) -> tuple[Any, Replay]:
     """The outer loss of one task, as a function of the policy before adaptation.
 

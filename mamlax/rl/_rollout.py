@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ._environment import Box, TaskEnv
 
@@ -28,7 +28,7 @@ class Trajectory(NamedTuple):
     """
 
     observations: Float[Array, "*tasks episodes time features"]
-    actions: Any
+    actions: PyTree
     log_probs: Float[Array, "*tasks episodes time"]
     rewards: Float[Array, "*tasks episodes time"]
     mask: Bool[Array, "*tasks episodes time"]
@@ -37,7 +37,13 @@ class Trajectory(NamedTuple):
 
 
 def rollout(
-    key: Any, env: TaskEnv, task: Any, policy: Any, *, num_episodes: int, greedy: bool = False
+    key: PRNGKeyArray,
+    env: TaskEnv,
+    task: PyTree,
+    policy: PyTree,
+    *,
+    num_episodes: int,
+    greedy: bool = False,
 ) -> Trajectory:
     """Act in one task for `num_episodes` episodes, side by side.
 
@@ -72,7 +78,9 @@ def rollout(
     return _act_out(key, env, task, policy, num_episodes, greedy)[0]
 
 
-def record_states(key: Any, env: TaskEnv, task: Any, policy: Any, *, greedy: bool = False) -> Any:
+def record_states(
+    key: PRNGKeyArray, env: TaskEnv, task: PyTree, policy: PyTree, *, greedy: bool = False
+) -> PyTree:
     """The states of one episode, for pictures: `[horizon, ...]`, before each action.
 
     Args:
@@ -87,10 +95,10 @@ def record_states(key: Any, env: TaskEnv, task: Any, policy: Any, *, greedy: boo
 
 
 def _act_out(
-    key: Any,
+    key: PRNGKeyArray,
     env: TaskEnv,
-    task: Any,
-    policy: Any,
+    task: PyTree,
+    policy: PyTree,
     num_episodes: int,
     greedy: bool,
     *,
@@ -138,11 +146,11 @@ def _act_out(
     return Trajectory(*recorded, terminated=ended, unstable=unstable), states
 
 
-def total_rewards(trajectory: Trajectory) -> Any:
+def total_rewards(trajectory: Trajectory) -> PyTree:
     """The undiscounted return of each episode, `[..., episodes]`."""
     return jnp.sum(trajectory.rewards, axis=-1)
 
 
-def _like(alive: Any, array: Any) -> Any:
+def _like(alive: Any, array: Any) -> PyTree:
     """`alive` `[episodes]` with as many axes as `array` `[episodes, ...]`."""
     return alive.reshape(alive.shape + (1,) * (array.ndim - 1))

@@ -9,19 +9,22 @@ Means are over the steps that were taken. Where episodes end early their number 
 biases a mean over few episodes: the bias falls as one over their number.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from ._advantages import Experience, masked_mean
 
 
-def log_likelihood(policy: Any, experience: Experience) -> Any:
+def log_likelihood(policy: PyTree, experience: Experience) -> PyTree:
     """−mean(log π(a|s) · A): the paper's inner loss (REINFORCE).
 
     Its Hessian is not that of the expected return: how the policy changes which episodes occur is
     left out. With `sampling_correction` the meta-gradient is nonetheless exactly that of the
     expected return after adapting to episodes of the initial policy.
+
+    Args:
+        policy: the policy.
+        experience: what was recorded.
 
     References:
         Finn, Abbeel & Levine, ICML 2017, equation 4 and Algorithm 3.
@@ -30,11 +33,15 @@ def log_likelihood(policy: Any, experience: Experience) -> Any:
     return -masked_mean(log_probs * experience.advantages, experience.trajectory.mask)
 
 
-def likelihood_ratio(policy: Any, experience: Experience) -> Any:
+def likelihood_ratio(policy: PyTree, experience: Experience) -> PyTree:
     """−mean(π(a|s)/π₀(a|s) · A), π₀ the policy that acted: low variance curvature (LVC).
 
     Its Hessian has the curvature within each step, and leaves out products of different steps:
     less variance than `dice`, some bias. Also the outer surrogate of the trust region.
+
+    Args:
+        policy: the policy.
+        experience: what was recorded.
 
     References:
         Rothfuss et al., ProMP: Proximal Meta-Policy Search, ICLR 2019, section 5.
@@ -42,7 +49,9 @@ def likelihood_ratio(policy: Any, experience: Experience) -> Any:
     return -masked_mean(_ratios(policy, experience) * experience.advantages, _mask(experience))
 
 
-def clipped_likelihood_ratio(policy: Any, experience: Experience, *, clip: float = 0.3) -> Any:
+def clipped_likelihood_ratio(
+    policy: PyTree, experience: Experience, *, clip: float = 0.3
+) -> PyTree:
     """−mean(min(ρ A, clip(ρ, 1 − c, 1 + c) A)) with ρ = π(a|s)/π₀(a|s): no gain in moving far.
 
     Args:
@@ -61,12 +70,16 @@ def clipped_likelihood_ratio(policy: Any, experience: Experience, *, clip: float
     return -masked_mean(gains, _mask(experience))
 
 
-def dice(policy: Any, experience: Experience) -> Any:
+def dice(policy: PyTree, experience: Experience) -> PyTree:
     """−mean((Πₖ≤ₜ ρₖ − Πₖ<ₜ ρₖ) · Aₜ), ρₖ the ratios of the steps so far: loaded DiCE.
 
     Gradient and Hessian are unbiased for those of the expected return, with any baseline that does
     not depend on these episodes, where γ and λ are 1, episodes have one length, and advantages are
     not normalized; the variance grows with the horizon.
+
+    Args:
+        policy: the policy.
+        experience: what was recorded.
 
     References:
         Foerster et al., DiCE: The Infinitely Differentiable Monte Carlo Estimator, ICML 2018;
@@ -77,16 +90,16 @@ def dice(policy: Any, experience: Experience) -> Any:
     return -masked_mean((products - before) * experience.advantages, _mask(experience))
 
 
-def _mask(experience: Experience) -> Any:
+def _mask(experience: Experience) -> PyTree:
     return experience.trajectory.mask
 
 
-def _log_ratios(policy: Any, experience: Experience) -> Any:
+def _log_ratios(policy: PyTree, experience: Experience) -> PyTree:
     trajectory = experience.trajectory
     log_probs = policy(trajectory.observations).log_prob(trajectory.actions)
     # the recorded ones, not stop_gradient of these: the policy may have moved since
     return jnp.where(trajectory.mask, log_probs - trajectory.log_probs, 0.0)
 
 
-def _ratios(policy: Any, experience: Experience) -> Any:
+def _ratios(policy: PyTree, experience: Experience) -> PyTree:
     return jnp.exp(_log_ratios(policy, experience))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 
 class Search(NamedTuple):
@@ -24,20 +25,20 @@ class Search(NamedTuple):
         num_backtracks: how often the step was shortened.
     """
 
-    params: Any
+    params: PyTree
     accepted: Any
     kl: Any
     num_backtracks: Any
 
 
 def fisher_vector_product(
-    distributions_fn: Callable[[Any], Any],
-    weights: Any,
-    params: Any,
+    distributions_fn: Callable[[PyTree], PyTree],
+    weights: PyTree,
+    params: PyTree,
     *,
     damping: float = 0.0,
-    average: Callable[[Any], Any] = lambda tree: tree,
-) -> Callable[[Any], Any]:
+    average: Callable[[PyTree], PyTree] = lambda tree: tree,
+) -> Callable[[PyTree], PyTree]:
     """v ↦ JᵀFJv + damping · v: the Hessian of the mean KL at `params`, times a vector.
 
     J is the derivative of the parameters of the action distributions, F their Fisher matrix. At
@@ -70,8 +71,8 @@ def fisher_vector_product(
 
 
 def longest_step(
-    product_fn: Callable[[Any], Any], gradient: Any, *, max_kl: float, num_iterations: int
-) -> Any:
+    product_fn: Callable[[PyTree], PyTree], gradient: PyTree, *, max_kl: float, num_iterations: int
+) -> PyTree:
     """−√(2δ / xᵀFx) x with x ≈ F⁻¹∇ℒ, by conjugate gradients; zero where the gradient is.
 
     Args:
@@ -103,11 +104,11 @@ def longest_step(
 
 
 def line_search(
-    evaluate_fn: Callable[[Any], tuple[Any, Any]],
-    params: Any,
+    evaluate_fn: Callable[[Any], tuple[PyTree, PyTree]],
+    params: PyTree,
     step: Any,
     *,
-    loss: Any,
+    loss: PyTree,
     max_kl: float,
     backtrack: float = 0.8,
     max_backtracks: int = 15,
@@ -153,10 +154,10 @@ def line_search(
     return Search(kept, accepted, jnp.where(accepted, kl, 0.0), count)
 
 
-def _add(a: Any, scale: Any, b: Any) -> Any:
+def _add(a: Any, scale: Any, b: Any) -> PyTree:
     """a + scale · b, in the data types of a."""
     return optax.tree.cast_like(optax.tree.add_scale(a, scale, b), a)
 
 
-def _dot(a: Any, b: Any) -> Any:
+def _dot(a: Any, b: Any) -> PyTree:
     return optax.tree.vdot(a, b)

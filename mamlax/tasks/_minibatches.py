@@ -1,10 +1,9 @@
 """A support set dealt out over the inner steps: another minibatch for each."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from .._errors import MamlaxError
 from .._types import Task
@@ -39,11 +38,11 @@ class Minibatches(eqx.Module):
         ((5, 4, 1), (10, 1))
     """
 
-    tasks: Any
+    tasks: PyTree
     num_inner_steps: int = eqx.field(static=True)
     size: int = eqx.field(static=True)
 
-    def __init__(self, tasks: Any, *, num_inner_steps: int, size: int):
+    def __init__(self, tasks: PyTree, *, num_inner_steps: int, size: int):
         if min(num_inner_steps, size) < 1:
             raise ValueError(
                 f"num_inner_steps and size must be positive, got {num_inner_steps} and {size}."
@@ -53,7 +52,7 @@ class Minibatches(eqx.Module):
         if size > num_examples:
             raise MamlaxError(
                 f"a minibatch of {size} examples is more than the {num_examples} of a support set. "
-                "Give a smaller size (--inner-batch-size), or larger supports (--train-shots)."
+                "Give a smaller size, or larger supports."
             )
 
     def sample(self, key) -> Task:
@@ -74,7 +73,7 @@ class Minibatches(eqx.Module):
         return task._replace(support=jax.tree.map(deal, task.support))
 
 
-def _num_examples(support: Any) -> int:
+def _num_examples(support: PyTree) -> int:
     """How many examples a support has: the leading axis of its arrays, but for empty ones."""
     lengths = {
         jax.tree_util.keystr(path): leaf.shape[:1]

@@ -15,16 +15,19 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from .._errors import MamlaxError
+from .._extras import optional
+from .._files import Json
 
 
 class Restored(NamedTuple):
     """A checkpoint read back: outer steps taken, the state, and what was saved with it."""
 
     step: int
-    state: Any
-    info: dict[str, Any]
+    state: PyTree
+    info: Json
 
 
 class Checkpoints:
@@ -38,7 +41,7 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 2):
         self.directory, self.keep, self._writer = directory.absolute(), keep, None
 
-    def save(self, step: int, state: Any, info: dict[str, Any]) -> None:
+    def save(self, step: int, state: PyTree, info: Json) -> None:
         """Write a checkpoint after `step` outer steps; it appears whole or not at all.
 
         Raises:
@@ -64,7 +67,7 @@ class Checkpoints:
                 "repeat the command to resume."
             ) from error
 
-    def restore(self, like: Any) -> Restored | None:
+    def restore(self, like: PyTree) -> Restored | None:
         """The newest sound checkpoint, in the structure of `like`; None if there is none.
 
         A damaged one is passed over with a warning.
@@ -95,7 +98,7 @@ class Checkpoints:
             )
         return None
 
-    def restore_step(self, step: int, like: Any) -> Restored:
+    def restore_step(self, step: int, like: PyTree) -> Restored:
         """The checkpoint of one step.
 
         Raises:
@@ -118,7 +121,7 @@ class Checkpoints:
             self._writer[1].close()
             self._writer = None
 
-    def _read(self, ocp: Any, manager: Any, step: int, like: Any) -> Restored:
+    def _read(self, ocp: Any, manager: Any, step: int, like: PyTree) -> Restored:
         """One checkpoint; MamlaxError if it is another model's, anything else if it is damaged."""
         template = _arrays(like)
         only_info = ocp.args.Composite(info=ocp.args.JsonRestore())
@@ -137,10 +140,9 @@ class Checkpoints:
             raise ValueError("its content does not match its digest")
         return Restored(step, _with_arrays(like, arrays), info)
 
-    def _open(self) -> tuple[Any, Any]:
+    def _open(self) -> tuple[PyTree, PyTree]:
         if self._writer is None:
-            import orbax.checkpoint as ocp
-
+            ocp = optional("orbax.checkpoint", "cli")
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=self.keep,
                 enable_async_checkpointing=False,
@@ -150,10 +152,9 @@ class Checkpoints:
         return self._writer
 
     @contextmanager
-    def _reading(self) -> Iterator[tuple[Any, Any]]:
+    def _reading(self) -> Iterator[tuple[PyTree, PyTree]]:
         """For reading alone: what a process is just writing there is left to it."""
-        import orbax.checkpoint as ocp
-
+        ocp = optional("orbax.checkpoint", "cli")
         options = ocp.CheckpointManagerOptions(read_only=True)
         with ocp.CheckpointManager(self.directory, options=options) as manager:
             yield ocp, manager
@@ -161,7 +162,7 @@ class Checkpoints:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without orbax's log of what is raised, or said in a warning, anyway."""
+    """Without orbax's log: errors are raised or warned of here."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -183,7 +184,7 @@ def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:
 _OVERHEAD = 1 << 16  # of a checkpoint's dozen small files, in bytes
 
 
-def _arrays(state: Any) -> dict[str, np.ndarray]:
+def _arrays(state: PyTree) -> dict[str, np.ndarray]:
     """The arrays of `state` by path; PRNG keys as their data."""
     return {
         jax.tree_util.keystr(path): np.asarray(_key_data(leaf))
@@ -191,7 +192,7 @@ def _arrays(state: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _with_arrays(like: Any, arrays: dict[str, np.ndarray]) -> Any:
+def _with_arrays(like: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
     def replace(path, leaf):
         if not eqx.is_array(leaf):
             return leaf
@@ -224,19 +225,19 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _signed(info: dict[str, Any]) -> dict[str, Any]:
+def _signed(info: Json) -> Json:
     """`info` with a checksum of itself; it must be JSON."""
     return {**info, "checksum": _checksum(info)}
 
 
-def _unsigned(signed: dict[str, Any]) -> dict[str, Any]:
+def _unsigned(signed: Json) -> Json:
     info = dict(signed)
     if info.pop("checksum", None) != _checksum(info):
         raise ValueError("its description does not match its checksum")
     return info
 
 
-def _checksum(info: dict[str, Any]) -> str:
+def _checksum(info: Json) -> str:
     return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
 
 
@@ -244,7 +245,7 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _key_data(leaf: Any) -> Any:
+def _key_data(leaf: Any) -> PyTree:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+from jaxtyping import PyTree
 
+from .._files import Json
 from .._types import OuterLoop
 
 
@@ -24,10 +26,10 @@ class Cost(NamedTuple):
 
     memory: int
     flops: float
-    step: Callable[[Any, Any], Any]
+    step: Callable[[PyTree, PyTree], PyTree]
 
 
-def cost_of(loop: OuterLoop, params: Any) -> Cost:
+def cost_of(loop: OuterLoop, params: PyTree) -> Cost:
     """Compile the outer step of a loop and read its analysis; nothing is run.
 
     Args:
@@ -124,7 +126,7 @@ _MOVES = (
 )
 
 
-def _programs(parameters: dict[str, Any]) -> list[Any]:
+def _programs(parameters: Json) -> list[PyTree]:
     """The jaxprs among the parameters of an equation."""
     leaves = jax.tree.leaves(
         list(parameters.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from .._types import Limit
 
 
-def stayed_finite(before: Any, after: Any) -> Any:
+def stayed_finite(before: PyTree, after: PyTree) -> PyTree:
     """Whether no number in the state left the finite ones: a state may begin with some infinite."""
     flags = [
         jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))

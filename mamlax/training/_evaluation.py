@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._files import Json
+
 
 class Point(NamedTuple):
     """A metric after some number of inner steps.
@@ -105,7 +107,7 @@ def num_diverged(curves: Any) -> list[int]:
     return np.isnan(_per_task(curves)).sum(axis=0).tolist()
 
 
-def as_json(points: Sequence[Point]) -> list[dict[str, Any]]:
+def as_json(points: Sequence[Point]) -> list[Json]:
     """Points as JSON has them: null where adaptation diverged, or one task has no interval."""
     return [
         {name: None if value != value else value for name, value in point._asdict().items()}

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from .._errors import MamlaxError
+from .._files import Json
+from ..records._metrics import append_metrics, keep_metrics_until
 from ._checkpoint import Checkpoints
-from ._metrics import append_metrics, keep_metrics_until
 
 
 class Progress(NamedTuple):
@@ -25,10 +27,10 @@ class Progress(NamedTuple):
     """
 
     step: int
-    state: Any
+    state: PyTree
     best_value: float | None
     best_step: int
-    best_state: Any
+    best_state: PyTree
 
 
 class Record:
@@ -54,7 +56,7 @@ class Record:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def progress(self, state: Any, key: Any = None) -> Progress | None:
+    def progress(self, state: PyTree, key: Any = None) -> Progress | None:
         """The last checkpoint, in the structure of `state`; None if there is none.
 
         Args:
@@ -108,7 +110,7 @@ class Record:
         if self.directory is not None:
             keep_metrics_until(self.directory / "metrics.jsonl", step)
 
-    def log(self, line: dict[str, Any]) -> None:
+    def log(self, line: Json) -> None:
         """Add a line to `metrics.jsonl`."""
         if self.directory is not None:
             append_metrics(self.directory / "metrics.jsonl", line)
@@ -153,7 +155,7 @@ class Record:
         )
 
 
-def _as_json(key: Any) -> Any:
+def _as_json(key: Any) -> PyTree:
     return np.asarray(jax.random.key_data(key)).tolist()
 
 

@@ -11,8 +11,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from .._errors import MamlaxError
+from .._files import Json
 from .._types import OuterLoop
 from ._divergence import beyond, not_finite, stayed_finite
 from ._interruption import interruptible
@@ -63,14 +65,14 @@ class Run(NamedTuple):
         best_step: the outer step of `best_state`.
     """
 
-    state: Any
-    best_state: Any
+    state: PyTree
+    best_state: PyTree
     best_step: int
 
 
 def run(
     loop: OuterLoop,
-    params: Any,
+    params: PyTree,
     *,
     key: Any,
     num_outer_steps: int,
@@ -78,7 +80,7 @@ def run(
     log_interval: int = 100,
     checkpoint_interval: int | None = None,
     validation: Validation | None = None,
-    report: Callable[[dict[str, Any]], None] | None = None,
+    report: Callable[[Json], None] | None = None,
 ) -> Run:
     """Take `num_outer_steps` outer steps; with a `directory`, so that nothing is lost.
 
@@ -164,9 +166,8 @@ def run(
                 if bad or above:
                     with suppress(MamlaxError):
                         record.save(now, key)
-                    tried = _TRY + _TRY_IMPLICIT * ("train/stationarity" in metrics)
-                    words = f"{bad} {tried}" if bad else above
-                    raise TrainingDivergedError(f"{words} {record}")
+                    parts = (bad, _ADVICE, loop.advice, record) if bad else (above, record)
+                    raise TrainingDivergedError(" ".join(str(part) for part in parts if part))
                 line = {"step": end, **{name: _mean(metrics[name]) for name in metrics}}
                 begin, now = now.step, now._replace(step=end, state=state)
                 last = end == num_outer_steps
@@ -195,7 +196,9 @@ def run(
     return _finished(now)
 
 
-def restore_run(loop: OuterLoop, params: Any, directory: str | Path, *, seeds: bool = False) -> Run:
+def restore_run(
+    loop: OuterLoop, params: PyTree, directory: str | Path, *, seeds: bool = False
+) -> Run:
     """The states of a run from its directory, without training.
 
     Args:
@@ -214,23 +217,14 @@ def restore_run(loop: OuterLoop, params: Any, directory: str | Path, *, seeds: b
     return _finished(progress)
 
 
-_TRY = (
+_ADVICE = (
     "Try a smaller outer or inner learning rate, fewer inner steps, or clip the outer gradient "
-    "(--gradient-clip, or optax.clip_by_global_norm before the outer optimizer). If rates are "
-    "small, look at the data: one NaN in a support or query set, in a reward or in a baseline is "
-    "enough."
+    "(optax.clip_by_global_norm before the outer optimizer). If rates are small, look at the data: "
+    "one NaN in a support or query set, in a reward or in a baseline is enough."
 )
 
 
-_TRY_IMPLICIT = (
-    " An implicit gradient (imaml) holds only where the inner loop nears its minimum, "
-    "train/stationarity far below 1: take a smaller inner learning rate and more steps, or "
-    "--inner-optimizer adam, with a larger --proximal-strength. The recipe sinusoid-imaml shows "
-    "settings that hold."
-)
-
-
-def _initial_state(loop: OuterLoop, params: Any, seeds: bool) -> Any:
+def _initial_state(loop: OuterLoop, params: PyTree, seeds: bool) -> PyTree:
     return eqx.filter_vmap(loop.init)(params) if seeds else loop.init(params)
 
 
@@ -247,7 +241,7 @@ def _last_line(error: Exception) -> str:
         return lines[-1].removeprefix("MamlaxError: ")
     words = lines[0] if lines else type(error).__name__
     if "RESOURCE_EXHAUSTED" in words:
-        words += " Take fewer tasks at once (--task-batch-size), or see what fits: mamlax plan."
+        words += " Take fewer tasks at once (batch_size of over_tasks), or see what fits: cost_of."
     return words
 
 
@@ -255,7 +249,7 @@ def _mean(values: Any) -> float:
     return float(np.mean(np.asarray(values, np.float64)))
 
 
-def _validated(validation: Validation, state: Any) -> dict[str, float]:
+def _validated(validation: Validation, state: PyTree) -> dict[str, float]:
     values = validation.fn(state)
     if validation.metric not in values:
         raise ValueError(
@@ -280,11 +274,11 @@ def _is_better(value: float, best: float | None, maximize: bool) -> bool:
 class _Advance:
     """Takes the steps from one log line to the next, compiled once per number of steps."""
 
-    def __init__(self, step: Callable[..., Any], key: Any, seeds_axis: bool):
+    def __init__(self, step: Callable[..., PyTree], key: Any, seeds_axis: bool):
         self.key, self.step, self.seeds_axis = key, step, seeds_axis
         self.compiled, self.compile_seconds = {}, 0.0
 
-    def compile(self, state: Any, start: int, end: int) -> None:
+    def compile(self, state: PyTree, start: int, end: int) -> None:
         """Have the program for that many steps ready."""
         length = end - start
         if length not in self.compiled:
@@ -295,22 +289,27 @@ class _Advance:
             self.compiled[length] = lowered.compile()
             self.compile_seconds += time.perf_counter() - began
 
-    def __call__(self, state: Any, start: int, end: int) -> tuple[float, Any]:
+    def __call__(self, state: PyTree, start: int, end: int) -> tuple[float, Any]:
         """Seconds taken; the state after, the metrics of each step, whether the state is finite."""
         began = time.perf_counter()
         result = self.compiled[end - start](*self._arguments(state, start, end - start))
         result = jax.block_until_ready(result)
         return time.perf_counter() - began, result
 
-    def _arguments(self, state: Any, start: int, length: int) -> tuple[Any, ...]:
+    def _arguments(self, state: PyTree, start: int, length: int) -> tuple[PyTree, ...]:
         return self.step, self.key, state, jnp.asarray(start, jnp.int32), length, self.seeds_axis
 
 
 # One function for all runs: a run of the same step (its arrays may be others) compiles nothing.
 @eqx.filter_jit
 def _steps(
-    step: Callable[..., Any], key: Any, state: Any, start: Any, length: int, seeds_axis: bool
-) -> Any:
+    step: Callable[..., PyTree],
+    key: Any,
+    state: PyTree,
+    start: PyTree,
+    length: int,
+    seeds_axis: bool,
+) -> PyTree:
     """The state after `length` steps, the metrics of each, and whether it stayed finite."""
 
     def of_one(key, state):
@@ -351,7 +350,7 @@ def _check_settings(
             raise ValueError(f"{name}={interval} must be a multiple of log_interval={log}.")
 
 
-def _num_seeds(key: Any, params: Any) -> int | None:
+def _num_seeds(key: Any, params: PyTree) -> int | None:
     """How many seeds are trained side by side; None where the key is a single one."""
     if not hasattr(key, "dtype"):
         raise ValueError(f"key must be a PRNG key, e.g. jax.random.key(0), got {key!r}.")

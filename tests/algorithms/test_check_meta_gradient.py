@@ -318,6 +318,7 @@ def cast(x, dtype):
     ids=["bare", "scan", "custom_vjp", "jit", "checkpoint", "cond", "dot"],
 )
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.slow
 def test_a_loss_in_low_precision_is_named(cast, dtype):
     def loss_fn(params, batch):
         return squared_error(params | {"in": cast(params["in"], dtype)}, batch)
@@ -428,6 +429,7 @@ def test_units_on_their_kink(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_kinks_do_not_hide_a_first_order_gradient(seed):
     problem = with_a_zero_among_the_inputs(seed)
     report = check(make_learner(model_error, first_order=True), *problem, max_entries=8)

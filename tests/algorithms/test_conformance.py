@@ -205,6 +205,18 @@ LEARNERS = {
         starts_elsewhere=True,
         no_gradient=lambda kind, params: kind.parts(params),
     ),
+    "ridge_maml": Row(
+        lambda f, kind: mamlax.ridge_maml(
+            f,
+            features_fn=lambda params, batch: jnp.sin(batch.inputs),
+            set_head=kind.with_head,
+            ridge=0.5,
+            inner_optimizer=INNER,
+            num_inner_steps=2,
+        ),
+        starts_elsewhere=True,
+        no_gradient=lambda kind, params: kind.parts(params),
+    ),
     "unicorn_maml": Row(
         lambda f, kind: mamlax.unicorn_maml(
             f, head=kind.parts, ways=2, inner_optimizer=INNER, num_inner_steps=2
@@ -221,7 +233,7 @@ PAIRS = [
 ]
 OTHERS = itertools.cycle([kind for kind in KINDS if kind != "dict"])
 PICKY = ("anil", "boil", "per_step", "meta_sgd", "meta_curvature", "maml_plus_plus", "cavia")
-PICKY += ("reptile", "imaml", "proto_maml", "unicorn_maml")
+PICKY += ("reptile", "imaml", "proto_maml", "ridge_maml", "unicorn_maml")
 SOME = {(name, "dict") for name in LEARNERS} | {("maml", kind) for kind in KINDS}
 # compositions take their parameters apart; a second kind of them each, where there is time
 SLOW = {(name, next(OTHERS)) for name in PICKY} - SOME
@@ -401,6 +413,7 @@ def test_structures_and_shapes(name, kind):
 
 
 @eager_pairs
+@pytest.mark.slow
 def test_what_does_not_learn_rides_along(name, kind):
     """And every result is as its shape was said to be."""
     result = eager_result(name, kind)
@@ -411,6 +424,7 @@ def test_what_does_not_learn_rides_along(name, kind):
 
 
 @eager_pairs
+@pytest.mark.slow
 def test_values_that_any_learner_has(name, kind):
     """Adaptation starts at the parameters, lowers the loss, and more steps continue fewer."""
     promises, make = LEARNERS[name], KINDS[kind]

@@ -217,6 +217,7 @@ def test_choices_are_named():
         maml(loss_fn, num_inner_steps=2, step_weights=[0.0, 0.0])
 
 
+@pytest.mark.slow
 def test_a_line_search_is_no_inner_optimizer():
     with pytest.raises(TypeError) as caught:
         mamlax.inner_loop(loss_fn, optax.lbfgs(), PARAMS, SUPPORT, num_steps=1)

@@ -206,6 +206,7 @@ def test_fomaml():
 
 @pytest.mark.parametrize(("num_steps", "unrolled"), [(4, 2), (2, 1)])
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_truncated_unrolling(num_steps, unrolled):
     def adapted_by_hand(params, task):
         for index in range(num_steps):
@@ -356,6 +357,7 @@ def test_equal_arrays_of_each_step_are_maml():
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_arrays_of_each_step_by_hand():
     """The loss of step i sees those at i, and so does the query after it; later steps the last."""
     weights = jnp.array([0.3, 0.7])

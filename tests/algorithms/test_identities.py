@@ -220,6 +220,7 @@ def test_over_tasks_with_leaves_that_are_no_arrays(way):
     assert same_gradient.activation is None and same_gradient.scale is None
 
 
+@pytest.mark.slow
 def test_over_tasks_on_a_mesh_from_make_mesh():
     params, tasks = make_problem()
     mesh = jax.make_mesh((2,), ("tasks",))
@@ -238,6 +239,7 @@ def per_step_problem():
 
 @pytest.mark.parametrize("way", ["plain", "batch_size=1", "mesh"])
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_a_batch_of_its_own_for_each_step(way):
     """As Algorithm 3 needs, where each step has trajectories of its own."""
 
@@ -282,6 +284,7 @@ def test_first_order_stops_the_value_too():
     assert_same(learner.meta_gradient(params, tasks)[1], expected)
 
 
+@pytest.mark.slow
 def test_numpy_params_learn():
     params, tasks = make_problem()
     result = make_learner().meta_gradient(jax.tree.map(np.asarray, params), tasks)
@@ -446,6 +449,7 @@ def test_one_step_can_be_debugged_without_jit():
 @pytest.mark.parametrize("way", ["plain", "batch_size=2"])
 @settings(max_examples=20, deadline=None, database=None, derandomize=True)
 @given(order=st.permutations(range(NUM_TASKS)))
+@pytest.mark.slow
 def test_the_order_of_tasks_does_not_matter(way, order):
     with jax.enable_x64(True):
         params, tasks = make_problem()

@@ -231,6 +231,7 @@ def test_it_is_the_unrolled_gradient_in_the_end(adapting):
     assert max(distance_from_unrolled(200, adapting).values()) < 1e-9
 
 
+@pytest.mark.slow
 def test_it_converges_to_the_unrolled_gradient_geometrically():
     """With μ the least curvature of the proximal problem, each step leaves 1 − α μ of the error."""
     numbers = (10, 20, 30)

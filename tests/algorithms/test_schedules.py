@@ -51,6 +51,7 @@ def published_weights(num_steps, num_epochs, epoch):
 
 @pytest.mark.parametrize(("num_steps", "num_epochs"), [(5, 15), (5, 10), (1, 3), (2, 100)])
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_multi_step_weights_are_the_published_ones(num_steps, num_epochs):
     weights = mamlax.multi_step_weights(num_steps, num_epochs)
     found = jax.vmap(weights)(jnp.arange(num_epochs + 3))

@@ -2,7 +2,6 @@
 
 import json
 import struct
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -11,12 +10,15 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from mamlax.config import RECIPES
+from mamlax.estimators._container import digest_of
 from mamlax.estimators._images import FewShotImageClassifier, Reading
-from mamlax.estimators._learner import ArrayLearner, LearnerRecipe, LearnerSettings, options_of
-from mamlax.estimators._learner_file import digest_of
-from mamlax.recipes import RECIPES, _experiment
-from mamlax.recipes._settings import description_of
-from mamlax.training._run_directory import open_run
+from mamlax.estimators._learner import ArrayLearner, LearnerSettings
+from mamlax.experiments._experiment import experiment_of
+from mamlax.experiments._train import train_stage
+from mamlax.experiments.problems._build import parts_of
+from mamlax.records._description import RunDescription, open_run, read_run
+from mamlax.records._evaluation import CurvePoint, Evaluation, write_evaluation
 
 TINY = {"num_outer_steps": 20, "meta_batch_size": 4, "hidden_sizes": (8,), "random_state": 0}
 OF_MACHINES = ("--task-column", "machine", "--target-column", "wear")
@@ -82,7 +84,7 @@ def changed(path, out, *, header=None, arrays=None, is_signed=True):
     return out
 
 
-def parts_of(path):
+def contents_of(path):
     """The header of a safetensors file as its format says, and how many bytes it accounts for."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
@@ -93,7 +95,7 @@ def parts_of(path):
 
 def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=6):
     """A classifier of images of 6×6 that has not been trained; its head is not zero."""
-    recipe = RECIPES["omniglot-5-way-1-shot"]
+    recipe = RECIPES["omniglot-5-way-1-shot"].changed(algorithm=algorithm, inner_learning_rate=0.5)
     architecture = {
         "name": "conv4",
         "image_shape": (side, side, channels),
@@ -103,12 +105,12 @@ def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=
         "norm": "batch",
         "context_size": 0,
     }
-    options = options_of(recipe) | {"algorithm": algorithm, "inner_learning_rate": 0.5}
-    recipe = LearnerRecipe(**options)
-    settings = LearnerSettings(tuple(architecture.items()), recipe, "cross-entropy", 0.0, 5)
+    settings = LearnerSettings(
+        tuple(architecture.items()), recipe.algorithm, "cross-entropy", 0.0, 5
+    )
     params = settings.initial(jax.random.key(1))
     meta_params = jax.tree.map(np.asarray, settings.learner().init(params))
-    summary = {"recipe": "omniglot-5-way-1-shot", "outer_step": 0}
+    summary = {"recipe": recipe.name, "outer_step": 0}
     return FewShotImageClassifier(
         ArrayLearner(settings, meta_params), Reading(True, invert), summary
     )
@@ -135,28 +137,8 @@ def write_classes(root, pictures, names="abcdefgh"):
     return root
 
 
-def sinusoid_recipe(**settings):
-    recipe = RECIPES["sinusoid"]
-    return replace(
-        recipe,
-        problem=replace(recipe.problem, shots=5, hidden_sizes=(8,)),
-        inner_learning_rate=0.02,
-        **{"meta_batch_size": 4, "num_outer_steps": 4, **BRIEF, **settings},
-    )
-
-
-def omniglot_recipe(problem=None, **settings):
-    """3 ways, images of 6×6 and 4 channels."""
-    recipe = RECIPES["omniglot-5-way-1-shot"]
-    small = {"ways": 3, "image_size": 6, "channels": 4, **(problem or {})}
-    return replace(
-        recipe,
-        problem=replace(recipe.problem, **small),
-        **{"meta_batch_size": 2, "num_outer_steps": 4, **BRIEF, **settings},
-    )
-
-
 BRIEF = {
+    "num_outer_steps": 4,
     "num_baseline_steps": 0,
     "log_interval": 4,
     "checkpoint_interval": 4,
@@ -166,9 +148,39 @@ BRIEF = {
 }
 
 
+def sinusoid_recipe(**settings):
+    small = {"shots": 5, "hidden_sizes": (8,), "inner_learning_rate": 0.02, "meta_batch_size": 4}
+    return RECIPES["sinusoid"].changed(**{**BRIEF, **small, **settings})
+
+
+def omniglot_recipe(**settings):
+    """3 ways, images of 6×6 and 4 channels."""
+    small = {"ways": 3, "image_size": 6, "channels": 4, "meta_batch_size": 2}
+    return RECIPES["omniglot-5-way-1-shot"].changed(**{**BRIEF, **small, **settings})
+
+
 def train(recipe, directory, num_seeds=1):
-    """A run directory; what MAML is compared with is not trained, and nothing is evaluated."""
-    open_run(directory, description_of(recipe, 0, num_seeds))
-    experiment = _experiment.Experiment(recipe, recipe.build(None), directory, 0, num_seeds)
-    experiment.train(experiment.stages["maml"], lambda stage, line: None)
+    """A run directory; what the algorithm is compared with is not trained, nothing is evaluated."""
+    open_run(directory, RunDescription(recipe, 0, num_seeds))
+    parts = parts_of(recipe, None)
+    experiment = experiment_of(recipe, parts, directory, num_seeds=num_seeds)
+    train_stage(experiment, experiment.stages["main"])
     return directory
+
+
+def write_evaluation_of(directory, means):
+    """The `evaluation.json` of a run, as if these had been its means after 0, 1, … inner steps."""
+    recipe = read_run(directory).recipe
+    evaluation = Evaluation(
+        recipe=recipe.name,
+        algorithm=recipe.algorithm.name,
+        metric="accuracy",
+        num_tasks=600,
+        num_seeds=1,
+        transductive=False,
+        outer_step=recipe.training.num_outer_steps,
+        curve=[CurvePoint(steps, mean, 0.01) for steps, mean in enumerate(means)],
+        baselines={},
+        inner_learning_rates={},
+    )
+    write_evaluation(directory, evaluation)

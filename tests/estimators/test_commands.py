@@ -24,6 +24,7 @@ from .materials import (
     sinusoid_recipe,
     train,
     write_classes,
+    write_evaluation_of,
     write_picture,
 )
 
@@ -409,9 +410,7 @@ def test_a_folder_that_is_no_run_is_not_exported(command, tmp_path):
 @pytest.mark.slow
 def test_a_run_of_images_is_exported_and_adapted(command, fake_omniglot, pictures, tmp_path):
     train(omniglot_recipe(), tmp_path / "run")
-    point = {"num_inner_steps": 1, "mean": 0.875, "ci95": 0.01}
-    evaluation = {"num_tasks": 600, "curve": [point], "non_transductive_curve": [point]}
-    (tmp_path / "run" / "evaluation.json").write_text(json.dumps(evaluation))
+    write_evaluation_of(tmp_path / "run", [0.3, 0.875])
     assert command("export", "run")[0] == 0
     _, out, _ = command("inspect", "model.safetensors")
     assert "learned from  8 classes" in out

@@ -16,12 +16,18 @@ import pytest
 
 import mamlax
 from mamlax import Batch, MamlaxError
+from mamlax.config import RECIPES
 from mamlax.estimators._export import learner_of_run, write_stablehlo
-from mamlax.recipes import RECIPES
-from mamlax.recipes._settings import description_of
-from mamlax.training._run_directory import open_run
+from mamlax.records._description import RunDescription, open_run
 
-from .materials import drawings, image_classifier, omniglot_recipe, sinusoid_recipe, train
+from .materials import (
+    drawings,
+    image_classifier,
+    omniglot_recipe,
+    sinusoid_recipe,
+    train,
+    write_evaluation_of,
+)
 
 WAVE_X = np.linspace(-4, 4, 5)[:, None]
 WAVE_Y = 2 * np.sin(WAVE_X + 1)
@@ -29,9 +35,9 @@ WAVE_Y = 2 * np.sin(WAVE_X + 1)
 
 def wave_by_hand(directory, x, num_inner_steps):
     """What the run itself predicts after adapting to the wave."""
-    trained = mamlax.load_run(directory)
+    run = mamlax.load_run(directory)
     support = Batch(jnp.asarray(WAVE_X, jnp.float32), jnp.asarray(WAVE_Y, jnp.float32))
-    adapted = trained.learner.adapt(trained.params, support, num_inner_steps=num_inner_steps)
+    adapted = run.learner.adapt(run.params, support, num_inner_steps=num_inner_steps)
     return np.asarray(adapted.params(jnp.asarray(x, jnp.float32)))[:, 0]
 
 
@@ -41,6 +47,7 @@ def sinusoid_run(tmp_path_factory):
     return train(recipe, tmp_path_factory.mktemp("sinusoid") / "run")
 
 
+@pytest.mark.slow
 def test_a_sinusoid_run_becomes_a_regressor_that_predicts_the_same(sinusoid_run, tmp_path):
     model = learner_of_run(sinusoid_run)
     assert isinstance(model, mamlax.FewShotRegressor)
@@ -68,9 +75,7 @@ def test_a_regressor_of_a_run_takes_inputs_as_they_are(sinusoid_run):
 def test_steps_that_diverged_are_not_those_of_the_file(sinusoid_run, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(sinusoid_run, directory)
-    path = directory / "evaluation.json"
-    curve = [{"num_inner_steps": n, "mean": None if n > 1 else 1.0, "ci95": 0.1} for n in range(4)]
-    path.write_text(json.dumps({"curve": curve}))
+    write_evaluation_of(directory, [1.0, 1.0, None, None])
     with pytest.warns(UserWarning, match="3 inner steps, .* diverged .* the file adapts by 1"):
         model = learner_of_run(directory)
     assert model.num_inner_steps_ == 1
@@ -90,7 +95,7 @@ def test_without_a_number_of_steps_of_its_own_it_is_that_of_training(tmp_path):
 
 def test_a_policy_is_refused(tmp_path):
     recipe = RECIPES["navigation-2d"]
-    open_run(tmp_path / "run", description_of(recipe, 0, 1))
+    open_run(tmp_path / "run", RunDescription(recipe, 0, 1))
     with pytest.raises(MamlaxError) as error:
         learner_of_run(tmp_path / "run")
     assert "navigation-2d" in str(error.value) and "mamlax.load_run" in str(error.value)
@@ -102,7 +107,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 
 def test_a_run_that_has_not_begun_is_refused(tmp_path):
-    open_run(tmp_path / "run", description_of(sinusoid_recipe(), 0, 1))
+    open_run(tmp_path / "run", RunDescription(sinusoid_recipe(), 0, 1))
     with pytest.raises(MamlaxError, match="is unfinished: maml has taken 0 of 4 outer steps"):
         learner_of_run(tmp_path / "run")
 
@@ -152,6 +157,7 @@ def numbers_of(beside, table):
     return np.stack(parts, axis=1).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_a_program_adapts_and_predicts_without_this_package(regressor, classifier, table, tmp_path):
     """For two sizes of support and query; the last support row of the second is padding."""
     labels = np.where(table["wear"] > table["wear"].median(), "worn", "good")
@@ -239,6 +245,7 @@ def test_what_stands_beside_says_where_each_column_goes(regressor, classifier, t
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "proto-maml"])
+@pytest.mark.slow
 def test_an_adapted_model_of_images_becomes_a_program_that_predicts(algorithm, tmp_path):
     images = drawings(3, 4, seed=2)[..., None]
     model = image_classifier(algorithm=algorithm)
@@ -281,14 +288,14 @@ def image_runs(fake_omniglot, tmp_path_factory):
     """Run directories of image recipes by algorithm, trained when asked for."""
     found = {}
 
-    def run_of(algorithm="maml", problem=None, num_seeds=1):
-        key = algorithm, str(problem), num_seeds
+    def run_of(algorithm="maml", num_seeds=1, **settings):
+        key = algorithm, str(settings), num_seeds
         if key not in found:
             recipe = omniglot_recipe(
-                problem,
                 algorithm=algorithm,
                 num_validation_inner_steps=STEPS,
                 inner_learning_rate=0.4,
+                **settings,
             )
             directory = tmp_path_factory.mktemp("omniglot") / "run"
             found[key] = train(recipe, directory, num_seeds)
@@ -305,9 +312,9 @@ def support_and_query(num_classes=3):
 
 
 def chances_by_hand(directory, support, labels, query):
-    trained = mamlax.load_run(directory)
+    run = mamlax.load_run(directory)
     batch = Batch(jnp.asarray(support), jnp.asarray(labels), jnp.asarray(support[:0]))
-    model = trained.learner.adapt(trained.params, batch, num_inner_steps=STEPS).params
+    model = run.learner.adapt(run.params, batch, num_inner_steps=STEPS).params
     if model.norm in ("batch", "support"):
         model = replace(model, norm="support")
     return np.asarray(jax.nn.softmax(model(jnp.asarray(query), jnp.asarray(support))))
@@ -315,28 +322,24 @@ def chances_by_hand(directory, support, labels, query):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "algorithm, problem, num_seeds",
+    "algorithm, settings",
     [
-        ("maml", None, 1),
-        ("maml", None, 2),
-        ("maml", {"norm": "support"}, 1),
-        ("maml", {"norm": "layer"}, 1),
-        ("maml", {"image_size": 16, "downsample": "pool"}, 1),
-        ("maml-plus-plus", None, 1),
-        ("meta-sgd", None, 1),
-        ("anil", None, 1),
-        ("boil", None, 1),
-        ("cavia", None, 1),
-        ("proto-maml", None, 1),
-        ("unicorn-maml", None, 1),
+        ("maml", {}),
+        ("maml", {"num_seeds": 2}),
+        ("maml", {"norm": "support"}),
+        ("maml", {"norm": "layer"}),
+        ("maml", {"image_size": 16, "downsample": "pool"}),
+        *((name, {}) for name in ("maml-plus-plus", "meta-sgd", "anil", "boil", "cavia")),
+        *((name, {}) for name in ("proto-maml", "unicorn-maml")),
     ],
+    ids=str,
 )
 def test_an_image_run_becomes_a_classifier_that_says_the_same(
-    algorithm, problem, num_seeds, image_runs, tmp_path
+    algorithm, settings, image_runs, tmp_path
 ):
-    directory = image_runs(algorithm, problem, num_seeds)
+    directory = image_runs(algorithm, **settings)
     support, labels, query = support_and_query()
-    if problem and "image_size" in problem:
+    if "image_size" in settings:
         support, query = (np.kron(x, np.ones((1, 3, 3, 1), np.float32)) for x in (support, query))
         support, query = support[:, :16, :16], query[:, :16, :16]
     expected = chances_by_hand(directory, support, labels, query)
@@ -385,7 +388,7 @@ def by_prototypes(directory, support, labels, query):
 @pytest.mark.slow
 def test_a_run_without_convolutions_is_refused(image_runs):
     with pytest.raises(MamlaxError, match="without convolutions"):
-        learner_of_run(image_runs(problem={"network": "fully-connected"}))
+        learner_of_run(image_runs(network="fully-connected"))
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 import mamlax
 from mamlax import MamlaxError
 
-from .materials import drawings, image_classifier, parts_of, write_classes, write_picture
+from .materials import contents_of, drawings, image_classifier, write_classes, write_picture
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,7 @@ def test_more_classes_than_the_head_has_are_refused(pictures):
 @pytest.mark.parametrize(
     "algorithm", ["proto-maml", pytest.param("unicorn-maml", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_a_head_made_for_the_task_takes_any_number_of_classes(algorithm, pictures):
     classifier = image_classifier(ways=2, algorithm=algorithm)
     assert classifier.ways is None
@@ -115,7 +116,7 @@ def test_a_head_made_for_the_task_takes_any_number_of_classes(algorithm, picture
 def test_a_classifier_in_a_file_adapts_as_before(classifier, pictures, tmp_path):
     path = tmp_path / "model.safetensors"
     classifier.save(path)
-    assert parts_of(path)[1] == path.stat().st_size
+    assert contents_of(path)[1] == path.stat().st_size
     loaded = mamlax.load(path)
     assert type(loaded) is mamlax.FewShotImageClassifier and loaded.classes_ is None
     assert loaded.image_shape == (6, 6, 1) and loaded.ways == 3

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 import mamlax
 from mamlax.estimators import _report
-from mamlax.estimators._comparison import compare
+from mamlax.estimators._comparison import compare_with_simpler_models
 from mamlax.estimators._fitting import Rows
 from mamlax.estimators._report import Entry, Report, report_from_json
 
@@ -63,7 +63,7 @@ def alike(fitted):
 
 @pytest.fixture(scope="module")
 def report(fitted, alike):
-    return compare(fitted[0], fitted[1], alike, seed=0)
+    return compare_with_simpler_models(fitted[0], fitted[1], alike, seed=0)
 
 
 def by_hand(predicted, test):
@@ -131,7 +131,7 @@ def test_groups_held_out_together_count_as_one(fitted, alike, report):
     """Each group twice, in the unit of the first: errors are the same, and no surer."""
     twice = Rows(*(np.concatenate([one, one]) for one in alike))
     twice = twice._replace(groups=np.concatenate([alike.groups, alike.groups + 6]))
-    found = compare(fitted[0], fitted[1], twice, seed=0)
+    found = compare_with_simpler_models(fitted[0], fitted[1], twice, seed=0)
     assert (found.num_groups, found.num_units) == (12, 6)
     for model in (_report.POOLED, _report.NOTHING, _report.OFFSET):
         one, other = (r.entry(model, 5) for r in (found, report))
@@ -140,12 +140,12 @@ def test_groups_held_out_together_count_as_one(fitted, alike, report):
 
 
 def test_the_same_seed_gives_the_same_report(fitted, alike, report):
-    assert compare(*fitted, alike, seed=0) == report
+    assert compare_with_simpler_models(*fitted, alike, seed=0) == report
 
 
 def test_there_is_nothing_to_compare_in_groups_of_one_row(fitted, alike):
     single = alike.of(np.arange(0, 180, 30))
-    assert compare(*fitted, single, seed=0) is None
+    assert compare_with_simpler_models(*fitted, single, seed=0) is None
 
 
 def test_a_report_is_printed_and_makes_a_round_trip_through_json(report):
@@ -240,7 +240,9 @@ def test_of_too_few_groups_there_is_no_verdict():
 
 
 def test_of_a_single_group_there_is_no_interval(fitted, alike):
-    single = compare(*fitted, alike.of(np.flatnonzero(alike.groups == 0)), seed=0)
+    single = compare_with_simpler_models(
+        *fitted, alike.of(np.flatnonzero(alike.groups == 0)), seed=0
+    )
     text = str(single)
     assert "nan" not in text and "±" not in text
     assert text.startswith(f"{single.metric}, 1 group held out\n")

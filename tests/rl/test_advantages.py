@@ -389,6 +389,7 @@ def test_all_surrogates_have_one_gradient_at_the_policy_that_acted():
     assert np.abs(curved[0] - curved[1]).max() > 1e-3 and np.abs(curved[1] - curved[3]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_many_baselines_are_fitted_one_after_another():
     """Else devices of a processor could wait for one another forever: see `_slopes`."""
     one = on_device(make_trajectory(), jnp.float32)

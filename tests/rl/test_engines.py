@@ -75,6 +75,7 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch, library):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("wanted", [CHEETAH, ModelSettings("ant"), ModelSettings("walker2d")])
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.slow
 def test_the_skeleton_is_that_of_mujoco(wanted, seed):
     model = compiled_model(wanted)
     skeleton, data = Skeleton(model), pose(model, seed)

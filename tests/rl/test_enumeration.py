@@ -404,6 +404,7 @@ def test_corrected_log_likelihood_has_the_gradient_of_what_is_executed(case):
 @pytest.mark.parametrize("estimator", [x for x in ESTIMATORS if x != EXACT])
 @pytest.mark.parametrize("case", ["one step", "two steps"])
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_no_other_estimator_has_the_gradient_of_what_is_executed(case, estimator):
     found, exact, _ = finite(case)
     assert error(found[estimator], exact) > 0.01
@@ -411,6 +412,7 @@ def test_no_other_estimator_has_the_gradient_of_what_is_executed(case, estimator
 
 @pytest.mark.parametrize("case", ["one step", "two steps"])
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_first_order_has_the_gradient_of_the_return_after_adaptation(case):
     found, _, after = finite(case)
     assert error(found[FIRST_ORDER], after) < 1e-10
@@ -447,6 +449,7 @@ def infinite(problem, num_steps):
 @pytest.mark.parametrize("outer_surrogate", SURROGATES)
 @pytest.mark.parametrize(("problem", "num_steps"), [("certain", 1), ("uncertain", 2)])
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_dice_has_the_gradient_of_infinitely_many_episodes(problem, num_steps, outer_surrogate):
     found, exact, _ = infinite(problem, num_steps)
     assert error(found["dice", outer_surrogate], exact) < 1e-10
@@ -502,6 +505,7 @@ def standard_errors(gradients, exact):
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_meta_gradients_of_explorations_average_to_that_of_what_is_executed(key):
     """20 000 of them, sampled by the library itself."""
     problem, policy = uncertain(num_episodes=2), TablePolicy(jnp.asarray(PARAMS))

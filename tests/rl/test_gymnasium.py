@@ -17,7 +17,7 @@ import optax
 import pytest
 
 import mamlax
-from mamlax.rl.envs import _sessions
+from mamlax.rl.envs.gymnasium import _sessions
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -78,6 +78,7 @@ def act(env, num_tasks=3, num_episodes=4, seed=0, greedy=False):
     return jax.jit(jax.vmap(one))(keys, tasks)
 
 
+@pytest.mark.slow
 def test_it_is_the_same_as_an_environment_of_ours():
     ours, theirs = act(rl.PointNavigation(horizon=10)), act(navigation())
     for name, one, other in zip(ours._fields, ours, theirs, strict=True):
@@ -444,6 +445,7 @@ def test_a_failure_stops_training_with_a_checkpoint(tmp_path, capfd):
     assert mamlax.run(loop, policy, directory=tmp_path, **settings).best_step == 9
 
 
+@pytest.mark.slow
 def test_policies_side_by_side_need_keys_of_their_own(capfd):
     env = navigation()
     task = env.sample_task(jax.random.key(0))
@@ -470,9 +472,10 @@ def test_episodes_that_were_broken_off_make_room(monkeypatch):
     assert len(env._sessions._made) == 3
     env.reset(jax.random.key(4), task)
     assert len(env._sessions._made) == 3
-    env.step(None, task, states[2], jnp.zeros(2))
+    env.step(jax.random.key(0), task, states[2], jnp.zeros(2))
 
 
+@pytest.mark.slow
 def test_the_precision_is_that_of_who_asks(request):
     assert act(navigation()).observations.dtype == np.float32
     request.getfixturevalue("float64")
@@ -499,9 +502,9 @@ def test_an_episode_cannot_be_stepped_beyond_its_horizon(capfd):
     env = navigation(horizon=1)
     task = env.sample_task(jax.random.key(0))
     state, _ = env.reset(jax.random.key(0), task)
-    env.step(None, task, state, jnp.zeros(2))
+    env.step(jax.random.key(0), task, state, jnp.zeros(2))
     with pytest.raises(Exception, match="an episode was stepped that is over"):
-        jax.block_until_ready(env.step(None, task, state, jnp.zeros(2)))
+        jax.block_until_ready(env.step(jax.random.key(0), task, state, jnp.zeros(2)))
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_they_keep_to_their_declaration(env):
 
 
 @pytest.mark.parametrize("env", EVERYTHING, ids=name_of)
+@pytest.mark.slow
 def test_an_action_beyond_its_bounds_is_the_nearest_within(env, walked):
     key, task, state = walked(env)
     bound = env.action.high
@@ -104,6 +105,7 @@ def test_an_action_beyond_its_bounds_is_the_nearest_within(env, walked):
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.slow
 def test_the_cheetah_of_gym_is_gymnasiums():
     """100 steps, each from Gymnasium's state; then all of them without looking."""
     env = rl.HalfCheetah(variant="gym")
@@ -127,6 +129,7 @@ def test_the_cheetah_of_gym_is_gymnasiums():
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.slow
 def test_the_ant_of_gym_is_gymnasiums():
     env = rl.Ant(variant="gym")
     other = gymnasium.make(
@@ -217,7 +220,7 @@ def test_an_ant_on_its_way_to_a_place_of_gym_is_never_done():
     position[2] = 3.0
     state = begun(env, position, np.zeros(14, np.float32))
     task = jnp.array([1.0, -1.0])
-    after, _, reward, ended = env.step(None, task, state, jnp.ones(8))
+    after, _, reward, ended = env.step(jax.random.key(0), task, state, jnp.ones(8))
     assert not ended
     place = np.asarray(after.position[:2])
     np.testing.assert_allclose(reward, -np.abs(place - task).sum() - 0.8, rtol=1e-5)
@@ -280,7 +283,7 @@ def test_a_body_that_leans_has_fallen(body):
         position = np.array(env._engine.model.qpos0, np.float32)
         position[2] = lean
         state = begun(env, position, np.zeros(env._engine.model.nv, np.float32))
-        *_, ended = env.step(None, task, state, jnp.zeros(env.action.size))
+        *_, ended = env.step(jax.random.key(0), task, state, jnp.zeros(env.action.size))
         assert ended == (lean > 0)
 
 

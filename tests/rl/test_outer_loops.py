@@ -158,6 +158,7 @@ def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
     ],
 )
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_tasks_walked_in_another_way_give_the_same_step(
     leash, one_step, name, num_devices, batch_size
 ):

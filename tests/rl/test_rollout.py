@@ -210,6 +210,7 @@ def explorations():
     return explore(jax.random.split(jax.random.key(0), 3), policy, TASK)
 
 
+@pytest.mark.slow
 def test_every_step_of_every_task_has_its_own_noise(explorations):
     """Support and query, tasks, episodes and times share no random number."""
     support, query = explorations.support.trajectory, explorations.query.trajectory

@@ -119,6 +119,7 @@ def fisher_by_hand(here, jacobian):
 
 
 @pytest.mark.parametrize("kind", ENVIRONMENTS)
+@pytest.mark.slow
 def test_fisher_products_are_hessian_products_of_the_kl_of_adapted_policies(kind):
     """And products of a matrix made entry by entry, of about twenty parameters."""
     here, damping = region(kind), 0.01
@@ -408,6 +409,7 @@ def trpo_by_hand(policy, query):
     }
 
 
+@pytest.mark.slow
 def test_without_adaptation_it_is_plain_trpo(leash):
     policy, state, metrics, query = without_adaptation(leash)
     assert not query.trajectory.mask.all()

@@ -104,6 +104,7 @@ def test_changes_are_drawn_from_the_key():
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_images_are_mirrored_upright_and_turned_after():
     """A class turned is another class: its images are mirrored as it stands."""
     plain, turned, both = (
@@ -141,6 +142,7 @@ def test_what_cannot_be_changed_is_refused(shape, settings, words, kind):
         assert word in str(error.value)
 
 
+@pytest.mark.slow
 def test_images_need_not_be_square_to_be_mirrored_and_shifted():
     data = mamlax.ClassArrays.of({c: np.ones((4, 3, 5, 2), np.float32) for c in "abc"})
     assert draw(dict(flips=True, crop_padding=2), data=data).support.inputs.shape == (6, 3, 5, 2)

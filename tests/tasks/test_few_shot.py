@@ -194,6 +194,7 @@ def test_query_is_as_large_as_support_by_default(key):
     assert task.support.targets.shape == task.query.targets.shape == (8,)
 
 
+@pytest.mark.slow
 def test_same_key_same_task_under_jit_and_vmap(key):
     sampler = mamlax.FewShot(labeled(), ways=3, shots=1, num_query=2)
     # compared in NumPy: JAX would compile a program for every comparison
@@ -218,6 +219,7 @@ def test_reference_is_the_support_turned_alike():
 
 
 @pytest.mark.parametrize("kind", ["episodes", "batches"])
+@pytest.mark.slow
 def test_models_normalized_by_the_support_take_their_reference_from_tasks(kind, key):
     data = labeled()
     if kind == "episodes":
@@ -437,6 +439,7 @@ def test_data_are_arguments_of_the_compiled_run_and_not_constants(kind, key, war
     assert any(np.shape(leaf) == (150, 300) for leaf in jax.tree.leaves(loop.step))
 
 
+@pytest.mark.slow
 def test_the_alarm_about_constants_works(key, warn_about_constants):
     hidden = jnp.arange(45_000.0).reshape(150, 300)
 

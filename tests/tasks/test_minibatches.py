@@ -28,6 +28,7 @@ def dealt(num_examples, **options):
 
 
 @pytest.mark.parametrize("num_steps, size", [(3, 4), (4, 3), (1, 12), (5, 12), (7, 5)])
+@pytest.mark.slow
 def test_every_example_comes_once_before_any_comes_again(num_steps, size):
     task = dealt(12, num_inner_steps=num_steps, size=size)
     assert task.support.inputs.shape == (num_steps, size, 1)
@@ -71,6 +72,7 @@ def test_a_reference_of_no_examples_stays_one_in_every_minibatch():
     assert task.support.reference.shape == (2, 0, 4) and task.query.reference.shape == (12, 4)
 
 
+@pytest.mark.slow
 def test_reptile_takes_a_step_on_each():
     """By hand: one step of gradient descent after another, each on its minibatch."""
     tasks = mamlax.Minibatches(Numbered(4), num_inner_steps=2, size=2)

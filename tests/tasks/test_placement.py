@@ -74,6 +74,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.slow
 def test_streamed_tasks_are_the_resident_ones_bit_for_bit(mapped, program, key):
     assert_equal(*(compiled(PROGRAMS[program], sample, key) for sample in samplers(mapped)))
 

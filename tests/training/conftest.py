@@ -53,10 +53,9 @@ def noisy_loop(bad_step=None, bad_value=float("nan"), bad_params=None, where="tr
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state)
         count = state.count + 1
         metrics = {"train/query_loss": loss, "train/gradient_norm": optax.tree.norm(gradient)}
-        if bad_step is not None:
-            bad = count == bad_step
-            if bad_params is not None:
-                bad &= state.meta_params["first"] == bad_params
+        bad = count == (-1 if bad_step is None else bad_step)
+        if bad_step is not None and bad_params is not None:
+            bad &= state.meta_params["first"] == bad_params
         half = state.half * jnp.bfloat16(0.99)
         if bad_step is not None and where == "state":
             half = half.at[1].set(jnp.where(bad, bad_value, half[1]).astype(half.dtype))

@@ -312,7 +312,7 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(
     message = str(error.value)
     assert f"outer step {bad_step}." in message and f"of step {kept}," in message
     assert str(tmp_path / "checkpoint") in message
-    for advice in ("smaller", "learning rate", "inner steps", "--gradient-clip"):
+    for advice in ("smaller", "learning rate", "inner steps", "clip the outer gradient"):
         assert advice in message
     restored = mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path)
     walk.assert_same_bits(restored.state, by_hand[0][kept])

@@ -4,12 +4,13 @@ import functools
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from ._model import ModelSettings, compiled_model
 from ._physics import EngineName
 
 
-def engine_of(engine: EngineName, model: ModelSettings, frame_skip: int) -> Any:
+def engine_of(engine: EngineName, model: ModelSettings, frame_skip: int) -> PyTree:
     """What simulates a model.
 
     Args:
@@ -24,7 +25,7 @@ def engine_of(engine: EngineName, model: ModelSettings, frame_skip: int) -> Any:
 
 
 @functools.cache
-def _made(engine: EngineName, model: ModelSettings, frame_skip: int, precision: Any) -> Any:
+def _made(engine: EngineName, model: ModelSettings, frame_skip: int, precision: Any) -> PyTree:
     """MJX computes in the precision of where it was made."""
     compiled = compiled_model(model)
     if engine == "mjx":

@@ -1,9 +1,8 @@
 """MJX: MuJoCo's equations as JAX programs, for accelerators with thousands of episodes."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from ..._errors import MamlaxError
 from ._physics import Changes, Physics
@@ -26,7 +25,7 @@ class MjxEngine:
         MuJoCo XLA (MJX), in the documentation of MuJoCo.
     """
 
-    def __init__(self, model: Any, frame_skip: int):
+    def __init__(self, model: PyTree, frame_skip: int):
         try:
             from mujoco import mjx
         except ImportError as error:
@@ -39,13 +38,13 @@ class MjxEngine:
             self._model = mjx.put_model(model)
             self._data = mjx.make_data(self._model)
 
-    def start(self, position: Any, velocity: Any) -> Physics:
+    def start(self, position: PyTree, velocity: PyTree) -> Physics:
         """Put the bodies somewhere."""
         data = self._data
         sensors = jnp.zeros(self.model.nsensordata, position.dtype)
         return Physics(position, velocity, sensors, (data.time, data.qacc_warmstart))
 
-    def step(self, physics: Physics, control: Any, changes: Changes = None) -> Physics:
+    def step(self, physics: Physics, control: PyTree, changes: Changes = None) -> Physics:
         """Hold a control for the time of one environment step."""
         model = self._model.replace(**changes) if changes else self._model
         time, warmstart = physics.engine

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from jaxtyping import PyTree
+
 from ..._errors import MamlaxError
 
 
@@ -44,7 +46,7 @@ class ModelSettings(NamedTuple):
     contact_forces: bool = False
 
 
-def compiled_model(wanted: ModelSettings) -> Any:
+def compiled_model(wanted: ModelSettings) -> PyTree:
     """An `mujoco.MjModel`.
 
     Raises:
@@ -55,7 +57,7 @@ def compiled_model(wanted: ModelSettings) -> Any:
         folder = resources.files("gymnasium")
     except ModuleNotFoundError as error:
         raise MamlaxError(
-            "models of animals come with Gymnasium, which is not installed. "
+            "models of bodies come with Gymnasium, which is not installed. "
             "In the folder of mamlax: pip install '.[mujoco]'"
         ) from error
     path = Path(str(folder / "envs" / "mujoco" / "assets" / f"{wanted.name}.xml"))

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from ..._cores import num_cores
 from ..._host_call import host_call
@@ -37,25 +38,25 @@ class MujocoEngine:
         Todorov, Erez & Tassa, MuJoCo: A physics engine for model-based control, IROS 2012.
     """
 
-    def __init__(self, model: Any, frame_skip: int):
+    def __init__(self, model: PyTree, frame_skip: int):
         self.model, self.frame_skip, self.skeleton = model, frame_skip, Skeleton(model)
         self._mujoco = mujoco_library()
         # else a row that breaks down would be put back to the start, unseen
         model.opt.disableflags |= self._mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self._layout = _Layout(self._mujoco, model)
-        self._models: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._models: OrderedDict[tuple[PyTree, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
         self._workers: list[_Workers] = []
         self._num_calls = self._most_calls = 0
 
-    def start(self, position: Any, velocity: Any) -> Physics:
+    def start(self, position: PyTree, velocity: PyTree) -> Physics:
         """Put the bodies somewhere; nothing is in contact yet."""
 
         bits = jax.ShapeDtypeStruct((2 * self._layout.size,), jnp.uint32)
         state = host_call(self._layout.join, bits, position, velocity)
         return Physics(position, velocity, jnp.zeros(self.model.nsensordata), state)
 
-    def step(self, physics: Physics, control: Any, changes: Changes = None) -> Physics:
+    def step(self, physics: Physics, control: PyTree, changes: Changes = None) -> Physics:
         """Hold a control for the time of one environment step."""
         changes = changes or {}
         sizes = {name: np.shape(getattr(self.model, name)) for name in changes}
@@ -86,7 +87,7 @@ class MujocoEngine:
         return host_call(advance, shapes, physics.engine, control, changed)
 
     def _advance(
-        self, models: list[Any], state: np.ndarray, control: np.ndarray
+        self, models: list[PyTree], state: np.ndarray, control: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """States `[rows, size]`, NaN where one broke down, and sensors, after one step."""
         count, skip = len(state), self.frame_skip
@@ -139,7 +140,7 @@ class MujocoEngine:
 
     def _models_of(
         self, changed: np.ndarray, sizes: dict[str, tuple[int, ...]], lead: tuple[int, ...]
-    ) -> list[Any]:
+    ) -> list[PyTree]:
         """The model of each row."""
         if not sizes:
             return [self.model] * int(np.prod(lead))
@@ -148,7 +149,7 @@ class MujocoEngine:
         models = [self._changed(task, sizes) for task in tasks]
         return [models[index] for index in np.broadcast_to(which, lead).ravel()]
 
-    def _changed(self, task: np.ndarray, sizes: dict[str, tuple[int, ...]]) -> Any:
+    def _changed(self, task: np.ndarray, sizes: dict[str, tuple[int, ...]]) -> PyTree:
         """A copy of the model with some fields of its own, from the cache if it is there."""
         name = (*sizes, task.tobytes())
         with self._lock:
@@ -169,7 +170,7 @@ class MujocoEngine:
 class _Workers:
     """Threads with the memory they step in; one call at a time may use it."""
 
-    def __init__(self, mujoco: Any, model: Any, threads: int):
+    def __init__(self, mujoco: Any, model: PyTree, threads: int):
         from mujoco.rollout import Rollout
 
         # 0: on the thread that calls
@@ -180,7 +181,7 @@ class _Workers:
 class _Layout:
     """Where positions and velocities lie in the engine's state."""
 
-    def __init__(self, mujoco: Any, model: Any):
+    def __init__(self, mujoco: Any, model: PyTree):
         self._start = self._state(mujoco, model, mujoco.MjData(model))
         self.size = len(self._start)
         self._places = []
@@ -202,7 +203,7 @@ class _Layout:
         return tuple(state[:, place] for place in self._places)
 
     @staticmethod
-    def _state(mujoco: Any, model: Any, data: Any) -> np.ndarray:
+    def _state(mujoco: Any, model: PyTree, data: Any) -> np.ndarray:
         kind = mujoco.mjtState.mjSTATE_FULLPHYSICS
         state = np.zeros(mujoco.mj_stateSize(model, kind))
         mujoco.mj_getState(model, data, state, kind)

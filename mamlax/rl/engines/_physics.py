@@ -2,6 +2,8 @@
 
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from jaxtyping import PyTree
+
 EngineName: TypeAlias = Literal["mujoco", "mjx"]
 Changes: TypeAlias = dict[str, Any] | None
 
@@ -17,8 +19,8 @@ class Physics(NamedTuple):
         engine: all that the engine itself needs to go on exactly from here.
     """
 
-    position: Any
-    velocity: Any
+    position: PyTree
+    velocity: PyTree
     sensors: Any
     engine: Any
 
@@ -29,11 +31,11 @@ class Engine(Protocol):
     Where the simulation breaks down, positions and velocities are NaN.
     """
 
-    def start(self, position: Any, velocity: Any) -> Physics:
+    def start(self, position: PyTree, velocity: PyTree) -> Physics:
         """Put the bodies somewhere."""
         ...
 
-    def step(self, physics: Physics, control: Any, changes: Changes = None) -> Physics:
+    def step(self, physics: Physics, control: PyTree, changes: Changes = None) -> Physics:
         """Hold a control for the time of one environment step.
 
         Args:

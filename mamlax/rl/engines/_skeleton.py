@@ -10,11 +10,10 @@ with m a body's mass and i its center, M_b that of b and all below it, o the pla
 parent's frame, p that of its joint in its own, and M all mass.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from ._model import mujoco_library
 
@@ -22,7 +21,7 @@ _FREE, _SLIDE, _HINGE = 0, 2, 3  # MuJoCo's kinds of joints
 
 
 class Skeleton:
-    """The kinematics of one animal: a root that slides, turns or is free; hinges elsewhere.
+    """the kinematics of one body: a root that slides, turns or is free; hinges elsewhere.
 
     Args:
         model: an `mujoco.MjModel`.
@@ -31,7 +30,7 @@ class Skeleton:
         ValueError: if it has joints of other kinds.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: PyTree):
         self.is_free = bool(model.jnt_type[0] == _FREE)
         count = model.nbody
         self.hinges = np.full(count, -1)  # where in the position is the angle of a body
@@ -79,13 +78,13 @@ class Skeleton:
         # bodies in a plane are common, and their matrices would take most of the time
         self.plane = self._plane(model)
 
-    def rotations(self, position: Any) -> Any:
+    def rotations(self, position: PyTree) -> PyTree:
         """The rotation matrices `[bodies, 3, 3]`, the world's first."""
         levels = self._rotations(position)
         order = np.argsort(np.concatenate([[0], *self.levels]))
         return jnp.concatenate([jnp.eye(3, dtype=position.dtype)[None], *levels])[order]
 
-    def center_of_mass(self, position: Any) -> Any:
+    def center_of_mass(self, position: PyTree) -> PyTree:
         """The center of mass `[3]`, in meters."""
         number = position.dtype
         if self.plane is not None:
@@ -98,10 +97,10 @@ class Skeleton:
             center += jnp.sum(turns * weights[:, None], axis=(0, 2))
         return center + (position[:3] if self.is_free else self._slid(position))
 
-    def _slid(self, position: Any) -> Any:
+    def _slid(self, position: PyTree) -> PyTree:
         return position @ jnp.asarray(self.slides, position.dtype)
 
-    def _plane(self, model: Any) -> tuple[np.ndarray, ...] | None:
+    def _plane(self, model: PyTree) -> tuple[np.ndarray, ...] | None:
         """Where all hinges are parallel: what turns each body `[nq, bodies]`, and what turns."""
         hinges = model.jnt_type == _HINGE
         axes = model.jnt_axis[hinges]
@@ -115,7 +114,7 @@ class Skeleton:
         along = self.weights @ np.outer(axes[0], axes[0])
         return turns, self.weights - along, np.cross(axes[0], self.weights), along.sum(axis=0)
 
-    def _rotations(self, position: Any) -> list[Any]:
+    def _rotations(self, position: PyTree) -> list[PyTree]:
         """Those of each level `[bodies, 3, 3]`."""
         found = [jnp.eye(3, dtype=position.dtype)[None]]
         for above, bodies in zip([np.zeros(1, int), *self.levels], self.levels, strict=False):
@@ -132,7 +131,7 @@ class Skeleton:
             found.append(jnp.sum(parents[..., None] * turns[:, None], axis=-2))
         return found[1:]
 
-    def motion(self, position: Any, velocity: Any) -> tuple[Any, Any]:
+    def motion(self, position: PyTree, velocity: PyTree) -> tuple[PyTree, PyTree]:
         """The center of mass `[3]`, in meters, and its velocity `[3]`, in meters per second."""
         rate = velocity
         if self.is_free:
@@ -144,13 +143,13 @@ class Skeleton:
         return jax.lax.optimization_barrier(found)
 
 
-def _matrix(quaternion: Any) -> np.ndarray:
+def _matrix(quaternion: PyTree) -> np.ndarray:
     found = np.zeros(9)
     mujoco_library().mju_quat2Mat(found, quaternion)
     return found.reshape(3, 3)
 
 
-def _rotation(quaternion: Any) -> Any:
+def _rotation(quaternion: PyTree) -> PyTree:
     """The rotation matrix of a quaternion, w first, of any length."""
     w, x, y, z = quaternion / jnp.linalg.norm(quaternion)
     return jnp.array(

@@ -1,0 +1,28 @@
+"""The command line that repeats a recipe."""
+
+import shlex
+from dataclasses import fields
+
+from ..config._catalog import RECIPES
+from ..config._recipe import Recipe
+
+
+def command_of(recipe: Recipe) -> str:
+    """The command that trains a recipe with its settings: only those that are not its own."""
+    usual, words = RECIPES[recipe.name], ["mamlax train", recipe.name]
+    if recipe.algorithm.name != usual.algorithm.name:
+        usual = usual.with_algorithm(recipe.algorithm.name)
+        words.append(recipe.algorithm.name)
+    for group, known in usual.groups.items():
+        given = recipe.groups[group]
+        for field in fields(given):
+            value, flag = getattr(given, field.name), field.name.replace("_", "-")
+            if value == getattr(known, field.name):
+                continue
+            if isinstance(field.default, bool):  # one that may be None takes a value
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif isinstance(value, tuple):
+                words.append(" ".join([f"--{flag}", *map(str, value)]))
+            else:
+                words.append(f"--{flag} {shlex.quote(str(value))}")
+    return " ".join(words)

@@ -1,0 +1,102 @@
+"""How settings become flags: a rule for tyro, which makes the command line of types.
+
+Every setting of a recipe is a flag, whatever its group; the algorithm is a word after the recipe's
+name, and only its own settings are flags. Bounds are checked where values are made.
+"""
+
+import ast
+import functools
+import inspect
+import textwrap
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Annotated, Any, Union
+
+import tyro
+
+from ..config._algorithms import carried_over
+from ..config._recipe import Recipe
+from ..config._settings import Settings, hints_of, is_advanced
+
+
+@dataclass(frozen=True)
+class Flags:
+    """How much of the settings is shown.
+
+    Attributes:
+        all: also those that few users change.
+    """
+
+    all: bool = True
+
+    def registry(self) -> tyro.constructors.ConstructorRegistry:
+        """The rule that tells tyro what settings are."""
+        registry = tyro.constructors.ConstructorRegistry()
+        registry.struct_rule(self._rule)
+        return registry
+
+    def _rule(
+        self, info: tyro.constructors.StructTypeInfo
+    ) -> tyro.constructors.StructConstructorSpec | None:
+        settings = info.default
+        if not isinstance(settings, Settings):
+            return None
+        return tyro.constructors.StructConstructorSpec(
+            instantiate=lambda **given: replace(settings, **given),
+            fields=tuple(
+                tyro.constructors.StructFieldSpec(
+                    name=field.name,
+                    type=self._type(settings, field.name),
+                    default=getattr(settings, field.name),
+                    helptext=_docs(type(settings)).get(field.name),
+                )
+                for field in fields(settings)
+                if not (isinstance(settings, Recipe) and field.name in ("name", "evidence"))
+            ),
+        )
+
+    def _type(self, settings: Settings, name: str) -> Any:
+        """The type that tyro sees of a setting."""
+        value, hint = getattr(settings, name), hints_of(type(settings))[name]
+        if isinstance(settings, Recipe) and name == "algorithm":
+            return _choice_of_algorithm(settings)
+        if isinstance(value, Settings):
+            return type(value)
+        if is_advanced(hint) and not self.all:
+            return tyro.conf.Suppress[hint]
+        return hint
+
+
+def _choice_of_algorithm(recipe: Recipe) -> Any:
+    """The algorithms that can learn a recipe, each with the settings it would start from."""
+    return Union[  # noqa: UP007  of a tuple
+        tuple(
+            Annotated[
+                kind,
+                tyro.conf.subcommand(
+                    name,
+                    default=carried_over(recipe.algorithm, kind),
+                    description=inspect.getdoc(kind),
+                    prefix_name=False,
+                ),
+            ]
+            for name, kind in recipe.algorithms.items()
+        )
+    ]
+
+
+@functools.cache
+def _docs(kind: type) -> dict[str, str]:
+    """What stands below each field of a class and of those it is derived from."""
+    found = {}
+    for one in reversed(kind.__mro__[:-1]):
+        definition = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in pairwise(definition.body):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = " ".join(text.split())
+    return found

@@ -1,0 +1,244 @@
+"""One class for each algorithm of the family: its settings, their bounds and defaults.
+
+The same values serve recipes, the command line, estimators and saved models. The mathematics is in
+`mamlax/algorithms/`; `mamlax/experiments/_learner.py` leads from one to the other.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+from ._settings import (
+    Advanced,
+    Bound,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    Settings,
+    fits,
+    hints_of,
+)
+
+Remat = Literal["none", "steps", "sqrt"]
+InnerOptimizer = Literal[
+    "sgd",
+    "momentum",
+    "adam",
+    "adam-without-momentum",
+    "sign",
+    "learned-step-sizes",
+    "learned-curvature",
+]
+UnlearnedInnerOptimizer = Literal["sgd", "momentum", "adam", "adam-without-momentum", "sign"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm(Settings):
+    """What every algorithm of support and query sets has."""
+
+    name: ClassVar[str]
+    """On the command line and in files."""
+    inner_learning_rate: Positive = 0.01
+    """Step size α of the inner gradient descent."""
+    num_inner_steps: Natural = 1
+    """Inner steps while meta-training."""
+    compute_dtype: Advanced[Literal["float32", "bfloat16"]] = "float32"
+    """What losses are computed in; parameters stay float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AnyOptimizer(Algorithm):
+    inner_optimizer: InnerOptimizer = "sgd"
+    """What an inner step does with its gradient; the learned ones start as gradient descent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _UnlearnedOptimizer(Algorithm):
+    inner_optimizer: UnlearnedInnerOptimizer = "sgd"
+    """What an inner step does with its gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnMinibatches(Algorithm):
+    """An algorithm whose inner steps may see a minibatch of the support each."""
+
+    inner_batch_size: Advanced[Count | None] = None
+    """Support examples that an inner step of training sees, another minibatch each. None: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unrolled(Algorithm):
+    """An algorithm that differentiates through its inner loop."""
+
+    num_unrolled_steps: Advanced[Natural | None] = None
+    """Differentiate through the last so many inner steps only. None: all."""
+    remat: Advanced[Remat] = "none"
+    """Recompute instead of storing: every inner step, or segments of √num_inner_steps steps. Less
+    memory, more time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EitherOrder(Unrolled):
+    first_order: bool = False
+    """Treat inner gradients as constants: first-order MAML."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOfTask(_AnyOptimizer, _EitherOrder):
+    """An algorithm that makes a head for the classes of each task, so that it takes any number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maml(_AnyOptimizer, OnMinibatches, _EitherOrder):
+    """MAML: all parameters adapt, and the outer loop differentiates through it."""
+
+    name: ClassVar[str] = "maml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fomaml(_AnyOptimizer, OnMinibatches):
+    """First-order MAML: inner gradients are constants of the outer loop."""
+
+    name: ClassVar[str] = "fomaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anil(_AnyOptimizer, OnMinibatches, _EitherOrder):
+    """ANIL: only the head adapts."""
+
+    name: ClassVar[str] = "anil"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boil(_AnyOptimizer, OnMinibatches, _EitherOrder):
+    """BOIL: all but the head adapts."""
+
+    name: ClassVar[str] = "boil"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaSgd(OnMinibatches, _EitherOrder):
+    """Meta-SGD: MAML that also learns a step size for each parameter."""
+
+    name: ClassVar[str] = "meta-sgd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MamlPlusPlus(OnMinibatches, Unrolled):
+    """MAML++: learned step sizes, and a loss after every inner step."""
+
+    name: ClassVar[str] = "maml-plus-plus"
+    num_multi_step_outer_steps: Natural | None = None
+    """Outer steps in which the loss after every inner step counts. None: a tenth of all."""
+    num_first_order_outer_steps: Natural = 0
+    """Outer steps of first order, at the beginning."""
+    per_step_normalization: bool | None = None
+    """Shifts of their own for each inner step. None: where the model normalizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaCurvature(OnMinibatches, _EitherOrder):
+    """Meta-Curvature: MAML that also learns matrices that turn inner gradients."""
+
+    name: ClassVar[str] = "meta-curvature"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imaml(_UnlearnedOptimizer):
+    """iMAML: the implicit gradient at the minimum of a proximal inner loss."""
+
+    name: ClassVar[str] = "imaml"
+    num_inner_steps: Annotated[
+        Natural,
+        Bound(
+            "2 or more for imaml, and better 16 or more (one step ends far from the minimum at "
+            "which its gradient holds; the recipe sinusoid-imaml has settings that suit it)",
+            lambda steps: steps >= 2,
+        ),
+    ] = 16
+    """Inner steps while meta-training: enough to come near the minimum."""
+    proximal_strength: Positive = 2.0
+    """λ, what holds adapted parameters near the initialization."""
+    num_conjugate_gradient_steps: Advanced[Count] = 5
+    """Iterations that solve for the meta-gradient."""
+    damping: NonNegative = 0.0
+    """δ, added to λ where the meta-gradient is solved for. Large: near first order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reptile(_UnlearnedOptimizer, OnMinibatches):
+    """Reptile: moves towards adapted parameters, without differentiating the inner loop."""
+
+    name: ClassVar[str] = "reptile"
+    num_inner_steps: Annotated[
+        Natural,
+        Bound(
+            "2 or more for reptile, and better 5 or more (with one inner step it is joint training "
+            "on the support sets)",
+            lambda steps: steps >= 2,
+        ),
+    ] = 5
+    """Inner steps while meta-training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cavia(_AnyOptimizer, OnMinibatches, _EitherOrder):
+    """CAVIA: a few context parameters adapt, from zero; the network is shared."""
+
+    name: ClassVar[str] = "cavia"
+    context_size: Count | None = None
+    """Numbers that adapt. None: as many as suit the problem."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtoMaml(HeadOfTask):
+    """ProtoMAML: the head starts from the class means of the support. For classes."""
+
+    name: ClassVar[str] = "proto-maml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnicornMaml(HeadOfTask):
+    """UNICORN-MAML: one learned vector starts the head of every class. For classes."""
+
+    name: ClassVar[str] = "unicorn-maml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeMaml(_AnyOptimizer, _EitherOrder):
+    """Ridge MAML: the head starts from a regression on the support. For numbers."""
+
+    name: ClassVar[str] = "ridge-maml"
+    ridge: Positive = 0.1
+    """λ of the regression that the head starts from."""
+    head_prior: Advanced[bool] = False
+    """Regress on what the support adds to a head that is learned, instead of from zero."""
+
+
+_SUPERVISED: tuple[type[Algorithm], ...] = (
+    Maml,
+    Fomaml,
+    Anil,
+    Boil,
+    MetaSgd,
+    MamlPlusPlus,
+    MetaCurvature,
+    Imaml,
+    Reptile,
+    Cavia,
+    ProtoMaml,
+    UnicornMaml,
+    RidgeMaml,
+)
+ALGORITHMS: dict[str, type[Algorithm]] = {one.name: one for one in _SUPERVISED}
+"""Every algorithm of support and query sets, by name."""
+
+S = TypeVar("S", bound=Settings)
+
+
+def carried_over(settings: Settings, to: type[S]) -> S:
+    """Settings of another class: what both have is kept where allowed, the rest is default."""
+    both = {field.name for field in fields(to)} & {field.name for field in fields(settings)}
+    kept = {name: getattr(settings, name) for name in both}
+    hints = hints_of(to)
+    return to(**{name: value for name, value in kept.items() if fits(hints[name], value)})

@@ -1,0 +1,128 @@
+"""Settings as values: each field says what it may be, and refuses everything else.
+
+Nothing in this package imports JAX, so that the command line answers at once.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from itertools import repeat
+from numbers import Integral, Real
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from .._errors import MamlaxError
+
+T = TypeVar("T")
+
+
+class Bound(NamedTuple):
+    """What a setting may be.
+
+    Attributes:
+        words: completes "NAME must be ...".
+        allows: whether a value is within it.
+    """
+
+    words: str
+    allows: Callable[[Any], bool]
+
+
+class _Advanced:
+    """Marks a setting that few users change: `--help-all` lists it, `--help` does not."""
+
+
+ADVANCED = _Advanced()
+Advanced = Annotated[T, ADVANCED]
+"""`Advanced[int]`: an integer that `--help-all` lists, but not `--help`."""
+
+Count = Annotated[int, Bound("a whole number, 1 or more", lambda n: n >= 1)]
+Natural = Annotated[int, Bound("a whole number, 0 or more", lambda n: n >= 0)]
+Positive = Annotated[float, Bound("a positive number", lambda x: 0 < x < math.inf)]
+NonNegative = Annotated[float, Bound("0 or more", lambda x: 0 <= x < math.inf)]
+Fraction = Annotated[float, Bound("in [0, 1]", lambda x: 0 <= x <= 1)]
+FractionBelowOne = Annotated[float, Bound("in [0, 1)", lambda x: 0 <= x < 1)]
+PositiveFraction = Annotated[float, Bound("above 0 and at most 1", lambda x: 0 < x <= 1)]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A group of settings. Bounds stand on the fields; making a value outside them fails.
+
+    Raises:
+        MamlaxError: naming the setting, its value and what is allowed.
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in hints_of(type(self)).items():
+            value = getattr(self, name)
+            if not fits(hint, value):
+                shown = value.__name__ if isinstance(value, type) else repr(value)
+                raise MamlaxError(f"{name} must be {_words(hint, value)}, got {shown}.")
+
+
+@functools.cache
+def hints_of(cls: type[Settings]) -> dict[str, Any]:
+    """The type of each field, with its bounds and marks."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def is_advanced(hint: Any) -> bool:
+    """Whether a field is marked `Advanced`."""
+    return ADVANCED in getattr(hint, "__metadata__", ())
+
+
+def fits(hint: Any, value: Any) -> bool:
+    """Whether a value is of a type and within the bounds in it."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return fits(parts[0], value) and all(bound.allows(value) for bound in _bounds(hint))
+    if origin in (Union, UnionType):
+        return any(fits(part, value) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is tuple:
+        each = repeat(parts[0]) if Ellipsis in parts else parts
+        has_length = Ellipsis in parts or (isinstance(value, tuple) and len(value) == len(parts))
+        return isinstance(value, tuple) and has_length and all(map(fits, each, value))
+    if hint in (int, float):
+        kind = Integral if hint is int else Real
+        return isinstance(value, kind) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _bounds(hint: Any) -> list[Bound]:
+    return [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Bound)]
+
+
+def _words(hint: Any, value: Any) -> str:
+    """What a type allows where a value does not fit it, in words."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        bounds = _bounds(hint)
+        is_of_type = fits(parts[0], value)
+        broken = [one for one in bounds if is_of_type and not one.allows(value)] or bounds
+        return broken[0].words if broken else _words(parts[0], value)
+    if origin in (Union, UnionType):
+        return " or ".join(_words(part, value) for part in parts if part is not type(None))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin is tuple and isinstance(value, tuple) and Ellipsis in parts:
+        return _words(parts[0], next(one for one in value if not fits(parts[0], one)))
+    if origin is tuple:
+        length = "" if Ellipsis in parts else f" of {len(parts)}"
+        return f"a tuple{length}, each {_words(parts[0], value)}"
+    names = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+    return names.get(hint, f"of type {getattr(hint, '__name__', hint)}")

@@ -1,0 +1,62 @@
+"""Settings of meta-training on the groups of a table."""
+
+from dataclasses import dataclass
+
+from ._algorithms import (
+    Algorithm,
+    Anil,
+    Boil,
+    Cavia,
+    Fomaml,
+    Imaml,
+    Maml,
+    MamlPlusPlus,
+    MetaCurvature,
+    MetaSgd,
+    ProtoMaml,
+    Reptile,
+    RidgeMaml,
+    UnicornMaml,
+)
+from ._settings import Count, NonNegative, Positive, Settings
+
+_FOR_TABLES: tuple[Algorithm, ...] = (
+    RidgeMaml(num_inner_steps=0, ridge=5.0, head_prior=True),
+    Maml(inner_learning_rate=0.1, num_inner_steps=3),
+    Fomaml(inner_learning_rate=0.1, num_inner_steps=3),
+    Anil(inner_learning_rate=0.1, num_inner_steps=5),
+    Boil(inner_learning_rate=0.1, num_inner_steps=3),
+    MetaSgd(inner_learning_rate=0.05, num_inner_steps=3),
+    MamlPlusPlus(inner_learning_rate=0.05, num_inner_steps=5),
+    MetaCurvature(inner_learning_rate=0.05, num_inner_steps=3),
+    Imaml(inner_learning_rate=0.02, proximal_strength=5.0),
+    Reptile(inner_learning_rate=0.05),
+    Cavia(inner_learning_rate=1.0, num_inner_steps=3),
+    ProtoMaml(inner_learning_rate=0.05, num_inner_steps=3),
+    UnicornMaml(inner_learning_rate=0.1, num_inner_steps=3),
+)
+TABLE_ALGORITHMS: dict[str, Algorithm] = {one.name: one for one in _FOR_TABLES}
+"""Each algorithm with settings for standardized tables, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableTraining(Settings):
+    """How long to meta-train on the groups of a table, and what network.
+
+    Attributes:
+        hidden_sizes: width of each hidden layer.
+        num_outer_steps: outer steps, at most.
+        meta_batch_size: groups of an outer step.
+        outer_learning_rate: of Adam, falling to zero along a cosine.
+        weight_decay: of the outer optimizer.
+        max_support: the most rows that are adapted on.
+        patience: validations without improvement before training ends.
+    """
+
+    hidden_sizes: tuple[Count, ...]
+    num_outer_steps: Count
+    meta_batch_size: Count
+    outer_learning_rate: Positive
+    weight_decay: NonNegative
+    max_support: Count
+    patience: Count

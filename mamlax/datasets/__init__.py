@@ -1,0 +1,1 @@
+"""Images from disk: archives, folders, downloads and caches."""

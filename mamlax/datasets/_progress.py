@@ -1,0 +1,31 @@
+"""A progress bar for what takes long before training: downloading and decoding."""
+
+from typing import Any
+
+from .._extras import optional
+
+
+class Progress:
+    """A progress bar that appears with the first call and goes when done."""
+
+    def __init__(self, description: str):
+        self.description = description
+        self.bar: Any = None
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` is done; of an unknown total where that is 0."""
+        if self.bar is None:
+            console = optional("rich.console", "cli").Console(stderr=True)
+            seen = console.is_terminal or console.is_jupyter  # else a log gets empty lines
+            progress = optional("rich.progress", "cli")
+            self.bar = progress.Progress(console=console, transient=True, disable=not seen)
+            self.bar.start()
+            self.task = self.bar.add_task(self.description)
+        self.bar.update(self.task, completed=done, total=total or None)
+
+    def __exit__(self, *_):
+        if self.bar is not None:
+            self.bar.stop()

@@ -1,0 +1,87 @@
+"""What a file holds of an estimator, and an estimator again."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..config._algorithms import ALGORITHMS, Algorithm
+from ..records._settings import algorithm_from_json, settings_as_json
+from ._columns import Columns
+from ._container import Container, filled, named_arrays
+from ._learner import ArrayLearner
+from ._report import report_from_json
+from ._targets import targets_from_json
+
+E = TypeVar("E")
+
+_ATTRIBUTES = (
+    *("validation_curve_", "outer_step_", "num_groups_"),
+    *("num_support_", "n_features_in_", "weight_scale_"),
+)
+_SAVED_PARAMETERS = str | int | float | tuple | list | np.generic | Algorithm | None
+
+
+def state_of(estimator: Any) -> Container:
+    """What a file must hold of a fitted estimator, for `restored`."""
+    learner, report = estimator.learner_.state(), estimator.report_
+    names = getattr(estimator, "feature_names_in_", None)
+    header = {
+        "kind": type(estimator).__name__,
+        "parameters": {
+            name: settings_as_json(value) if isinstance(value, Algorithm) else value
+            for name, value in estimator.get_params().items()
+            if isinstance(value, _SAVED_PARAMETERS)
+        },
+        "attributes": {name: getattr(estimator, name) for name in _ATTRIBUTES},
+        "target_names": estimator.target_names_,
+        "task_names": estimator.task_names_,
+        "feature_names": None if names is None else list(names),
+        "columns": estimator.columns_.as_json(),
+        "targets": estimator.targets_.as_json(),
+        "report": None if report is None else report.as_json(),
+        **learner.header,
+    }
+    adapted = named_arrays("adapted", estimator._adapted.own) if estimator.num_support_ else {}
+    return Container(header, {**learner.arrays, **adapted})
+
+
+def restored(estimator: E, content: Container) -> E:
+    """A new estimator, with what `state_of` gave.
+
+    Raises:
+        MamlaxError: if an array is missing or of another shape than the header says.
+        ValueError: if columns or targets do not fit the network.
+    """
+    header = content.header
+    one: Any = estimator
+    one.set_params(**{name: _parameter(value) for name, value in header["parameters"].items()})
+    one.columns_ = Columns.from_json(header["columns"])
+    one.targets_ = targets_from_json(header["targets"])
+    one.learner_ = ArrayLearner.from_state(content)
+    report = header["report"]
+    one.report_ = None if report is None else report_from_json(report)
+    for name in _ATTRIBUTES:
+        setattr(one, name, header["attributes"][name])
+    if header["feature_names"] is not None:
+        one.feature_names_in_ = np.array(header["feature_names"], dtype=object)
+    for name in ("target_names", "task_names"):
+        if header.get(name) is not None:
+            setattr(one, f"{name}_", [str(word) for word in header[name]])
+    network = one.learner_.settings.network
+    if (width := one.columns_.width) != network["num_inputs"]:
+        raise ValueError(f"columns make {width} inputs of a network of {network['num_inputs']}")
+    if (outputs := one.targets_.num_outputs) != network["num_outputs"]:
+        raise ValueError(f"{outputs} targets of a network of {network['num_outputs']} outputs")
+    adapted = one._unadapted()
+    if one.num_support_:
+        adapted = adapted._replace(own=filled(adapted.own, "adapted", content.arrays))
+    one._adapted = adapted
+    return estimator
+
+
+def _parameter(value: Any) -> Any:
+    """A parameter of the constructor, from JSON."""
+    if isinstance(value, dict):
+        return algorithm_from_json(value, ALGORITHMS, Path("the header"), "Save it again.")
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,33 @@
+"""Read a saved model."""
+
+from pathlib import Path
+
+from .._errors import MamlaxError
+from ._container import header_errors, read_container
+from ._few_shot import FewShotClassifier, FewShotRegressor
+from ._images import FewShotImageClassifier
+
+Model = FewShotRegressor | FewShotClassifier | FewShotImageClassifier
+_MODELS: dict[str, type[Model]] = {
+    one.__name__: one for one in (FewShotRegressor, FewShotClassifier, FewShotImageClassifier)
+}
+
+
+def load(path: str | Path) -> Model:
+    """Read what `save` or `mamlax export` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        A `FewShotRegressor`, `FewShotClassifier` or `FewShotImageClassifier`, ready to adapt.
+
+    Raises:
+        MamlaxError: if it is no such file, is damaged or was changed, or was written by a newer
+            version. No code in it is run.
+    """
+    content = read_container(Path(path))
+    with header_errors(path):
+        if (kind := content.header["kind"]) not in _MODELS:
+            raise MamlaxError(f"it holds a {kind!r}; there are {', '.join(_MODELS)}.")
+        return _MODELS[kind].from_state(content)

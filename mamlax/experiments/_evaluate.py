@@ -1,0 +1,167 @@
+"""The paper's evaluation of a run: the metric on held-out tasks, beside that of its baselines."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._errors import MamlaxError
+from ..config._catalog import RECIPES
+from ..config._recipe import Recipe
+from ..records._curves import Curves, write_curves
+from ..records._evaluation import MAIN, Evaluation, curve_of, write_evaluation
+from ..records._examples import write_examples
+from ..training._evaluation import summarize
+from ._experiment import Announce, Experiment, experiment_in, silent
+from ._fingerprints import fingerprints_of
+from ._metric import TEST_SEED
+from ._result import StageResult, restored_result
+from ._stage import Stage
+from .problems._parts import PolicyParts, SupervisedParts
+
+
+def evaluate(
+    directory: str | Path,
+    *,
+    num_tasks: int | None = None,
+    num_inner_steps: int | None = None,
+    data_dir: str | None = None,
+    announce: Announce = silent,
+) -> Evaluation:
+    """Evaluate a trained run again, e.g. on more tasks, and rewrite its `evaluation.json`.
+
+    Args:
+        directory: the run directory.
+        num_tasks: held-out tasks; as the recipe says where None.
+        num_inner_steps: inner steps; as the recipe says where None.
+        data_dir: where data sets are.
+        announce: called with what begins, before what may compile for minutes.
+
+    Raises:
+        MamlaxError: if the directory holds no trained run, or nothing is to be evaluated.
+    """
+    experiment = experiment_in(Path(directory), data_dir, announce)
+    settings = experiment.recipe.evaluation
+    num_tasks = settings.num_test_tasks if num_tasks is None else num_tasks
+    if num_inner_steps is None:
+        num_inner_steps = settings.num_test_inner_steps
+    if num_tasks < 1 or num_inner_steps < 0:
+        raise MamlaxError(
+            f"the evaluation needs tasks and steps, got {num_tasks} tasks and "
+            f"{num_inner_steps} inner steps."
+        )
+    results = {
+        name: restored_result(experiment, stage) for name, stage in experiment.stages.items()
+    }
+    return evaluate_results(experiment, results, num_tasks, num_inner_steps)
+
+
+def evaluate_results(
+    experiment: Experiment,
+    results: Mapping[str, StageResult],
+    num_tasks: int,
+    num_inner_steps: int,
+) -> Evaluation:
+    """Write `curves.npz`, `evaluation.json` and `examples.npz`; return the second."""
+    recipe, parts, directory = experiment.recipe, experiment.parts, experiment.directory
+    curves = {
+        name: _test_curves(experiment, experiment.stages[name], one, num_tasks, num_inner_steps)
+        for name, one in results.items()
+    }
+    if isinstance(parts, PolicyParts):
+        for name, bound in parts.bounds.items():
+            values = _on_test_tasks(experiment, bound, num_tasks)
+            curves[name] = np.repeat(values[:, None], num_inner_steps + 1, axis=1)
+    keys = jax.random.split(jax.random.key(TEST_SEED), num_tasks)
+    fingerprints = fingerprints_of(experiment.method.task, parts.test_tasks, keys)
+    write_curves(directory, Curves(curves, fingerprints))
+    means = {name: curve_of(summarize(curve)) for name, curve in curves.items()}
+    evaluation = Evaluation(
+        recipe=recipe.name,
+        algorithm=recipe.algorithm.name,
+        metric=parts.metric,
+        num_tasks=num_tasks,
+        num_seeds=experiment.seeds.count,
+        transductive=isinstance(parts, SupervisedParts) and parts.transductive,
+        outer_step=results[MAIN].outer_step,
+        curve=means.pop(MAIN),
+        baselines=means,
+        inner_learning_rates={name: one.inner_learning_rate for name, one in results.items()},
+        published=_published(recipe),
+        seeds=[curve_of(summarize(curve)) for curve in curves[MAIN]]
+        if experiment.seeds.count > 1
+        else None,
+        non_transductive_curve=_non_transductive_curve(
+            experiment, results[MAIN], num_tasks, num_inner_steps
+        ),
+    )
+    write_evaluation(directory, evaluation)
+    examples = parts.examples(
+        _adapters(experiment, results), recipe.shown_inner_steps, evaluation.algorithm
+    )
+    if examples is not None:
+        write_examples(directory, examples)
+    return evaluation
+
+
+def _published(recipe: Recipe) -> dict[str, list[float]] | None:
+    """Published means; None where there are none, or the problem was changed."""
+    curves = recipe.evidence.curves
+    if not curves or recipe.problem != RECIPES[recipe.name].problem:
+        return None
+    return {name: list(curve) for name, curve in curves.items()}
+
+
+def _test_curves(
+    experiment: Experiment,
+    stage: Stage,
+    result: StageResult,
+    num_tasks: int,
+    num_inner_steps: int,
+    metric_fn: Callable[..., PyTree] | None = None,
+) -> np.ndarray:
+    """The metric on the held-out tasks, `[(seeds,) tasks, steps + 1]`."""
+    note = "" if metric_fn is None else ", not transductive"
+    experiment.announce(f"{stage.shown}: evaluating on {num_tasks} held-out tasks{note}")
+    metric_fn = metric_fn or experiment.parts.metric_fn
+    curves = experiment.curves_of(stage.make_learner, metric_fn, num_inner_steps, num_tasks)
+    return curves(result.params, result.inner_learning_rate, stage.test_tasks, TEST_SEED)
+
+
+def _non_transductive_curve(
+    experiment: Experiment, result: StageResult, num_tasks: int, num_inner_steps: int
+) -> PyTree:
+    parts = experiment.parts
+    if not isinstance(parts, SupervisedParts) or parts.non_transductive_fn is None:
+        return None
+    main = experiment.stages[MAIN]
+    curves = _test_curves(
+        experiment, main, result, num_tasks, num_inner_steps, parts.non_transductive_fn
+    )
+    return curve_of(summarize(curves))
+
+
+def _on_test_tasks(
+    experiment: Experiment, bound: Callable[[PyTree], PyTree], num_tasks: int
+) -> np.ndarray:
+    """What is known of the held-out tasks without learning: `[tasks]`."""
+    keys = jax.random.split(jax.random.key(TEST_SEED), num_tasks)
+    tasks, method = experiment.parts.test_tasks, experiment.method
+    return np.asarray(jax.vmap(lambda key: bound(method.task(tasks, key)))(keys))
+
+
+def _adapters(
+    experiment: Experiment, results: Mapping[str, StageResult]
+) -> dict[str, Callable[..., PyTree]]:
+    """What adapts the first seed of each stage to the tasks of the examples."""
+    return {
+        name: experiment.method.adapter(
+            experiment.stages[name].make_learner,
+            experiment.stages[name].test_tasks,
+            experiment.seeds.first_of(one.params),
+            one.inner_learning_rate,
+        )
+        for name, one in results.items()
+    }

@@ -1,0 +1,160 @@
+"""A recipe made concrete in a directory: what training, evaluation and planning work on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxtyping import PyTree
+
+from .._errors import MamlaxError
+from .._types import OuterLoop
+from ..algorithms._over_tasks import check_micro_batches
+from ..config._recipe import PolicyRecipe, Recipe, SupervisedRecipe
+from ..records._description import read_run
+from ._mesh import mesh_for
+from ._method import Method
+from ._metric import CurvesOf, curves_program
+from ._policy_search import PolicySearch
+from ._seeds import Seeds
+from ._stage import Stage, stages_of
+from ._supervised import Supervised
+from .problems._build import parts_of
+from .problems._parts import Parts, PolicyParts, SupervisedParts
+
+Announce = Callable[[str], None]
+
+
+def silent(*_: Any) -> None:
+    """An `announce` or `report` that does nothing."""
+
+
+class Experiment(NamedTuple):
+    """A recipe made concrete, in a directory.
+
+    Attributes:
+        recipe: the settings.
+        parts: the problem.
+        method: how its tasks are learned.
+        stages: what is trained and compared, by name, "main" first.
+        directory: the run directory.
+        seeds: which seeds.
+        curves_of: the compiled evaluation; see `curves_program`.
+        announce: called with what begins, before what may compile for minutes.
+    """
+
+    recipe: Recipe
+    parts: Parts
+    method: Method
+    stages: dict[str, Stage]
+    directory: Path
+    seeds: Seeds
+    curves_of: CurvesOf
+    announce: Announce
+
+
+def experiment_of(
+    recipe: Recipe,
+    parts: Parts,
+    directory: Path,
+    *,
+    seed: int = 0,
+    num_seeds: int = 1,
+    announce: Announce = silent,
+) -> Experiment:
+    """Make a recipe concrete: how it learns, and the stages it consists of.
+
+    Args:
+        recipe: the settings.
+        parts: those of its problem.
+        directory: the run directory; nothing is written yet.
+        seed: the (first) seed.
+        num_seeds: seeds trained side by side in one program.
+        announce: called with what begins.
+
+    Raises:
+        MamlaxError: if settings do not fit one another.
+    """
+    method = _method_of(recipe, parts)
+    seeds = Seeds(seed, num_seeds)
+    return Experiment(
+        recipe,
+        parts,
+        method,
+        stages_of(recipe, parts, method, directory),
+        directory,
+        seeds,
+        curves_program(method, seeds, recipe.training.num_devices),
+        announce,
+    )
+
+
+def experiment_in(
+    directory: Path, data_dir: str | None = None, announce: Announce = silent
+) -> Experiment:
+    """The experiment whose run a directory holds.
+
+    Raises:
+        MamlaxError: if it holds no run.
+    """
+    run = read_run(directory)
+    return experiment_of(
+        run.recipe,
+        parts_of(run.recipe, data_dir),
+        directory,
+        seed=run.seed,
+        num_seeds=run.num_seeds,
+        announce=announce,
+    )
+
+
+def _method_of(recipe: Recipe, parts: Parts) -> Method:
+    match recipe, parts:
+        case SupervisedRecipe(), SupervisedParts():
+            return Supervised(recipe, parts)
+        case PolicyRecipe(), PolicyParts():
+            return PolicySearch(recipe, parts)
+    raise TypeError(f"{type(recipe).__name__} cannot be learned from {type(parts).__name__}.")
+
+
+def loop_of(experiment: Experiment, stage: Stage) -> OuterLoop:
+    """What trains a stage.
+
+    Raises:
+        ValueError: if it has nothing to train.
+    """
+    if stage.train_tasks is None:
+        raise ValueError(f"{stage.name} has nothing to train.")
+    training = experiment.recipe.training
+    mesh = mesh_for(training.meta_batch_size, training.num_devices)
+    if stage.is_baseline:
+        return experiment.method.baseline_loop(stage.train_tasks, stage.num_outer_steps, mesh)
+    return experiment.method.main_loop(mesh)
+
+
+def initial_params(experiment: Experiment, stage: Stage) -> PyTree:
+    """The parameters that a stage starts from, of every seed."""
+    init_key, _ = experiment.seeds.keys(stage.key_index)
+    return experiment.seeds.each(stage.init_params)(init_key)
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse before training what could not be trained.
+
+    Raises:
+        MamlaxError: if settings do not fit one another.
+    """
+    training = experiment.recipe.training
+    num_tasks = training.meta_batch_size
+    mesh = mesh_for(num_tasks, training.num_devices)
+    num_devices = 1 if mesh is None else mesh.size
+    if training.num_devices is not None and num_devices != training.num_devices:
+        raise MamlaxError(
+            f"{num_tasks} tasks do not divide over num_devices={training.num_devices}."
+        )
+    try:
+        check_micro_batches(num_tasks // num_devices, training.task_batch_size)
+        for stage in experiment.stages.values():
+            if stage.train_tasks is not None:
+                loop_of(experiment, stage)
+    except (ValueError, TypeError) as error:  # of settings that do not fit one another
+        raise MamlaxError(str(error)) from error

@@ -1,0 +1,50 @@
+"""A number for each task, by which runs know that they were evaluated on the same ones."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._types import Task
+
+
+def fingerprints_of(
+    task_of: Callable[[PyTree, PyTree], PyTree], tasks: PyTree, keys: PyTree
+) -> np.ndarray:
+    """A weighted sum of the numbers in each task, `[tasks]`.
+
+    Settings alone would not do: the same ones draw other tasks from another folder of images, and
+    settings of the model leave the tasks as they are.
+
+    Args:
+        task_of: `task_of(tasks, key) -> task`.
+        tasks: where tasks come from.
+        keys: a key for each task.
+    """
+
+    def fingerprint(task):
+        total = jnp.zeros(())
+        for place, leaf in enumerate(jax.tree.leaves(_data(task))):
+            if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.number) and leaf.size:
+                # of both signs, so that tasks differ by more than they have in common
+                weights = jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32) + place)
+                numbers = leaf.astype(jnp.float32).reshape(-1)
+                total += jnp.sum(weights * numbers) / jnp.sqrt(jnp.float32(leaf.size))
+        return total
+
+    @eqx.filter_jit
+    def of_all(tasks, keys):
+        # in sequence: hundreds of tasks of images at once would need gigabytes
+        return jax.lax.map(lambda key: fingerprint(task_of(tasks, key)), keys)
+
+    return np.asarray(of_all(tasks, keys))
+
+
+def _data(task: PyTree) -> PyTree:
+    """The examples of a task, without what is derived from them, as a reference for a model."""
+    if isinstance(task, Task) and hasattr(task.support, "inputs"):
+        return [(batch.inputs, batch.targets) for batch in task]
+    return task

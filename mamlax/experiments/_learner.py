@@ -1,0 +1,239 @@
+"""From the settings of an algorithm to the learner that they mean."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from .._errors import MamlaxError
+from .._types import LossFn, MetaLearner
+from ..algorithms._anil import anil, boil
+from ..algorithms._cavia import cavia
+from ..algorithms._heads import proto_maml, ridge_maml, unicorn_maml
+from ..algorithms._maml import fomaml, maml
+from ..algorithms._maml_plus_plus import maml_plus_plus
+from ..algorithms._meta_curvature import learned_curvature
+from ..algorithms._meta_sgd import learned_step_sizes
+from ..algorithms._precision import with_compute_dtype
+from ..config._algorithms import (
+    Algorithm,
+    Anil,
+    Boil,
+    Cavia,
+    Fomaml,
+    HeadOfTask,
+    Imaml,
+    MamlPlusPlus,
+    MetaCurvature,
+    MetaSgd,
+    ProtoMaml,
+    RidgeMaml,
+    UnicornMaml,
+    Unrolled,
+)
+
+_INNER_OPTIMIZERS: dict[str, Callable[[PyTree], PyTree]] = {
+    "sgd": optax.sgd,
+    "momentum": partial(optax.sgd, momentum=0.9),
+    "adam": optax.adam,
+    "adam-without-momentum": partial(optax.adam, b1=0.0),
+    "sign": optax.sign_sgd,
+    "learned-step-sizes": learned_step_sizes,
+    "learned-curvature": learned_curvature,
+}
+
+
+def learner_of(
+    algorithm: Algorithm,
+    loss_fn: LossFn,
+    *,
+    inner_learning_rate: float | Array | None = None,
+    num_outer_steps: int = 0,
+    ways: int | None = None,
+    normalizes: bool = False,
+    support_per_step: bool = False,
+) -> MetaLearner:
+    """The learner that the settings of an algorithm mean.
+
+    Args:
+        algorithm: the settings.
+        loss_fn: the loss of both loops.
+        inner_learning_rate: another inner step size than the settings', perhaps traced.
+        num_outer_steps: outer steps of the training, for schedules that are a share of them.
+        ways: classes of a task, for heads made for it; None: it has no classes.
+        normalizes: whether the model has shifts after normalization.
+        support_per_step: whether supports are minibatches, one for each inner step.
+
+    Raises:
+        MamlaxError: if the algorithm cannot learn with these settings, or from tasks like these.
+    """
+    rate = algorithm.inner_learning_rate
+    now: float | Array = rate if inner_learning_rate is None else inner_learning_rate
+    options = {
+        field.name: getattr(algorithm, field.name)
+        for field in fields(algorithm)
+        if field.name not in _NO_ARGUMENTS
+    }
+    if (name := getattr(algorithm, "inner_optimizer", None)) is not None:
+        options["inner_optimizer"] = _inner_optimizer(
+            name,
+            # a learned one only starts there: a number, where the other may be traced
+            rate if name.startswith("learned") else now,
+            is_differentiated=isinstance(algorithm, Unrolled),
+        )
+    if support_per_step:
+        options["support_per_step"] = True
+    if algorithm.compute_dtype != "float32":
+        loss_fn = with_compute_dtype(loss_fn, jnp.dtype(algorithm.compute_dtype))
+    match algorithm:
+        case Fomaml():
+            return fomaml(loss_fn, **options)
+        case Anil():
+            return anil(loss_fn, head=_head, **options)
+        case Boil():
+            return boil(loss_fn, head=_head, **options)
+        case MetaSgd():
+            return maml(loss_fn, inner_optimizer=learned_step_sizes(rate), **options)
+        case MetaCurvature():
+            return maml(loss_fn, inner_optimizer=learned_curvature(rate), **options)
+        case MamlPlusPlus():
+            return _maml_plus_plus(loss_fn, rate, num_outer_steps, normalizes, **options)
+        case Cavia():
+            return cavia(loss_fn, context=_context, **options)
+        case ProtoMaml():
+            options |= {"features_fn": _features_fn, "set_head": _set_head}
+            return proto_maml(loss_fn, ways=_checked_ways(algorithm, ways), **options)
+        case UnicornMaml():
+            return unicorn_maml(loss_fn, head=_head, ways=_checked_ways(algorithm, ways), **options)
+        case RidgeMaml():
+            return _ridge_maml(loss_fn, ways, **options)
+    if isinstance(algorithm, Imaml):
+        _check_convergence(algorithm)
+    return _function_of(algorithm)(loss_fn, **options)
+
+
+_NO_ARGUMENTS = (
+    "inner_learning_rate",
+    "inner_optimizer",
+    "inner_batch_size",
+    "compute_dtype",
+    "context_size",
+)
+"""Settings that are no arguments of an algorithm's function, or not as they are."""
+
+
+def _function_of(algorithm: Algorithm) -> Callable[..., MetaLearner]:
+    """The function of an algorithm whose settings are its arguments: `imaml` in `_imaml.py`."""
+    name = algorithm.name.replace("-", "_")
+    return getattr(import_module(f"..algorithms._{name}", __package__), name)
+
+
+def check_ways(algorithm: Algorithm, ways: int | None, test_ways: int | None) -> None:
+    """Refuse test tasks of other ways than the head has.
+
+    Raises:
+        MamlaxError: naming the algorithms whose heads are made for each task.
+    """
+    if ways != test_ways and not isinstance(algorithm, HeadOfTask):
+        raise MamlaxError(
+            f"{algorithm.name} learns a head for {ways} ways, which cannot adapt to tasks of "
+            f"{test_ways}. proto-maml and unicorn-maml make a head for each task."
+        )
+    optimizer = getattr(algorithm, "inner_optimizer", "sgd")
+    by_axis = isinstance(algorithm, UnicornMaml) and optimizer == "learned-curvature"
+    if (
+        isinstance(algorithm, HeadOfTask)
+        and optimizer.startswith("learned")
+        and (ways != test_ways or by_axis)
+    ):
+        raise MamlaxError(
+            f"the inner optimizer {optimizer} learns for a head of {ways} ways, which "
+            f"{algorithm.name} replaces by another. Give inner_optimizer=sgd."
+        )
+
+
+def _inner_optimizer(name: str, rate: float | Array, *, is_differentiated: bool) -> PyTree:
+    make: Callable[..., PyTree] = _INNER_OPTIMIZERS[name]
+    if name.startswith("adam") and is_differentiated:  # √v has no derivative at 0
+        return make(rate, eps_root=1e-8)
+    return make(rate)
+
+
+def _maml_plus_plus(
+    loss_fn: LossFn,
+    initial_step_size: float,
+    num_outer_steps: int,
+    normalizes: bool,
+    *,
+    num_multi_step_outer_steps: int | None,
+    per_step_normalization: bool | None,
+    **options: Any,
+) -> MetaLearner:
+    if per_step_normalization and not normalizes:
+        raise MamlaxError("per_step_normalization is set, but this problem's model has none.")
+    if normalizes if per_step_normalization is None else per_step_normalization:
+        options["per_step"] = _shifts
+    if num_multi_step_outer_steps is None:
+        num_multi_step_outer_steps = num_outer_steps // 10
+    return maml_plus_plus(
+        loss_fn,
+        initial_step_size=initial_step_size,
+        num_multi_step_outer_steps=num_multi_step_outer_steps,
+        **options,
+    )
+
+
+def _ridge_maml(
+    loss_fn: LossFn, ways: int | None, *, head_prior: bool, **options: Any
+) -> MetaLearner:
+    if ways is not None:
+        raise MamlaxError(
+            "ridge-maml is for regression, and this problem has classes. proto-maml starts from "
+            "class means."
+        )
+    head = _head if head_prior else None
+    return ridge_maml(loss_fn, features_fn=_features_fn, set_head=_set_head, head=head, **options)
+
+
+def _check_convergence(algorithm: Imaml) -> None:
+    rate, strength = algorithm.inner_learning_rate, algorithm.proximal_strength
+    if algorithm.inner_optimizer == "sgd" and rate * strength >= 2:
+        raise MamlaxError(
+            f"imaml cannot converge: a step of {rate} on the proximal term of strength {strength} "
+            "overshoots by itself (their product must be below 2, and better below 1). Give a "
+            "smaller inner_learning_rate, and enough num_inner_steps to come near the minimum: 16, "
+            "say."
+        )
+
+
+def _checked_ways(algorithm: Algorithm, ways: int | None) -> int:
+    if ways is None:
+        raise MamlaxError(
+            f"{algorithm.name} makes a head for the classes of a task; this problem has none."
+        )
+    return ways
+
+
+def _head(params: PyTree) -> PyTree:
+    return params.head
+
+
+def _context(params: PyTree) -> PyTree:
+    return params.context
+
+
+def _shifts(params: PyTree) -> PyTree:
+    return params.shifts
+
+
+def _features_fn(params: PyTree, batch: PyTree) -> PyTree:
+    return params.features(batch.inputs, batch.reference)
+
+
+def _set_head(params: PyTree, weight: PyTree, bias: PyTree) -> PyTree:
+    return params.with_head(weight, bias)

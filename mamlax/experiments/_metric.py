@@ -1,0 +1,52 @@
+"""The metric of a stage on validation or held-out tasks, in one compiled program."""
+
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ._mesh import mesh_for
+from ._method import MakeLearner, Method
+from ._seeds import Seeds
+
+VALIDATION_SEED, TEST_SEED = 1, 2
+
+CurvesOf: TypeAlias = Callable[
+    [MakeLearner, Callable[..., PyTree], int, int],
+    Callable[[PyTree, float, PyTree, int], np.ndarray],
+]
+
+
+def curves_program(method: Method, seeds: Seeds, num_devices: int | None) -> CurvesOf:
+    """`curves_of(make_learner, metric_fn, num_inner_steps, num_tasks)`, compiled once for each.
+
+    It gives `curves(params, inner_learning_rate, tasks, seed) -> [(seeds,) tasks, steps + 1]`: the
+    metric after 0, 1, … inner steps in tasks drawn with a seed. The step size is an argument of
+    the compiled program, so that trying several is cheap.
+    """
+
+    @functools.cache
+    def curves_of(make_learner, metric_fn, num_inner_steps, num_tasks):
+        @eqx.filter_jit
+        def curves(params, inner_learning_rate, tasks, seed):
+            keys = jax.random.split(jax.random.key(seed), num_tasks)
+            of_one = method.curves(
+                make_learner,
+                metric_fn,
+                tasks,
+                num_inner_steps,
+                inner_learning_rate,
+                mesh_for(num_tasks, num_devices),
+            )
+            return seeds.each(lambda params: of_one(params, keys))(params)
+
+        return lambda params, rate, tasks, seed: np.asarray(
+            curves(params, jnp.asarray(rate, jnp.float32), tasks, jnp.asarray(seed))
+        )
+
+    return curves_of

@@ -1,0 +1,206 @@
+"""What a training will need, before it starts: memory, arithmetic and time of its choices.
+
+For each way of walking the tasks and of recomputing the inner loop, the outer step is compiled and
+its own analysis read; the programs that fit are run for a moment to time them.
+"""
+
+import itertools
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from .._errors import MamlaxError
+from ..config._algorithms import Remat, Unrolled
+from ..config._policies import PolicyAlgorithm
+from ..config._recipe import Recipe, SupervisedRecipe
+from ..records._evaluation import MAIN
+from ..training._cost import Cost, cost_of
+from ._experiment import check, experiment_of, loop_of
+from ._mesh import mesh_for
+from .problems._build import parts_of
+from .problems._parts import Parts
+
+_TIMED_SECONDS = 1.0
+
+
+class Choice(NamedTuple):
+    """One way of running the outer step, and what it costs.
+
+    Attributes:
+        task_batch_size: tasks per device at once.
+        remat: what is recomputed.
+        memory: bytes at the peak; see `mamlax.Cost`.
+        flops: floating-point operations of an outer step, those of recomputation included.
+        seconds: of an outer step, measured; None where it does not fit.
+    """
+
+    task_batch_size: int
+    remat: Remat
+    memory: int
+    flops: float
+    seconds: float | None
+
+    @property
+    def flags(self) -> str:
+        """The flags of `mamlax train` for it."""
+        remat = "" if self.remat == "none" else f" --remat {self.remat}"
+        return f"--task-batch-size {self.task_batch_size}{remat}"
+
+
+class Plan(NamedTuple):
+    """The choices, and the one to take.
+
+    Attributes:
+        choices: all that were looked at.
+        best: the fastest that fits.
+        memory: the bytes to fit in.
+        recipe: the recipe with the best choice.
+    """
+
+    choices: list[Choice]
+    best: Choice
+    memory: int
+    recipe: Recipe
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    memory: int | None = None,
+    data_dir: str | None = None,
+    report: Callable[..., None] = lambda choice, *, first: None,
+) -> Plan:
+    """Compile the outer step of a recipe in every way, and choose.
+
+    Args:
+        recipe: its `task_batch_size` and `remat` are what is chosen; all else stays.
+        memory: bytes to fit in; None: what is free.
+        data_dir: where data sets are.
+        report: `report(choice, first=...)`, called with each choice once it is known.
+
+    Returns:
+        The choices and the fastest that fits.
+
+    Raises:
+        MamlaxError: if none fits; it says what the smallest needs.
+    """
+    memory = free_memory() if memory is None else memory
+    parts = parts_of(recipe, data_dir)
+    choices = []
+    for variant in _variants(recipe):
+        choices.append(_measured(variant, parts, memory))
+        report(choices[-1], first=len(choices) == 1)
+    fitting = [(choice.seconds, choice) for choice in choices if choice.seconds is not None]
+    if not fitting:
+        least = min(choices, key=lambda choice: choice.memory)
+        raise MamlaxError(
+            f"nothing fits in {in_bytes(memory)}: the smallest, {least.flags}, needs "
+            f"{in_bytes(least.memory)}. These take less: {', '.join(_thriftier(recipe))}."
+        )
+    _, best = min(fitting, key=lambda pair: pair[0])
+    return Plan(choices, best, memory, _with(recipe, best.task_batch_size, best.remat))
+
+
+def free_memory() -> int:
+    """Bytes that are free: of the accelerator, or of the machine."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    try:  # also what the system would give up of its file cache
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def bytes_of(text: str) -> int:
+    """`"6GB"`, `"512 MiB"` or a bare number of bytes, as a number of bytes.
+
+    Raises:
+        MamlaxError: if it is none, or not positive.
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kKMGT]?)(i?)[bB]?\s*", text)
+    try:
+        number = float(found[1]) if found else 0.0
+    except ValueError:
+        number = 0.0
+    if found is None or number <= 0:
+        raise MamlaxError(f"--memory must be a size, as 6GB or 512MiB, got {text!r}.")
+    power = " kMGT".index(found[2].replace("K", "k") or " ")
+    return int(number * (1024 if found[3] else 1000) ** power)
+
+
+def in_bytes(number: float) -> str:
+    """A number of bytes as people read it: `"1.5 GB"`."""
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+def _thriftier(recipe: Recipe) -> list[str]:
+    """What else of the recipe could be changed to take less memory, in words."""
+    ways = ["a smaller --meta-batch-size"]
+    if not isinstance(recipe, SupervisedRecipe):
+        return [*ways, "fewer --episodes-per-task"]
+    ways += ["fewer query examples (--num-query)", "--compute-dtype bfloat16"]
+    if isinstance(recipe.algorithm, Unrolled):
+        several = recipe.algorithm.num_inner_steps > 1
+        ways += ["--num-unrolled-steps"] * several
+        ways.append("the algorithm fomaml" + " or imaml" * several)
+    return ways
+
+
+def _variants(recipe: Recipe) -> Iterator[Recipe]:
+    """The recipe in every way that is worth a look, the least thrifty first."""
+    training = recipe.training
+    mesh = mesh_for(training.meta_batch_size, training.num_devices)
+    num_tasks = training.meta_batch_size // (1 if mesh is None else mesh.size)
+    sizes = [size for size in (num_tasks, num_tasks // 4, 1) if size and num_tasks % size == 0]
+    remats: tuple[Remat, ...] = get_args(Remat)
+    if recipe.algorithm.num_inner_steps < 4:
+        remats = ("none", "steps")  # too few steps for segments
+    if not isinstance(recipe.algorithm, Unrolled | PolicyAlgorithm):
+        remats = ("none",)
+    for size, remat in itertools.product(dict.fromkeys(sizes), remats):
+        yield _with(recipe, size, remat)
+
+
+def _with(recipe: Recipe, task_batch_size: int, remat: Remat) -> Recipe:
+    settings = {"remat": remat} if hasattr(recipe.algorithm, "remat") else {}
+    return recipe.changed(task_batch_size=task_batch_size, **settings)
+
+
+def _measured(variant: Recipe, parts: Parts, memory: int) -> Choice:
+    experiment = experiment_of(variant, parts, Path())
+    check(experiment)
+    main = experiment.stages[MAIN]
+    loop, params = loop_of(experiment, main), main.init_params(jax.random.key(0))
+    cost = cost_of(loop, params)
+    seconds = None
+    if cost.memory <= memory:
+        # schedules have come to their end for most of a training, where not for all
+        last = jnp.asarray(variant.training.num_outer_steps - 1, jnp.int32)
+        seconds = _seconds(cost, loop.init(params)._replace(outer_step=last))
+    size = variant.training.task_batch_size
+    assert size is not None
+    remat: Remat = getattr(variant.algorithm, "remat", "none")
+    return Choice(size, remat, cost.memory, cost.flops, seconds)
+
+
+def _seconds(cost: Cost, state: PyTree) -> float:
+    """Of an outer step: the fastest of those that a second has room for."""
+    times = []
+    while sum(times) < _TIMED_SECONDS or len(times) < 2:  # the first also moves data
+        began = time.perf_counter()
+        jax.block_until_ready(cost.step(jax.random.key(len(times)), state))
+        times.append(time.perf_counter() - began)
+    return min(times)

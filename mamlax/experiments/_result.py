@@ -1,0 +1,106 @@
+"""What a stage has learned, and the step size that it adapts with."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import PyTree
+
+from .._errors import MamlaxError
+from ..records._metrics import read_metrics
+from ..training._run import Run, restore_run
+from ._experiment import Experiment, initial_params, loop_of
+from ._metric import VALIDATION_SEED
+from ._stage import Stage
+
+STEP_SIZE_FACTORS = (0.0, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+NUM_TUNING_TASKS = 100
+
+
+class StageResult(NamedTuple):
+    """What a stage has learned.
+
+    Attributes:
+        params: the parameters, with a leading axis where there are several seeds.
+        inner_learning_rate: the step size they are adapted with.
+        outer_step: the outer step they are of.
+    """
+
+    params: PyTree
+    inner_learning_rate: float
+    outer_step: int
+
+
+def restored_result(experiment: Experiment, stage: Stage) -> StageResult:
+    """What the checkpoints of a stage hold.
+
+    Raises:
+        MamlaxError: if it has no checkpoint, or none can be read.
+    """
+    return result_of(experiment, stage, _restored(experiment, stage))
+
+
+def result_of(experiment: Experiment, stage: Stage, trained: Run | None) -> StageResult:
+    """The result of a stage: the best state of its training, or its initialization."""
+    if trained is None:
+        params, outer_step = initial_params(experiment, stage), 0
+    else:
+        params, outer_step = trained.best_state.meta_params, trained.best_step
+    init_key, _ = experiment.seeds.keys(stage.key_index)
+    params = experiment.seeds.each(stage.finish)(init_key, params)
+    rate = experiment.recipe.algorithm.inner_learning_rate
+    if stage.is_baseline:
+        rate = _best_step_size(experiment, stage, params, rate)
+    return StageResult(params, rate, outer_step)
+
+
+def validation_score(
+    experiment: Experiment,
+    stage: Stage,
+    params: PyTree,
+    inner_learning_rate: float,
+    num_inner_steps: int,
+    num_tasks: int,
+) -> float:
+    """The mean metric after `num_inner_steps` on validation tasks."""
+    curves = experiment.curves_of(
+        stage.make_learner, experiment.parts.metric_fn, num_inner_steps, num_tasks
+    )
+    values = curves(params, inner_learning_rate, stage.validation_tasks, VALIDATION_SEED)
+    return float(np.mean(values[..., -1]))
+
+
+def _best_step_size(experiment: Experiment, stage: Stage, params: PyTree, rate: float) -> float:
+    """The step size of a baseline's fine-tuning, chosen on validation tasks."""
+    rates = [factor * rate for factor in STEP_SIZE_FACTORS]
+    steps = experiment.recipe.evaluation.num_tuning_inner_steps
+    experiment.announce(f"{stage.name}: choosing an inner learning rate")
+    scores = [
+        validation_score(experiment, stage, params, one, steps, NUM_TUNING_TASKS) for one in rates
+    ]
+    best = rates[(np.nanargmax if experiment.parts.maximize else np.nanargmin)(scores)]
+    if best == 0.0:
+        experiment.announce(f"{stage.name}: no inner learning rate helps; it stays unadapted")
+    return best
+
+
+def _restored(experiment: Experiment, stage: Stage) -> Run | None:
+    """What a stage's checkpoints hold; None if it has nothing to train."""
+    if stage.train_tasks is None:
+        return None
+    lines = read_metrics(stage.directory / "metrics.jsonl")
+    taken = lines[-1]["step"] if lines else 0
+    if taken < stage.num_outer_steps:
+        unfinished = (
+            f"{experiment.directory} is unfinished: {stage.shown} has taken {taken} of "
+            f"{stage.num_outer_steps} outer steps. Repeat its mamlax train to finish it."
+        )
+        if not (stage.directory / "checkpoint").exists():
+            raise MamlaxError(unfinished)
+        warnings.warn(f"{unfinished} This is what there is so far.", stacklevel=2)
+    return restore_run(
+        loop_of(experiment, stage),
+        initial_params(experiment, stage),
+        stage.directory,
+        seeds=experiment.seeds.count > 1,
+    )

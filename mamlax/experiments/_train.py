@@ -1,0 +1,205 @@
+"""Train a recipe and its baselines, and evaluate them.
+
+A run directory holds `recipe.json`, `metrics.jsonl`, `checkpoint/`, `evaluation.json`,
+`curves.npz`, `examples.npz`, `figures/`, and under `baselines/` the log and checkpoints of what the
+recipe is compared with.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import PyTree
+
+from .._errors import MamlaxError
+from .._files import Json
+from ..config._catalog import RECIPES
+from ..config._recipe import Recipe
+from ..records._description import RunDescription, environment, open_run
+from ..records._evaluation import Evaluation
+from ..records._metrics import read_metrics
+from ..training._run import Run, TrainingDivergedError, TrainingFailedError, Validation, run
+from ._evaluate import evaluate_results
+from ._experiment import (
+    Announce,
+    Experiment,
+    check,
+    experiment_of,
+    initial_params,
+    loop_of,
+    silent,
+)
+from ._result import result_of, validation_score
+from ._stage import Stage
+from .problems._build import parts_of
+
+Report = Callable[[str, Json], None]
+_LARGE_RESIDUAL = 0.1
+_AGAINST_DIVERGENCE = (
+    "outer_learning_rate",
+    "inner_learning_rate",
+    "num_inner_steps",
+    "gradient_clip",
+    "max_unstable_share",
+)
+
+
+def train(
+    recipe: Recipe,
+    *,
+    directory: str | Path,
+    seed: int = 0,
+    num_seeds: int = 1,
+    data_dir: str | None = None,
+    report: Report = silent,
+    announce: Announce = silent,
+) -> Evaluation:
+    """Meta-train a recipe and its baselines in `directory` and evaluate; resume what is there.
+
+    Args:
+        recipe: what to do.
+        directory: the run directory.
+        seed: the (first) seed.
+        num_seeds: seeds trained side by side in one program.
+        data_dir: where data sets are; see `omniglot`.
+        report: called with what is running (the algorithm or a baseline's name) and each log line.
+        announce: called with what begins, before what may compile for minutes.
+
+    Returns:
+        The evaluation, as written to `evaluation.json`.
+
+    Raises:
+        MamlaxError: if settings do not fit one another, the directory is another run's, or training
+            diverged.
+
+    Example:
+        A recipe with other settings, as `mamlax train sinusoid boil --shots 5` would do it::
+
+            from mamlax.config import RECIPES
+
+            recipe = RECIPES["sinusoid"].changed(algorithm="boil", shots=5)
+            evaluation = mamlax.train(recipe, directory="runs/boil")
+            print(evaluation.curve[1].mean)  # after one inner step
+    """
+    directory = Path(directory)
+    seed, num_seeds = int(seed), int(num_seeds)
+    if num_seeds < 1:
+        raise MamlaxError(f"num_seeds must be 1 or more, got {num_seeds}.")
+    if recipe.name not in RECIPES:
+        raise MamlaxError(
+            f"there is no recipe {recipe.name!r}: a run could not be read again. Keep the name of "
+            "the recipe that it was made from, or add it to the catalog."
+        )
+    parts = parts_of(recipe, data_dir)
+    experiment = experiment_of(
+        recipe, parts, directory, seed=seed, num_seeds=num_seeds, announce=announce
+    )
+    check(experiment)
+    open_run(directory, RunDescription(recipe, seed, num_seeds, environment=environment()))
+    results = {
+        name: result_of(experiment, stage, train_stage(experiment, stage, report))
+        for name, stage in experiment.stages.items()
+    }
+    evaluation = recipe.evaluation
+    return evaluate_results(
+        experiment, results, evaluation.num_test_tasks, evaluation.num_test_inner_steps
+    )
+
+
+def train_stage(experiment: Experiment, stage: Stage, report: Report = silent) -> Run | None:
+    """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""
+    if stage.train_tasks is None:
+        return None
+    _, run_key = experiment.seeds.keys(stage.key_index)
+    experiment.announce(f"{stage.shown}: preparing")
+    with _named_settings(experiment.recipe):
+        trained = _run(experiment, stage, run_key, report)
+    lines = read_metrics(stage.directory / "metrics.jsonl")
+    _warn_of_inexact_gradients(lines)
+    _warn_of_validations(experiment, lines)
+    return trained
+
+
+def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report) -> Run:
+    training = experiment.recipe.training
+    return run(
+        loop_of(experiment, stage),
+        initial_params(experiment, stage),
+        key=key,
+        num_outer_steps=stage.num_outer_steps,
+        directory=stage.directory,
+        log_interval=training.log_interval,
+        checkpoint_interval=training.checkpoint_interval,
+        validation=None if stage.is_baseline else _validation(experiment, stage),
+        report=lambda line: report(stage.shown, {**line, "num_outer_steps": stage.num_outer_steps}),
+    )
+
+
+@contextmanager
+def _named_settings(recipe: Recipe) -> Iterator[None]:
+    """Add to an error of training the settings of the recipe that can prevent it."""
+    try:
+        yield
+    except TrainingDivergedError as error:
+        helpful = [name for name in _AGAINST_DIVERGENCE if name in recipe.settings]
+        raise TrainingDivergedError(f"{error} Settings to try: {', '.join(helpful)}.") from error
+    except TrainingFailedError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise TrainingFailedError(
+            f"{error} Settings to try: task_batch_size; mamlax plan {recipe.name} says what fits."
+        ) from error
+
+
+def _validation(experiment: Experiment, stage: Stage) -> Validation | None:
+    recipe = experiment.recipe
+    if recipe.evaluation.validation_interval is None:
+        return None
+    metric = _validated_metric(experiment)
+
+    def validate(state):
+        score = validation_score(
+            experiment,
+            stage,
+            state.meta_params,
+            recipe.algorithm.inner_learning_rate,
+            recipe.num_validation_inner_steps,
+            recipe.evaluation.num_validation_tasks,
+        )
+        return {metric: score}
+
+    interval = recipe.evaluation.validation_interval
+    return Validation(validate, interval, metric, experiment.parts.maximize)
+
+
+def _validated_metric(experiment: Experiment) -> str:
+    return f"validation/{experiment.parts.metric}"
+
+
+def _warn_of_inexact_gradients(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Warn where the implicit gradients at the end of a training were far from exact."""
+    residual = (lines[-1].get("train/residual") if lines else None) or 0.0
+    if residual > _LARGE_RESIDUAL:
+        warnings.warn(
+            f"train/residual is {residual:.2g} at the end of training: conjugate gradients left so "
+            "much of the linear system unsolved, and the meta-gradients were inexact. A larger "
+            "proximal_strength or more num_conjugate_gradient_steps make them less so. "
+            "(damping solves another, easier system: nearer to first order, not more exact.)",
+            stacklevel=3,
+        )
+
+
+def _warn_of_validations(experiment: Experiment, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Warn where no checkpoint could be chosen, since every validation diverged."""
+    metric, recipe = _validated_metric(experiment), experiment.recipe
+    values = [line[metric] for line in lines if metric in line]
+    trained, validated = recipe.algorithm.num_inner_steps, recipe.num_validation_inner_steps
+    if values and values.count(None) == len(values) and validated != trained:
+        warnings.warn(
+            f"every validation diverged: they take {validated} inner steps, training "
+            f"{trained}. The last checkpoint is taken. num_validation_inner_steps={trained} "
+            "would choose the best after as many as in training.",
+            stacklevel=3,
+        )

@@ -1,0 +1,45 @@
+"""From a recipe to the parts of its problem."""
+
+from ...config._algorithms import Boil, Cavia
+from ...config._problems import ClassificationProblem, SinusoidProblem
+from ...config._recipe import PolicyRecipe, Recipe, SupervisedRecipe
+from ._classification import classification_parts
+from ._environments import environment_parts
+from ._images import splits_of
+from ._parts import Parts, SupervisedParts
+from ._sinusoid import sinusoid_parts
+
+
+def parts_of(recipe: Recipe, data_dir: str | None = None) -> Parts:
+    """The parts of a recipe's problem: its data are found, its networks can be made.
+
+    Args:
+        recipe: its problem, and what its network depends on: in CAVIA it has a context.
+        data_dir: where data sets are; see `omniglot`.
+
+    Raises:
+        MamlaxError: if data are missing.
+    """
+    match recipe:
+        case SupervisedRecipe():
+            return _supervised_parts(recipe, data_dir)
+        case PolicyRecipe():
+            return environment_parts(recipe.problem, recipe.policy)
+    raise TypeError(f"no problem is known for {type(recipe).__name__}.")
+
+
+def _supervised_parts(recipe: SupervisedRecipe, data_dir: str | None) -> SupervisedParts:
+    problem, algorithm = recipe.problem, recipe.algorithm
+    context_size = 0
+    if isinstance(algorithm, Cavia):
+        context_size = algorithm.context_size or problem.context_size
+    match problem:
+        case SinusoidProblem():
+            return sinusoid_parts(problem, context_size=context_size)
+        case ClassificationProblem():
+            return classification_parts(
+                problem,
+                splits_of(problem, data_dir),
+                context_size=context_size,
+                head_adapts=not isinstance(algorithm, Boil | Cavia),
+            )

@@ -1,0 +1,101 @@
+"""A problem made concrete: what its settings become before anything is learned."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jaxtyping import PyTree
+
+from ..._types import LossFn
+from ...records._examples import Examples
+
+ExamplesFn = Callable[[Mapping[str, Callable[..., PyTree]], tuple[int, ...], str], Examples | None]
+
+
+class Baseline(NamedTuple):
+    """What a recipe is compared with: parameters got in another way, then fine-tuned.
+
+    Attributes:
+        init_params: `init_params(key) -> params`.
+        train_tasks: tasks it is trained on jointly, without inner steps; None: not trained.
+        validation_tasks: tasks on which the step size of its fine-tuning is chosen.
+        test_tasks: held-out tasks, the same ones as the recipe's.
+        finish: `finish(key, params) -> params`, after training.
+    """
+
+    init_params: Callable[[PyTree], PyTree]
+    train_tasks: PyTree
+    validation_tasks: PyTree
+    test_tasks: PyTree
+    finish: Callable[[PyTree, PyTree], PyTree] = lambda key, params: params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What every problem has.
+
+    Where tasks come from is a distribution with `sample(key) -> Task` for support and query sets,
+    and a `TaskEnv` for reinforcement learning.
+
+    Attributes:
+        init_params: `init_params(key) -> params`.
+        metric: the name of what is reported, `"mse"`, `"accuracy"` or `"return"`.
+        metric_fn: `metric_fn(params, batch) -> scalar` of support and query sets; of episodes
+            `metric_fn(trajectories) -> [episodes]`.
+        train_tasks: tasks to meta-train on.
+        validation_tasks: tasks to choose by.
+        test_tasks: tasks held out for the result.
+        baselines: by name.
+        examples: `examples(adapters, steps, algorithm)`, what figures of adaptation show after each
+            of these numbers of inner steps, for "main" and each baseline:
+            `adapters[name](support, num_inner_steps) -> params`, or
+            `adapters[name](key, task, num_inner_steps) -> Exploration`. None: there is nothing to
+            show.
+    """
+
+    init_params: Callable[[PyTree], PyTree]
+    metric: str
+    metric_fn: Callable[..., PyTree]
+    train_tasks: PyTree
+    validation_tasks: PyTree
+    test_tasks: PyTree
+    baselines: dict[str, Baseline]
+    examples: ExamplesFn
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of the metric is better."""
+        return self.metric != "mse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedParts(Parts):
+    """A problem of support and query sets.
+
+    Attributes:
+        loss_fn: the loss of both loops.
+        ways: classes of a task in training; None: it has no classes.
+        test_ways: the same in validation and evaluation.
+        transductive: whether query examples influence one another's predictions.
+        non_transductive_fn: `metric_fn` of the same parameters with a normalization under which
+            they do not; None where they do not anyway.
+        normalizes: whether the model has shifts after normalization.
+    """
+
+    loss_fn: LossFn
+    ways: int | None = None
+    test_ways: int | None = None
+    transductive: bool = False
+    non_transductive_fn: Callable[[PyTree, PyTree], PyTree] | None = None
+    normalizes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyParts(Parts):
+    """A problem of reinforcement learning.
+
+    Attributes:
+        bounds: by name, `bound(task) -> return`: what is known without learning.
+    """
+
+    bounds: Mapping[str, Callable[[PyTree], PyTree]] = field(default_factory=dict)

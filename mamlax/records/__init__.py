@@ -1,0 +1,8 @@
+"""What a run leaves on disk: each file has a type, one writer and one reader.
+
+Nothing here imports JAX, so that comparing and drawing runs starts at once.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

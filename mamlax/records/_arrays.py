@@ -1,0 +1,80 @@
+"""`.npz` files of known arrays: what does not fit is an error that names the file and a remedy."""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from .._errors import MamlaxError
+from .._files import replacing
+
+_DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, struct.error, zlib.error)
+"""What NumPy and zipfile raise where a file is damaged."""
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an `.npz`, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+@contextmanager
+def arrays_in(path: Path, remedy: str) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays of an `.npz`; an error while they are used is reported as damage of the file.
+
+    Args:
+        path: of the file.
+        remedy: a sentence on what to do where it is damaged.
+
+    Raises:
+        MamlaxError: if the file cannot be read, or is damaged.
+    """
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise MamlaxError(f"{path} could not be read ({error}).") from error
+    try:
+        if not zipfile.is_zipfile(content):
+            raise ValueError("it is no archive of arrays, or cut off")
+        content.seek(0)
+        with np.load(content, allow_pickle=False) as file:
+            arrays = dict(file)
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it holds other things than arrays")
+        yield arrays
+    except (*_DAMAGE, zipfile.BadZipFile) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error).removesuffix(".")
+        raise MamlaxError(
+            f"{path} is damaged, or was written by another version of mamlax: {why}. {remedy}"
+        ) from error
+
+
+def check_shape(name: str, array: np.ndarray, axes: str, sizes: dict[str, int]) -> None:
+    """Refuse an array that holds other things than numbers, or has another shape.
+
+    Args:
+        name: of the array.
+        array: any.
+        axes: the name of each axis, e.g. `"tasks steps"`; a number is a size, and `...` at the end
+            stands for any further axes.
+        sizes: what is known of their sizes; what the array adds is written into it.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} holds {array.dtype}, not numbers")
+    names, shape = axes.split(), array.shape
+    if names[-1] == "...":
+        names, shape = names[:-1], shape[: len(names) - 1]
+    fits = len(shape) == len(names) and all(
+        size == (int(axis) if axis.isdigit() else sizes.setdefault(axis, size))
+        for axis, size in zip(names, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name} has the shape {array.shape}, which is not [{axes}]")

@@ -1,0 +1,215 @@
+"""`recipe.json`: what a run is of, so that it can be repeated, resumed, evaluated and compared."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .._errors import MamlaxError
+from .._files import Json, is_left_over, write_json
+from ..config._catalog import RECIPES, nearest_recipe
+from ..config._recipe import Recipe
+from ._json import from_json, read_json
+from ._settings import (
+    OLD_NAMES_OF_ALGORITHMS,
+    algorithm_from_flat,
+    algorithm_from_json,
+    group_from_flat,
+    settings_as_json,
+    settings_from_json,
+)
+
+_REMEDY = "Train again in another directory."
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What a run is of.
+
+    Attributes:
+        recipe: with all settings.
+        seed: the (first) seed.
+        num_seeds: seeds trained side by side.
+        mamlax: the version that trains it.
+        environment: versions of libraries, and the machine; they may differ on resume.
+    """
+
+    recipe: Recipe
+    seed: int
+    num_seeds: int
+    mamlax: str = field(default_factory=lambda: version("mamlax"))
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> Json:
+        """As `recipe.json` has it."""
+        return {
+            "recipe": self.recipe.name,
+            "seed": self.seed,
+            "num_seeds": self.num_seeds,
+            "mamlax": self.mamlax,
+            "settings": {
+                name: settings_as_json(group) for name, group in self.recipe.groups.items()
+            },
+            "environment": self.environment,
+        }
+
+
+def environment() -> Json:
+    """Versions of libraries, and the machine."""
+    import jax
+
+    packages = ("jax", "jaxlib", "optax", "equinox", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "devices": [device.device_kind for device in jax.devices()],
+        "machine": platform.machine(),
+    }
+
+
+def open_run(directory: Path, description: RunDescription) -> None:
+    """Make `directory` the run of `description`, or confirm that it already is.
+
+    Settings that the recipe says may grow can be larger than there, or None in the place of a
+    number: the run goes on, and its description is written anew.
+
+    Args:
+        directory: the run directory.
+        description: of the run.
+
+    Raises:
+        MamlaxError: if the directory is another run's, or cannot be written. The message lists
+            the differences.
+    """
+    path = directory / "recipe.json"
+    if path.exists():
+        found = read_run(directory)
+        differences = _differences(_compared(found), _compared(description))
+        grown = {
+            name
+            for name, (old, new) in differences.items()
+            if name.rpartition(".")[2] in description.recipe.may_grow
+            and old is not None
+            and (new is None or new > old)
+        }
+        other = [
+            f"  {name}: {old!r} there, {new!r} now"
+            for name, (old, new) in differences.items()
+            if name not in grown
+        ]
+        if other:
+            raise MamlaxError(
+                f"{directory} holds another run:\n"
+                + "\n".join(other)
+                + "\nRepeat its command to resume it, choose another directory with --out, or "
+                "delete it."
+            )
+        if grown:
+            _write(path, description)
+        return
+    if directory.is_file() or (
+        directory.is_dir() and not all(is_left_over(path) for path in directory.iterdir())
+    ):
+        raise MamlaxError(
+            f"{directory} exists and is not a run directory (no recipe.json). "
+            "Choose another with --out."
+        )
+    _write(path, description)
+
+
+def read_run(directory: Path) -> RunDescription:
+    """The description of a run.
+
+    Raises:
+        MamlaxError: if the directory holds no run, its description is damaged, or it is of a recipe
+            or has settings that this version of mamlax does not know.
+    """
+    path = directory / "recipe.json"
+    if not path.exists():
+        runs = sorted(found.parent for found in directory.glob("*/recipe.json"))
+        hint = f" Did you mean {runs[0]}?" if runs else ""
+        raise MamlaxError(f"{directory} is not a run directory: {path} is missing.{hint}")
+    value = read_json(path, _REMEDY)
+    parts = from_json(value, _Parts, path, _REMEDY)
+    if parts.recipe not in RECIPES:
+        raise MamlaxError(
+            f"{directory} is a run of the recipe {parts.recipe!r} of mamlax {parts.mamlax}, which "
+            f"mamlax {version('mamlax')} does not have.{nearest_recipe(parts.recipe)}"
+        )
+    recipe = _recipe_from(parts, path)
+    return RunDescription(recipe, parts.seed, parts.num_seeds, parts.mamlax, parts.environment)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A `recipe.json` whose settings are not looked at yet."""
+
+    recipe: str
+    seed: int
+    num_seeds: int
+    mamlax: str
+    settings: Json
+    environment: Json = field(default_factory=dict)
+
+
+def _recipe_from(parts: _Parts, path: Path) -> Recipe:
+    known, settings = RECIPES[parts.recipe], parts.settings
+    remedy = f"mamlax {parts.mamlax} wrote it. {_REMEDY}"
+    if "num_outer_steps" in settings:  # of mamlax 0.1.0
+        settings = _grouped(settings, known)
+    groups = {
+        name: algorithm_from_json(settings.get(name), known.algorithms, path, remedy)
+        if name == "algorithm"
+        else settings_from_json(settings.get(name), type(default), path, remedy)
+        for name, default in known.groups.items()
+    }
+    try:
+        return replace(known, **groups)
+    except MamlaxError as error:
+        raise MamlaxError(f"{path} is damaged: {error} {_REMEDY}") from error
+
+
+def _grouped(written: Mapping[str, Any], known: Recipe) -> Json:
+    """Settings as mamlax 0.1.0 wrote them, all in one group beside the problem's, in today's."""
+    problem = written.get("problem")
+    flat: Json = {**written, **(problem if isinstance(problem, dict) else {})}
+    flat.pop("problem", None)
+    if flat.get("context_size") == getattr(known.problem, "context_size", None):
+        flat["context_size"] = None  # as many as suit the problem
+    grouped: Json = {
+        name: group_from_flat(flat, type(default)) for name, default in known.groups.items()
+    }
+    used = OLD_NAMES_OF_ALGORITHMS.union(*grouped.values())
+    used |= {field.name for default in known.groups.values() for field in fields(default)}
+    grouped["algorithm"] = algorithm_from_flat(flat)
+    # the reader refuses what is no problem, and what no group has
+    if not isinstance(problem, dict):
+        grouped["problem"] = problem
+    grouped["training"] |= {name: value for name, value in flat.items() if name not in used}
+    return grouped
+
+
+def _compared(description: RunDescription) -> Json:
+    """What must be alike for a run to be resumed."""
+    value = description.as_json()
+    del value["environment"]
+    return value
+
+
+def _write(path: Path, description: RunDescription) -> None:
+    try:
+        write_json(path, description.as_json())
+    except OSError as error:
+        raise MamlaxError(f"{path} could not be written ({error}).") from error
+
+
+def _differences(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = {}
+        for key in sorted(old.keys() | new.keys()):
+            path = f"{name}.{key}" if name else key
+            found.update(_differences(old.get(key), new.get(key), path))
+        return found
+    return {} if old == new else {name: (old, new)}

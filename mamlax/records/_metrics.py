@@ -1,0 +1,67 @@
+"""`metrics.jsonl`: one line per log interval, append-only, cut back to the checkpoint on resume."""
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .._errors import MamlaxError
+from .._files import Json, replacing
+
+
+def append_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Add one line; a number that is not finite, as of a validation that diverged, becomes null."""
+    line = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
+    }
+    with _file_errors(path, "written"), path.open("a") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def read_metrics(path: Path) -> list[Json]:
+    """All whole lines of a `metrics.jsonl`.
+
+    A last line cut short by a crash is left out; other damaged ones too, with a warning.
+    """
+    with _file_errors(path, "read"):
+        texts = path.read_bytes().split(b"\n") if path.exists() else []
+    lines = [_parsed(text) for text in texts]
+    # what comes after the last newline is empty, or the beginning of a line
+    damaged = [number for number, line in enumerate(lines[:-1], 1) if line is None]
+    if damaged:
+        warnings.warn(
+            f"{path} is damaged in {'line' if len(damaged) == 1 else 'lines'} "
+            f"{', '.join(map(str, damaged[:5]))}{', …' * (len(damaged) > 5)}: left out.",
+            stacklevel=2,
+        )
+    return [line for line in lines if line is not None]
+
+
+def keep_metrics_until(path: Path, step: int) -> None:
+    """Drop lines after `step`: what follows is computed again."""
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    with _file_errors(path, "written"), replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _parsed(text: bytes) -> Json | None:
+    try:
+        line = json.loads(text)
+    except ValueError:  # no JSON, or not even text
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None
+
+
+@contextmanager
+def _file_errors(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = "Make room, then" if what == "written" else "Mend this, then"
+        raise MamlaxError(
+            f"{path} could not be {what} ({error}). {advice} repeat the command to resume."
+        ) from error

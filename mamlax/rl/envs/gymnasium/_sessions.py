@@ -1,0 +1,181 @@
+"""Environments of Gymnasium between calls: which are free, and which play whose episodes."""
+
+import multiprocessing.connection
+import signal
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import PyTree
+
+from ...._errors import MamlaxError
+
+_MOST_UNFINISHED = 64
+
+
+class _Session(NamedTuple):
+    vector: PyTree
+    num_envs: int
+    steps_left: int
+
+
+class Sessions:
+    """Vectorized environments, each lent to the episodes of one call, from reset to horizon."""
+
+    def __init__(self, make: Callable[[int], Any], set_tasks: Callable[..., None], horizon: int):
+        self._make, self._set_tasks, self._horizon = make, set_tasks, horizon
+        self._made: list[PyTree] = []
+        self._free: dict[int, list[PyTree]] = {}
+        self._playing: OrderedDict[int, _Session] = OrderedDict()
+        self._count, self._lock = 0, threading.RLock()
+
+    def begin(self, tasks: PyTree, seeds: np.ndarray) -> tuple[int, Any]:
+        """A new session's number, and the first observations."""
+        with self._lock, self._closing_on_failure():
+            vector = self._borrow(len(seeds))
+            with failing_in("set_task", vector):
+                self._set_tasks(vector, tasks)
+            with failing_in("reset", vector):
+                observation, _ = vector.reset(seed=[int(seed) for seed in seeds])
+            self._count += 1
+            self._playing[self._count] = _Session(vector, len(seeds), self._horizon)
+            while len(self._playing) > _MOST_UNFINISHED:
+                # that of a program that was broken off: the one not stepped for the longest time
+                _, abandoned = self._playing.popitem(last=False)
+                self._give_back(abandoned.vector, abandoned.num_envs)
+            return self._count, observation
+
+    def step(self, sessions: np.ndarray, actions: np.ndarray) -> tuple[Any, Any, Any]:
+        """Observations, rewards, and which episodes are over."""
+        with self._lock, self._closing_on_failure():
+            session = self._playing.get(int(sessions[0]))
+            if session is None:
+                raise MamlaxError(
+                    "an episode was stepped that is over, or was never begun, or was broken off "
+                    f"while {_MOST_UNFINISHED} others were begun: step the state of a reset up to "
+                    "the horizon, once."
+                )
+            if len(sessions) > 1 or len(actions) != session.num_envs:
+                raise MamlaxError(
+                    f"{len(actions)} actions for {session.num_envs} episodes that were begun "
+                    "together: policies that act side by side in the same task need keys of their "
+                    "own, because each environment can play one episode at a time."
+                )
+            # what was over before stays over, whatever it says from now on
+            with failing_in("step", session.vector):
+                observation, reward, terminated, truncated, _ = session.vector.step(actions)
+            name, left = int(sessions[0]), session.steps_left - 1
+            self._playing[name] = session._replace(steps_left=left)
+            self._playing.move_to_end(name)
+            if left == 0:
+                del self._playing[name]
+                self._give_back(session.vector, session.num_envs)
+            return observation, reward, np.logical_or(terminated, truncated)
+
+    def spaces(self) -> tuple[PyTree, PyTree]:
+        """Those of one observation and of one action."""
+        vector = self._borrow(2)
+        if not hasattr(vector, "single_observation_space"):
+            raise MamlaxError(
+                "make_vector_env must return a gymnasium.vector.VectorEnv, got "
+                f"{type(vector).__name__}."
+            )
+        mode = vector.metadata.get("autoreset_mode")
+        if getattr(mode, "name", mode) == "DISABLED":
+            raise MamlaxError(
+                "make_vector_env gave environments that do not reset by themselves: let them, by "
+                "autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP."
+            )
+        self._give_back(vector, 2)
+        return vector.single_observation_space, vector.single_action_space
+
+    def close(self) -> None:
+        """End all of them, and their processes. What is asked for afterwards is made anew."""
+        vectors, self._made = self._made, []
+        self._free.clear()
+        self._playing.clear()
+        for vector in vectors:
+            end(vector)
+
+    def _borrow(self, num_envs: int) -> PyTree:
+        if free := self._free.get(num_envs):
+            return free.pop()
+        with failing_in("make_vector_env"):
+            vector = self._make(num_envs)
+        self._made.append(vector)
+        return vector
+
+    def _give_back(self, vector: PyTree, num_envs: int) -> None:
+        self._free.setdefault(num_envs, []).append(vector)
+
+    @contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.close()
+            raise
+
+
+def end(vector: PyTree) -> None:
+    """Close, processes by force: one that died would be waited for, or complained of later."""
+    processes = _processes(vector)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(timeout=5)
+        process.kill()
+    with suppress(Exception):  # it may be half made
+        if processes:
+            vector.unwrapped.close_extras = lambda **_: None  # which would ask them to close
+        vector.close()
+
+
+@contextmanager
+def failing_in(what: str, vector: PyTree = None) -> Iterator[None]:
+    """Errors say that they came from `what`, unless they say so already."""
+    try:
+        yield
+    except MamlaxError:
+        raise
+    except Exception as error:
+        raise failure(what, error, vector) from error
+
+
+def failure(what: str, error: Exception, vector: PyTree = None) -> MamlaxError:
+    """An error in one line, because a compiled program passes on the last one only."""
+    reason = _death(vector) if isinstance(error, OSError | EOFError) else None
+    if reason is None:
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":.")
+    stop = "" if reason.endswith(("?", "!")) else "."
+    return MamlaxError(f"an environment failed in {what}: {reason}{stop}")
+
+
+def _death(vector: PyTree) -> str | None:
+    """How a process ended, if one did."""
+    processes = {process.sentinel: process for process in _processes(vector)}
+    # a pipe breaks a moment before the process is gone
+    gone = multiprocessing.connection.wait(processes, timeout=5) if processes else []
+    for sentinel in gone:
+        process = processes[sentinel]
+        process.join(timeout=5)
+        if process.exitcode is not None:
+            return _ending(process.exitcode)
+    return None
+
+
+def _ending(exitcode: int) -> str:
+    if exitcode >= 0:
+        return f"its process ended with exit code {exitcode}"
+    name = signal.Signals(-exitcode).name
+    memory = " (by the system, if memory ran out)" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{memory}"
+
+
+def _processes(vector: PyTree) -> list[PyTree]:
+    """Those that were started."""
+    base = getattr(vector, "unwrapped", vector)
+    return [process for process in getattr(base, "processes", ()) if process.pid is not None]

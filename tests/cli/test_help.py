@@ -1,0 +1,158 @@
+"""Help: what every command says of itself, which settings it lists, and how quickly."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import mamlax
+from mamlax.config import RECIPES
+
+from .answers import exits, flags_of, words_of
+
+COMMANDS = ["recipes", "train", "plan", "evaluate", "plot", "film", "compare"]
+ABOUT_MODELS = ["fit", "adapt", "inspect", "export"]
+OF_TRAIN = {"--help", "--seed", "--num-seeds", "--out", "--data-dir"}
+MOST_FLAGS = 25
+
+
+@pytest.mark.parametrize(
+    "command, expected",
+    [
+        ("", [*COMMANDS, *ABOUT_MODELS]),
+        ("recipes", ["List the recipes"]),
+        ("train", [*RECIPES, "--seed", "--num-seeds", "--out", "--data-dir", "MAMLAX_DATA"]),
+        ("train sinusoid", ["--num-outer-steps", "--shots", "70000", "Step size α", "imaml"]),
+        ("train sinusoid imaml", ["--damping", "--shots", "70000", "the implicit gradient"]),
+        ("plan", [*RECIPES, "--memory", "6GB", "512MiB", "--data-dir"]),
+        ("evaluate", ["--num-tasks", "--num-inner-steps", "The run directory."]),
+        ("plot", ["The run directory."]),
+        ("film", ["The run directory.", "main (what the recipe trained), or pretrained"]),
+        ("compare", ["Two run directories or more.", "--out", "(default: comparison)", "paired"]),
+    ],
+)
+def test_help_is_given_for_every_command(command, expected, capsys):
+    assert exits([*command.split(), "--help"]) == 0
+    text = words_of(capsys.readouterr().out)
+    assert "usage: mamlax" in text
+    for words in expected:
+        assert words in text
+
+
+def algorithms_to_ask_for(name):
+    """None, its own; and all others of the first recipe of each kind of problem.
+
+    Which flags there are depends on the kind of problem and on the algorithm, not on numbers.
+    """
+    kind = type(RECIPES[name].problem)
+    first = next(other for other, recipe in RECIPES.items() if type(recipe.problem) is kind)
+    return [None, *(RECIPES[name].algorithms if name == first else ())]
+
+
+OFTEN = ("sinusoid", "images", "navigation-2d")  # the others are slow: tyro makes their parsers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in RECIPES],
+)
+def test_help_shows_few_flags_and_help_all_every_setting(name, capsys):
+    for algorithm in algorithms_to_ask_for(name):
+        words = ["train", name] + [algorithm] * (algorithm is not None)
+        assert exits([*words, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert "(default: " in text
+        short = flags_of(text)
+        assert exits([*words, "--help-all"]) == 0
+        text = capsys.readouterr().out
+        long = flags_of(text)
+
+        assert short > OF_TRAIN and len(short) <= MOST_FLAGS, words
+        recipe = RECIPES[name] if algorithm is None else RECIPES[name].with_algorithm(algorithm)
+        settings = recipe.settings.keys() - {"algorithm"}  # which is a word, not a flag
+        assert long == OF_TRAIN | {f"--{one.replace('_', '-')}" for one in settings}, words
+        assert short <= long, words
+        without_words = re.findall(r"(--[a-z-]+)(?: [A-Z{[.][^ ]*)* \(default: ", words_of(text))
+        assert not without_words, "what is it?"
+
+
+def test_help_shows_the_settings_that_are_changed_most(capsys):
+    exits(["train", "sinusoid", "--help"])
+    most = {"--shots", "--num-outer-steps", "--meta-batch-size", "--inner-learning-rate"}
+    flags = flags_of(capsys.readouterr().out)
+    assert flags >= {*most, "--num-inner-steps", "--outer-learning-rate", "--hidden-sizes"}
+
+
+@pytest.mark.parametrize("word", ["-h", "--help", "--help-all"])
+def test_help_of_train_says_how_to_see_more(word, capsys):
+    assert exits(["train", "sinusoid", word]) == 0
+    text = words_of(capsys.readouterr().out)
+    assert "--help-all lists every setting" in text
+    for algorithm in RECIPES["sinusoid"].algorithms:
+        assert f"• {algorithm} " in text
+
+
+def test_the_defaults_in_help_are_those_of_the_recipe(capsys):
+    """Of another algorithm too: what both have is kept where it is allowed."""
+    recipe = RECIPES["sinusoid-anil"]
+    for algorithm in ("anil", "boil", "imaml"):
+        exits(["train", recipe.name, algorithm, "--help-all"])
+        text = words_of(capsys.readouterr().out)
+        for name, value in recipe.with_algorithm(algorithm).settings.items():
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            flag = name.replace("_", "-")
+            if name != "algorithm":
+                pattern = rf"--{flag}[ ,](?:(?!\(default: ).)*\(default: {re.escape(str(shown))}\)"
+                assert re.search(pattern, text), name
+
+
+def test_recipes_are_listed_with_what_was_published(capsys):
+    assert exits(["recipes"]) == 0
+    text = capsys.readouterr().out
+    for name, recipe in RECIPES.items():
+        assert re.search(rf"^{re.escape(name)}$", text, re.MULTILINE), f"{name} is broken"
+        assert recipe.evidence.expected.split()[0] in text
+    assert "mamlax train RECIPE" in text
+
+
+@pytest.mark.parametrize("width", ["60", "200"])
+def test_recipe_names_can_be_copied_at_any_width(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", width)
+    assert exits(["recipes"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in RECIPES)
+
+
+def test_the_version_is_told(capsys):
+    assert exits(["--version"]) == 0
+    assert capsys.readouterr().out == f"mamlax {mamlax.__version__}\n"
+
+
+LIGHT = """
+import sys
+from mamlax.cli import main
+try:
+    status = main(sys.argv[1:])
+except SystemExit as exit:
+    status = exit.code
+heavy = {"jax", "jaxlib", "optax", "equinox", "orbax", "matplotlib", "PIL", "scipy", "flax"}
+print("status", status, "heavy", sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments, status",
+    [
+        (["--help"], 0),
+        (["train", "--help"], 0),
+        (["train", "sinusoid", "imaml", "--help-all"], 0),
+        (["recipes"], 0),
+        (["train", "sinusiod"], 1),
+        (["plan", "--help"], 0),
+    ],
+)
+def test_answers_come_without_importing_jax(arguments, status):
+    command = [sys.executable, "-c", LIGHT, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == f"status {status} heavy []", done.stderr

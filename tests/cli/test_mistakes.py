@@ -1,0 +1,201 @@
+"""Words that are no command, recipe, algorithm, flag or value: what is said of them."""
+
+import shlex
+
+import pytest
+
+from mamlax.config import RECIPES
+
+from .answers import exits, words_of
+from .test_help import ABOUT_MODELS, COMMANDS
+
+
+@pytest.mark.parametrize(
+    "command, near",
+    [
+        ("train sinusiod", "sinusoid"),
+        ("train Sinusoid", "sinusoid"),
+        ("train sinusoid_5_shot", "sinusoid-5-shot"),
+        ("train sinusoid-5shot", "sinusoid-5-shot"),
+        ("train omniglot-20-way-1shot", "omniglot-20-way-1-shot"),
+        ("train omniglot-5way-5shot", "omniglot-5-way-5-shot"),
+        ("train sinusiod --seed 1", "sinusoid"),
+        ("train sinusiod imaml --damping 20", "sinusoid"),
+        ("train sinusiod --algorithm imaml", "sinusoid"),
+        ("plan sinusiod --memory 6GB", "sinusoid"),
+        ("train mini-imagenet-5way-1shot", "mini-imagenet-5-way-1-shot"),
+    ],
+)
+def test_an_unknown_recipe_is_met_with_the_nearest(command, near, capsys):
+    assert exits(command.split()) == 1
+    text = capsys.readouterr().err
+    assert repr(command.split()[1]) in text and f"Did you mean {near}?" in text
+    assert "mamlax recipes" in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "1", "sinusiod"], ["--out=x", "sinusiod"]])
+def test_an_unknown_recipe_after_flags_is_met_with_the_nearest(arguments, capsys):
+    assert exits(["train", *arguments]) != 0
+    assert "Did you mean sinusoid?" in words_of(capsys.readouterr().err)
+
+
+def test_a_recipe_like_none_gets_no_guess(capsys):
+    assert exits(["train", "qqqqqqq"]) == 1
+    text = capsys.readouterr().err
+    assert "Did you mean" not in text and "mamlax recipes" in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "trian x",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("plots x", "evalute x")),
+    ],
+)
+@pytest.mark.slow
+def test_an_unknown_command_is_met_with_the_commands(command, capsys):
+    assert exits(command.split()) == 2
+    text = words_of(capsys.readouterr().err)
+    assert command.split()[0] in text
+    assert all(name in text for name in (*COMMANDS, *ABOUT_MODELS))
+
+
+@pytest.mark.parametrize(
+    "command, near",
+    [
+        ("train omniglot-5-way-1-shot --chanels 3", "--channels"),
+        ("train sinusoid --num-outer-step 3", "--num-outer-steps"),
+        ("train sinusoid --inner-learnin-rate 3", "--inner-learning-rate"),
+        ("train sinusoid --sed 3", "--seed"),
+        ("evaluate run --num-task 3", "--num-tasks"),
+        ("compare run other --ou x", "--out"),
+    ],
+)
+@pytest.mark.slow  # tyro looks through every recipe
+def test_an_unknown_flag_is_met_with_the_nearest(command, near, capsys):
+    assert exits(command.split()) == 2
+    text = words_of(capsys.readouterr().err)
+    assert command.split()[-2] in text and f"Perhaps you meant: {near} " in text
+
+
+@pytest.mark.parametrize(
+    "recipe, word, near",
+    [("sinusoid", "mamal", "maml"), ("navigation-2d", "imaml", "maml-trpo")],
+)
+def test_a_word_that_is_no_algorithm_is_refused(recipe, word, near, capsys, asked_for):
+    assert exits(["train", recipe, word, "--seed", "1"]) == 1
+    assert not asked_for
+    text = words_of(capsys.readouterr().err)
+    assert f"there is no algorithm '{word}' for {recipe}" in text
+    assert f"Did you mean {near}?" in text
+    for algorithm in RECIPES[recipe].algorithms:
+        assert algorithm in text
+
+
+@pytest.mark.slow  # tyro makes its parsers anew
+def test_one_algorithm_is_enough(capsys, asked_for):
+    assert exits(["train", "sinusoid", "imaml", "maml"]) == 2
+    assert "Unrecognized options: maml" in words_of(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "flag, of, command",
+    [
+        ("--damping", "imaml", "train sinusoid --damping 20"),
+        *(
+            pytest.param(*mistake, marks=pytest.mark.slow)
+            for mistake in (
+                ("--first-order", "maml", "train sinusoid imaml --first-order"),
+                ("--inner-batch-size", "anil", "train sinusoid ridge-maml --inner-batch-size 3"),
+                ("--remat", "anil", "train sinusoid reptile --remat steps"),
+                ("--max-kl", "maml-trpo", "train navigation-2d promp --max-kl 0.1"),
+            )
+        ),
+    ],
+)
+@pytest.mark.slow
+def test_a_flag_of_another_algorithm_is_refused_and_its_home_named(
+    flag, of, command, capsys, asked_for
+):
+    assert exits(command.split()) == 2
+    assert not asked_for
+    text = words_of(capsys.readouterr().err)
+    assert f"{flag} (applied to mamlax {command.split(' --')[0]})" in text
+    recipe = command.split()[1]
+    assert f"Perhaps you meant: {flag}" in text and f"mamlax train {recipe} {of} --help" in text
+
+
+@pytest.mark.parametrize(
+    "before, today",
+    [
+        ("train sinusoid --algorithm imaml --damping 20", "train sinusoid imaml --damping 20"),
+        ("train sinusoid --algorithm=imaml", "train sinusoid imaml"),
+        ("train --seed 3 --algorithm imaml sinusoid", "train --seed 3 sinusoid imaml"),
+        ("train sinusoid --shots=5 --algorithm anil", "train sinusoid anil --shots 5"),
+        ("train sinusoid --algorithm anil --out 'my runs'", "train sinusoid anil --out 'my runs'"),
+        ("train navigation-2d --outer-algorithm promp", "train navigation-2d promp"),
+        ("train navigation-2d --outer_algorithm=promp", "train navigation-2d promp"),
+        ("train navigation-2d --outer-algorithm trust-region", "train navigation-2d maml-trpo"),
+        ("train bandit-10-arms --outer-algorithm adam", "train bandit-10-arms policy-gradient"),
+        ("plan sinusoid --algorithm cavia --memory 6GB", "plan sinusoid cavia --memory 6GB"),
+    ],
+)
+def test_an_algorithm_given_as_a_flag_is_met_with_the_command_of_today(
+    before, today, capsys, asked_for
+):
+    assert exits(shlex.split(before)) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and text.endswith(f": mamlax {today}\n")
+    assert not asked_for
+    if today.startswith("train"):  # what is said works
+        assert exits(shlex.split(today)) == 1
+        (call,) = asked_for
+        words = today.split()
+        assert call.recipe.algorithm.name == words[words.index(call.recipe.name) + 1]
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("sinusoid --num-outer-steps many", ["--num-outer-steps", "many"]),
+        ("sinusoid --num-outer-steps None", ["--num-outer-steps", "None"]),
+        ("sinusoid --num-outer-steps", ["--num-outer-steps"]),
+        ("sinusoid --outer-schedule linear", ["--outer-schedule", "linear", "constant", "cosine"]),
+        ("sinusoid --inner-optimizer newton", ["--inner-optimizer", "newton", "momentum"]),
+        ("navigation-2d --surrogate best", ["--surrogate", "best", "likelihood-ratio", "dice"]),
+        ("sinusoid imaml --inner-optimizer learned-step-sizes", ["--inner-optimizer", "'sign'"]),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(command, words, capsys):
+    assert exits(["train", *command.split()]) == 2
+    text = words_of(capsys.readouterr().err)
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ("--shots 0", ["shots must be a whole number, 1 or more, got 0"]),
+        ("--shots -1", ["shots must be a whole number, 1 or more, got -1"]),
+        ("--hidden-sizes 4 0", ["--hidden-sizes must be a whole number, 1 or more"]),
+        ("--num-seeds 0", ["--num-seeds must be 1 or more"]),
+        ("--meta-batch-size 0", ["--meta-batch-size must be a whole number, 1 or more, got 0"]),
+        ("--num-inner-steps -1", ["--num-inner-steps must be a whole number, 0 or more, got -1"]),
+        ("--inner-learning-rate nan", ["--inner-learning-rate must be a positive number, got nan"]),
+        ("--gradient-clip inf", ["--gradient-clip must be a positive number, got inf"]),
+        ("--checkpoint-interval 7", ["--checkpoint-interval 7", "--log-interval 500"]),
+        ("--validation-interval 7", ["--validation-interval 7", "--log-interval 500"]),
+        ("--log-interval 0", ["--log-interval must be a whole number, 1 or more, got 0"]),
+        ("--num-devices 99 --hidden-sizes 4", ["--num-devices 99"]),
+        ("imaml --num-inner-steps 1", ["2 or more for imaml", "sinusoid-imaml", "got 1"]),
+        ("reptile --num-inner-steps 1", ["2 or more for reptile", "joint training", "got 1"]),
+        ("proto-maml --hidden-sizes 4", ["proto-maml"]),
+    ],
+)
+def test_bad_settings_are_errors_without_a_traceback(flags, words, capsys):
+    assert exits(["train", "sinusoid", *flags.split()]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and "Traceback" not in text
+    for word in words:
+        assert word in text

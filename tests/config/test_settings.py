@@ -1,0 +1,363 @@
+"""Settings as values: each has bounds, a name of its own, and what is not one is refused."""
+
+import math
+import re
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, get_args, get_type_hints
+
+import jaxtyping
+import pytest
+
+from mamlax import MamlaxError, config
+from mamlax.config import ALGORITHMS, POLICY_ALGORITHMS, RECIPES, Recipe, Settings
+from mamlax.config._algorithms import carried_over
+
+GROUPS = [
+    kind
+    for kind in vars(config).values()
+    if isinstance(kind, type) and issubclass(kind, Settings) and kind is not Settings
+    if not issubclass(kind, Recipe)
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_users_have_it():
+    """Without the type checker of the tests, which would refuse wrong types first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+# what has no default
+GIVEN = {"TrainingSettings": {"meta_batch_size": 2, "num_outer_steps": 10}}
+
+
+def made(kind, **settings):
+    return kind(**{**GIVEN.get(kind.__name__, {}), **settings})
+
+
+def names_of(settings):
+    return [field.name for field in fields(settings)]
+
+
+ONE_OR_MORE = [
+    *("shots", "num_query", "train_shots", "ways", "test_ways", "channels", "image_size"),
+    *("horizon", "num_arms", "num_states", "num_actions", "inner_batch_size"),
+    *("context_size", "num_conjugate_gradient_steps", "num_gradient_steps"),
+    *("episodes_per_task", "num_test_episodes", "meta_batch_size", "num_outer_steps"),
+    *("log_interval", "checkpoint_interval", "task_batch_size", "num_devices"),
+    *("num_test_tasks", "validation_interval", "num_validation_tasks"),
+    *("num_baseline_inner_steps",),
+]
+ZERO_OR_MORE = [
+    *("num_inner_steps", "num_unrolled_steps", "num_multi_step_outer_steps"),
+    *("num_first_order_outer_steps", "num_baseline_steps", "num_test_inner_steps"),
+    *("num_validation_inner_steps", "crop_padding"),
+]
+POSITIVE = [
+    *("inner_learning_rate", "outer_learning_rate", "proximal_strength", "ridge", "max_kl"),
+    *("gradient_clip", "sparse_radius", "action_bound"),
+]
+NOT_NEGATIVE = ["damping", "weight_scale", "head_scale"]
+FRACTION = ["discount", "gae_lambda", "inner_learning_rate_decay", "max_unstable_share"]
+# any whole number; a range; weights
+WITHOUT_BOUNDS = {"split_seed", "velocities", "step_weights"}
+
+NAN, INFINITY = math.nan, math.inf
+OF_ALL = ("many", NAN)  # are out of all bounds
+BOUNDS: dict[str, tuple[str, list[Any], list[Any]]] = {
+    **{name: ("a whole number, 1 or more", [0, -3, 1.5, *OF_ALL], [1, 2]) for name in ONE_OR_MORE},
+    **{name: ("a whole number, 0 or more", [-1, 2.5, *OF_ALL], [0, 3]) for name in ZERO_OR_MORE},
+    **{
+        name: ("a positive number", [0, 0.0, -0.1, INFINITY, *OF_ALL], [1e-9, 3])
+        for name in POSITIVE
+    },
+    **{name: ("0 or more", [-0.1, INFINITY, *OF_ALL], [0.0, 4]) for name in NOT_NEGATIVE},
+    **{name: ("in [0, 1]", [-0.1, 1.1, *OF_ALL], [0, 1.0, 0.5]) for name in FRACTION},
+    "fisher_fraction": ("above 0 and at most 1", [0.0, 1.1, *OF_ALL], [0.1, 1]),
+    "second_moment_decay": ("in [0, 1)", [-0.1, 1.0, *OF_ALL], [0.0, 0.999]),
+    "hidden_sizes": (
+        "a whole number, 1 or more",
+        [(0,), (8, -1), (8, 1.5), ("many",)],
+        [(), (3,), (3, 4)],
+    ),
+}
+SETTINGS = [(kind, name) for kind in GROUPS for name in names_of(kind)]
+
+
+def is_number(hint):
+    if hint in (int, float):
+        return True
+    return any(is_number(part) for part in get_args(hint))
+
+
+@pytest.mark.parametrize(
+    "kind, name", SETTINGS, ids=[f"{kind.__name__}-{name}" for kind, name in SETTINGS]
+)
+def test_a_setting_is_refused_outside_its_bounds_and_taken_within(kind, name):
+    """Every number has bounds, or is one of the few that need none; words are one of a choice."""
+    hint = get_type_hints(kind)[name]
+    words = [word for word in (hint, *get_args(hint)) if str(word).startswith("typing.Literal")]
+    if words:
+        choices = get_args(words[0])
+        expected, bad, good = f"one of {', '.join(choices)}", ["another", 3], choices
+    elif name in BOUNDS:
+        expected, bad, good = BOUNDS[name]
+    else:
+        assert not is_number(hint) or name in WITHOUT_BOUNDS, f"{name} has no bounds"
+        return
+    if name == "num_inner_steps" and kind.__name__ in ("Imaml", "Reptile"):
+        good = [2, 3]  # see below
+    for value in bad:
+        with pytest.raises(MamlaxError) as error:
+            made(kind, **{name: value})
+        shown = repr(value) if isinstance(value, str) else value
+        assert str(error.value) == f"{name} must be {expected}, got {shown}."
+    for value in good:
+        assert getattr(made(kind, **{name: value}), name) == value
+    if type(None) in get_args(hint):
+        assert getattr(made(kind, **{name: None}), name) is None
+    else:
+        with pytest.raises(MamlaxError, match=f"{name} must be .*, got None"):
+            made(kind, **{name: None})
+
+
+def test_every_bound_is_of_a_setting():
+    assert {name for _, name in SETTINGS} >= BOUNDS.keys() | WITHOUT_BOUNDS
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("imaml", ["2 or more for imaml", "16 or more", "far from the minimum", "sinusoid-imaml"]),
+        ("reptile", ["2 or more for reptile", "5 or more", "joint training on the support sets"]),
+    ],
+)
+def test_an_algorithm_of_several_inner_steps_is_refused_with_fewer(name, words, steps):
+    with pytest.raises(MamlaxError) as error:
+        ALGORITHMS[name](num_inner_steps=steps)
+    for word in (*words, f"got {steps}"):
+        assert word in str(error.value)
+    assert ALGORITHMS[name]().num_inner_steps == {"imaml": 16, "reptile": 5}[name]
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_a_setting_cannot_be_changed_to_what_it_may_not_be(kind):
+    """Values are frozen: what was refused when made cannot be written into one later."""
+    value = made(kind)
+    name = names_of(kind)[0]
+    with pytest.raises(AttributeError):
+        setattr(value, name, None)
+    assert hash(value) == hash(made(kind)) and value == made(kind)
+
+
+def algorithms_of(recipe):
+    return [recipe.with_algorithm(name) for name in recipe.algorithms]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_no_two_groups_of_a_recipe_have_a_setting_of_the_same_name(recipe):
+    """Each is one flag of the command line, and one argument of `changed`."""
+    own = {field.name for field in fields(Recipe)} | {"recipe", "seed", "num_seeds", "out"}
+    for variant in algorithms_of(recipe):
+        names = [name for group in variant.groups.values() for name in names_of(group)]
+        assert len(names) == len(set(names)), sorted({n for n in names if names.count(n) > 1})
+        assert not own & set(names)
+        assert variant.settings.keys() == {"algorithm", *names}
+
+
+def test_a_recipe_is_changed_by_names_whatever_their_group():
+    recipe = RECIPES["sinusoid"].changed(
+        shots=3, inner_learning_rate=0.5, log_interval=10, num_test_tasks=7, gradient_clip=2.0
+    )
+    assert recipe.problem.shots == 3 and recipe.algorithm.inner_learning_rate == 0.5
+    assert recipe.training.log_interval == 10 and recipe.evaluation.num_test_tasks == 7
+    assert recipe.outer_optimizer.gradient_clip == 2.0
+    settings, usual = recipe.settings, RECIPES["sinusoid"].settings
+    assert {name for name in settings if settings[name] != usual[name]} == {
+        *("shots", "inner_learning_rate", "log_interval", "num_test_tasks", "gradient_clip")
+    }
+    policy = RECIPES["navigation-2d"].changed(
+        discount=0.5, activation="tanh", hidden_sizes=(3,), max_kl=0.5, goals="circle"
+    )
+    assert policy.episodes.discount == 0.5 and policy.policy.hidden_sizes == (3,)
+    assert policy.algorithm.max_kl == 0.5 and policy.problem.goals == "circle"
+
+
+def test_a_changed_recipe_leaves_the_named_one_as_it_was():
+    before = RECIPES["sinusoid"].settings
+    RECIPES["sinusoid"].changed(shots=3, algorithm="imaml", damping=2.0)
+    assert RECIPES["sinusoid"].settings == before
+
+
+def test_groups_and_algorithms_may_be_given_whole():
+    recipe = RECIPES["sinusoid"].changed(
+        problem=config.SinusoidProblem(shots=2),
+        algorithm=config.Cavia(context_size=3),
+        name="mine",
+        weight_scale=0.5,  # on top of the problem that is given
+    )
+    assert recipe.problem == config.SinusoidProblem(shots=2, weight_scale=0.5)
+    assert recipe.algorithm.context_size == 3 and recipe.name == "mine"
+
+
+@pytest.mark.parametrize(
+    "name, settings, unknown",
+    [
+        ("sinusoid", {"shot": 3}, "shot"),
+        ("sinusoid", {"shots": 3, "ways": 5}, "ways"),
+        ("sinusoid", {"damping": 1.0}, "damping"),  # of another algorithm
+        ("sinusoid", {"algorithm": "fomaml", "first_order": True}, "first_order"),
+        ("sinusoid", {"algorithm": "imaml", "remat": "steps"}, "remat"),
+        ("sinusoid", {"episodes_per_task": 3}, "episodes_per_task"),
+        ("navigation-2d", {"outer_learning_rate": 0.1}, "outer_learning_rate"),
+        ("navigation-2d", {"algorithm": "promp", "max_kl": 0.1}, "max_kl"),
+        ("navigation-2d", {"seed": 1}, "seed"),
+    ],
+)
+def test_what_is_no_setting_is_refused_by_its_name(name, settings, unknown):
+    algorithm = settings.get("algorithm", RECIPES[name].algorithm.name)
+    with pytest.raises(MamlaxError) as error:
+        RECIPES[name].changed(**settings)
+    assert str(error.value).startswith(
+        f"the recipe {name} with the algorithm {algorithm} has no setting {unknown!r}."
+    )
+    if unknown in ("damping", "max_kl"):
+        known = {"damping": "imaml", "max_kl": "maml-trpo"}[unknown]
+        assert str(error.value).endswith(f" It is for {known}.")
+    assert ("Did you mean shots?" in str(error.value)) == (unknown == "shot")
+
+
+@pytest.mark.parametrize(
+    "name, algorithm", [("sinusoid", "mamml"), ("sinusoid", "promp"), ("navigation-2d", "imaml")]
+)
+def test_an_algorithm_that_is_not_there_is_refused_with_those_that_are(name, algorithm):
+    with pytest.raises(MamlaxError, match=f"no algorithm '{algorithm}' for {name}") as error:
+        RECIPES[name].changed(algorithm=algorithm)
+    for known in RECIPES[name].algorithms:
+        assert known in str(error.value)
+    assert ("Did you mean maml?" in str(error.value)) == (algorithm == "mamml")
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"shots": 0}, "shots must be a whole number, 1 or more, got 0."),
+        ({"algorithm": "imaml", "damping": -1.0}, "damping must be 0 or more, got -1.0."),
+        ({"num_inner_steps": -1}, "num_inner_steps must be a whole number, 0 or more, got -1."),
+        ({"checkpoint_interval": 15}, "checkpoint_interval=15 must be a multiple of log_int"),
+        ({"validation_interval": 700}, "validation_interval=700 must be a multiple of log_int"),
+        ({"log_interval": 300}, "validation_interval=2000 must be a multiple of log_interval=300"),
+    ],
+)
+def test_a_recipe_is_not_changed_to_what_may_not_be(changes, words):
+    with pytest.raises(MamlaxError, match=re.escape(words)):
+        RECIPES["sinusoid"].changed(**changes)
+
+
+def test_another_algorithm_keeps_what_both_have_and_allow():
+    recipe = RECIPES["sinusoid"].changed(
+        inner_learning_rate=0.3, inner_optimizer="learned-curvature"
+    )
+    imaml = recipe.with_algorithm("imaml").algorithm
+    assert imaml.inner_learning_rate == 0.3
+    # of these maml has what imaml may not have: its own are taken
+    assert imaml.num_inner_steps == 16 and imaml.inner_optimizer == "sgd"
+    many = recipe.changed(num_inner_steps=7, inner_optimizer="adam").with_algorithm("imaml")
+    assert many.algorithm.num_inner_steps == 7 and many.algorithm.inner_optimizer == "adam"
+    promp = RECIPES["navigation-2d"].changed(step_weights=(1.0,)).with_algorithm("promp").algorithm
+    assert promp.step_weights == (1.0,) and promp.inner_learning_rate == 0.5
+
+
+def test_carrying_over_to_the_same_class_changes_nothing():
+    for recipe in RECIPES.values():
+        assert carried_over(recipe.algorithm, type(recipe.algorithm)) == recipe.algorithm
+        assert recipe.with_algorithm(recipe.algorithm.name) == recipe
+
+
+# the options that not all have, and the algorithms that have a use for them
+OF_MAML = {"maml", "anil", "boil", "cavia", "proto-maml", "unicorn-maml", "ridge-maml"}
+DIFFERENTIATED = OF_MAML | {"meta-sgd", "meta-curvature"}
+HEADS = {"proto-maml", "unicorn-maml", "ridge-maml"}
+USERS = {
+    "inner_optimizer": OF_MAML | {"fomaml", "imaml", "reptile"},
+    "first_order": DIFFERENTIATED,
+    "inner_batch_size": set(ALGORITHMS) - {"imaml"} - HEADS,
+    "num_unrolled_steps": DIFFERENTIATED | {"maml-plus-plus"},
+    "remat": DIFFERENTIATED | {"maml-plus-plus"},
+    "num_multi_step_outer_steps": {"maml-plus-plus"},
+    "num_first_order_outer_steps": {"maml-plus-plus"},
+    "per_step_normalization": {"maml-plus-plus"},
+    "proximal_strength": {"imaml"},
+    "num_conjugate_gradient_steps": {"imaml"},
+    "damping": {"imaml"},
+    "context_size": {"cavia"},
+    "ridge": {"ridge-maml"},
+    "head_prior": {"ridge-maml"},
+    "inner_learning_rate": set(ALGORITHMS),
+    "num_inner_steps": set(ALGORITHMS),
+    "compute_dtype": set(ALGORITHMS),
+}
+POLICY_USERS = {
+    "max_kl": {"maml-trpo"},
+    "fisher": {"maml-trpo"},
+    "fisher_fraction": {"maml-trpo"},
+    "num_conjugate_gradient_steps": {"maml-trpo"},
+    "outer_learning_rate": {"promp", "policy-gradient"},
+    "num_gradient_steps": {"promp"},
+    "inner_learning_rate": set(POLICY_ALGORITHMS),
+    "num_inner_steps": set(POLICY_ALGORITHMS),
+    "first_order": set(POLICY_ALGORITHMS),
+    "surrogate": set(POLICY_ALGORITHMS),
+    "inner_learning_rate_decay": set(POLICY_ALGORITHMS),
+    "sampling_correction": set(POLICY_ALGORITHMS),
+    "step_weights": set(POLICY_ALGORITHMS),
+    "remat": set(POLICY_ALGORITHMS),
+}
+
+
+@pytest.mark.parametrize(
+    "algorithms, users", [(ALGORITHMS, USERS), (POLICY_ALGORITHMS, POLICY_USERS)]
+)
+def test_an_option_exists_where_an_algorithm_has_a_use_for_it(algorithms, users):
+    found = {}
+    for name, kind in algorithms.items():
+        for option in names_of(kind):
+            found.setdefault(option, set()).add(name)
+    assert found == users
+
+
+def test_a_learned_inner_optimizer_needs_an_outer_loop_that_differentiates():
+    for name, kind in ALGORITHMS.items():
+        if "inner_optimizer" not in names_of(kind):
+            continue
+        if name in ("imaml", "reptile"):
+            with pytest.raises(MamlaxError, match="inner_optimizer must be one of sgd, momentum"):
+                kind(inner_optimizer="learned-step-sizes")
+        else:
+            assert kind(inner_optimizer="learned-step-sizes")
+
+
+@pytest.mark.parametrize("kind", [*ALGORITHMS.values(), *POLICY_ALGORITHMS.values()])
+def test_an_algorithm_has_a_name_a_docstring_and_a_sentence_for_each_setting(kind):
+    from mamlax.cli._flags import _docs
+
+    assert {**ALGORITHMS, **POLICY_ALGORITHMS}[kind.name] is kind and is_dataclass(kind)
+    assert kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(")
+    assert set(names_of(kind)) <= _docs(kind).keys()
+    assert replace(kind()) == kind()
+
+
+def test_settings_import_no_jax():
+    """The command line answers at once, and says what a setting may be, without JAX."""
+    code = (
+        "import sys, mamlax.config as config\n"
+        "config.RECIPES['sinusoid'].changed(shots=3, algorithm='imaml')\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not {"jax", "numpy", "optax", "tyro"} & set(done.stdout.split())

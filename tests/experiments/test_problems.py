@@ -1,0 +1,155 @@
+"""From recipes to the parts of their problems: what is sampled, and what networks learn it."""
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+import mamlax
+from mamlax.config import RECIPES
+from mamlax.datasets import _cifar, _mini_imagenet, _omniglot
+from mamlax.experiments.problems._build import parts_of
+
+SINUSOIDS = [name for name in RECIPES if name.startswith("sinusoid")]
+OMNIGLOTS = [name for name in RECIPES if name.startswith("omniglot")]
+PHOTOGRAPHS = [name for name in RECIPES if name.startswith(("mini-imagenet", "cifar", "fc100"))]
+
+
+@pytest.mark.parametrize("name", SINUSOIDS)
+def test_sinusoid_recipes(name, key):
+    parts = parts_of(RECIPES[name])
+    params = parts.init_params(key)
+    num_context = 5 if name.endswith("cavia") else 0
+    assert [weight.shape for weight in params.weights] == [(1 + num_context, 40), (40, 40), (40, 1)]
+    assert (params.context is None) == (num_context == 0)
+    task = jax.eval_shape(parts.train_tasks.sample, key)
+    assert task.support.inputs.shape == (RECIPES[name].problem.shots, 1)
+    assert parts.metric == "mse" and not parts.maximize
+    assert not parts.transductive and parts.non_transductive_fn is None
+    assert set(parts.baselines) == {"pretrained", "random", "oracle"}
+
+
+@pytest.mark.parametrize("name", OMNIGLOTS)
+def test_omniglot_recipes(name, key, monkeypatch, imitation):
+    recipe = RECIPES[name]
+    data = mamlax.ClassArrays.of({f"{c}": imitation(28).train.examples[:10] for c in range(20)})
+    asked = []
+
+    def fake(data_dir, *, size, split_seed):
+        asked.append((data_dir, size, split_seed))
+        return mamlax.Splits(data, data, data)
+
+    monkeypatch.setattr(_omniglot, "omniglot", fake)
+    parts = parts_of(recipe, "somewhere")
+    assert asked == [("somewhere", 28, 1)]
+    ways, shots = recipe.problem.ways, recipe.problem.shots
+    assert (parts.ways, parts.test_ways, parts.maximize) == (ways, ways, True)
+
+    def loss_and_metric(key):
+        task = parts.train_tasks.sample(key)
+        params = parts.init_params(key)
+        return task, params, parts.loss_fn(params, task.query), parts.metric_fn(params, task.query)
+
+    task, params, loss, metric = jax.eval_shape(loss_and_metric, key)
+    assert task.support.inputs.shape == task.query.inputs.shape == (ways * shots, 28, 28, 1)
+    assert loss.shape == metric.shape == ()
+    sizes = sorted(leaf.shape for leaf in jax.tree.leaves(params))
+    if "connected" in name:
+        assert {(784, 256), (256, 128), (128, 64), (64, 64), (64, 5)} < set(sizes)
+    else:
+        assert sizes.count((3, 3, 64, 64)) == 3 and (64, ways) in sizes
+    pretrained = parts.baselines["pretrained"]
+    head = jax.eval_shape(pretrained.init_params, key)
+    assert (64, 80) in [leaf.shape for leaf in jax.tree.leaves(head)], "20 classes, four turns"
+    finished = jax.eval_shape(pretrained.finish, key, head)
+    assert sorted(leaf.shape for leaf in jax.tree.leaves(finished)) == sizes
+
+
+@pytest.fixture(scope="module")
+def ten_classes():
+    """Every split of photographs is ten classes of twenty images that are nothing but large."""
+
+    def of(*shape):
+        data = mamlax.ClassArrays.of({f"{c}": np.zeros((20, *shape), np.uint8) for c in range(10)})
+        return mamlax.Splits(data, data, data)
+
+    return {"mini_imagenet": of(84, 84, 3), "cifar_fs": of(32, 32, 3), "fc100": of(32, 32, 3)}
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_recipes_of_photographs(name, key, monkeypatch, ten_classes):
+    asked = []
+
+    def fake(wanted):
+        def find(data_dir, **options):
+            asked.append((wanted, data_dir, options))
+            return ten_classes[wanted]
+
+        return find
+
+    monkeypatch.setattr(_mini_imagenet, "mini_imagenet", fake("mini_imagenet"))
+    monkeypatch.setattr(_cifar, "cifar_fs", fake("cifar_fs"))
+    monkeypatch.setattr(_cifar, "fc100", fake("fc100"))
+    recipe = RECIPES[name]
+    parts = parts_of(recipe, "somewhere")
+    options = {"size": 84, "skip_broken": False} if name.startswith("mini") else {}
+    assert asked == [(name.split("-5-way")[0].replace("-", "_"), "somewhere", options)]
+    size, shots = 84 if options else 32, recipe.problem.shots
+
+    def loss_of(key):
+        task, params = parts.train_tasks.sample(key), parts.init_params(key)
+        return task, params, parts.loss_fn(params, task.query)
+
+    task, params, loss = eqx.filter_eval_shape(loss_of, key)
+    assert task.support.inputs.shape == (5 * shots, size, size, 3)
+    assert task.query.inputs.shape == (5 * 15, size, size, 3)
+    assert loss.shape == ()
+    channels, edge = recipe.problem.channels, size // 16
+    assert params.head_weight.shape == (channels * edge * edge, 5) and params.norm == "batch"
+    assert parts.metric == "accuracy" and parts.transductive and parts.normalizes
+
+
+def test_the_recipe_of_your_own_images_asks_for_them():
+    with pytest.raises(mamlax.MamlaxError, match="--images FOLDER"):
+        parts_of(RECIPES["images"])
+
+
+@pytest.mark.parametrize("place", ["here", "under the data folder"])
+def test_the_recipe_of_your_own_images_reads_them(place, key, tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    arrays = {f"class{c:02}": random.integers(0, 256, (6, 16, 16, 3), np.uint8) for c in range(20)}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path if place == "here" else tmp_path / "elsewhere")
+    recipe = RECIPES["images"].changed(images="mine.npz", ways=2)
+    parts = parts_of(recipe, None if place == "here" else str(tmp_path))
+    data = [tasks.data for tasks in (parts.train_tasks, parts.validation_tasks, parts.test_tasks)]
+    assert sorted(name for split in data for name in split.names) == sorted(arrays)
+    task = jax.eval_shape(parts.test_tasks.sample, key)
+    assert task.support.inputs.shape == (2, 16, 16, 3)
+    assert task.query.inputs.shape == (2 * 5, 16, 16, 3)
+
+
+CONTROL = [name for name, recipe in RECIPES.items() if hasattr(recipe, "policy")]
+
+
+@pytest.mark.parametrize("name", CONTROL)
+def test_recipes_of_environments(name, key):
+    """The environment is the problem's, and the policy's network the recipe's."""
+    if name.startswith(("half", "ant")):
+        pytest.importorskip("mujoco")
+        pytest.importorskip("gymnasium")
+    recipe = RECIPES[name].changed(hidden_sizes=(7, 3))
+    parts = parts_of(recipe)
+    env = parts.train_tasks
+    for setting, value in vars(recipe.problem).items():
+        assert getattr(env, setting) == value
+    params = parts.init_params(key)
+    sizes = [leaf.shape for leaf in jax.tree.leaves(params) if eqx.is_array(leaf)]
+    assert (7, 3) in sizes
+    assert parts.metric == "return" and parts.maximize
+    told = {"pretrained", "random", "oracle"}
+    bounds = {"oracle"} if name in ("bandit-10-arms", "tabular-mdp") else set()
+    assert parts.baselines.keys() == told - bounds and parts.bounds.keys() == bounds
+    if not bounds:  # the oracle sees the task
+        assert parts.baselines["oracle"].test_tasks.oracle and not env.oracle
