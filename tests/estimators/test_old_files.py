@@ -100,7 +100,7 @@ def test_a_file_of_format_1_is_read(tmp_path):
 
     def older(header):
         header.update(format=1)
-        header.pop("sha256"), header.pop("task_names")
+        del header["sha256"], header["task_names"]
 
     path = changed(OLD / "regressor.safetensors", tmp_path / "older", header=older, is_signed=False)
     assert_close(mamlax.load(path).predict(QUERY), ADAPTED)

@@ -74,4 +74,12 @@ def test_the_command_line_and_the_conformance_matrix_know_it(added, places, tmp_
     from tests.algorithms import test_conformance
 
     row = eval(f"{{{places[2]}}}", {**vars(test_conformance), "proximal_maml": added[0]})
-    assert set(row) == {"proximal_maml"}
+    kind = test_conformance.KINDS["tuple"]
+
+    def loss_fn(params, batch):
+        return jnp.mean((kind.predict(params, batch.inputs) - batch.targets) ** 2)
+
+    learner = row["proximal_maml"].make(loss_fn, kind)
+    tasks = mamlax.sample_tasks(test_conformance.sample_task, jax.random.key(0), 2)
+    report = mamlax.check_meta_gradient(learner, kind.init(0), tasks)
+    assert report.passed, report
