@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that `mamlax --help` answers
 
 import errno
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:  # a run that could write a checkpoint first says which
         resume = "stopped. Repeat the command to resume from the last checkpoint."
         say(escape(str(stop) or resume))
-        return 130
+        return 128 + getattr(stop, "signal", signal.SIGINT)  # as shells expect it
     except (MamlaxError, ValueError) as error:
         say(f"[bold red]error:[/] {escape(in_flags(str(error)))}")
         return 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._files import Json
+from ._devices import without_damaged_programs
 from ._hints import in_flags
 
 if TYPE_CHECKING:
@@ -252,7 +253,8 @@ def say_paths(paths: Sequence[Path]) -> None:
 
 def say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Say a warning without the line of code; stands in for `warnings.showwarning`."""
-    say(f"[bold yellow]warning:[/] {escape(in_flags(str(message)))}")
+    words = in_flags(without_damaged_programs(str(message)))
+    say(f"[bold yellow]warning:[/] {escape(words)}")
 
 
 def say(text: str) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError
-from ..records._metrics import read_metrics
 from ..training._run import Run, restore_run
 from ._experiment import Experiment, initial_params, loop_of
 from ._metric import VALIDATION_SEED
@@ -88,19 +87,22 @@ def _restored(experiment: Experiment, stage: Stage) -> Run | None:
     """What a stage's checkpoints hold; None if it has nothing to train."""
     if stage.train_tasks is None:
         return None
-    lines = read_metrics(stage.directory / "metrics.jsonl")
-    taken = lines[-1]["step"] if lines else 0
-    if taken < stage.num_outer_steps:
-        unfinished = (
-            f"{experiment.directory} is unfinished: {stage.shown} has taken {taken} of "
-            f"{stage.num_outer_steps} outer steps. Repeat its mamlax train to finish it."
-        )
-        if not (stage.directory / "checkpoint").exists():
-            raise MamlaxError(unfinished)
-        warnings.warn(f"{unfinished} This is what there is so far.", stacklevel=2)
-    return restore_run(
+    if not (stage.directory / "checkpoint").exists():
+        raise MamlaxError(_unfinished(experiment, stage, 0))
+    restored = restore_run(
         loop_of(experiment, stage),
         initial_params(experiment, stage),
         stage.directory,
         seeds=experiment.seeds.count > 1,
+    )
+    if restored.step < stage.num_outer_steps:
+        unfinished = _unfinished(experiment, stage, restored.step)
+        warnings.warn(f"{unfinished} This is what there is so far.", stacklevel=2)
+    return restored
+
+
+def _unfinished(experiment: Experiment, stage: Stage, taken: int) -> str:
+    return (
+        f"{experiment.directory} is unfinished: {stage.shown} has taken {taken} of "
+        f"{stage.num_outer_steps} outer steps. Repeat its mamlax train to finish it."
     )

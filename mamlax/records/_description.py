@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import MamlaxError
-from .._files import Json, is_left_over, write_json
+from .._files import Json, is_left_over, remedy, write_json
 from ..config._catalog import RECIPES, nearest_recipe
 from ..config._recipe import Recipe
 from ._json import from_json, read_json
@@ -202,7 +202,9 @@ def _write(path: Path, description: RunDescription) -> None:
     try:
         write_json(path, description.as_json())
     except OSError as error:
-        raise MamlaxError(f"{path} could not be written ({error}).") from error
+        raise MamlaxError(
+            f"{path} could not be written ({error}). {remedy(error)}, then repeat the command."
+        ) from error
 
 
 def _differences(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:

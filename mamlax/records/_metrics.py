@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import MamlaxError
-from .._files import Json, replacing
+from .._files import Json, remedy, replacing
 
 
 def append_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ def _file_errors(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = "Make room, then" if what == "written" else "Mend this, then"
         raise MamlaxError(
-            f"{path} could not be {what} ({error}). {advice} repeat the command to resume."
+            f"{path} could not be {what} ({error}). {remedy(error)}, then repeat the command to "
+            "resume."
         ) from error

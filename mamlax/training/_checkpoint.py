@@ -3,12 +3,12 @@
 import errno
 import hashlib
 import json
-import logging
 import os
 import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ from jaxtyping import PyTree
 
 from .._errors import MamlaxError
 from .._extras import optional
-from .._files import Json
+from .._files import Json, remedy
+from ._orbax_messages import expect_late_readers, without_orbax_messages
 
 
 class Restored(NamedTuple):
@@ -50,7 +51,7 @@ class Checkpoints:
         arrays = _arrays(state)
         described = {**info, "shapes": _shapes(arrays), "digest": _digest(arrays)}
         try:
-            with _quietly():
+            with without_orbax_messages():
                 ocp, manager = self._open()
                 # a damaged one, or one that a crash outlived: they would be taken for the newest
                 for stale in [s for s in manager.all_steps() if s >= step]:
@@ -63,7 +64,7 @@ class Checkpoints:
         except Exception as error:  # orbax reports a full disk in many ways
             raise MamlaxError(
                 f"the checkpoint of step {step} could not be written to {self.directory} "
-                f"({_reason(error)}). Earlier checkpoints are untouched: make room, then "
+                f"({_reason(error)}). Earlier checkpoints are untouched. {remedy(error)}, then "
                 "repeat the command to resume."
             ) from error
 
@@ -77,9 +78,9 @@ class Checkpoints:
         """
         if not self.directory.exists():
             return None
-        with _quietly(), self._reading() as (ocp, manager):
+        with self._reading() as (ocp, manager):
             steps = sorted(manager.all_steps(), reverse=True)
-            for step, older in zip(steps, [*steps[1:], None], strict=True):
+            for step, older in pairwise([*steps, None]):
                 try:
                     return self._read(ocp, manager, step, like)
                 except MamlaxError:
@@ -105,7 +106,7 @@ class Checkpoints:
             MamlaxError: if it is not there, is damaged or of another model.
         """
         try:
-            with _quietly(), self._reading() as (ocp, manager):
+            with self._reading() as (ocp, manager):
                 return self._read(ocp, manager, step, like)
         except MamlaxError:
             raise
@@ -155,21 +156,13 @@ class Checkpoints:
     def _reading(self) -> Iterator[tuple[PyTree, PyTree]]:
         """For reading alone: what a process is just writing there is left to it."""
         ocp = optional("orbax.checkpoint", "cli")
+        expect_late_readers()
         options = ocp.CheckpointManagerOptions(read_only=True)
-        with ocp.CheckpointManager(self.directory, options=options) as manager:
+        with (
+            without_orbax_messages(),
+            ocp.CheckpointManager(self.directory, options=options) as manager,
+        ):
             yield ocp, manager
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without orbax's log: errors are raised or warned of here."""
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:

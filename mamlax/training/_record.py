@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError
-from .._files import Json
+from .._files import Json, open_locked
 from ..records._metrics import append_metrics, keep_metrics_until
 from ._checkpoint import Checkpoints
 
@@ -103,7 +103,13 @@ class Record:
             raise MamlaxError(
                 f"{self.directory} cannot be a run directory ({error}). Give another."
             ) from error
-        self._lock = _locked(self.directory)
+        try:
+            self._lock = open_locked(self.directory)
+        except BlockingIOError as error:
+            raise MamlaxError(
+                f"{self.directory} is being trained in already. Wait for that process, stop it, or "
+                "give another directory."
+            ) from error
 
     def drop_lines_after(self, step: int) -> None:
         """Cut `metrics.jsonl` back to where the run goes on."""
@@ -157,23 +163,3 @@ class Record:
 
 def _as_json(key: Any) -> PyTree:
     return np.asarray(jax.random.key_data(key)).tolist()
-
-
-def _locked(directory: Path) -> int | None:
-    """A descriptor that locks `directory` until it is closed; a killed process lets go of it."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: there two processes are not kept apart
-        return None
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise MamlaxError(
-            f"{directory} is being trained in already. Wait for that process, stop it, or give "
-            "another directory."
-        ) from error
-    except OSError:  # a file system without locks
-        pass
-    return descriptor

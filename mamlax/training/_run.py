@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from signal import SIGINT, Signals
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -30,7 +31,16 @@ class TrainingFailedError(MamlaxError):
 
 
 class TrainingInterruptedError(MamlaxError, KeyboardInterrupt):
-    """The run was asked to stop (Ctrl-C) and left a checkpoint to resume from."""
+    """The run was asked to stop and left a checkpoint to resume from.
+
+    Attributes:
+        signal: which asked: SIGINT (Ctrl-C) or SIGTERM. Shells expect a program that it ends to
+            exit with 128 + its number.
+    """
+
+    def __init__(self, message: str, signal: Signals = SIGINT):
+        super().__init__(message)
+        self.signal = signal
 
 
 class Validation(NamedTuple):
@@ -63,11 +73,13 @@ class Run(NamedTuple):
         state: the outer loop's state after the last step.
         best_state: the state at the best validation; the last one without validation.
         best_step: the outer step of `best_state`.
+        step: outer steps taken.
     """
 
     state: PyTree
     best_state: PyTree
     best_step: int
+    step: int
 
 
 def run(
@@ -110,7 +122,7 @@ def run(
             is no longer finite, or a metric is beyond the loop's limit; names the step.
         TrainingFailedError: if what the compiled program calls outside of it failed, such as an
             environment; the last checkpoint is up to date.
-        TrainingInterruptedError: after Ctrl-C, once a checkpoint is written.
+        TrainingInterruptedError: after Ctrl-C or SIGTERM, once a checkpoint is written.
         MamlaxError: if a file cannot be written, no checkpoint can be read, or the directory is of
             another key or of another process.
         ValueError: if the settings do not fit together, or the validation lacks its metric.
@@ -188,10 +200,11 @@ def run(
                     break
             record.save(now, key)
         # asked again only now: Ctrl-C at the last step is meant for what the caller does next
-        if interrupted():
+        if (asked := interrupted()) is not None:
             raise TrainingInterruptedError(
                 f"stopped after outer step {now.step} of {num_outer_steps}. {record}"
-                + ("" if directory is None else " Repeat the command to resume.")
+                + ("" if directory is None else " Repeat the command to resume."),
+                asked,
             )
     return _finished(now)
 
@@ -230,8 +243,8 @@ def _initial_state(loop: OuterLoop, params: PyTree, seeds: bool) -> PyTree:
 
 def _finished(progress: Progress) -> Run:
     if progress.best_value is None:
-        return Run(progress.state, progress.state, progress.step)
-    return Run(progress.state, progress.best_state, progress.best_step)
+        return Run(progress.state, progress.state, progress.step, progress.step)
+    return Run(progress.state, progress.best_state, progress.best_step, progress.step)
 
 
 def _last_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """What goes wrong becomes a message and an exit status; what is in the way is left alone."""
 
 import errno
+import signal
 import warnings
 
 import pytest
@@ -17,6 +18,7 @@ from .answers import exits
         (mamlax.MamlaxError("what to do"), 1, ["error: what to do"]),
         (mamlax.TrainingDivergedError("not finite at step 3"), 1, ["error: not finite at step 3"]),
         (KeyboardInterrupt(), 130, ["stopped", "Repeat the command to resume"]),
+        (mamlax.TrainingInterruptedError("stopped after step 3", signal.SIGTERM), 143, ["step 3"]),
     ],
 )
 def test_what_is_raised_becomes_a_message_and_a_status(raised, status, words, capsys, train_raises):
@@ -51,6 +53,32 @@ def test_warnings_are_said_without_the_line_of_code(capsys, train_does, recwarn)
     train_does(train)
     assert exits(["train", "sinusoid"]) == 1
     assert capsys.readouterr().err.splitlines()[0] == "warning: the checkpoint is [damaged]"
+
+
+def test_a_damaged_compiled_program_is_deleted_and_that_is_said(
+    capsys, train_does, recwarn, tmp_path, monkeypatch
+):
+    """JAX compiles it again, but would never write it again, and so warn in every run."""
+    monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path))
+    compiled = tmp_path / "compiled"
+    compiled.mkdir()
+    for name in ("jit_f-12ab-cache", "jit_f-12ab-atime", "jit_f2-34cd-cache"):
+        (compiled / name).write_bytes(b"")
+
+    def train(*_, **__):
+        with warnings.catch_warnings(action="always"):
+            warnings.warn(
+                "Error reading persistent compilation cache entry for 'jit_f': ZstdError: bad",
+                stacklevel=1,
+            )
+        raise mamlax.MamlaxError("enough")
+
+    train_does(train)
+    assert exits(["train", "sinusoid"]) == 1
+    first = capsys.readouterr().err.splitlines()[0]
+    assert "It is compiled and kept again" in first
+    names = {path.name for path in compiled.iterdir()}
+    assert names == {"jit_f-12ab-atime", "jit_f2-34cd-cache"}
 
 
 def test_brackets_in_a_message_are_not_taken_for_markup(capsys, tmp_path):

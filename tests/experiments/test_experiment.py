@@ -1,5 +1,6 @@
 """A small sinusoid experiment from end to end, checked against one done by hand."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -277,17 +278,26 @@ def test_an_evaluation_of_nothing_is_refused(copy, trained, settings):
 
 
 def test_evaluating_what_was_not_trained_to_the_end_says_what_is_missing(copy):
-    log = copy / "metrics.jsonl"
-    log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
+    shutil.rmtree(copy / "checkpoint" / "latest" / "30")
     with pytest.warns(UserWarning, match="unfinished: maml has taken 20 of 30 outer steps"):
         evaluate(copy)
-    shutil.rmtree(copy / "baselines" / "oracle")
-    log.unlink()
-    with (
-        pytest.warns(UserWarning, match="maml has taken 0 of 30"),
-        pytest.raises(mamlax.MamlaxError, match="oracle has taken 0 of 20 outer steps"),
-    ):
+    shutil.rmtree(copy / "checkpoint")
+    with pytest.raises(mamlax.MamlaxError, match="maml has taken 0 of 30 outer steps"):
         evaluate(copy)
+
+
+def test_what_is_evaluated_does_not_depend_on_the_log(small, tmp_path):
+    """The best checkpoint is named, with its value, in a checkpoint, which has a digest."""
+    recipe = small.sinusoid(validation_interval=10, num_validation_inner_steps=1)
+    evaluation = train(recipe, directory=tmp_path)
+    log = tmp_path / "metrics.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        line["validation/mse"] = 1e-9 if line["step"] != evaluation.outer_step else 1e9
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert evaluate(tmp_path) == train(recipe, directory=tmp_path) == evaluation
+    log.unlink()
+    assert evaluate(tmp_path) == evaluation
 
 
 @pytest.mark.parametrize(

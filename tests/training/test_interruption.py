@@ -35,16 +35,22 @@ class Ended(NamedTuple):
     checkpoints: list
 
 
-def start(out, cache):
+def start(out, cache, ignored=()):
+    """The command, with signals ignored that its shell ignores."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
     environment = {**os.environ, "MAMLAX_CACHE": str(cache), "COLUMNS": "120"}
     environment.pop("JAX_NUM_CPU_DEVICES", None)
-    return subprocess.Popen(
-        [*COMMAND, "--out", str(out)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    try:
+        return subprocess.Popen(
+            [*COMMAND, "--out", str(out)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def metrics(out):
@@ -78,12 +84,16 @@ def send(process, out, sent, after):
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
-    """A run left alone; and another, stopped by Ctrl-C, then killed, then finished."""
+    """A run left alone; and another, stopped by Ctrl-C, by SIGTERM, then killed, then finished."""
     folder = tmp_path_factory.mktemp("story")
     alone, out, cache = folder / "alone", folder / "run", folder / "cache"
     ended = {"alone": wait(start(alone, cache), alone)}
     ended["interrupted"] = send(start(out, cache), out, signal.SIGINT, after=200)
-    killed_after = ended["interrupted"].logged + 300
+    background = start(out, cache, ignored=[signal.SIGINT])
+    ended["terminated"] = send(
+        background, out, signal.SIGTERM, after=ended["interrupted"].logged + 200
+    )
+    killed_after = ended["terminated"].logged + 300
     ended["killed"] = send(start(out, cache), out, signal.SIGKILL, after=killed_after)
     ended["finished"] = wait(start(out, cache), out)
     return ended, alone, out
@@ -124,10 +134,19 @@ def test_ctrl_c_is_no_error(story):
     assert "error" not in story[0]["interrupted"].errors
 
 
+def test_sigterm_leaves_a_checkpoint_where_ctrl_c_is_ignored(story):
+    terminated = story[0]["terminated"]
+    assert terminated.status == 128 + signal.SIGTERM, terminated.errors
+    assert story[0]["interrupted"].logged < terminated.logged < NUM_STEPS
+    assert terminated.checkpoints[-1] == terminated.logged
+    assert "Repeat the command to resume" in terminated.errors.strip().splitlines()[-1]
+    assert "error" not in terminated.errors and "Traceback" not in terminated.errors
+
+
 def test_kill_minus_nine_struck_in_the_middle(story):
     killed = story[0]["killed"]
     assert killed.status == -signal.SIGKILL
-    assert story[0]["interrupted"].logged < killed.logged < NUM_STEPS
+    assert story[0]["terminated"].logged < killed.logged < NUM_STEPS
     assert killed.checkpoints[-1] <= killed.logged
 
 

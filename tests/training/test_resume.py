@@ -16,12 +16,6 @@ import pytest
 
 import mamlax
 
-# what orbax's threads and event loops still have to say after a damaged file or a full disk
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-]
-
 SCORES = [3.0, 5.0, 1.0, 4.0, 6.0, 2.0]
 
 
@@ -394,7 +388,7 @@ def test_no_space_for_a_checkpoint_is_said_and_the_earlier_one_stays(
         with pytest.raises(mamlax.MamlaxError) as error:
             walk.run(tmp_path)
     message = str(error.value)
-    for words in ("step 40", "No space left on device", str(tmp_path), "make room", "repeat"):
+    for words in ("step 40", "No space left on device", str(tmp_path), "Make room", "repeat"):
         assert words in message, message
     assert walk.steps(tmp_path) == [20]
     walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
@@ -517,29 +511,31 @@ def test_no_space_when_resuming_is_said(walk, copy, monkeypatch):
     assert (copy / "metrics.jsonl").read_bytes() == before
 
 
-def interrupt(at, times=1):
-    """A report callback that presses Ctrl-C at a log line."""
+def interrupt(at, times=1, sent=signal.SIGINT):
+    """A report callback that sends a signal, as Ctrl-C does, at a log line."""
 
     def report(line):
         if line["step"] == at:
             for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), sent)
 
     return report
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", [10, 20, 50])
-def test_ctrl_c_checkpoints_says_how_to_resume_and_the_resumed_run_ends_alike(
-    walk, whole, tmp_path, at
+def test_a_signal_checkpoints_says_how_to_resume_and_the_resumed_run_ends_alike(
+    walk, whole, tmp_path, at, sent
 ):
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(sent)
     with pytest.raises(mamlax.TrainingInterruptedError) as error:
-        walk.run(tmp_path, report=interrupt(at))
+        walk.run(tmp_path, report=interrupt(at, sent=sent))
+    assert error.value.signal == sent
     message = str(error.value)
     for words in (f"outer step {at} of 60", f"step {at},", str(tmp_path), "Repeat the command"):
         assert words in message, message
     assert walk.steps(tmp_path)[-1] == at and walk.lines(tmp_path)[-1]["step"] == at
-    assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C was not given back"
+    assert signal.getsignal(sent) is handler, "the signal was not given back"
     walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
     assert walk.lines(tmp_path) == walk.lines(whole[1])
 
@@ -584,6 +580,44 @@ def test_ctrl_c_that_is_ignored_stays_ignored(walk, whole):
     finally:
         signal.signal(signal.SIGINT, previous)
     walk.assert_same_bits(result.state, whole[0].state)
+
+
+def test_sigterm_is_heeded_where_ctrl_c_is_ignored(walk, tmp_path):
+    """As under nohup, or in the background of a shell."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(mamlax.TrainingInterruptedError, match="after outer step 30"):
+            walk.run(tmp_path, report=interrupt(30, sent=signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert walk.steps(tmp_path)[-1] == 30
+
+
+def test_a_signal_that_the_program_handles_is_left_to_it(walk, whole):
+    received = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        result = walk.run(report=interrupt(30, sent=signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert received == [signal.SIGTERM]
+    walk.assert_same_bits(result.state, whole[0].state)
+
+
+def test_a_second_sigterm_ends_the_process_at_once():
+    program = (
+        "import os, signal\n"
+        "from mamlax.training._interruption import interruptible\n"
+        "with interruptible() as asked:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    assert asked() == signal.SIGTERM\n"
+        "    print('still here', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('never')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGTERM, ended.stderr
+    assert ended.stdout == "still here\n"
 
 
 def test_ctrl_c_without_a_directory_promises_nothing(walk):

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,53 @@ def test_a_file_is_replaced_when_all_is_written(tmp_path):
         temporary.write_text("second")
         assert path.read_text() == "first"
     assert path.read_text() == "second" and list(path.parent.iterdir()) == [path]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.fixture
+def umask():
+    """Sets the umask for one test."""
+    before = os.umask(0)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path, umask, mask, mode):
+    umask(mask)
+    write_json(tmp_path / "file.json", 1)
+    assert stat.S_IMODE((tmp_path / "file.json").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o664, 0o444])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, umask, mode):
+    umask(0o022)
+    path = tmp_path / "file.json"
+    write_json(path, 1)
+    path.chmod(mode)
+    write_json(path, 2)
+    assert path.read_text() == "2\n" and stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_that_writes_the_file(tmp_path):
+    """Not what belongs to another file, nor what a process is at work on."""
+    program = (
+        "import os, pathlib, sys\n"
+        "from mamlax._files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    path, other = tmp_path / "file.txt", tmp_path / "file.txt.more"
+    for one in (path, path, other):
+        subprocess.run([sys.executable, "-c", program, str(one)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2, "the second writer removes what the first left"
+    (left_of_other,) = tmp_path.glob(".file.txt.more.new-*")
+    with replacing(path) as first, replacing(path) as second:
+        assert first.exists() and second.exists() and first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first", "that which ended last"
+    assert set(tmp_path.iterdir()) == {path, left_of_other}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

@@ -1,0 +1,72 @@
+"""What a directory looks like at each moment at which a process that writes there can be killed."""
+
+import hashlib
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CHANGES = {
+    *("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink"),
+    *("os.chmod", "os.truncate"),
+}
+_watched: list[tuple[str, Path, dict[str, Path], threading.RLock]] = []
+_hooked = False
+
+
+@contextmanager
+def moments(directory: Path, copies: Path) -> Iterator[list[Path]]:
+    """Copies of `directory`, taken before each change of a file in it: where a kill would leave it.
+
+    Python tells its audit hooks of every file that it opens, renames or removes, in any thread.
+    Copies that are alike are kept once. What TensorStore writes by itself is not seen, but it does
+    so in directories that are not yet in their place.
+
+    Yields:
+        The copies, complete when the context ends.
+    """
+    global _hooked
+    if not _hooked:
+        sys.addaudithook(_see)  # there is no way to remove one
+        _hooked = True
+    found: dict[str, Path] = {}
+    kept: list[Path] = []
+    _watched.append((str(directory), copies, found, threading.RLock()))
+    try:
+        yield kept
+    finally:
+        _watched.clear()
+        kept.extend(found.values())
+
+
+def _see(event: str, arguments: tuple) -> None:
+    if not _watched:
+        return
+    directory, copies, found, lock = _watched[0]
+    if event == "open":
+        _, _, flags = arguments
+        is_change = bool(flags and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    else:
+        is_change = event in CHANGES
+    # below a directory that is open (as in shutil.rmtree) names are relative
+    names = [str(value) for value in arguments if isinstance(value, str | os.PathLike)]
+    if is_change and any(name.startswith(directory) or not os.path.isabs(name) for name in names):
+        with lock:
+            _copy(Path(directory), copies, found)
+
+
+def _copy(directory: Path, copies: Path, found: dict[str, Path]) -> None:
+    if not directory.exists():
+        return
+    digest = hashlib.sha256()
+    for path in sorted(directory.rglob("*")):
+        digest.update(str(path.relative_to(directory)).encode())
+        if path.is_file():
+            digest.update(path.read_bytes())
+    name = digest.hexdigest()
+    if name not in found:
+        found[name] = copies / f"{len(found):03d}"
+        shutil.copytree(directory, found[name], symlinks=True)
