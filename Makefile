@@ -13,7 +13,7 @@ test: .venv/installed-dev
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed-dev
-	$(BIN)/pytest -m slow -n 2
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

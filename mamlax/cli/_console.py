@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._errors import printable
 from .._files import Json
 from ._devices import without_damaged_programs
 from ._hints import in_flags
@@ -265,7 +266,7 @@ def say(text: str) -> None:
 
 
 def escape(text: str) -> str:
-    """Text in which brackets are no markup."""
+    """Text in which brackets are no markup, and nothing moves the cursor."""
     from rich import markup
 
-    return markup.escape(text)
+    return markup.escape(printable(text))

@@ -17,7 +17,7 @@ from ..records._examples import (
     SinusoidExamples,
     read_examples,
 )
-from ..records._metrics import read_metrics
+from ..records._metrics import read_series
 from ._adaptation import adaptation, comparison
 from ._examples import few_shot, sinusoids
 from ._learning import diagnostics, learning_curve, return_curves
@@ -43,7 +43,7 @@ def draw_run(directory: Path) -> list[Path]:
             is a warning.
     """
     figures = {}
-    metrics = read_metrics(directory / "metrics.jsonl")
+    metrics = read_series(directory / "metrics.jsonl")
     if metrics and "train/post_adaptation_return" in metrics[0]:
         figures["learning_curve"] = return_curves(metrics)
         figures["diagnostics"] = diagnostics(metrics)

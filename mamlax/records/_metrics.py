@@ -3,9 +3,11 @@
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from .._errors import MamlaxError
@@ -41,6 +43,24 @@ def read_metrics(path: Path) -> list[Json]:
     return [line for line in lines if line is not None]
 
 
+def read_series(path: Path) -> list[Json]:
+    """The lines of a `metrics.jsonl` that have the same metrics, beside those of validations.
+
+    All lines of a run have; one with others is damaged, and is left out with a warning.
+    """
+    lines = read_metrics(path)
+    names = [frozenset(name for name in line if name[:11] != "validation/") for line in lines]
+    usual = Counter(names).most_common(1)[0][0] if names else frozenset()
+    steps = [line["step"] for line, own in zip(lines, names, strict=True) if own != usual]
+    if steps:
+        warnings.warn(
+            f"{path} is damaged: the line of step {steps[0]} has other metrics than most lines"
+            f"{f', and so have {len(steps) - 1} more' * (len(steps) > 1)}. Left out.",
+            stacklevel=2,
+        )
+    return [line for line, own in zip(lines, names, strict=True) if own == usual]
+
+
 def keep_metrics_until(path: Path, step: int) -> None:
     """Drop lines after `step`: what follows is computed again."""
     kept = [line for line in read_metrics(path) if line["step"] <= step]
@@ -53,7 +73,10 @@ def _parsed(text: bytes) -> Json | None:
         line = json.loads(text)
     except ValueError:  # no JSON, or not even text
         return None
-    return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return None
+    numbers = (value for name, value in line.items() if name != "time/date")
+    return line if all(type(value) in (int, float, NoneType) for value in numbers) else None
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +79,7 @@ class Checkpoints:
             return None
         with self._reading() as (ocp, manager):
             steps = sorted(manager.all_steps(), reverse=True)
-            for step, older in pairwise([*steps, None]):
+            for step, older in zip(steps, [*steps[1:], None], strict=False):
                 try:
                     return self._read(ocp, manager, step, like)
                 except MamlaxError:
@@ -157,12 +156,10 @@ class Checkpoints:
         """For reading alone: what a process is just writing there is left to it."""
         ocp = optional("orbax.checkpoint", "cli")
         expect_late_readers()
-        options = ocp.CheckpointManagerOptions(read_only=True)
-        with (
-            without_orbax_messages(),
-            ocp.CheckpointManager(self.directory, options=options) as manager,
-        ):
-            yield ocp, manager
+        with without_orbax_messages():
+            options = ocp.CheckpointManagerOptions(read_only=True)
+            with ocp.CheckpointManager(self.directory, options=options) as manager:
+                yield ocp, manager
 
 
 def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import mamlax
 from mamlax.records import read_metrics
-from mamlax.records._metrics import append_metrics, keep_metrics_until
+from mamlax.records._metrics import append_metrics, keep_metrics_until, read_series
 
 
 def test_metrics_are_appended_read_and_cut_back(tmp_path):
@@ -53,3 +53,23 @@ def test_a_log_that_is_no_file_is_named(tmp_path, use):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(mamlax.MamlaxError, match=r"metrics\.jsonl could not be"):
         use(tmp_path / "metrics.jsonl")
+
+
+def test_a_line_with_other_metrics_is_left_out_of_a_series_and_told(tmp_path):
+    """As one changed letter in a name leaves it."""
+    path = tmp_path / "metrics.jsonl"
+    for step in (1, 2, 3):
+        append_metrics(path, {"step": step, "train/query_loss": 0.5, "time/date": "today"})
+    append_metrics(path, {"step": 4, "train/query_loss": 0.5, "time/date": "", "validation/mse": 1})
+    append_metrics(path, {"step": 5, "train/queri_loss": 0.5, "time/date": "today"})
+    with pytest.warns(UserWarning, match="the line of step 5 has other metrics"):
+        lines = read_series(path)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("value", ['"0.5"', "[0.5]", "{}", "true"])
+def test_a_line_with_other_things_than_numbers_is_damaged(tmp_path, value):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "a": 1.0}\n{"step": 2, "a": ' + value + "}\n")
+    with pytest.warns(UserWarning, match="damaged in line 2"):
+        assert [line["step"] for line in read_metrics(path)] == [1]

@@ -1,0 +1,32 @@
+"""What is said shows what is there: nothing in a file's name moves the cursor of a terminal."""
+
+import pytest
+
+import mamlax
+from mamlax._errors import printable
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("plain", "plain"),
+        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+        ("φ − θ, 10\N{NO-BREAK SPACE}%, 日本, é", "φ − θ, 10\N{NO-BREAK SPACE}%, 日本, é"),
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("a\rb\x00\x9b31m", "a\\rb\\x00\\x9b31m"),
+        ("gnp.\N{RIGHT-TO-LEFT OVERRIDE}exe", "gnp.\\u202eexe"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_what_would_move_the_cursor_is_escaped(text, shown):
+    assert printable(text) == shown
+    assert str(mamlax.MamlaxError(text)) == shown
+    assert str(mamlax.TrainingInterruptedError(text)) == shown
+
+
+def test_the_command_line_escapes_what_it_says(capsys):
+    from mamlax import cli
+
+    assert cli.main(["plot", "run\x1b[2J"]) == 1
+    said = capsys.readouterr().err
+    assert "\x1b" not in said and "run\\x1b[2J" in said
