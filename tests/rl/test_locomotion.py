@@ -1,4 +1,4 @@
-"""Animals that run: the same bodies as Gymnasium's, and rewards as the papers define them."""
+"""Bodies that run: the same as Gymnasium's, and rewards as the papers define them."""
 
 import equinox as eqx
 import jax
@@ -69,6 +69,69 @@ def walked():
         return key, task, state
 
     return walk
+
+
+STARTS = {
+    # height of the torso, feet on the ground, height after 0.4 s, and the fastest joint then
+    ("Ant", "rllab"): (0.55, 4, 0.56, 0.5),
+    ("Ant", "gym"): (0.75, 0, 0.64, 6.0),  # its ankles begin outside their limits, and it bounces
+    ("HalfCheetah", "rllab"): (0.0, None, -0.13, 6.0),
+    ("HalfCheetah", "gym"): (0.0, None, -0.13, 1.0),
+}
+
+
+@pytest.mark.parametrize("env", EVERYTHING[:-2], ids=name_of)
+def test_where_they_start_and_that_they_stand_without_torque(env):
+    """rllab's ant has a pose of its own: on four feet, its joints within their limits."""
+    height, feet, later, fastest = STARTS[type(env).__name__, env.variant]
+    axis = 2 if isinstance(env, rl.Ant) else 1
+    task, count = env.sample_task(jax.random.key(1)), round(0.4 / env.seconds_per_step)
+
+    def play(key):
+        start, _ = env.reset(key, task)
+        rest = jnp.zeros(env.action.size)
+
+        def advance(state, _):
+            after = env.step(key, task, state, rest)[0]
+            return after, after.position[axis]
+
+        end, heights = jax.lax.scan(advance, start, None, length=count)
+        return start, end, heights
+
+    start, end, heights = jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(0), 8))
+    noise = 0.03 if env.variant == "rllab" else 0.11
+    np.testing.assert_allclose(start.position[:, axis], height, atol=noise)
+    assert abs(float(end.position[:, axis].mean()) - later) < 0.04
+    assert float(jnp.abs(end.velocity).max(axis=1).mean()) < fastest
+    if env.variant == "rllab":
+        rise = 0.02 if isinstance(env, rl.Ant) else 0.03
+        assert float(heights.max()) < height + rise, "pushed off the ground"
+    model = env._engine.model
+    if isinstance(env, rl.Ant):
+        data = mujoco.MjData(model)
+        data.qpos[:] = env._standing
+        mujoco.mj_forward(model, data)
+        assert data.ncon == feet
+        limits = np.array(model.jnt_range)[1:]
+        inside = (data.qpos[7:] >= limits[:, 0] - 1e-3) & (data.qpos[7:] <= limits[:, 1] + 1e-3)
+        assert inside.all() == (env.variant == "rllab")
+
+
+def test_contacts_of_the_paper_s_ant_begin_at_its_margin_and_have_its_stiffness():
+    model = rl.Ant()._engine.model
+    data = mujoco.MjData(model)
+    gaps = np.linspace(0.0, 0.03, 301)
+    touching = []
+    for gap in gaps:
+        data.qpos[:] = rl.Ant()._standing
+        data.qpos[2] += 0.006107 + gap  # the feet of the standing pose are so deep in the ground
+        mujoco.mj_forward(model, data)
+        touching.append(data.ncon == 4)
+    assert gaps[np.flatnonzero(touching)[-1]] == pytest.approx(0.01, abs=2e-4)
+    np.testing.assert_array_equal(np.unique(model.geom_solimp[:, :3], axis=0), [[0.8, 0.8, 0.01]])
+    of_gymnasium = rl.Ant(variant="gym")._engine.model
+    np.testing.assert_array_equal(of_gymnasium.geom_margin, 0.01)
+    np.testing.assert_array_equal(of_gymnasium.geom_solimp[:, :3], [[0.9, 0.95, 0.001]] * 14)
 
 
 @pytest.mark.parametrize("env", EVERYTHING, ids=name_of)

@@ -36,6 +36,9 @@ class ModelSettings(NamedTuple):
         name: of its file, without ".xml".
         total_mass: in kg; None: as in the file.
         timestep: of the engine, in seconds; None: as in the file.
+        impedance: of contacts, the first three numbers of MuJoCo's `solimp`; None: as in the file.
+        floor_margin: at what distance the floor begins to push, in meters, beside the margin of
+            what touches it: MuJoCo adds both. None: as in the file.
         contact_forces: whether to measure the force `[3]`, torque `[3]` and place `[3]` of what
             each body but the world feels in contact, as sensors.
     """
@@ -43,6 +46,8 @@ class ModelSettings(NamedTuple):
     name: str
     total_mass: float | None = None
     timestep: float | None = None
+    impedance: tuple[float, float, float] | None = None
+    floor_margin: float | None = None
     contact_forces: bool = False
 
 
@@ -67,6 +72,11 @@ def compiled_model(wanted: ModelSettings) -> PyTree:
     spec.compiler.settotalmass = -1  # deprecated: scaled below instead
     if wanted.timestep is not None:
         spec.option.timestep = wanted.timestep
+    for geom in spec.geoms:
+        if wanted.impedance is not None:
+            geom.solimp[:3] = wanted.impedance
+        if wanted.floor_margin is not None and geom.name == "floor":
+            geom.margin = wanted.floor_margin
     if wanted.contact_forces:
         _measure_contact(mujoco, spec)
     model = spec.compile()

@@ -58,12 +58,13 @@ class Ant(Locomotion):
         MamlaxError: at first use, if MuJoCo or Gymnasium is not installed.
 
     Differs from the papers:
-        The body is that of Gymnasium, for rllab with the time step of rllab. Contact forces are
-        those at the beginning of the last step. MuJoCo 2 left the gym variant's at zero, so they
-        are neither observed nor counted there. MJX's ant moves otherwise than MuJoCo's from its
-        first contact with the ground on: it lays the axes of the pyramids that bound friction
-        otherwise. An ant of gym ends below 0.2 m, as PEARL's (ProMP's: 0), and its last step has
-        the bonus of 1 that others have (Gymnasium's own v5: none).
+        The body is that of Gymnasium, for rllab with the time step, the pose to start in and the
+        stiffness of contacts of rllab. Today's MuJoCo does not repeat the contacts of version 1.31,
+        which rllab used. Contact forces are those at the beginning of the last step. MuJoCo 2 left
+        the gym variant's at zero, so they are neither observed nor counted there. MJX's ant moves
+        otherwise than MuJoCo's from its first contact with the ground on: it lays the axes of the
+        pyramids that bound friction otherwise. An ant of gym ends below 0.2 m, as PEARL's (ProMP's:
+        0), and its last step has the bonus of 1 that others have (Gymnasium's own v5: none).
 
     References:
         Finn, Abbeel & Levine, ICML 2017, section 5.3, as in its code; gym: Rothfuss et al., ProMP,
@@ -164,5 +165,12 @@ class Ant(Locomotion):
     @property
     def model(self) -> ModelSettings:
         """What is simulated."""
-        rllab = self.variant == "rllab"
-        return ModelSettings("ant", timestep=0.02 if rllab else 0.01, contact_forces=rllab)
+        if self.variant == "gym":
+            return ModelSettings("ant", timestep=0.01)
+        return ModelSettings(
+            "ant",
+            timestep=0.02,
+            impedance=(0.8, 0.8, 0.01),
+            floor_margin=0.0,  # MuJoCo 1.31 took the larger of both margins, and did not add them
+            contact_forces=True,
+        )

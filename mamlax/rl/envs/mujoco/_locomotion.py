@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from ...engines._engine import engine_of
@@ -64,7 +65,16 @@ class Locomotion(ABC):
         else:
             moved = jax.random.uniform(place_key, (model.nq,), minval=-0.1, maxval=0.1)
         velocity = 0.1 * jax.random.normal(velocity_key, (model.nv,))
-        return self._engine.start(jnp.asarray(model.qpos0, moved.dtype) + moved, velocity)
+        return self._engine.start(jnp.asarray(self._standing, moved.dtype) + moved, velocity)
+
+    @property
+    def _standing(self) -> np.ndarray:
+        """The joints `[nq]` of the standing pose: rllab has one of its own for some models."""
+        model = self._engine.model
+        names = [model.numeric(index).name for index in range(model.nnumeric)]
+        if self.variant == "rllab" and "init_qpos" in names:
+            return model.numeric("init_qpos").data
+        return model.qpos0
 
     def control(self, action: PyTree) -> PyTree:
         """What an action asks of the motors, within ±1."""
