@@ -164,6 +164,8 @@ def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
         "train/post_adaptation_return": jnp.mean(total_rewards(query.trajectory), axis=-1),
         "train/explained_variance": query.explained_variance,
         "train/entropy": entropy,
+        "train/episode_length": jnp.mean(jnp.sum(query.trajectory.mask, axis=-1) * 1.0, axis=-1),
+        "train/terminated_episodes": _share(query.trajectory.terminated),
         "train/unstable_episodes": _share(query.trajectory.unstable),
     }
     if support is not None:

@@ -73,6 +73,8 @@ OF_ALL = {
     "train/entropy",
     "train/explained_variance",
     "train/environment_steps",
+    "train/episode_length",
+    "train/terminated_episodes",
     "train/unstable_episodes",
 }
 METRICS = {
@@ -294,6 +296,12 @@ def test_metrics_are_means_over_episodes_and_tasks(plain_steps):
     explained = np.mean([query.explained_variance for _, query, _ in explorations])
     np.testing.assert_allclose(metrics["train/explained_variance"], explained, rtol=1e-9)
     assert metrics["train/environment_steps"] == num_steps
+    for name, of_episode in (
+        ("train/episode_length", lambda trajectory: trajectory.mask.sum(-1)),
+        ("train/terminated_episodes", lambda trajectory: trajectory.terminated),
+    ):
+        by_hand = np.mean([of_episode(query.trajectory).mean() for _, query, _ in explorations])
+        np.testing.assert_allclose(metrics[name], by_hand, rtol=1e-6)
 
 
 # --------------------------------------------------------------------------- tasks
