@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
@@ -83,11 +84,12 @@ class Gaussian(NamedTuple):
         return Gaussian(tangent.mean * jnp.exp(-2 * self.log_std), 2 * tangent.log_std)
 
 
-class Categorical(NamedTuple):
-    """One of several actions.
+class Categorical(eqx.Module):
+    """One of several actions, which are integers in a row.
 
     Attributes:
         logits: `[..., actions]`, log-probabilities up to a constant.
+        start: the first action.
 
     Example:
         >>> import jax.numpy as jnp, mamlax
@@ -97,19 +99,21 @@ class Categorical(NamedTuple):
     """
 
     logits: Float[Array, "*observations actions"]
+    start: int = eqx.field(static=True, default=0)
 
     def sample(self, key):
         """Integers `[...]`."""
-        return jax.random.categorical(key, self.logits).astype(jnp.int32)
+        return jax.random.categorical(key, self.logits).astype(jnp.int32) + self.start
 
     def mode(self):
         """The likeliest action `[...]`."""
-        return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
+        return jnp.argmax(self.logits, axis=-1).astype(jnp.int32) + self.start
 
     def log_prob(self, actions):
         """`[...]`."""
         log_probs = jax.nn.log_softmax(self.logits)
-        return jnp.take_along_axis(log_probs, actions[..., None], axis=-1)[..., 0]
+        indices = actions[..., None] - self.start
+        return jnp.take_along_axis(log_probs, indices, axis=-1)[..., 0]
 
     def entropy(self):
         """`[...]`."""
@@ -124,4 +128,4 @@ class Categorical(NamedTuple):
         """p (dl − ⟨p, dl⟩)."""
         p = jax.nn.softmax(self.logits)
         centered = tangent.logits - jnp.sum(p * tangent.logits, axis=-1, keepdims=True)
-        return Categorical(p * centered)
+        return Categorical(p * centered, self.start)

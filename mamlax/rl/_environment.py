@@ -36,16 +36,18 @@ class Box:
 
 @dataclass(frozen=True)
 class Discrete:
-    """Actions that are integers from 0 to `num_actions` − 1.
+    """Actions that are integers from `start` to `start + num_actions − 1`.
 
     Args:
         num_actions: how many.
+        start: the first of them.
 
     Raises:
         ValueError: if there are fewer than two.
     """
 
     num_actions: int
+    start: int = 0
 
     def __post_init__(self):
         if self.num_actions < 2:

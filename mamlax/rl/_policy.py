@@ -42,13 +42,15 @@ class CategoricalPolicy(eqx.Module):
 
     Attributes:
         network: from observations to logits.
+        start: the first action.
     """
 
     network: MLP
+    start: int = eqx.field(static=True, default=0)
 
     def __call__(self, observations):
         """The distribution of actions for observations `[..., features]`."""
-        return Categorical(_along_last_axis(self.network, observations))
+        return Categorical(_along_last_axis(self.network, observations), self.start)
 
 
 def mlp_policy(
@@ -92,7 +94,7 @@ def mlp_policy(
     network = MLP(weights, [jnp.zeros(n) for n in sizes[1:]], "none", activation)
     if isinstance(action, Box):
         return GaussianPolicy(network, jnp.full(action.size, float(log_std)))
-    return CategoricalPolicy(network)
+    return CategoricalPolicy(network, action.start)
 
 
 def check_policy(policy: PyTree, env: TaskEnv) -> None:
@@ -123,10 +125,11 @@ def check_policy(policy: PyTree, env: TaskEnv) -> None:
         )
     if isinstance(distribution, Categorical) and isinstance(env.action, Discrete):
         num_logits = distribution.logits.shape[-1]
-        if num_logits != env.action.num_actions:
+        if (num_logits, distribution.start) != (env.action.num_actions, env.action.start):
             raise ValueError(
-                f"{name} takes {env.action}, but the policy has {num_logits} logits. Build it for "
-                "this environment: mamlax.rl.mlp_policy(key, env)."
+                f"{name} takes {env.action}, but the policy has {num_logits} logits, the first for "
+                f"the action {distribution.start}. Build it for this environment: "
+                "mamlax.rl.mlp_policy(key, env)."
             )
     log_prob = jax.eval_shape(lambda d, actions: d.log_prob(actions), distribution, found)
     if log_prob.shape != (2,):

@@ -148,3 +148,14 @@ def test_gaussian_fisher_is_the_expected_square_of_the_score():
     matrix = (scores.T * (weights / weights.sum())) @ scores
     found = jnp.concatenate(one.fisher_product(tangent))
     closely(found, matrix @ jnp.concatenate(tangent))
+
+
+def test_categorical_actions_begin_where_told():
+    one = categorical()
+    shifted = rl.Categorical(one.logits, start=-1)
+    keys = jax.random.split(jax.random.key(0), 50)
+    actions = jax.vmap(one.sample)(keys)
+    np.testing.assert_array_equal(jax.vmap(shifted.sample)(keys), actions - 1)
+    np.testing.assert_array_equal(shifted.mode(), one.mode() - 1)
+    np.testing.assert_array_equal(shifted.log_prob(actions[0] - 1), one.log_prob(actions[0]))
+    assert shifted.fisher_product(shifted).start == -1

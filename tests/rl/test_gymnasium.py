@@ -138,8 +138,9 @@ def test_spaces_that_are_shaped_otherwise():
     env = rl.GymnasiumTasks(
         Shifted, sample_task=rl.PointNavigation().sample_task, set_task=set_goal, horizon=3
     )
-    assert env.observation_size == 2 and env.action == rl.Discrete(2)
-    assert act(env).actions.max() == 1
+    assert env.observation_size == 2 and env.action == rl.Discrete(2, start=3)
+    actions = act(env).actions
+    assert (actions.min(), actions.max()) == (3, 4)
 
 
 def test_tasks_are_pytrees():
@@ -208,9 +209,9 @@ class Strange(Navigation):
     [
         (gymnasium.spaces.Dict({}), None, "FlattenObservation"),
         (gymnasium.spaces.Discrete(16), None, "makes one of what is discrete"),
-        (None, gymnasium.spaces.MultiBinary(3), "Discrete or a Box with one axis"),
-        (None, gymnasium.spaces.Box(-1, 1, (2, 2)), "Discrete or a Box with one axis"),
+        (None, gymnasium.spaces.MultiBinary(3), "Discrete or a Box, got MultiBinary"),
         (None, gymnasium.spaces.Box(np.float32([-1, 0]), np.float32([1, 1])), "RescaleAction"),
+        (None, gymnasium.spaces.Box(np.float32([-1, 0]), np.float32([1, np.inf])), "np.clip"),
     ],
 )
 def test_spaces_that_are_not_supported_say_how_to_wrap(monkeypatch, observations, actions, said):
@@ -224,7 +225,12 @@ def test_spaces_that_are_not_supported_say_how_to_wrap(monkeypatch, observations
 
 @pytest.mark.parametrize(
     ("bounds", "said"),
-    [((5, 7), r"actions lie in \[5, 7\].*RescaleAction"), ((-100, 100), "lie in")],
+    [
+        ((5, 7), r"actions lie in \[5, 7\].*RescaleAction"),
+        ((-100, 100), r"lie in .*RescaleAction"),
+        ((0, np.inf), r"lie in \[0, inf\].*TransformAction\(env, lambda action: 0 \+ np.exp"),
+        ((-np.inf, -3), r"lie in \[-inf, -3\].*lambda action: -3 - np.exp"),
+    ],
 )
 def test_actions_that_a_new_policy_would_not_try_are_noticed(monkeypatch, bounds, said):
     monkeypatch.setattr(Strange, "action_space", gymnasium.spaces.Box(*bounds, (2,)), raising=False)
@@ -232,10 +238,86 @@ def test_actions_that_a_new_policy_would_not_try_are_noticed(monkeypatch, bounds
         strange()
 
 
-def test_actions_may_be_without_bounds(monkeypatch):
-    space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("bounds", "low"),
+    [((-np.inf, np.inf), -np.inf), ((-100, np.inf), -100), ((-(2.0**127), 2.0**127), -np.inf)],
+)
+def test_actions_may_be_without_bounds(monkeypatch, bounds, low):
+    space = gymnasium.spaces.Box(*bounds, (2,))
     monkeypatch.setattr(Strange, "action_space", space, raising=False)
-    assert strange().action == rl.Box(2, -np.inf, np.inf)
+    assert strange().action == rl.Box(2, low, np.inf)
+
+
+class Noting(Navigation):
+    """Notes the actions it gets, which are those of a space that is set."""
+
+    noted: list
+
+    def step(self, action):
+        Noting.noted.append(action)
+        return super().step(np.resize(action, 2))
+
+
+def given(monkeypatch, space, *actions):
+    """What an environment with this action space gets."""
+    monkeypatch.setattr(Noting, "action_space", space, raising=False)
+    monkeypatch.setattr(Noting, "noted", [], raising=False)
+    settings = {"sample_task": rl.PointNavigation().sample_task, "set_task": set_goal}
+    env = rl.GymnasiumTasks(Noting, horizon=len(actions), **settings)
+    rl.check_environment(env)
+    Noting.noted.clear()
+    task = env.sample_task(jax.random.key(0))
+    state, _ = env.reset(jax.random.key(0), task)
+    for action in actions:
+        found = env.step(jax.random.key(0), task, state, jnp.asarray(action))
+        state = jax.block_until_ready(found)[0]
+    return env.action, Noting.noted
+
+
+@pytest.mark.filterwarnings("error")
+def test_boxes_of_integers_are_shared_out_evenly(monkeypatch):
+    space = gymnasium.spaces.Box(np.array([0, -3]), np.array([4, -2]), dtype=np.int16)
+    tenths = [-1.0, *np.arange(-0.9, 1.0, 0.2), 1.0]
+    action, noted = given(monkeypatch, space, *([x, x] for x in tenths))
+    assert action == rl.Box(2) and all(each in space for each in noted)
+    assert [int(each[0]) for each in noted] == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4]
+    assert [int(each[1]) for each in noted] == [-3] * 6 + [-2] * 6
+
+
+@pytest.mark.filterwarnings("error")
+def test_boxes_of_integers_without_bounds_are_rounded_to(monkeypatch):
+    most = np.iinfo(np.int64)
+    space = gymnasium.spaces.Box(most.min, most.max, (2,), np.int64)
+    action, noted = given(monkeypatch, space, [-1.6, 0.4])
+    assert action == rl.Box(2, -np.inf, np.inf)
+    assert noted[0].tolist() == [-2, 0] and noted[0].dtype == np.int64
+
+
+def test_actions_have_the_axes_of_their_space(monkeypatch):
+    space = gymnasium.spaces.Box(-1.0, 1.0, (2, 2))
+    action, noted = given(monkeypatch, space, [0.0, 0.1, 0.2, 0.3])
+    assert action == rl.Box(4)
+    np.testing.assert_allclose(noted[0], [[0.0, 0.1], [0.2, 0.3]], rtol=1e-6)
+
+
+def test_discrete_actions_are_those_of_the_environment(monkeypatch):
+    action, noted = given(monkeypatch, gymnasium.spaces.Discrete(3, start=-1), -1, 1)
+    assert action == rl.Discrete(3, start=-1) and noted == [-1, 1]
+
+
+def test_what_rescaling_makes_nan_of_is_refused(monkeypatch):
+    space = gymnasium.spaces.Box(0, 7, (2,), np.int64)
+    monkeypatch.setattr(Strange, "action_space", space, raising=False)
+    with pytest.raises(mamlax.MamlaxError, match=r"RescaleAction cannot stretch Box\(0, 7"):
+        rl.GymnasiumTasks(
+            lambda: gymnasium.wrappers.TimeLimit(
+                gymnasium.wrappers.RescaleAction(Strange(), -1.0, 1.0), 5
+            ),
+            sample_task=rl.PointNavigation().sample_task,
+            set_task=set_goal,
+            horizon=3,
+        )
 
 
 def strange():
@@ -253,6 +335,74 @@ def test_a_task_that_does_not_depend_on_the_key_is_noticed():
 def test_tasks_that_are_seldom_different_are_not_blamed_on_set_task():
     rare = functools.partial(jax.random.bernoulli, p=0.1, shape=(2,))
     navigation(sample_task=lambda key: rare(key).astype(jnp.float32))
+
+
+class Unseeded(Navigation):
+    """Draws from elsewhere, where told, and has one task only."""
+
+    where = "reset"
+
+    def reset(self, *, seed=None, options=None):
+        seen, info = super().reset(seed=seed)
+        return seen + self.noise("reset"), info
+
+    def step(self, action):
+        seen, reward, *rest = super().step(action)
+        return seen + self.noise("step"), reward + self.noise("reward"), *rest
+
+    def noise(self, where):
+        return np.float32(np.random.normal()) if where == self.where else np.float32(0)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("reset", "another observation at the reset.*np.random"),
+        ("step", "another observation at step 1"),
+        ("reward", "another reward at step 1"),
+    ],
+)
+def test_environments_that_ignore_their_seed_are_noticed(monkeypatch, where, said):
+    monkeypatch.setattr(Unseeded, "where", where)
+    with pytest.warns(UserWarning, match=said) as caught:
+        rl.GymnasiumTasks(
+            Unseeded,
+            sample_task=rl.PointNavigation().sample_task,
+            set_task=lambda env, task: None,
+            horizon=3,
+        )
+    assert len(caught) == 1 and "cannot be seen whether set_task does" in str(caught[0].message)
+
+
+def test_environments_that_remember_are_noticed():
+    with pytest.warns(UserWarning, match="remembers earlier .* NormalizeObservation"):
+        rl.GymnasiumTasks(
+            lambda: gymnasium.wrappers.NormalizeObservation(gymnasium.make("CartPole-v1")),
+            sample_task=jax.random.normal,
+            set_task=lambda env, task: setattr(env.unwrapped, "length", float(abs(task))),
+            horizon=3,
+        )
+
+
+class Renewed(Navigation):
+    """Ends at once; only its first episode depends on the seed."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.position = np.float32(self.goal)
+        if seed is None:
+            self.position = self.position + np.float32(np.random.normal())
+        return self.position, {}
+
+    def step(self, action):
+        return self.position, 0.0, True, False, {}
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_comes_after_an_episode_may_be_anything():
+    rl.GymnasiumTasks(
+        Renewed, sample_task=rl.PointNavigation().sample_task, set_task=set_goal, horizon=5
+    )
 
 
 def test_environments_that_stay_over_are_refused():
@@ -363,6 +513,23 @@ _STEP = r"step must return \(observation, reward, terminated, truncated, info\),
         ("advance", lambda seen, reward, *rest: (seen, None, *rest), "reward, got NoneType"),
         ("advance", lambda seen, reward, *rest: (seen, "high", *rest), "reward, got str"),
         ("advance", lambda seen, reward, *rest: (seen, seen, *rest), "reward, got ndarray"),
+        (
+            "advance",
+            lambda seen, reward, _, *rest: (seen, reward, None, *rest),
+            "True or False as terminated, got None",
+        ),
+        (
+            "advance",
+            lambda seen, reward, *_: (seen, reward, np.array([True, False]), False, {}),
+            r"True or False as terminated, got an array of shape \(2,\)",
+        ),
+        (
+            "advance",
+            lambda seen, reward, done, *_: (seen, reward, done, "no", {}),
+            "True or False as truncated, got 'no'",
+        ),
+        ("advance", lambda *returned: (*returned[:4], None), "a dict as info, got NoneType"),
+        ("begin", lambda seen, info: (seen, None), "reset must return a dict as info, got None"),
         ("begin", lambda seen, info: seen, r"reset must return \(observation, info\), got ndarray"),
         (
             "begin",
@@ -381,9 +548,9 @@ def test_what_reset_and_step_should_not_return_is_said(monkeypatch, function, ch
         wrong(monkeypatch, function, change)
 
 
-def test_rewards_may_be_any_number(monkeypatch):
-    def one_number(seen, reward, *rest):
-        return seen, np.array([reward]), *rest
+def test_rewards_and_flags_may_be_arrays_of_one(monkeypatch):
+    def one_number(seen, reward, terminated, truncated, info):
+        return seen, np.array([reward]), np.array([terminated]), np.bool_(truncated), info
 
     rewards = act(wrong(monkeypatch, "advance", one_number)).rewards
     np.testing.assert_array_equal(rewards, act(navigation(3)).rewards)
@@ -420,7 +587,7 @@ class Failing(Navigation):
 
     def step(self, action):
         Failing.count += 1
-        if Failing.count > 22:
+        if Failing.count > 30:
             raise ValueError("the arm fell off")
         return super().step(action)
 

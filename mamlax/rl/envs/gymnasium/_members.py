@@ -55,6 +55,7 @@ def _member(make_env: Callable[[], PyTree], set_task: Callable[[Any, Any], None]
         raise failure("make_env()", error) from error
     if not hasattr(env, "set_wrapper_attr"):
         raise MamlaxError(f"make_env must return a gymnasium.Env, got {type(env).__name__}.")
+    _check_rescaling(env)
     space = env.observation_space
 
     class Member(gymnasium_library().Wrapper):
@@ -85,10 +86,31 @@ def _member(make_env: Callable[[], PyTree], set_task: Callable[[Any, Any], None]
             except Exception as error:
                 raise failure("step", error) from error
             _check_returned("step", returned, space)
-            observation, reward, *rest = returned
-            return observation, reward if isinstance(reward, float) else _number(reward), *rest
+            observation, reward, terminated, truncated, info = returned
+            return (
+                observation,
+                reward if isinstance(reward, float) else _number(reward),
+                _flag("terminated", terminated),
+                _flag("truncated", truncated),
+                info,
+            )
 
     return Member(env)
+
+
+def _check_rescaling(env: PyTree) -> None:
+    """Refuse what Gymnasium's wrapper divides by zero."""
+    gymnasium = gymnasium_library()
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.wrappers.RescaleAction):
+            inner = env.env.action_space
+            if np.issubdtype(inner.dtype, np.integer) or not inner.is_bounded():
+                raise MamlaxError(
+                    f"RescaleAction cannot stretch {inner}: it makes NaN of actions. Leave it out: "
+                    "a Box of integers is taken as it is, and for a bound that is infinite the "
+                    "warning without it says how to wrap."
+                )
+        env = env.env
 
 
 def _check_returned(function: str, returned: Any, space: Any) -> None:
@@ -105,6 +127,9 @@ def _check_returned(function: str, returned: Any, space: Any) -> None:
             f"{function} returned an observation of shape {shape}, and observation_space declares "
             f"{space.shape}: correct one of them."
         )
+    info = returned[-1]
+    if not isinstance(info, dict):
+        raise MamlaxError(f"{function} must return a dict as info, got {type(info).__name__}.")
 
 
 def _number(reward: PyTree) -> float:
@@ -115,6 +140,17 @@ def _number(reward: PyTree) -> float:
             f"step must return a number as the reward, got {type(reward).__name__}: does the "
             "function that computes it return it?"
         ) from None
+
+
+def _flag(name: str, value: PyTree) -> bool:
+    """A boolean, also of an array of one."""
+    if isinstance(value, bool):
+        return value
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biuf" or array.item() not in (0, 1):
+        came = f"an array of shape {array.shape}" if array.ndim else repr(value)
+        raise MamlaxError(f"step must return True or False as {name}, got {came}.")
+    return bool(array.item())
 
 
 def set_tasks(vector: PyTree, tasks: PyTree) -> None:

@@ -42,10 +42,9 @@ class Sessions:
                 observation, _ = vector.reset(seed=[int(seed) for seed in seeds])
             self._count += 1
             self._playing[self._count] = _Session(vector, len(seeds), self._horizon)
-            while len(self._playing) > _MOST_UNFINISHED:
+            if len(self._playing) > _MOST_UNFINISHED:
                 # that of a program that was broken off: the one not stepped for the longest time
-                _, abandoned = self._playing.popitem(last=False)
-                self._give_back(abandoned.vector, abandoned.num_envs)
+                self.break_off(next(iter(self._playing)))
             return self._count, observation
 
     def step(self, sessions: np.ndarray, actions: np.ndarray) -> tuple[Any, Any, Any]:
@@ -67,13 +66,27 @@ class Sessions:
             # what was over before stays over, whatever it says from now on
             with failing_in("step", session.vector):
                 observation, reward, terminated, truncated, _ = session.vector.step(actions)
+            returned = {"reward": reward, "terminated": terminated, "truncated": truncated}
+            for word, values in returned.items():
+                if np.shape(values) != (session.num_envs,):
+                    raise MamlaxError(
+                        f"a vectorized environment must return one {word} for each of its "
+                        f"{session.num_envs} environments, got {type(values).__name__} of shape "
+                        f"{np.shape(values)}."
+                    )
             name, left = int(sessions[0]), session.steps_left - 1
             self._playing[name] = session._replace(steps_left=left)
             self._playing.move_to_end(name)
             if left == 0:
-                del self._playing[name]
-                self._give_back(session.vector, session.num_envs)
+                self.break_off(name)
             return observation, reward, np.logical_or(terminated, truncated)
+
+    def break_off(self, name: int) -> None:
+        """End a session; its environments may play others."""
+        with self._lock:
+            session = self._playing.pop(name, None)
+            if session is not None:
+                self._give_back(session.vector, session.num_envs)
 
     def spaces(self) -> tuple[PyTree, PyTree]:
         """Those of one observation and of one action."""
