@@ -182,6 +182,23 @@ def test_a_vectorized_environment_as_it_is():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_processes_that_are_forked_are_noticed():
+    def make(num_envs):
+        return gymnasium.vector.AsyncVectorEnv([Navigation] * num_envs, context="fork")
+
+    with pytest.warns(UserWarning, match='forks processes.*context="spawn"'):
+        rl.GymnasiumTasks(
+            make_vector_env=make,
+            sample_task=rl.PointNavigation().sample_task,
+            set_task=lambda vector, goals: vector.set_attr("goal", list(goals)),
+            horizon=2,
+        )
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
 def test_policies_are_meta_trained_in_it():
     learner = rl.policy_learner(
         navigation(5), inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=3
@@ -700,6 +717,7 @@ def test_subprocesses_do_the_same_and_leave_no_orphans(capfd):
         np.testing.assert_array_equal(one, other)
     processes = multiprocessing.active_children()
     assert len(processes) == 12
+    assert {type(process).__name__ for process in processes} == {"SpawnProcess"}
     processes[-1].kill()
     processes[-1].join()
     with pytest.raises(Exception, match="failed in set_task: its process was killed by SIGKILL"):

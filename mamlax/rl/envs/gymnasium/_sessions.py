@@ -105,6 +105,11 @@ class Sessions:
         self._give_back(vector, 2)
         return vector.single_observation_space, vector.single_action_space
 
+    def forks(self) -> bool:
+        """Whether processes were forked from this one, in which JAX has threads."""
+        processes = [process for vector in self._made for process in _processes(vector)]
+        return any(type(process).__name__ == "ForkProcess" for process in processes)
+
     def close(self) -> None:
         """End all of them, and their processes. What is asked for afterwards is made anew."""
         vectors, self._made = self._made, []

@@ -121,6 +121,11 @@ class GymnasiumTasks:
             self.observation_size = observation_size(observations)
             self.action, self._to_env, advice = actions_of(actions)
             sentences = [*first_try(self._sessions, two, actions, horizon), advice]
+            if self._sessions.forks():
+                sentences.append(
+                    "make_vector_env forks processes, which may wait forever, because JAX has "
+                    'threads in this one: give AsyncVectorEnv context="spawn".'
+                )
         finally:
             self._sessions.close()  # two would be idle while a run plays as many as it asks for
         for sentence in filter(None, sentences):
