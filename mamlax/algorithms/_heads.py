@@ -76,7 +76,7 @@ def proto_maml(
 
     def start_fn(params, support):
         features = features_fn(params, support)
-        _check_features(jnp.shape(features), jnp.shape(support.targets))
+        _check_features(features, jnp.shape(support.targets))
         members = jax.nn.one_hot(support.targets, ways, dtype=features.dtype)
         members = members * _weights_of(support, features)
         counts = members.sum(0)[:, None]
@@ -145,11 +145,18 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, ways: int, **options: Any) -> 
     return learner._replace(init=init)
 
 
-def _check_features(features: tuple[int, ...], targets: tuple[int, ...]) -> None:
-    if len(features) != 2 or features[:1] != targets:
+def _check_features(features: PyTree, targets: tuple[int, ...]) -> None:
+    shape = jnp.shape(features)
+    if len(shape) != 2 or shape[:1] != targets:
         raise ValueError(
             "proto_maml needs features [examples, features] and support.targets [examples], the "
-            f"number of each one's class; got shapes {list(features)} and {list(targets)}."
+            f"number of each one's class; got shapes {list(shape)} and {list(targets)}."
+        )
+    if jnp.iscomplexobj(features):
+        raise TypeError(
+            f"proto_maml needs real features, got {features.dtype}: a distance to a class mean is "
+            "no linear function of complex ones. Let features_fn return their real and imaginary "
+            "parts side by side."
         )
 
 
@@ -227,8 +234,9 @@ def ridge_maml(
             targets = targets - features @ before
         root = jnp.sqrt(_weights_of(support, features))
         features, targets = root * features, root * targets
-        gram = features @ features.T + ridge * jnp.eye(features.shape[0], dtype=features.dtype)
-        weight = before + features.T @ jax.scipy.linalg.solve(gram, targets, assume_a="pos")
+        adjoint = features.conj().T
+        gram = features @ adjoint + ridge * jnp.eye(features.shape[0], dtype=features.dtype)
+        weight = before + adjoint @ jax.scipy.linalg.solve(gram, targets, assume_a="pos")
         return set_head(params, weight[:-1], weight[-1])
 
     return maml(loss_fn, start_fn=start_fn, **options)

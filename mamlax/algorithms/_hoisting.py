@@ -5,11 +5,12 @@ of the parameters computes them each time: the compiler does not move as much ou
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import PyTree
+
+from ._program import is_in, moves, reached
 
 
 def hoisted(fn: Callable[[PyTree], PyTree], example: PyTree) -> Callable[[PyTree], PyTree]:
@@ -25,18 +26,14 @@ def hoisted(fn: Callable[[PyTree], PyTree], example: PyTree) -> Callable[[PyTree
     """
     closed, result = jax.make_jaxpr(fn, return_shape=True)(example)
     program, constants = closed.jaxpr, closed.consts
-    changing = set(program.invars)
+    changing = reached(program.eqns, program.invars)
     before, inside = [], []
     for equation in program.eqns:
-        if equation.effects or any(_is_in(changing, x) for x in equation.invars):
-            inside.append(equation)
-            changing.update(equation.outvars)
-        else:
-            before.append(equation)
+        (inside if moves(equation, changing) else before).append(equation)
 
     made = {x for equation in before for x in equation.outvars}
     used = [x for equation in inside for x in equation.invars] + list(program.outvars)
-    kept = list(dict.fromkeys(x for x in used if _is_in(made, x)))
+    kept = list(dict.fromkeys(x for x in used if is_in(made, x)))
     names = program.debug_info.with_unknown_names()
     first = program.replace(invars=[], outvars=kept, eqns=before, debug_info=names)
     values = jaxpr_as_fun(ClosedJaxpr(first, constants))()
@@ -49,7 +46,3 @@ def hoisted(fn: Callable[[PyTree], PyTree], example: PyTree) -> Callable[[PyTree
         )
 
     return with_the_rest
-
-
-def _is_in(variables: set[Any], x: PyTree) -> bool:
-    return not isinstance(x, Literal) and x in variables

@@ -13,6 +13,7 @@ import optax
 from jax.scipy.sparse.linalg import cg
 
 from .._types import LossFn, MetaLearner
+from ._gradient import conjugate, from_real_parts, real_parts, value_and_gradient
 from ._inner_loop import inner_loop
 from ._learned_optimizer import check_optimizer
 from ._loss import check_task, query_loss, scalar_loss
@@ -91,7 +92,7 @@ def imaml(
 
         def proximal_loss(params, batch):
             away = jax.tree.map(jnp.subtract, split(params, where)[0], start)
-            proximity = sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(away))
+            proximity = sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(real_parts(away)))
             return scalar_loss(loss_fn, params, batch) + proximal_strength / 2 * proximity
 
         return inner_loop(
@@ -112,22 +113,29 @@ def imaml(
         fixed, static = eqx.partition(rest, is_learnable)
 
         def support_gradient(adapted, fixed):
-            return jax.grad(
+            return value_and_gradient(
                 lambda x: scalar_loss(loss_fn, eqx.combine(x, fixed, static), task.support)
-            )(adapted)
+            )(adapted)[1]
 
         def query_loss_of(adapted, fixed):
             return query_loss(loss_fn, eqx.combine(adapted, fixed, static), task)
 
-        loss, (g, direct) = jax.value_and_grad(query_loss_of, (0, 1))(adapted, fixed)
+        loss, (g, direct) = value_and_gradient(query_loss_of, (0, 1))(adapted, fixed)
         slope, hessian = jax.linearize(lambda x: support_gradient(x, fixed), adapted)
 
         def product(x):
             return jax.tree.map(lambda a, b: a + b / damped_strength, x, hessian(x))
 
-        x, _ = cg(product, g, tol=0.0, maxiter=num_conjugate_gradient_steps)
+        parts, _ = cg(
+            lambda parts: real_parts(product(from_real_parts(parts, g))),
+            real_parts(g),
+            tol=0.0,
+            maxiter=num_conjugate_gradient_steps,
+        )
+        x = from_real_parts(parts, g)
         _, pull = jax.vjp(lambda fixed: support_gradient(adapted, fixed), fixed)
-        fixed_gradient = jax.tree.map(lambda a, b: a - b / damped_strength, direct, *pull(x))
+        through_fixed = conjugate(pull(conjugate(x))[0])
+        fixed_gradient = jax.tree.map(lambda a, b: a - b / damped_strength, direct, through_fixed)
         info = {
             "query_loss": loss,
             "support_losses": adaptation.support_losses,

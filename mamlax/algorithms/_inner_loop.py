@@ -18,8 +18,10 @@ import optax
 from jaxtyping import PyTree
 
 from .._types import Adaptation, LossFn
+from ._gradient import value_and_gradient
 from ._hoisting import hoisted
 from ._loss import scalar_loss
+from ._optimizer import optimizer_state, optimizer_step
 from ._params import Where, split
 
 Remat: TypeAlias = Literal["none", "steps", "sqrt"]
@@ -53,8 +55,9 @@ def inner_loop(
         optimizer: any optax transformation that needs gradients, parameters and at most the
             loss's value (not those that evaluate the loss again, as line searches do). Through
             Adam, set `eps_root > 0`: the derivative of √v at v = 0 is infinite.
-        params: θ, any pytree. Its floating-point arrays learn; other leaves ride along. Under
-            `jax.jit` Python numbers are arrays; compile with `eqx.filter_jit` to keep them.
+        params: θ, any pytree. Its floating-point arrays learn, also complex ones (the gradient of
+            z = x + iy is ∂ℒ/∂x + i ∂ℒ/∂y); other leaves ride along. Under `jax.jit` Python numbers
+            are arrays; compile with `eqx.filter_jit` to keep them.
         support: what `loss_fn` takes as `batch`; the same at every step, unless
             `support_per_step`.
         num_steps: number of inner steps, 0 or more; static.
@@ -90,7 +93,7 @@ def inner_loop(
         ValueError: if `num_steps` is negative, `params` has nothing to learn, `where` selects
             nothing that can, or `support` has another number of batches than steps.
         TypeError: if `loss_fn` does not take two arguments or does not return a real
-            floating-point scalar, or `num_steps` is traced.
+            floating-point scalar, `num_steps` is traced, or the optimizer needs more.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -113,7 +116,6 @@ def inner_loop(
         _check_one_batch_per_step(support, num_steps)
     num_constant_steps = _num_constant_steps(num_steps, first_order, num_unrolled_steps)
     learnable, rest = split(params, where)
-    optimizer = optax.with_extra_args_support(optimizer)
 
     def seen(learnable, index):
         params = eqx.combine(learnable, rest)
@@ -128,28 +130,17 @@ def inner_loop(
         return jax.tree.map(jnp.asarray, probe_fn(seen(learnable, index)))
 
     def step(constant, carry, xs):
-        (learnable, optimizer_state), (index, batch) = carry, xs
+        (learnable, state), (index, batch) = carry, xs
         batch = support if batch is None else batch
         recorded = None
         if record_fn is not None:
             batch = recorded = jax.lax.stop_gradient(record_fn(seen(learnable, index), batch))
-        loss, gradient = jax.value_and_grad(loss_of)(learnable, index, batch)
+        loss, gradient = value_and_gradient(loss_of)(learnable, index, batch)
         value = loss
         if constant:
             value, gradient = jax.lax.stop_gradient((loss, gradient))
-        try:
-            updates, optimizer_state = optimizer.update(
-                gradient, optimizer_state, learnable, value=value
-            )
-        except TypeError as error:
-            if "value_fn" in str(error):
-                error.add_note(
-                    "An inner optimizer cannot evaluate the loss again, as line searches do. Of "
-                    "optax.lbfgs, linesearch=None does without."
-                )
-            raise
-        learnable = optax.apply_updates(learnable, updates)
-        return (learnable, optimizer_state), (loss, probe(learnable, index), recorded)
+        learnable, state = optimizer_step(optimizer, gradient, state, learnable, value, "inner")
+        return (learnable, state), (loss, probe(learnable, index), recorded)
 
     def computed_once(fn, *others):
         """`fn(learnable, *others)` for others that stay: what does not adapt is computed once."""
@@ -170,7 +161,7 @@ def inner_loop(
     # The first step stands outside the scan: it starts from the same θ for every task, so under a
     # vmap over tasks its parameters are shared, and a single step needs no loop at all.
     xs = (jnp.arange(num_steps), support if support_per_step else None)
-    carry, outputs = (learnable, optimizer.init(learnable)), []
+    carry, outputs = (learnable, optimizer_state(optimizer, learnable, "inner")), []
     ends = sorted({1, num_constant_steps, num_steps} - {0})
     for start, end in zip([0, *ends], ends, strict=False):
         one = functools.partial(step, start < num_constant_steps)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import optax
 from jaxtyping import PyTree
 
+from ._optimizer import check_is_optimizer
 from ._params import Where, split
 
 
@@ -74,8 +75,5 @@ def check_optimizer(inner_optimizer: Any, *, learned: bool = True) -> None:
                 "inner_optimizer must be an optax transformation here, got one that is learned: "
                 "this algorithm does not differentiate its inner loop, so it cannot learn it."
             )
-    elif not hasattr(inner_optimizer, "update"):
-        raise TypeError(
-            "inner_optimizer must be an optax transformation, e.g. optax.sgd(0.1), got "
-            f"{inner_optimizer!r}."
-        )
+    else:
+        check_is_optimizer(inner_optimizer, "inner")

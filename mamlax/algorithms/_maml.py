@@ -24,8 +24,9 @@ from ._learned_optimizer import (
     read_meta_params,
 )
 from ._loss import check_task, query_loss
+from ._optimizer import check_differentiable
 from ._over_tasks import mean_gradient
-from ._params import Where, except_at
+from ._params import Where, except_at, split
 from ._per_step import at_first_step, check_stacked, params_of_step, stacked_per_step
 
 
@@ -85,8 +86,9 @@ def maml(
     Raises:
         ValueError: if `num_inner_steps` is negative or not the number of `step_weights`, these are
             all zero; when used, if `where` selects nothing, or support and query have arrays of
-            different ranks.
-        TypeError: if `inner_optimizer` is none; when used, if tasks have no support and query.
+            different ranks, or `inner_optimizer` stops a gradient inside and is differentiated.
+        TypeError: if `inner_optimizer` is none; when used, if it needs more than gradients,
+            parameters and the loss's value, or tasks have no support and query.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -142,14 +144,21 @@ def maml(
             support_per_step=support_per_step,
         )
 
-    return differentiated(
+    def differentiated_adapt(meta_params, support, **options):
+        if not first_order and num_unrolled_steps != 0:
+            params, optimizer = read_meta_params(meta_params, inner_optimizer)
+            check_differentiable(optimizer, split(params, adapting)[0])
+        return adapt(meta_params, support, **options)
+
+    learner = differentiated(
         loss_fn,
-        adapt,
+        differentiated_adapt,
         init,
         num_inner_steps=num_inner_steps,
         step_weights=step_weights,
         support_per_step=support_per_step,
     )
+    return learner._replace(adapt=adapt)  # which need not be differentiated
 
 
 def fomaml(loss_fn: LossFn, **options: Any) -> MetaLearner:

@@ -62,7 +62,7 @@ def learned_step_sizes(
     def init(adapting):
         def of_leaf(leaf):
             shape = jnp.shape(leaf) if per == "entry" else ()
-            return jnp.full((*steps, *shape), initial_step_size, leaf.dtype)
+            return jnp.full((*steps, *shape), initial_step_size, leaf.real.dtype)
 
         return jax.tree.map(of_leaf, adapting)
 

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import PyTree
 
 from .._types import MetaLearner, OuterLoop, SampleTask
+from ._optimizer import check_is_optimizer, optimizer_state, optimizer_step
 from ._over_tasks import sample_tasks
 from ._params import split
 
@@ -56,6 +57,7 @@ def outer_loop(
 
     Raises:
         ValueError: if `meta_batch_size` is not positive.
+        TypeError: if `optimizer` is none; when used, if it needs more, as line searches do.
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp, optax, mamlax
@@ -73,7 +75,7 @@ def outer_loop(
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
-    optimizer = optax.with_extra_args_support(optimizer)
+    check_is_optimizer(optimizer, "outer")
 
     def init(params):
         return initial_state(learner.init(params), optimizer)
@@ -84,10 +86,9 @@ def outer_loop(
             state.meta_params, tasks, outer_step=state.outer_step
         )
         learnable, rest = split(state.meta_params)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer_state, learnable, value=loss
+        learnable, optimizer_state = optimizer_step(
+            optimizer, gradient, state.optimizer_state, learnable, loss, "outer"
         )
-        learnable = optax.apply_updates(learnable, updates)
         metrics = {
             "train/query_loss": loss,
             "train/gradient_norm": optax.tree.norm(gradient),
@@ -125,7 +126,8 @@ def initial_state(meta_params: PyTree, optimizer: optax.GradientTransformation) 
     # a type that is not weak, as after every step: else the second step compiles again
     learnable = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), learnable)
     start = jnp.zeros((), jnp.int32)
-    return OuterState(eqx.combine(learnable, rest), optimizer.init(learnable), start)
+    state = optimizer_state(optimizer, learnable, "outer")
+    return OuterState(eqx.combine(learnable, rest), state, start)
 
 
 def _metrics_of(info: dict[str, Any]) -> dict[str, Any]:

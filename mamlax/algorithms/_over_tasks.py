@@ -17,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PRNGKeyArray, PyTree
 
 from .._types import MetaLearner, SampleTask
+from ._gradient import value_and_gradient
 from ._params import split
 
 Objective = Callable[[Any, Any], tuple[PyTree, PyTree]]
@@ -61,7 +62,7 @@ def mean_gradient(objective: Objective) -> MetaGradient:
                 )
             return jnp.mean(losses), info
 
-        return jax.value_and_grad(mean_objective, has_aux=True)(learnable)
+        return value_and_gradient(mean_objective, has_aux=True)(learnable)
 
     return meta_gradient
 

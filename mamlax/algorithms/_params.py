@@ -1,4 +1,4 @@
-"""Which leaves of `params` learn: the floating-point arrays. Every other leaf rides along."""
+"""Which leaves of `params` learn: floating-point arrays, real or complex. The others ride along."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -14,8 +14,8 @@ Where: TypeAlias = Callable[[PyTree], PyTree]
 
 
 def is_learnable(leaf: PyTree) -> bool:
-    """Whether a leaf of `params` is an array of real floating-point numbers."""
-    return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
+    """Whether a leaf of `params` is an array of floating-point numbers, real or complex."""
+    return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def split(params: PyTree, where: Where | None = None) -> tuple[PyTree, PyTree]:

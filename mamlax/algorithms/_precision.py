@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from .._types import LossFn
 from ._loss import scalar_loss
@@ -13,10 +14,10 @@ from ._params import is_learnable
 def with_compute_dtype(loss_fn: LossFn, dtype: Any = jnp.bfloat16) -> LossFn:
     """A loss that is computed in `dtype`, of parameters and with gradients that keep theirs.
 
-    Parameters and the floating-point arrays of the batch are cast on the way in, the loss on the
-    way out; updates of both loops happen in the parameters' own type. Half the memory of what is
-    stored for differentiation, and faster where the hardware multiplies such numbers; a processor
-    without such instructions is slower.
+    Parameters and the floating-point arrays of the batch are cast on the way in (complex ones are
+    not), the loss on the way out; updates of both loops happen in the parameters' own type. Half
+    the memory of what is stored for differentiation, and faster where the hardware multiplies such
+    numbers; a processor without such instructions is slower.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
@@ -41,9 +42,14 @@ def with_compute_dtype(loss_fn: LossFn, dtype: Any = jnp.bfloat16) -> LossFn:
         raise TypeError(f"dtype must be a floating-point type, got {dtype}.")
 
     def lowered(tree):
-        return jax.tree.map(lambda x: jnp.asarray(x, dtype) if is_learnable(x) else x, tree)
+        return jax.tree.map(lambda x: jnp.asarray(x, dtype) if _is_real(x) else x, tree)
 
     def in_dtype(params, batch):
         return scalar_loss(loss_fn, lowered(params), lowered(batch)).astype(jnp.float32)
 
     return in_dtype
+
+
+def _is_real(leaf: PyTree) -> bool:
+    """Whether there are such numbers in fewer bits: of complex ones there are none."""
+    return is_learnable(leaf) and not jnp.iscomplexobj(leaf)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from .._types import OuterLoop
+from ..algorithms._gradient import from_real_parts, real_parts
 from ..algorithms._outer_loop import OuterState
 from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
@@ -103,16 +104,18 @@ def maml_trpo(
         def objective(policy, task):
             return policy_objective(learner, policy, *task)
 
-        def evaluate(learnable):
+        def policy_at(parts):
+            return eqx.combine(from_real_parts(parts, learnable), rest)
+
+        def evaluate(parts):
             def of_task(exploration, score, old):
-                policy = eqx.combine(learnable, rest)
-                loss, new = policy_objective(learner, policy, exploration, score)
+                loss, new = policy_objective(learner, policy_at(parts), exploration, score)
                 return loss, _kl(old, new)
 
             return meta_batch.mean(of_task, before.judged)
 
-        def distributions(learnable):
-            policy = eqx.combine(learnable, rest)
+        def distributions(parts):
+            policy = policy_at(parts)
             first_order = True if fisher == "adapted" else None
             return map_tasks(
                 lambda one: replay(learner, policy, one, first_order=first_order).judged,
@@ -126,16 +129,19 @@ def maml_trpo(
         product = fisher_vector_product(
             distributions,
             _weights_in_time(mask, before.weights),
-            learnable,
+            real_parts(learnable),
             damping=damping,
             average=meta_batch.average,
         )
         step = longest_step(
-            product, gradient, max_kl=max_kl, num_iterations=num_conjugate_gradient_steps
+            product,
+            real_parts(gradient),
+            max_kl=max_kl,
+            num_iterations=num_conjugate_gradient_steps,
         )
         search = line_search(
             evaluate,
-            learnable,
+            real_parts(learnable),
             step,
             loss=loss,
             max_kl=max_kl,
@@ -149,7 +155,7 @@ def maml_trpo(
             "train/accepted": search.accepted.astype(jnp.float32),
             "train/backtracks": search.num_backtracks.astype(jnp.float32),
         }
-        return state._replace(meta_params=eqx.combine(search.params, rest)), metrics
+        return state._replace(meta_params=policy_at(search.params)), metrics
 
     return policy_outer_loop(
         learner,

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from .._types import OuterLoop
+from ..algorithms._optimizer import check_is_optimizer, optimizer_step
 from ..algorithms._outer_loop import OuterState
 from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
@@ -68,7 +69,7 @@ def policy_gradient(
         raise ValueError(f"num_gradient_steps must be positive, got {num_gradient_steps}.")
     if kl_penalty < 0:
         raise ValueError(f"kl_penalty must be 0 or more, got {kl_penalty}.")
-    optimizer = optax.with_extra_args_support(optimizer)
+    check_is_optimizer(optimizer, "outer")
 
     def update(meta_batch: MetaBatch, state: OuterState):
         learnable, rest = split(state.meta_params)
@@ -92,10 +93,9 @@ def policy_gradient(
         def step(carry, _):
             learnable, optimizer_state = carry
             (loss, _), gradient = meta_batch.gradient(objective, eqx.combine(learnable, rest), old)
-            updates, optimizer_state = optimizer.update(
-                gradient, optimizer_state, learnable, value=loss
+            learnable, optimizer_state = optimizer_step(
+                optimizer, gradient, optimizer_state, learnable, loss, "outer"
             )
-            learnable = optax.apply_updates(learnable, updates)
             return (learnable, optimizer_state), (loss, optax.tree.norm(gradient))
 
         carry = (learnable, state.optimizer_state)

@@ -21,6 +21,7 @@ from jaxtyping import PyTree
 from .._types import Adaptation, LossFn
 from ..algorithms._inner_loop import Remat, inner_loop
 from ..algorithms._over_tasks import map_tasks
+from ..algorithms._optimizer import check_differentiable
 from ..algorithms._params import split
 from ._advantages import (
     BaselineFn,
@@ -196,13 +197,16 @@ def policy_learner(
         return Exploration(adaptation.recorded, query, adaptation.params)
 
     def adapt(policy, support, *, num_inner_steps=None, probe_fn=None, first_order=None):
+        first_order = default_first_order if first_order is None else first_order
+        if not first_order:
+            check_differentiable(inner_optimizer, split(policy)[0])
         return loop(
             policy,
             support,
             num_steps=default_num_inner_steps if num_inner_steps is None else num_inner_steps,
             probe_fn=probe_fn,
             support_per_step=True,
-            first_order=default_first_order if first_order is None else first_order,
+            first_order=first_order,
         )
 
     return PolicyLearner(

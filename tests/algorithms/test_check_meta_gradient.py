@@ -513,18 +513,6 @@ def test_a_loss_that_ends_beside_the_parameters():
     assert report.passed, report
 
 
-def test_complex_leaves_are_said_not_to_be_checked():
-    def loss_fn(params, batch):
-        return squared_error(params["net"], batch) * jnp.abs(params["phase"])
-
-    params, tasks = make_problem()
-    params = {"net": params, "phase": jnp.array(1.0 + 2.0j)}
-    report = check(make_learner(loss_fn), params, tasks)
-    assert report.passed, report
-    assert report.remarks == ("['phase'] is complex: it does not learn and is not checked.",)
-    assert str(report).endswith(report.remarks[0])
-
-
 def test_keys_and_empty_leaves_ride_along():
     def loss_fn(params, batch):
         noise = jax.random.normal(params["key"], ())

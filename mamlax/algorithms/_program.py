@@ -1,0 +1,36 @@
+"""Looking into what JAX has traced: its equations, and which of them something reaches."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.extend.core import Literal
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """The equations of a jaxpr and of those inside it; not those that hold others."""
+    for equation in jaxpr.eqns:
+        inner = [x for x in jax.tree.leaves(equation.params) if hasattr(x, "eqns")]
+        for one in inner:
+            yield from equations(one)
+        if not inner:
+            yield equation
+
+
+def reached(equations: Any, variables: Any) -> set[Any]:
+    """`variables` and what equations, one after another, make of them."""
+    found = set(variables)
+    for equation in equations:
+        if moves(equation, found):
+            found.update(equation.outvars)
+    return found
+
+
+def moves(equation: Any, variables: set[Any]) -> bool:
+    """Whether an equation reads one of the variables, or does more than compute."""
+    return bool(equation.effects) or any(is_in(variables, x) for x in equation.invars)
+
+
+def is_in(variables: set[Any], x: Any) -> bool:
+    """Whether a variable is among them; a literal is not."""
+    return not isinstance(x, Literal) and x in variables
