@@ -86,6 +86,7 @@ from .estimators._few_shot import FewShotRegressor as FewShotRegressor
 from .estimators._few_shot import FewShotClassifier as FewShotClassifier
 from .estimators._adapted_many import AdaptedMany as AdaptedMany
 from .estimators._images import FewShotImageClassifier as FewShotImageClassifier
+from .estimators._policy import FewShotPolicy as FewShotPolicy
 from .estimators._report import Report as Report
 from .estimators._load import load as load
 

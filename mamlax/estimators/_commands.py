@@ -16,6 +16,7 @@ from ._columns import category_of
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier
 from ._load import Model, load
+from ._policy import FewShotPolicy
 from ._splits import split_groups
 from ._table_faults import check_cells, check_features, check_targets, check_tasks
 from ._tables import SUFFIXES, columns_of, labels_of, place_of, read_table
@@ -183,6 +184,11 @@ def adapt(path: Path, support: Path, query: Path, out: Path) -> tuple[Model, int
         The adapted model, and how many predictions were written.
     """
     model = load(path)
+    if isinstance(model, FewShotPolicy):
+        raise MamlaxError(
+            f"{path} is a policy: it adapts to episodes, from Python. "
+            "mamlax.load(path).adapt(observations, actions, rewards, ends)."
+        )
     if out.resolve() in {one.resolve() for one in (path, support, query)}:
         raise MamlaxError(f"{out} is read by this command. Give another --out for the predictions.")
     _check_kind(model, path, support, query)

@@ -7,26 +7,29 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .. import rl
 from .._errors import MamlaxError
 from .._files import Json, replacing, write_json
 from .._types import Batch
 from ..config._problems import ClassificationProblem
-from ..config._recipe import SupervisedRecipe
+from ..config._recipe import PolicyRecipe, SupervisedRecipe
 from ..experiments._experiment import Experiment
 from ..experiments._load import trained_in
-from ..records._description import read_run
+from ..experiments._result import StageResult
 from ..records._evaluation import CurvePoint, Evaluation, evaluation_path, read_evaluation
+from ..records._settings import settings_as_json
 from ._architecture import architecture_of
 from ._columns import Column, Columns
 from ._few_shot import FewShotRegressor
 from ._images import FewShotImageClassifier, Reading
 from ._learner import ArrayLearner, LearnerSettings
 from ._load import Model
+from ._policy import FewShotPolicy
 from ._program_description import PLATFORMS, adaptation_of, description_of_program
 from ._targets import Values
 
 
-def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Model:
+def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Model | FewShotPolicy:
     """What a run of `mamlax train` has learned, ready to adapt, predict and save.
 
     Args:
@@ -34,21 +37,20 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Mod
         data_dir: where data sets are; the run's is looked at.
 
     Returns:
-        A `FewShotImageClassifier` for images, a `FewShotRegressor` for sinusoids.
+        A `FewShotImageClassifier` for images, a `FewShotRegressor` for sinusoids, a
+        `FewShotPolicy` for reinforcement learning.
 
     Raises:
-        MamlaxError: if the directory holds no trained run, or one of reinforcement learning.
+        MamlaxError: if the directory holds no trained run.
     """
     directory = Path(directory)
-    recipe = read_run(directory).recipe
-    if not isinstance(recipe, SupervisedRecipe):
-        raise MamlaxError(
-            f"{directory} is a run of {recipe.name}: a policy adapts in its environment, from "
-            "episodes of its own. Use it from Python, by mamlax.load_run."
-        )
     experiment, result = trained_in(directory, data_dir)
-    parts, is_class = experiment.parts, isinstance(recipe.problem, ClassificationProblem)
+    recipe, parts = experiment.recipe, experiment.parts
     evaluation = read_evaluation(directory) if evaluation_path(directory).exists() else None
+    if isinstance(recipe, PolicyRecipe):
+        return _policy(recipe, parts.train_tasks, result, evaluation)
+    assert isinstance(recipe, SupervisedRecipe)
+    is_class = isinstance(recipe.problem, ClassificationProblem)
     settings = LearnerSettings(
         architecture_of(jax.eval_shape(parts.init_params, jax.random.key(0))),
         recipe.algorithm,
@@ -62,7 +64,7 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Mod
     return _regressor(learner, result.outer_step)
 
 
-def write_stablehlo(path: str | Path, model: Model) -> None:
+def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> None:
     """Write a model as one program for processors, GPUs and TPUs, which runs without this package.
 
     A model that is not adapted becomes a program that adapts and predicts, of
@@ -74,7 +76,14 @@ def write_stablehlo(path: str | Path, model: Model) -> None:
     Args:
         path: of the file; the JSON's is the same with `.json` after it.
         model: an estimator or an image classifier.
+
+    Raises:
+        MamlaxError: if it is a policy.
     """
+    if isinstance(model, FewShotPolicy):
+        raise MamlaxError(
+            "a policy is written as safetensors, for mamlax.load; there is no program of one yet."
+        )
     learner: ArrayLearner = model.learner_
     settings, adapted = learner.settings, adaptation_of(model)
     adapt, shapes = settings.adapt_fn(), settings.network
@@ -108,6 +117,22 @@ def write_stablehlo(path: str | Path, model: Model) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(exported.serialize())
     write_json(path.with_suffix(path.suffix + ".json"), description_of_program(model))
+
+
+def _policy(
+    recipe: PolicyRecipe, env: rl.TaskEnv, result: StageResult, evaluation: Evaluation | None
+) -> FewShotPolicy:
+    summary: Json = {"recipe": recipe.name, "outer_step": result.outer_step}
+    if evaluation is not None:
+        summary["returns"] = [point.mean for point in evaluation.curve]
+    return FewShotPolicy.of(
+        result.params,
+        env,
+        algorithm=recipe.algorithm,
+        episodes=recipe.episodes,
+        environment=settings_as_json(recipe.problem),
+        summary=summary,
+    )
 
 
 def _num_inner_steps(recipe: SupervisedRecipe, evaluation: Evaluation | None) -> int:

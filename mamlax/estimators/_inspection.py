@@ -8,6 +8,7 @@ from .._files import Json
 from ..config._algorithms import RidgeMaml
 from ._container import header_errors, read_container
 from ._images import FewShotImageClassifier
+from ._policy import FewShotPolicy
 from ._report import report_from_json
 
 
@@ -25,6 +26,8 @@ def description_of(path: Path) -> str:
 
 
 def _lines(header: Json, arrays: Mapping[str, Any]) -> list[str]:
+    if header["kind"] == FewShotPolicy.__name__:
+        return _of_policy(header, arrays)
     learner = header["learner"]
     algorithm = (
         learner["algorithm"]["name"] if "algorithm" in learner else (learner["recipe"]["algorithm"])
@@ -53,6 +56,30 @@ def _steps(algorithm: str, number: int) -> str:
         more = f"and {steps} after that" if number else "and no inner step is taken after that"
         return f"whose head is solved for on the support, {more}"
     return f"{steps} to adapt"
+
+
+def _of_policy(header: Json, arrays: Mapping[str, Any]) -> list[str]:
+    environment, action = dict(header["environment"]), dict(header["action"])
+    name, kind = environment.pop("name"), action.pop("kind")
+    settings = ", ".join(f"{key}={value}" for key, value in environment.items())
+    options = ", ".join(f"{key}={value}" for key, value in action.items())
+    algorithm, summary = header["algorithm"], header["summary"]
+    num_params = sum(array.size for array in arrays.values())
+    lines = [
+        f"{header['kind']}, written by mamlax {header['mamlax']}",
+        f"  environment   {name}: {settings}",
+        f"  observations  {header['observation_size']} numbers",
+        f"  actions       {kind}: {options}",
+        f"  algorithm     {algorithm['name']}, inner learning rate "
+        f"{algorithm['inner_learning_rate']}; {header['num_inner_steps']} inner steps taken",
+        f"  network       {num_params:,} numbers",
+    ]
+    if recipe := summary.get("recipe"):
+        lines.insert(1, f"  recipe        {recipe}, outer step {summary['outer_step']}")
+    if returns := summary.get("returns"):
+        shown = ", ".join("diverged" if value is None else f"{value:.1f}" for value in returns)
+        lines.append(f"  returns       {shown} after 0, 1, … inner steps, on held-out tasks")
+    return lines
 
 
 def _of_images(header: Json, network: Json) -> list[str]:

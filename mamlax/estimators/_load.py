@@ -1,26 +1,31 @@
 """Read a saved model."""
 
 from pathlib import Path
+from typing import Any
 
 from .._errors import MamlaxError
 from ._container import header_errors, read_container
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier
+from ._policy import FewShotPolicy
 
 Model = FewShotRegressor | FewShotClassifier | FewShotImageClassifier
-_MODELS: dict[str, type[Model]] = {
-    one.__name__: one for one in (FewShotRegressor, FewShotClassifier, FewShotImageClassifier)
+"""What adapts to a support set."""
+_MODELS: dict[str, type[Model | FewShotPolicy]] = {
+    one.__name__: one
+    for one in (FewShotRegressor, FewShotClassifier, FewShotImageClassifier, FewShotPolicy)
 }
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path) -> Any:
     """Read what `save` or `mamlax export` wrote.
 
     Args:
         path: of the file.
 
     Returns:
-        A `FewShotRegressor`, `FewShotClassifier` or `FewShotImageClassifier`, ready to adapt.
+        A `FewShotRegressor`, `FewShotClassifier`, `FewShotImageClassifier` or `FewShotPolicy`,
+        ready to adapt.
 
     Raises:
         MamlaxError: if it is no such file, is damaged or was changed, or was written by a newer

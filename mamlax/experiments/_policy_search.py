@@ -18,7 +18,7 @@ from ..config._recipe import PolicyRecipe
 from ._method import MakeLearner
 from .problems._parts import PolicyParts
 
-_SURROGATES = {
+SURROGATES = {
     "log-likelihood": rl.log_likelihood,
     "likelihood-ratio": rl.likelihood_ratio,
     "dice": rl.dice,
@@ -60,7 +60,7 @@ class PolicySearch:
             inner_optimizer=optax.sgd(rate),
             num_inner_steps=num_inner_steps,
             episodes_per_task=num_episodes or episodes.num_test_episodes,
-            surrogate=_SURROGATES[algorithm.surrogate],
+            surrogate=SURROGATES[algorithm.surrogate],
             step_weights=step_weights,
             first_order=algorithm.first_order,
             sampling_correction=algorithm.sampling_correction,

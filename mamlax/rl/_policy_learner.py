@@ -20,8 +20,8 @@ from jaxtyping import PyTree
 
 from .._types import Adaptation, LossFn
 from ..algorithms._inner_loop import Remat, inner_loop
-from ..algorithms._over_tasks import map_tasks
 from ..algorithms._optimizer import check_differentiable
+from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import (
     BaselineFn,

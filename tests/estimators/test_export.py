@@ -16,7 +16,6 @@ import pytest
 
 import mamlax
 from mamlax import Batch, MamlaxError
-from mamlax.config import RECIPES
 from mamlax.estimators._export import learner_of_run, write_stablehlo
 from mamlax.records._description import RunDescription, open_run
 
@@ -91,14 +90,6 @@ def test_adapting_that_diverges_is_an_error(sinusoid_run):
 def test_without_a_number_of_steps_of_its_own_it_is_that_of_training(tmp_path):
     directory = train(sinusoid_recipe(num_inner_steps=2), tmp_path / "run")
     assert learner_of_run(directory).num_inner_steps_ == 2
-
-
-def test_a_policy_is_refused(tmp_path):
-    recipe = RECIPES["navigation-2d"]
-    open_run(tmp_path / "run", RunDescription(recipe, 0, 1))
-    with pytest.raises(MamlaxError) as error:
-        learner_of_run(tmp_path / "run")
-    assert "navigation-2d" in str(error.value) and "mamlax.load_run" in str(error.value)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -1,0 +1,169 @@
+"""Episodes as a machine logs them, checked, and padded as a policy learns from them."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .. import rl
+from .._errors import MamlaxError
+from .._files import Json
+from ..config._policies import Episodes, PolicyAlgorithm, PolicyNetwork
+
+
+class PolicySettings(NamedTuple):
+    """How a policy acts and adapts.
+
+    Attributes:
+        network: its hidden layers.
+        algorithm: how it adapts.
+        episodes: how it judges its actions.
+        observation_size: numbers of an observation.
+        action: what it may do.
+        environment: what it was trained in: the name of its class, and its settings.
+    """
+
+    network: PolicyNetwork
+    algorithm: PolicyAlgorithm
+    episodes: Episodes
+    observation_size: int
+    action: rl.Box | rl.Discrete
+    environment: Json
+
+
+def observations_of(settings: PolicySettings, observations: Any) -> np.ndarray:
+    """One observation `[features]`, or several `[steps, features]`.
+
+    Raises:
+        MamlaxError: if they do not fit the policy.
+    """
+    found, size = _numbers("observations", observations), settings.observation_size
+    if found.ndim not in (1, 2) or found.shape[-1] != size:
+        raise MamlaxError(
+            f"this policy takes observations of {size} numbers, got an array of shape "
+            f"{list(found.shape)}. It was trained in {settings.environment['name']}."
+        )
+    return found
+
+
+def episodes_of(
+    settings: PolicySettings,
+    policy: PyTree,
+    observations: Any,
+    actions: Any,
+    rewards: Any,
+    ends: Any,
+) -> rl.Trajectory:
+    """The episodes of a log, `[episodes, time, ...]`.
+
+    Their time is padded to a power of two, so that logs of similar lengths share a program.
+
+    Args:
+        settings: of the policy.
+        policy: who acted.
+        observations: `[steps, features]`.
+        actions: `[steps, size]`, or `[steps]` integers.
+        rewards: `[steps]`.
+        ends: `[steps]`, true at the last step of each episode.
+
+    Raises:
+        MamlaxError: if shapes do not fit one another or the policy, a number is not finite, or the
+            actions were hardly drawn by it.
+    """
+    seen, gained = observations_of(settings, observations), _numbers("rewards", rewards)
+    acted, last = _actions(settings.action, actions), np.asarray(ends)
+    if seen.ndim != 2 or not len(seen) or gained.ndim != 1 or last.ndim != 1:
+        raise MamlaxError(
+            "a log has observations [steps, features], and rewards and ends [steps], for at least "
+            f"one step; got {list(seen.shape)}, {list(gained.shape)} and {list(last.shape)}."
+        )
+    lengths = {"actions": len(acted), "rewards": len(gained), "ends": len(last)}
+    if wrong := [f"{length} {name}" for name, length in lengths.items() if length != len(seen)]:
+        raise MamlaxError(f"a log of {len(seen)} observations has {', '.join(wrong)}.")
+    if not np.isin(last, (0, 1)).all():
+        raise MamlaxError("ends must be true or false, or 1 or 0.")
+    _check_drawn(settings, policy, seen, acted)
+    stops = np.flatnonzero(last) + 1
+    if not len(stops) or stops[-1] != len(seen):
+        stops = np.append(stops, len(seen))  # the log stops within an episode
+    sizes = np.diff(stops, prepend=0)
+    width = 1 << int(sizes.max() - 1).bit_length()
+    mask = np.arange(width)[None] < sizes[:, None]
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        filled = np.zeros((*mask.shape, *values.shape[1:]), values.dtype)
+        filled[mask] = values
+        return filled
+
+    distribution = policy(jnp.asarray(padded(seen)))
+    none = jnp.zeros(len(sizes), bool)
+    return rl.Trajectory(
+        observations=jnp.asarray(padded(seen)),
+        actions=jnp.asarray(padded(acted)),
+        log_probs=distribution.log_prob(jnp.asarray(padded(acted))),
+        rewards=jnp.asarray(padded(gained)),
+        mask=jnp.asarray(mask),
+        terminated=none,
+        unstable=none,
+    )
+
+
+def _actions(space: rl.Box | rl.Discrete, actions: Any) -> np.ndarray:
+    if isinstance(space, rl.Box):
+        found = _numbers("actions", actions)
+        if found.ndim != 2 or found.shape[1] != space.size:
+            raise MamlaxError(
+                f"this policy's actions are [steps, {space.size}] numbers, got shape "
+                f"{list(found.shape)}."
+            )
+        return found
+    found, stop = np.asarray(actions), space.start + space.num_actions
+    is_whole = found.ndim == 1 and found.dtype.kind in "iu"
+    if not is_whole or not ((found >= space.start) & (found < stop)).all():
+        raise MamlaxError(
+            f"this policy's actions are integers [steps] from {space.start} to {stop - 1}, got "
+            f"{found.dtype} of shape {list(found.shape)}."
+        )
+    return found.astype(np.int32)
+
+
+def _check_drawn(
+    settings: PolicySettings, policy: PyTree, observations: np.ndarray, actions: np.ndarray
+) -> None:
+    """Refuse actions that the policy would hardly draw, or took without noise.
+
+    −log π(a|s) of actions that are drawn is the entropy, on average. For a normal distribution it
+    is half a nat less a number where actions are the means, and more where another policy acted.
+    """
+    distribution = policy(jnp.asarray(observations))
+    excess = -distribution.log_prob(jnp.asarray(actions)) - distribution.entropy()
+    mean, numbers = float(excess.mean()), getattr(settings.action, "size", 1)
+    if not mean < 3 * numbers:
+        raise MamlaxError(
+            f"this policy would hardly draw these actions: their log-probability is {mean:.1f} "
+            "nats a step below that of its own. Log the actions of act(observation, key) as they "
+            "are, before they are clipped or scaled."
+        )
+    if isinstance(settings.action, rl.Box) and mean < -0.45 * numbers:
+        raise MamlaxError(
+            "these are the likeliest actions, without noise, and nothing can be learned from them. "
+            "Draw the actions of episodes to adapt to: act(observation, key)."
+        )
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    try:
+        found = np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise MamlaxError(
+            f"{name} must be an array of numbers ({error}). Episodes of unequal length follow one "
+            "another in one array; ends says where each stops."
+        ) from error
+    if not np.isfinite(found).all():
+        where = np.unravel_index(int(np.argmin(np.isfinite(found))), found.shape)
+        raise MamlaxError(
+            f"{name} has a number that is not finite, at {[int(i) for i in where]}. Leave the "
+            "episode out, or repair it."
+        )
+    return found

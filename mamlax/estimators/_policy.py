@@ -1,0 +1,262 @@
+"""A policy that a run has learned, outside of its environment: it acts, and adapts to a log."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import PyTree
+
+from .. import rl
+from .._errors import MamlaxError
+from .._files import Json
+from ..algorithms._inner_loop import inner_loop
+from ..config._policies import (
+    POLICY_ALGORITHMS,
+    Episodes,
+    PolicyAlgorithm,
+    PolicyNetwork,
+)
+from ..experiments._policy_search import SURROGATES
+from ..models import MLP
+from ..records._settings import algorithm_from_json, settings_as_json, settings_from_json
+from ._container import Container, filled, named_arrays, write_container
+from ._episode_log import PolicySettings, episodes_of, observations_of
+
+_FILE, _REMEDY = Path("the file"), "Export the run again."
+
+
+@dataclass(frozen=True)
+class FewShotPolicy:
+    """A policy that acts, and that adapts to episodes it acted in.
+
+    It is what `mamlax export RUN` writes of a run of reinforcement learning, what `of` makes of a
+    policy trained in Python, and what `mamlax.load` reads. It does not change: `adapt` gives
+    another policy.
+
+    Attributes:
+        settings: how it acts and adapts.
+        params: a `GaussianPolicy` or `CategoricalPolicy`.
+        num_inner_steps: inner steps taken so far.
+        summary: what is known of the run: its recipe and what it measured.
+
+    Example:
+        On a machine whose observations and actions are those of the environment::
+
+            policy = mamlax.load("policy.safetensors")
+            key, observation = jax.random.key(0), machine.reset()
+            for step in range(200):
+                action = policy.act(observation, jax.random.fold_in(key, step))
+                ...  # execute policy.within(action); log observation, action, reward, end
+            adapted = policy.adapt(observations, actions, rewards, ends)
+            action = adapted.act(observation)
+    """
+
+    settings: PolicySettings
+    params: PyTree
+    num_inner_steps: int
+    summary: Json
+
+    @classmethod
+    def of(
+        cls,
+        policy: PyTree,
+        env: rl.TaskEnv,
+        *,
+        algorithm: PolicyAlgorithm,
+        episodes: Episodes | None = None,
+        environment: Json | None = None,
+        summary: Json | None = None,
+    ) -> "FewShotPolicy":
+        """A policy that was trained in Python.
+
+        Args:
+            policy: meta-learned parameters, of `mlp_policy`.
+            env: the environment it was trained in.
+            algorithm: how it adapts; of these settings `inner_learning_rate`,
+                `inner_learning_rate_decay` and `surrogate` count. Give those of training.
+            episodes: how it judges its actions; `discount`, `gae_lambda`, `baseline` and
+                `normalize_advantages` count. None: as `Episodes()` says.
+            environment: what to say of the environment beside its name; must be JSON.
+            summary: what else a file is to hold; must be JSON.
+
+        Raises:
+            MamlaxError: if the policy is of another class.
+
+        Example:
+            >>> import jax, mamlax
+            >>> from mamlax.config import MamlTrpo
+            >>> env = mamlax.rl.PointNavigation()
+            >>> params = mamlax.rl.mlp_policy(jax.random.key(0), env)
+            >>> policy = mamlax.FewShotPolicy.of(
+            ...     params, env, algorithm=MamlTrpo(inner_learning_rate=0.5)
+            ... )
+            >>> policy.act([0.0, 0.0]).shape
+            (2,)
+        """
+        if not isinstance(policy, rl.GaussianPolicy | rl.CategoricalPolicy):
+            raise MamlaxError(
+                "a file holds a GaussianPolicy or CategoricalPolicy, as mamlax.rl.mlp_policy makes "
+                f"them, not a {type(policy).__name__}."
+            )
+        network = policy.network
+        sizes = tuple(weight.shape[1] for weight in network.weights[:-1])
+        settings = PolicySettings(
+            PolicyNetwork(hidden_sizes=sizes, activation=network.activation),
+            algorithm,
+            episodes or Episodes(),
+            env.observation_size,
+            env.action,
+            {"name": type(env).__name__, **(environment or {})},
+        )
+        return cls(settings, policy, 0, summary or {})
+
+    def act(self, observation: Any, key: Any = None) -> np.ndarray:
+        """What to do.
+
+        Args:
+            observation: `[features]`, or `[n, features]` for several at once.
+            key: a PRNG key: the action is drawn, as episodes to adapt to need it. None: the
+                likeliest action.
+
+        Returns:
+            `[size]` numbers, or one integer where actions are discrete; for several observations
+            with a leading axis `[n]`. A drawn action may lie beyond the bounds: log it as it is,
+            and execute `within(action)`.
+
+        Raises:
+            MamlaxError: if the observation has another shape, or numbers that are not finite.
+        """
+        observations = observations_of(self.settings, observation)
+        actions = _act(self.params, jnp.atleast_2d(observations), key)
+        return np.asarray(actions if observations.ndim == 2 else actions[0])
+
+    def within(self, action: Any) -> np.ndarray:
+        """The nearest action that can be executed."""
+        space = self.settings.action
+        if isinstance(space, rl.Discrete):
+            return np.asarray(action)
+        return np.clip(action, space.low, space.high)
+
+    def adapt(self, observations: Any, actions: Any, rewards: Any, ends: Any) -> "FewShotPolicy":
+        """The policy after one inner step on episodes that this one acted in.
+
+        Episodes follow one another in the log. They may have any lengths. To take another step, let
+        the adapted policy act, and call its `adapt` with the new episodes.
+
+        Args:
+            observations: `[steps, features]`, each before the action.
+            actions: `[steps, size]`, or `[steps]` integers; as `act` drew them.
+            rewards: `[steps]`, each after the action.
+            ends: `[steps]`, true at the last step of each episode.
+
+        Raises:
+            MamlaxError: if shapes do not fit one another or the policy, a number is not finite, or
+                the actions were hardly drawn by this policy.
+        """
+        trajectory = episodes_of(self.settings, self.params, observations, actions, rewards, ends)
+        algorithm, episodes = self.settings.algorithm, self.settings.episodes
+        rate = algorithm.inner_learning_rate
+        rate *= algorithm.inner_learning_rate_decay**self.num_inner_steps
+        adapted = _adapt(algorithm.surrogate, episodes, self.params, trajectory, rate)
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(adapted)):
+            raise MamlaxError(
+                "the inner step diverged: a parameter is no longer finite. Look for rewards that "
+                "are far larger than those of training."
+            )
+        return replace(self, params=adapted, num_inner_steps=self.num_inner_steps + 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy to a file, without pickle."""
+        write_container(path, self.state())
+
+    def state(self) -> Container:
+        """What a file must hold of it."""
+        settings = self.settings
+        action = {"kind": type(settings.action).__name__, **asdict(settings.action)}
+        header = {
+            "kind": type(self).__name__,
+            "network": settings_as_json(settings.network),
+            "algorithm": {
+                "name": settings.algorithm.name,
+                **settings_as_json(settings.algorithm),
+            },
+            "episodes": settings_as_json(settings.episodes),
+            "observation_size": settings.observation_size,
+            "action": action,
+            "environment": settings.environment,
+            "num_inner_steps": self.num_inner_steps,
+            "summary": self.summary,
+        }
+        return Container(header, named_arrays("policy", self.params))
+
+    @classmethod
+    def from_state(cls, content: Container) -> "FewShotPolicy":
+        """A policy, with what `state` gave.
+
+        Raises:
+            MamlaxError: if something is missing, or does not fit.
+        """
+        header = content.header
+        settings = PolicySettings(
+            network=_settings(header["network"], PolicyNetwork),
+            algorithm=algorithm_from_json(header["algorithm"], POLICY_ALGORITHMS, _FILE, _REMEDY),
+            episodes=_settings(header["episodes"], Episodes),
+            observation_size=int(header["observation_size"]),
+            action=_action_space(header["action"]),
+            environment=header["environment"],
+        )
+        params = filled(_template(settings), "policy", content.arrays)
+        return cls(settings, params, int(header["num_inner_steps"]), header["summary"])
+
+
+@eqx.filter_jit
+def _act(policy: PyTree, observations: PyTree, key: Any) -> PyTree:
+    distribution = policy(observations)
+    return distribution.mode() if key is None else distribution.sample(key)
+
+
+@eqx.filter_jit
+def _adapt(
+    surrogate: str, episodes: Episodes, policy: PyTree, trajectory: rl.Trajectory, rate: Any
+) -> PyTree:
+    """The policy after one inner step."""
+    experience = rl.estimate_advantages(
+        trajectory,
+        discount=episodes.discount,
+        gae_lambda=episodes.gae_lambda,
+        baseline_fn=rl.linear_baseline if episodes.baseline == "linear" else None,
+        normalize=episodes.normalize_advantages,
+    )
+    return inner_loop(
+        SURROGATES[surrogate], optax.sgd(rate), policy, experience, num_steps=1
+    ).params
+
+
+def _template(settings: PolicySettings) -> PyTree:
+    """A policy of the same structure."""
+    action = settings.action
+    continuous = isinstance(action, rl.Box)
+    outputs = action.size if continuous else action.num_actions
+    sizes = (settings.observation_size, *settings.network.hidden_sizes, outputs)
+    weights = [jnp.zeros(shape) for shape in pairwise(sizes)]
+    biases = [jnp.zeros(size) for size in sizes[1:]]
+    network = MLP(weights, biases, "none", settings.network.activation)
+    if continuous:
+        return rl.GaussianPolicy(network, jnp.zeros(action.size))
+    return rl.CategoricalPolicy(network, action.start)
+
+
+def _settings(value: Any, kind: type) -> Any:
+    return settings_from_json(value, kind, _FILE, _REMEDY)
+
+
+def _action_space(value: Mapping[str, Any]) -> rl.Box | rl.Discrete:
+    options = dict(value)
+    return {"Box": rl.Box, "Discrete": rl.Discrete}[options.pop("kind")](**options)

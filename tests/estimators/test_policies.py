@@ -1,0 +1,260 @@
+"""A policy in a file: it acts and adapts as it does in its environment, from a log alone."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mamlax
+from mamlax import MamlaxError, cli, rl
+from mamlax.config import RECIPES
+from mamlax.estimators._container import Container, write_container
+
+KEY = jax.random.key(0)
+
+
+def policy_for(env, name, **settings):
+    """A policy that was not trained, as a run of this recipe would be exported."""
+    recipe = RECIPES[name].changed(hidden_sizes=(8,), **settings)
+    params = rl.mlp_policy(KEY, env, hidden_sizes=(8,))
+    return mamlax.FewShotPolicy.of(
+        params,
+        env,
+        algorithm=recipe.algorithm,
+        episodes=recipe.episodes,
+        summary={"recipe": name, "outer_step": 3},
+    )
+
+
+def log_of(trajectory):
+    """What a machine would have logged of recorded episodes."""
+    mask = np.asarray(trajectory.mask)
+    following = np.concatenate([mask[:, 1:], np.zeros_like(mask[:, :1])], axis=1)
+    steps = (trajectory.observations, trajectory.actions, trajectory.rewards, mask & ~following)
+    return [np.asarray(values)[mask] for values in steps]
+
+
+ENVIRONMENTS = {
+    "navigation-2d": rl.PointNavigation(horizon=20),
+    "tabular-mdp": rl.TabularMDP(4, 3, 6),
+}
+
+
+@pytest.fixture(params=["navigation-2d", pytest.param("tabular-mdp", marks=pytest.mark.slow)])
+def case(request):
+    env = ENVIRONMENTS[request.param]
+    return env, policy_for(env, request.param)
+
+
+def explored(env, policy, num_inner_steps=2):
+    """The same in the environment: the library's own inner loop."""
+    algorithm, episodes = policy.settings.algorithm, policy.settings.episodes
+    learner = rl.policy_learner(
+        env,
+        inner_optimizer=optax.sgd(
+            lambda step: algorithm.inner_learning_rate * algorithm.inner_learning_rate_decay**step
+        ),
+        num_inner_steps=num_inner_steps,
+        episodes_per_task=5,
+        discount=episodes.discount,
+        gae_lambda=episodes.gae_lambda,
+        normalize_advantages=episodes.normalize_advantages,
+    )
+    return jax.jit(learner.explore)(KEY, policy.params, env.sample_task(KEY))
+
+
+def assert_close(one, other):
+    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5)
+
+
+def test_adapting_to_logs_is_the_inner_loop_of_the_environment(case):
+    env, policy = case
+    exploration = explored(env, policy)
+    adapted = policy
+    for step in range(2):
+        support = jax.tree.map(lambda x, step=step: x[step], exploration.support)
+        adapted = adapted.adapt(*log_of(support.trajectory))
+        assert adapted.num_inner_steps == step + 1
+    assert_close(adapted.params, exploration.policy)
+    moved = jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), policy.params, adapted.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3 and policy.num_inner_steps == 0
+
+
+def test_episodes_of_unequal_length_need_no_padding_of_ones_own(case):
+    """One step per episode less than the next: padded or not, the gradient is the same."""
+    env, policy = case
+    trajectory = explored(env, policy, 1).support.trajectory
+    trajectory = jax.tree.map(lambda x: x[0], trajectory)
+    horizon = trajectory.mask.shape[1]
+    keep = np.arange(horizon)[None] < np.arange(horizon - 4, horizon + 1)[:, None]
+    cut = trajectory._replace(
+        mask=trajectory.mask & keep, rewards=jnp.where(keep, trajectory.rewards, 0.0)
+    )
+    algorithm, episodes = policy.settings.algorithm, policy.settings.episodes
+    experience = rl.estimate_advantages(
+        cut, discount=episodes.discount, gae_lambda=episodes.gae_lambda
+    )
+    gradient = jax.grad(rl.log_likelihood)(policy.params, experience)
+    expected = jax.tree.map(
+        lambda p, g: p - algorithm.inner_learning_rate * g, policy.params, gradient
+    )
+    assert_close(policy.adapt(*log_of(cut)).params, expected)
+
+
+def test_a_file_brings_back_the_same_policy(case, tmp_path, capsys):
+    env, policy = case
+    path = tmp_path / "policy.safetensors"
+    adapted = policy.adapt(
+        *log_of(jax.tree.map(lambda x: x[0], explored(env, policy, 1).support).trajectory)
+    )
+    for one in (policy, adapted):
+        one.save(path)
+        again = mamlax.load(path)
+        assert again.settings == one.settings and again.num_inner_steps == one.num_inner_steps
+        observations = np.random.default_rng(0).normal(size=(6, env.observation_size))
+        for key in (None, KEY):
+            actions = again.act(observations, key)
+            np.testing.assert_array_equal(actions, one.act(observations, key))
+            assert len(actions) == 6
+        assert again.act(observations[0]).shape == actions[0].shape
+    assert cli.main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    for words in (type(env).__name__, policy.summary["recipe"], "1 inner steps taken", "FewShotP"):
+        assert words in said
+
+
+def test_actions_are_the_mode_or_drawn_and_are_clipped_on_demand():
+    env = ENVIRONMENTS["navigation-2d"]
+    policy = policy_for(env, "navigation-2d")
+    observation = np.zeros(2)
+    mean = policy.params(jnp.zeros((1, 2))).mean[0]
+    np.testing.assert_allclose(policy.act(observation), mean, rtol=1e-6)
+    drawn = np.array([policy.act(observation, jax.random.key(i)) for i in range(200)])
+    assert 0.8 < drawn.std() < 1.2, "log_std starts at zero"
+    inside = policy.within(drawn)
+    assert inside.min() == env.action.low and inside.max() == env.action.high
+
+
+def good_log(steps=8):
+    """A log of a policy of navigation."""
+    policy = policy_for(ENVIRONMENTS["navigation-2d"], "navigation-2d")
+    observations = np.random.default_rng(1).normal(size=(steps, 2)).astype(np.float32)
+    actions = policy.act(observations, KEY)
+    ends = np.arange(steps) % 4 == 3
+    return policy, [observations, actions, np.ones(steps, np.float32), ends]
+
+
+def test_a_log_that_stops_within_an_episode_and_numbers_for_ends_are_taken():
+    policy, log = good_log(6)
+    one = policy.adapt(*log)
+    assert_close(one.params, policy.adapt(*log[:3], [0, 0, 0, 1, 0, 1]).params)
+
+
+def changed(index, change):
+    def apply(log):
+        log[index] = change(log[index])
+        return log
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (changed(0, lambda x: np.zeros((8, 3))), "observations of 2 numbers, got .* 3"),
+        (changed(0, lambda x: x * np.nan), "observations has a number that is not finite, at"),
+        (changed(1, lambda x: x[:, :1]), "actions are .steps, 2. numbers"),
+        (changed(1, lambda x: x[:5]), "8 observations has 5 actions"),
+        (changed(1, lambda x: x * 100), "would hardly draw these actions"),
+        (changed(2, lambda x: x[:5]), "8 observations has 5 rewards"),
+        (changed(2, lambda x: np.where(np.arange(8) == 3, np.inf, x)), "rewards .* at .3."),
+        (changed(2, lambda x: [[1.0], [1.0, 2.0]]), "Episodes of unequal length follow one"),
+        (changed(3, lambda x: x[:5]), "8 observations has 5 ends"),
+        (changed(3, lambda x: np.arange(8)), "ends must be true or false"),
+        (lambda log: [np.zeros((0, 2)), np.zeros((0, 2)), [], []], "at least one step"),
+    ],
+)
+def test_a_log_that_does_not_fit_is_refused(change, words):
+    policy, log = good_log()
+    with pytest.raises(MamlaxError, match=words):
+        policy.adapt(*change(log))
+
+
+def test_actions_without_noise_are_refused():
+    policy, (observations, _, rewards, ends) = good_log()
+    with pytest.raises(MamlaxError, match="without noise"):
+        policy.adapt(observations, policy.act(observations), rewards, ends)
+
+
+@pytest.mark.parametrize("actions", [np.full(6, 3), np.full(6, -1), np.full(6, 1.0)])
+def test_discrete_actions_that_do_not_exist_are_refused(actions):
+    policy = policy_for(ENVIRONMENTS["tabular-mdp"], "tabular-mdp")
+    observations = np.eye(4)[[0, 1, 2, 3, 0, 1]]
+    with pytest.raises(MamlaxError, match=r"integers \[steps\] from 0 to 2"):
+        policy.adapt(observations, actions, np.ones(6), np.ones(6, bool))
+
+
+@pytest.mark.parametrize("name", ["network", "algorithm", "episodes", "action", "summary"])
+def test_a_header_that_lacks_something_names_the_file(name, tmp_path):
+    policy = policy_for(ENVIRONMENTS["navigation-2d"], "navigation-2d")
+    content = policy.state()
+    header = {key: value for key, value in content.header.items() if key != name}
+    path = tmp_path / "policy.safetensors"
+    write_container(path, Container(header, content.arrays))
+    with pytest.raises(MamlaxError, match=r"policy\.safetensors"):
+        mamlax.load(path)
+
+
+@pytest.mark.slow
+def test_a_run_is_exported_and_adapts_as_in_its_evaluation(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
+    recipe = RECIPES["navigation-2d"].changed(
+        horizon=10,
+        hidden_sizes=(8,),
+        meta_batch_size=2,
+        episodes_per_task=3,
+        num_test_episodes=3,
+        num_outer_steps=2,
+        num_baseline_steps=0,
+        log_interval=1,
+        checkpoint_interval=1,
+        num_test_tasks=2,
+        num_test_inner_steps=1,
+    )
+    evaluation = mamlax.train(recipe, directory=tmp_path / "run")
+    out = tmp_path / "policy.safetensors"
+    assert cli.main(["export", str(tmp_path / "run"), "--out", str(out)]) == 0
+    policy, run = mamlax.load(out), mamlax.load_run(tmp_path / "run")
+    assert policy.summary["recipe"] == "navigation-2d"
+    assert policy.summary["returns"] == [point.mean for point in evaluation.curve]
+    assert json.dumps(policy.settings.environment)
+    task = run.parts.test_tasks.sample_task(KEY)
+    exploration = run.learner.explore(KEY, run.params, task)
+    support = jax.tree.map(lambda x: x[0], exploration.support)
+    assert_close(policy.adapt(*log_of(support.trajectory)).params, exploration.policy)
+    capsys.readouterr()
+    assert cli.main(["adapt", str(out), "--support", "a.csv", "--query", "b.csv"]) == 1
+    assert "is a policy" in capsys.readouterr().err
+    command = [
+        "export",
+        str(tmp_path / "run"),
+        "--format",
+        "stablehlo",
+        "--out",
+        str(tmp_path / "p"),
+    ]
+    assert cli.main(command) == 1
+    assert "safetensors" in capsys.readouterr().err
+
+
+def test_a_policy_of_another_class_is_refused():
+    with pytest.raises(MamlaxError, match=r"mlp_policy makes them, not a dict"):
+        mamlax.FewShotPolicy.of(
+            {"w": jnp.zeros(2)},
+            ENVIRONMENTS["navigation-2d"],
+            algorithm=RECIPES["navigation-2d"].algorithm,
+        )
