@@ -125,6 +125,12 @@ class FolderProblem(ClassificationProblem):
     """Which random split of the classes, where the folder has none."""
     skip_broken: Advanced[bool] = False
     """Leave out images that cannot be read, instead of stopping."""
+    gray_bits: Advanced[Count | None] = None
+    """Of gray values in files of 16 bits or more that do not say how many they use; None: as many
+    as the brightest pixel takes."""
+    repeated_names: Advanced[bool] = False
+    """Folders of one name below different ones are different classes (Greek/alpha, Coptic/alpha)
+    and not one, which is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

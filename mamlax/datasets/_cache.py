@@ -25,11 +25,12 @@ _MOST_CHECKED_BYTES = 2 << 30
 
 
 class Contents(NamedTuple):
-    """What lies in the rows: classes one after another, and what had to be left out."""
+    """What lies in the rows: classes one after another, what had to be left out, and remarks."""
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Rows:
@@ -83,8 +84,8 @@ def parent_of(root: Path) -> Path:
 
 def cached_arrays(
     key: str, beside: Path, make: Callable[[Rows], Contents]
-) -> tuple[ClassArrays, tuple[str, ...]]:
-    """What `make` writes, memory-mapped, and what it left out; made only if not yet there.
+) -> tuple[ClassArrays, Contents]:
+    """What `make` writes, memory-mapped, and what it says of that; made only if not yet there.
 
     Kept in `MAMLAX_CACHE` where that is set; else in `.mamlax/` beside the data; else, where
     nothing can be written there, in the user's cache directory; else in memory.
@@ -104,7 +105,7 @@ def cached_arrays(
     contents = make(rows)
     examples = np.frombuffer(buffer.getbuffer(), np.uint8, offset=rows.start)
     examples = examples.reshape(-1, *(rows.shape or ()))
-    return _with_bounds(examples, contents), contents.left_out
+    return _with_bounds(examples, contents), contents
 
 
 def cached_text_of(key: str, beside: Path, make: Callable[[], str]) -> str:
@@ -132,7 +133,7 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:24]
 
 
-def _read_arrays(path: Path) -> tuple[ClassArrays, tuple[str, ...]] | None:
+def _read_arrays(path: Path) -> tuple[ClassArrays, Contents] | None:
     try:
         about = json.loads(_read_text(path.with_suffix(".txt")))
         array = path.with_suffix(".npy")
@@ -143,7 +144,7 @@ def _read_arrays(path: Path) -> tuple[ClassArrays, tuple[str, ...]] | None:
             return None
         contents = Contents(*(tuple(about[name]) for name in Contents._fields))
         examples = np.load(array, mmap_mode="r", allow_pickle=False)
-        return _with_bounds(examples, contents), contents.left_out
+        return _with_bounds(examples, contents), contents
     except Exception:  # whatever is wrong with a cache, it is only a slow start
         return None
 

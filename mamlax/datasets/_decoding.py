@@ -1,20 +1,46 @@
 """One image file to one array of bytes."""
 
+import functools
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .._extras import optional
+from ._gray_levels import Levels, is_negative, is_wide, levels_of, stated_levels
+from ._image_kinds import FORMATS
 from ._listing import BrokenFileError, File, reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# named, because some that Pillow knows are programs to run (EPS, by Ghostscript)
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 # more than the largest picture that Pillow decodes; a few bytes of a zip may claim any size
 _MOST_BYTES = 1 << 30
+_ORIENTATION = 0x0112
+
+
+class ImageSettings(NamedTuple):
+    """How images become arrays; see `image_classes`."""
+
+    size: int | None
+    color: bool = True
+    invert: bool = False
+    skip_broken: bool = False
+    gray_bits: int | None = None
+
+
+class Decoded(NamedTuple):
+    """An image as bytes.
+
+    Attributes:
+        pixels: `[height, width, channels]`.
+        levels: of its gray values, where the file does not say; else None.
+        notes: what one may want to know of how it was read.
+    """
+
+    pixels: np.ndarray
+    levels: Levels | None
+    notes: tuple[str, ...]
 
 
 def content_of(file: File) -> bytes:
@@ -22,26 +48,60 @@ def content_of(file: File) -> bytes:
     if file.num_bytes > _MOST_BYTES:
         raise unreadable(file, f"it has {file.num_bytes:,} bytes, at most {_MOST_BYTES:,} are read")
     try:
-        return file.read()
+        content = file.read(file.num_bytes + 1)
     except OSError as error:
+        raise unreadable(file, reason(error)) from error
+    if len(content) > file.num_bytes:
+        raise unreadable(file, f"it has more than its {file.num_bytes:,} bytes; is it written now?")
+    return content
+
+
+def opened(file: File) -> "Image":
+    """The image, of which nothing but the header is decoded yet."""
+    pillow = optional("PIL.Image", "cli")
+    try:
+        return pillow.open(io.BytesIO(content_of(file)), formats=_formats())
+    except BrokenFileError:
+        raise
+    except optional("PIL", "cli").UnidentifiedImageError as error:
+        raise unreadable(file, f"it is none of {', '.join(_formats())}") from error
+    except Exception as error:  # decoders raise whatever damage makes of their input
         raise unreadable(file, reason(error)) from error
 
 
-def decode(file: File, content: bytes, size: int | None, color: bool, invert: bool) -> np.ndarray:
-    """Pixels `[height, width, channels]`, resized to a square of `size` unless that is None."""
+def decode(
+    file: File, image: "Image", settings: ImageSettings, levels: Levels | None = None
+) -> Decoded:
+    """The pixels, upright, resized to a square of `size` unless that is None.
+
+    Args:
+        file: for errors.
+        image: what `opened` gave.
+        settings: how it becomes an array.
+        levels: of gray values, where the file does not say; None: those of its content.
+    """
     pillow = optional("PIL.Image", "cli")
+    size, color, invert, *_ = settings
     try:
-        with pillow.open(io.BytesIO(content), formats=_FORMATS) as image:
-            image = _in_bytes(image, color)
+        with image:
+            notes = [_SEVERAL] if _has_several(image) else []
+            found, is_deep = None, ";16" in str(getattr(image, "tile", ""))
+            image.load()
+            if is_wide(image):
+                gray, found = _gray_of(image, settings.gray_bits, levels)
+                image = _upright(pillow.fromarray(gray), image)
+            else:
+                image = _upright(image, image)
+                if is_deep and np.max(image.getextrema()) < _TWELVE_OF_SIXTEEN:
+                    notes.append(_DARK)
+            image = _in_channels(image, color)
             if size is not None:
                 image = image.resize((size, size), pillow.Resampling.LANCZOS)
             pixels = np.asarray(image)
-    except optional("PIL", "cli").UnidentifiedImageError as error:
-        raise unreadable(file, f"it is none of {', '.join(_FORMATS)}") from error
     except Exception as error:  # decoders raise whatever damage makes of their input
         raise unreadable(file, reason(error)) from error
     pixels = pixels if color else pixels[:, :, None]
-    return 255 - pixels if invert else pixels
+    return Decoded(255 - pixels if invert else pixels, found, tuple(notes))
 
 
 def unreadable(file: File, why: str) -> BrokenFileError:
@@ -51,13 +111,82 @@ def unreadable(file: File, why: str) -> BrokenFileError:
     )
 
 
-def _in_bytes(image: "Image", color: bool) -> "Image":
+_SEVERAL = "hold several pictures, of which the first is taken"
+_DARK = "have 16 bits a color and use less than 12 of them, which leaves them nearly black"
+_TWELVE_OF_SIXTEEN = 16  # in the upper eight bits, which are what Pillow gives of colors
+_LINEAR_GAMMA = 1.0
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow has."""
+    pillow = optional("PIL.Image", "cli")
+    pillow.init()
+    return tuple(name for name in FORMATS if name in pillow.OPEN)
+
+
+def _has_several(image: "Image") -> bool:
+    # in a phone's MPO the others are previews and depths of the first
+    return image.format != "MPO" and getattr(image, "is_animated", False)
+
+
+def _gray_of(
+    image: "Image", bits: int | None, levels: Levels | None
+) -> tuple[np.ndarray, Levels | None]:
+    """Bytes of wide values, and what their levels are where the file does not say."""
+    values, found = np.asarray(image), None
+    scale = stated_levels(image)
+    if scale is None:
+        found = levels_of(values)
+        if bits is not None and found.bits:
+            if found.bits > bits:
+                raise ValueError(f"it has values of {found.bits} bits, more than gray_bits={bits}")
+            found = found._replace(bits=bits)
+        scale = levels or found
+    gray = scale.in_bytes(values)
+    return (255 - gray if is_negative(image) else gray), found
+
+
+def _upright(image: "Image", original: "Image") -> "Image":
+    """Turned as a camera says that it was held; `original` says it."""
+    try:
+        orientation = original.getexif().get(_ORIENTATION)
+    except Exception:  # what is damaged there is not the picture
+        return image
+    turn = optional("PIL.Image", "cli").Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _in_channels(image: "Image", color: bool) -> "Image":
     """`convert` to three channels or one, where it would lose the picture."""
     pillow = optional("PIL.Image", "cli")
-    if image.mode.startswith("I"):  # 16 bits: all above 255 would become white
-        image = pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    is_linear = _is_linear(image)
     if "A" in image.getbands() or "transparency" in image.info:
         # black strokes on nothing would become black on black
         image = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB" if color else "L")
+    image = image.convert("RGB" if color else "L")
+    return image.point(_AS_ON_SCREENS * len(image.getbands())) if is_linear else image
+
+
+def _is_linear(image: "Image") -> bool:
+    """Whether a PNG says that its values are amounts of light, and nothing else."""
+    gamma, others = image.info.get("gamma"), {"srgb", "icc_profile"} & image.info.keys()
+    return gamma is not None and not others and abs(gamma - _LINEAR_GAMMA) < 0.01
+
+
+def _on_screens(light: float) -> float:
+    """sRGB's value for an amount of light, both from 0 to 1."""
+    return 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
+
+
+_AS_ON_SCREENS = [round(255 * _on_screens(value / 255)) for value in range(256)]

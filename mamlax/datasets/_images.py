@@ -1,23 +1,18 @@
 """Folders (or archives) of images to class-indexed arrays, decoded once and cached."""
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from types import MappingProxyType
 
-import numpy as np
-
-from .._cores import num_cores
 from .._errors import MamlaxError
 from ..tasks._class_arrays import ClassArrays
+from ._batches import decoded
 from ._cache import Contents, Rows, cached_arrays, parent_of
-from ._decoding import content_of, decode
-from ._listing import SUFFIXES, BrokenFileError, File, by_name, files_of
-
-_FILES_AT_ONCE = 64
+from ._decoding import ImageSettings
+from ._image_kinds import SUFFIXES
+from ._listing import BrokenFileError, File, Sorted, files_of, sorted_out
+from ._summary import Notes, in_groups, say_what_was_read
 
 
 def image_classes(
@@ -26,13 +21,16 @@ def image_classes(
     color: bool = True,
     invert: bool = False,
     skip_broken: bool = False,
+    gray_bits: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClassArrays:
     """Read images into `[images, height, width, channels]` bytes, one class per folder of images.
 
-    Images are resized with Lanczos' filter, to a square whatever their aspect ratio, as is usual
-    for mini-ImageNet; what is transparent becomes white. Hidden files and folders (`.name`) are
-    left out, links to folders are followed, archives are read as they are.
+    Images are turned upright as their camera says (EXIF), and resized with Lanczos' filter, to a
+    square whatever their aspect ratio, as is usual for mini-ImageNet; what is transparent becomes
+    white, gray of more than eight bits is scaled to eight. Hidden files and folders (`.name`) are
+    passed over, links to folders are followed, archives are read as they are. A line on stderr
+    says how many files there were, how many were read, and which were left out and why.
 
     What was decoded is kept as a memory map, under a digest of names, sizes and dates, so that a
     changed folder is read again: in `MAMLAX_CACHE` where that is set, else in `.mamlax/` beside the
@@ -47,54 +45,52 @@ def image_classes(
         size: height and width to resize to, in pixels. None: as they are, all of one size.
         color: three channels, or one of brightness.
         invert: 255 − value: strokes bright on black, for drawings in ink.
-        skip_broken: leave out images that cannot be read; a line on stderr names them.
+        skip_broken: leave out images that cannot be read.
+        gray_bits: of gray values in files of 16 bits or more that do not say how many they use.
+            None: as many as the brightest pixel of all images takes (8, 10, 12, 14, 16, ...).
         progress: called with (images read, images in all) now and then.
 
     Raises:
         MamlaxError: if a root is missing, damaged or has no images, an image cannot be read, two
             images have one name, or images differ in size where `size` is None.
     """
+    check_size(size)
+    check_bits(gray_bits)
+    settings = ImageSettings(size, color, invert, skip_broken, gray_bits)
     with offering_to_skip():
-        return classes_of(
-            roots,
-            size=size,
-            color=color,
-            invert=invert,
-            skip_broken=skip_broken,
-            progress=progress,
-        )
+        data, found, contents = _read(roots, settings, progress)
+    say_what_was_read(map(Path, roots), found, contents)
+    return data
 
 
 def classes_of(
     roots: Iterable[str | Path],
     *,
-    size: int | None,
+    size: int,
     color: bool = True,
     invert: bool = False,
-    skip_broken: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClassArrays:
-    """`image_classes`, for callers without `skip_broken`: no error mentions it."""
+    """`image_classes` for data sets that are known: nothing is skipped, and nothing said."""
     check_size(size)
+    return _read(roots, ImageSettings(size, color, invert), progress)[0]
+
+
+def _read(
+    roots: Iterable[str | Path],
+    settings: ImageSettings,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[ClassArrays, Sorted, Contents]:
     paths = [Path(root) for root in roots]
-    settings = ImageSettings(size, color, invert, skip_broken)
     with ExitStack() as opened:
-        files = by_name(file for root in paths for file in files_of(root, opened))
-        if not files:
-            raise no_images(*paths)
+        found = sorted_out(file for root in paths for file in files_of(root, opened))
+        if not found.images:
+            raise no_images(*paths, left_out=found.left_out)
         classes: dict[str, list[File]] = {}
-        for file in files:
+        for file in found.images:
             classes.setdefault(str(PurePosixPath(file.name).parent), []).append(file)
-        return read_classes(classes, settings, parent_of(paths[0]), progress)
-
-
-class ImageSettings(NamedTuple):
-    """How images become arrays; see `image_classes`."""
-
-    size: int | None
-    color: bool = True
-    invert: bool = False
-    skip_broken: bool = False
+        data, contents = read_classes(classes, settings, parent_of(paths[0]), progress)
+    return data, found, contents
 
 
 @contextmanager
@@ -112,11 +108,18 @@ def check_size(size: int | None) -> None:
         raise MamlaxError(f"the size of images must be positive, got {size} pixels.")
 
 
-def no_images(*roots: Path) -> MamlaxError:
-    """The error that says what was expected of a folder."""
+def check_bits(gray_bits: int | None) -> None:
+    """Refuse what gray values cannot have."""
+    if gray_bits is not None and not 8 <= gray_bits <= 32:
+        raise MamlaxError(f"gray_bits must be 8 to 32, got {gray_bits}.")
+
+
+def no_images(*roots: Path, left_out: Mapping[str, str] = MappingProxyType({})) -> MamlaxError:
+    """The error that says what was expected of a folder, and what is there."""
+    there = f" (there are {in_groups(left_out)})" if left_out else ""
     return MamlaxError(
-        f"no images found in {', '.join(map(str, roots)) or 'no folder'}: expected one folder per "
-        f"class, of files that end in {', '.join(SUFFIXES)}."
+        f"no images found in {', '.join(map(str, roots)) or 'no folder'}{there}: expected one "
+        f"folder per class, of files that end in {', '.join(SUFFIXES)}."
     )
 
 
@@ -125,18 +128,12 @@ def read_classes(
     settings: ImageSettings,
     beside: Path,
     progress: Callable[[int, int], None] | None = None,
-) -> ClassArrays:
+) -> tuple[ClassArrays, Contents]:
     """The images of each class, in the order given, from the cache where they are in one."""
     stamps = [(name, [(f.name, f.stamp) for f in files]) for name, files in classes.items()]
     # repr: names need not be Unicode, and may hold any separator
-    key = repr((3, *settings, stamps))
-    data, left_out = cached_arrays(
-        key, beside, lambda rows: _decode_all(rows, classes, settings, progress)
-    )
-    if left_out:
-        shown = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
-        print(f"left out {len(left_out)} broken image(s): {shown}", file=sys.stderr)
-    return data
+    key = repr((4, *settings, stamps))
+    return cached_arrays(key, beside, lambda rows: _decode_all(rows, classes, settings, progress))
 
 
 def _decode_all(
@@ -148,54 +145,31 @@ def _decode_all(
     files = [file for members in classes.values() for file in members]
     first: File | None = None
     broken: set[int] = set()
+    notes = Notes()
     # stable: folders and zips in order of their rows, compressed archives from start to end
     order = sorted(range(len(files)), key=lambda row: files[row].offset)
-    for done, (row, pixels) in enumerate(_decoded(files, order, settings), start=1):
+    for done, (row, image) in enumerate(decoded(files, order, settings), start=1):
         if progress is not None and (done % 100 == 1 or done == len(files)):
             progress(done, len(files))
-        if pixels is None:
+        if image is None:
             broken.add(row)
-        elif first is None:
+            continue
+        if first is None:
             first = files[row]
-            rows.allocate(len(files), pixels.shape)
-            rows[row] = pixels
-        elif pixels.shape == rows.shape:
-            rows[row] = pixels
-        else:
-            raise _mixed(first, rows.shape or (), files[row], pixels.shape)
+            rows.allocate(len(files), image.pixels.shape)
+        elif image.pixels.shape != rows.shape:
+            raise _mixed(first, rows.shape or (), files[row], image.pixels.shape)
+        rows[row] = image.pixels
+        notes.add(row, files[row].name, image)
+    for levels, again in notes.to_scale_again():
+        for row, image in decoded(files, again, settings, levels):
+            if image is not None:
+                rows[row] = image.pixels
     sizes = _sizes_without(broken, classes)
     if broken:
         rows.keep([row for row in range(len(files)) if row not in broken])
-    return Contents(tuple(classes), sizes, tuple(files[row].name for row in sorted(broken)))
-
-
-def _decoded(
-    files: list[File], order: list[int], settings: ImageSettings
-) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Rows and their pixels; None for a broken image to skip. Read in order, decoded at once."""
-    size, color, invert, skip_broken = settings
-
-    def content(row: int) -> bytes | None:
-        try:
-            return content_of(files[row])
-        except BrokenFileError:
-            if not skip_broken:
-                raise
-            return None
-
-    def pixels(row: int, content: bytes | None) -> np.ndarray | None:
-        try:
-            return None if content is None else decode(files[row], content, size, color, invert)
-        except BrokenFileError:
-            if not skip_broken:
-                raise
-            return None
-
-    rest = iter(order)
-    with ThreadPoolExecutor(min(num_cores(), 16)) as pool:
-        while rows := list(islice(rest, _FILES_AT_ONCE)):
-            contents = [content(row) for row in rows]
-            yield from zip(rows, pool.map(pixels, rows, contents), strict=True)
+    left_out = tuple(files[row].name for row in sorted(broken))
+    return Contents(tuple(classes), sizes, left_out, notes.in_words(settings.gray_bits))
 
 
 def _sizes_without(broken: set[int], classes: dict[str, list[File]]) -> tuple[int, ...]:

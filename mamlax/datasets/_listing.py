@@ -1,8 +1,7 @@
 """The files of a folder or of a zip or tar archive, alike: nothing is unpacked to disk."""
 
-import gzip
-import io
-import tarfile
+import os
+import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -11,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from .._errors import MamlaxError
-from ._cache import cached_text_of, parent_of, place_of
+from ._cache import parent_of, place_of
+from ._image_kinds import NUM_FIRST_BYTES, is_image, why_no_image
+from ._tar import TAR_SUFFIXES, listed, open_tar, read_span
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES)
 
 
@@ -26,31 +25,60 @@ class File(NamedTuple):
         stamp: changes with the content.
         num_bytes: its size.
         root: the folder or archive.
-        read: gives its content. Raises an OSError or a `BrokenFileError`.
+        read: gives its content, up to so many bytes. Raises an OSError or a `BrokenFileError`.
         offset: where it lies in a compressed archive, which is quick to read in this order only.
+        first_bytes: with which it begins, where that was seen in listing it.
     """
 
     name: str
     stamp: str
     num_bytes: int
     root: Path
-    read: Callable[[], bytes]
+    read: Callable[[int], bytes]
     offset: int = 0
+    first_bytes: bytes | None = None
 
 
 class BrokenFileError(MamlaxError):
     """One file is damaged; the others may be good."""
 
 
-def is_image(name: str) -> bool:
-    """Whether a file is called as an image is."""
-    return name.lower().endswith(SUFFIXES)
+class Sorted(NamedTuple):
+    """Files by what they are.
+
+    Attributes:
+        images: those to read.
+        left_out: name → why, of the others.
+    """
+
+    images: list[File]
+    left_out: dict[str, str]
+
+
+def sorted_out(files: Iterable[File]) -> Sorted:
+    """Images, and what is none, each in the order of its name."""
+    images, left_out = [], {}
+    for file in sorted(files, key=lambda file: file.name):
+        if (why := _why_left_out(file)) is None:
+            images.append(file)
+        else:
+            left_out[file.name] = why
+    return Sorted(by_name(images), left_out)
+
+
+def _why_left_out(file: File) -> str | None:
+    if (why := why_no_image(file.name, file.first_bytes or b"")) is None or file.first_bytes:
+        return why
+    try:
+        return why_no_image(file.name, file.read(NUM_FIRST_BYTES))
+    except (OSError, BrokenFileError):
+        return why
 
 
 def files_of(
-    root: Path, opened: ExitStack, wanted: Callable[[str], bool] = is_image
+    root: Path, opened: ExitStack, wanted: Callable[[str], bool] = lambda name: True
 ) -> Iterator[File]:
-    """The files of a root whose names are wanted; hidden ones (`.name`) and links are left out.
+    """The files of a root whose names are wanted; hidden ones (`.name`) are left out.
 
     Links to files and folders are followed in folders. Archives stay open until `opened` is closed.
     """
@@ -60,6 +88,7 @@ def files_of(
         raise MamlaxError(
             f"{root} does not exist: expected a folder or a zip or tar archive of images."
         )
+    check_regular(root)
     if root.name.lower().endswith(TAR_SUFFIXES):
         return _files_of_tar(root, opened, wanted)
     try:
@@ -90,19 +119,28 @@ def reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def check_regular(path: Path) -> None:
+    """Refuse a pipe, a device and the like, which may be read without end."""
+    if not path.is_file():
+        raise MamlaxError(
+            f"{path} is no regular file (a pipe or a device, perhaps). Name a file or a folder."
+        )
+
+
 def _files_of_folder(root: Path, wanted: Callable[[str], bool]) -> Iterator[File]:
     # where from: two folders of one name may have files of the same sizes and dates
     place = place_of(root)
     for path in _paths_under(root, wanted):
         name = str(PurePosixPath(place.name, path.relative_to(root).as_posix()))
+        read = partial(_read_regular, path)
         try:
             status = path.stat()
         except OSError:  # reading it will say why
-            yield File(name, f"{place} unreadable", 0, root, path.read_bytes)
+            yield File(name, f"{place} unreadable", 0, root, read)
             continue
         # ctime too: copying with dates kept (cp -p, rsync -t) puts new content under an old date
         stamp = f"{place} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-        yield File(name, stamp, status.st_size, root, path.read_bytes)
+        yield File(name, stamp, status.st_size, root, read)
 
 
 def _paths_under(
@@ -125,6 +163,20 @@ def _paths_under(
             yield path
 
 
+def _read_regular(path: Path, most: int) -> bytes:
+    """Up to so many bytes of a file; of a pipe or a device none, and without waiting for any."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is no regular file")
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is no regular file")
+        return file.read(most)
+
+
+def _open_without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # which Windows does not know
+
+
 def _files_of_zip(
     root: Path, archive: zipfile.ZipFile, wanted: Callable[[str], bool]
 ) -> Iterator[File]:
@@ -136,9 +188,10 @@ def _files_of_zip(
             yield File(str(path), stamp, entry.file_size, root, read)
 
 
-def _read_entry(root: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+def _read_entry(root: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
     try:
-        return archive.read(entry)
+        with archive.open(entry) as file:
+            return file.read(most)
     except Exception as error:  # of zlib, bz2, lzma, …: damage may ask for any of them
         raise _unreadable(root, entry.filename, error) from error
 
@@ -146,27 +199,8 @@ def _read_entry(root: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) ->
 def _files_of_tar(root: Path, opened: ExitStack, wanted: Callable[[str], bool]) -> Iterator[File]:
     status = root.stat()
     stamp = f"{place_of(root)} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-    # a compressed archive is unpacked from end to end to be listed: once is enough
-    listing = cached_text_of(f"tar {stamp}", parent_of(root), partial(_list_tar, root))
-    content = opened.enter_context(_open_tar(root))
-    for line in filter(None, listing.split("\0")):
-        offset, size, name = line.split(" ", 2)
-        path = PurePosixPath(name)
-        if _is_wanted(path, wanted):
-            read = partial(_read_span, root, content, int(offset), int(size), name)
-            yield File(name, f"{stamp} {offset} {size}", int(size), root, read, int(offset))
-
-
-def _list_tar(root: Path) -> str:
-    """`offset size name` of every file, each followed by a zero byte."""
     try:
-        with _open_tar(root) as content, tarfile.open(fileobj=content, mode="r:") as archive:
-            members = [(member, _path_inside(root, member.name)) for member in archive]
-            content.seek(archive.offset)
-            if content.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise EOFError("it has no end mark")
-            while content.read(1 << 20):  # to the checksum of what is compressed
-                pass
+        listing = listed(root, stamp, parent_of(root))
     except MamlaxError:
         raise
     except Exception as error:  # of tarfile, zlib, …: damage raises whatever comes of it
@@ -174,40 +208,30 @@ def _list_tar(root: Path) -> str:
             f"{root} is not a whole tar archive ({reason(error)}). Fetch it again, or unpack it "
             "otherwise and name the folder."
         ) from error
-    for member, path in members:
-        if (member.issym() or member.islnk()) and is_image(path.name):
-            raise MamlaxError(
-                f"{root} has a link where an image should be ({member.name} → "
-                f"{member.linkname}). Unpack it and name the folder, or pack it anew with "
-                "`tar --dereference --hard-dereference`."
-            )
-    files = [
-        f"{member.offset_data} {member.size} {path}\0"
-        for member, path in members
-        if member.isreg() and not member.issparse()
-    ]
-    return "".join(files)
+    content = opened.enter_context(open_tar(root))
+    for member in listing:
+        path = _path_inside(root, member.name)
+        if not _is_wanted(path, wanted):
+            continue
+        if member.link_to is not None:
+            if is_image(path.name):
+                raise MamlaxError(
+                    f"{root} has a link where an image should be ({member.name} → "
+                    f"{member.link_to}). Unpack it and name the folder, or pack it anew with "
+                    "`tar --dereference --hard-dereference`."
+                )
+            continue
 
+        def read(most: int, member=member) -> bytes:
+            try:
+                return read_span(content, member.offset, member.size, most)
+            except Exception as error:
+                raise _unreadable(root, member.name, error) from error
 
-def _open_tar(root: Path) -> io.BufferedIOBase:
-    content = root.open("rb")
-    start = content.read(2)
-    content.seek(0)
-    if start != b"\x1f\x8b":
-        return content
-    content.close()
-    return gzip.open(root, "rb")
-
-
-def _read_span(root: Path, content: io.BufferedIOBase, offset: int, size: int, name: str) -> bytes:
-    try:
-        content.seek(offset)
-        span = content.read(size)
-    except Exception as error:
-        raise _unreadable(root, name, error) from error
-    if len(span) < size:
-        raise _unreadable(root, name, EOFError("it ends before the file does"))
-    return span
+        stamped = f"{stamp} {member.offset} {member.size}"
+        yield File(
+            str(path), stamped, member.size, root, read, member.offset, member.first_bytes or b"-"
+        )
 
 
 def _path_inside(root: Path, name: str) -> PurePosixPath:

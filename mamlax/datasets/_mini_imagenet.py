@@ -9,12 +9,14 @@ from pathlib import Path, PurePosixPath
 from .._errors import MamlaxError
 from ..tasks._class_arrays import Splits, in_splits
 from ._cache import parent_of
-from ._decoding import content_of
+from ._decoding import ImageSettings, content_of
 from ._download import data_directory
-from ._images import ImageSettings, check_size, no_images, offering_to_skip, read_classes
-from ._listing import ARCHIVE_SUFFIXES, File, by_name, files_of, is_image
+from ._image_kinds import is_image
+from ._images import check_size, no_images, offering_to_skip, read_classes
+from ._listing import ARCHIVE_SUFFIXES, File, Sorted, by_name, files_of
 from ._progress import Progress
 from ._split_layout import LAYOUT, SplitClasses, check_disjoint, classes_by_path
+from ._summary import say_what_was_read
 
 _NUM_CLASSES = (64, 16, 20)
 _NUM_IMAGES = 600
@@ -66,7 +68,10 @@ def mini_imagenet(
         _check_whole(root, splits)
         settings = ImageSettings(size, skip_broken=skip_broken)
         with Progress(f"reading {root.name}") as progress:
-            data = read_classes(splits.joined(), settings, parent_of(root), progress)
+            data, contents = read_classes(splits.joined(), settings, parent_of(root), progress)
+        if contents.left_out:
+            images = [file for files in splits.joined().values() for file in files]
+            say_what_was_read([root], Sorted(images, {}), contents)
     return in_splits(data, splits.counts())
 
 

@@ -7,8 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .._errors import MamlaxError
-from ._decoding import content_of, decode
-from ._listing import by_name, files_of
+from ._batches import decoded
+from ._cache import Contents
+from ._decoding import Decoded, ImageSettings
+from ._listing import files_of, sorted_out
+from ._summary import Notes, in_groups, say_what_was_read
 
 
 class Pictures(NamedTuple):
@@ -26,33 +29,56 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    root: str | Path, shape: tuple[int, int, int], *, resize: bool, invert: bool
+    root: str | Path,
+    shape: tuple[int, int, int],
+    *,
+    resize: bool,
+    invert: bool,
+    gray_bits: int | None = None,
 ) -> Pictures:
-    """Read every image under a folder or in an archive.
+    """Read every image under a folder or in an archive; a line on stderr says what was read.
 
     Args:
         root: the folder or archive.
         shape: `(height, width, channels)` that is wanted.
         resize: to that height and width (which are the same); else images must have them.
         invert: 255 − value.
+        gray_bits: of gray values; see `image_classes`.
 
     Raises:
         MamlaxError: if there are no images, one cannot be read, or has another shape.
     """
     root = Path(root)
+    settings = ImageSettings(
+        shape[0] if resize else None, shape[2] == 3, invert, gray_bits=gray_bits
+    )
+    notes = Notes()
     with ExitStack() as opened:
-        files = by_name(files_of(root, opened))
+        found = sorted_out(files_of(root, opened))
+        files = found.images
         if not files:
-            raise MamlaxError(f"{root} has no images in it.")
-        size = shape[0] if resize else None
-        pixels = [decode(file, content_of(file), size, shape[2] == 3, invert) for file in files]
-    for file, image in zip(files, pixels, strict=True):
-        if image.shape != shape:
-            raise MamlaxError(
-                f"{file.name} has shape {list(image.shape)}, but the model was trained on "
-                f"{list(shape)}. Resize it."
-            )
+            others = f", but {in_groups(found.left_out)}" if found.left_out else ""
+            raise MamlaxError(f"{root} has no images in it{others}.")
+        pixels = np.empty((len(files), *shape), np.uint8)
+        order = sorted(range(len(files)), key=lambda row: files[row].offset)
+        for row, image in decoded(files, order, settings):
+            assert image is not None  # none is skipped
+            _check_shape(files[row].name, image, shape)
+            pixels[row] = image.pixels
+            notes.add(row, files[row].name, image)
+        for levels, again in notes.to_scale_again():
+            for row, image in decoded(files, again, settings, levels):
+                assert image is not None
+                pixels[row] = image.pixels
+    say_what_was_read([root], found, Contents((), (), (), notes.in_words(gray_bits)))
     paths = [PurePosixPath(file.name) for file in files]
     below = [path.parts[1:-1] if root.is_dir() else path.parts[:-1] for path in paths]
-    labels = ["/".join(parts) for parts in below]
-    return Pictures(np.stack(pixels), [file.name for file in files], labels)
+    return Pictures(pixels, [file.name for file in files], ["/".join(parts) for parts in below])
+
+
+def _check_shape(name: str, image: Decoded, shape: tuple[int, int, int]) -> None:
+    if image.pixels.shape != shape:
+        raise MamlaxError(
+            f"{name} has shape {list(image.pixels.shape)}, but the model was trained on "
+            f"{list(shape)}. Resize it."
+        )

@@ -1,22 +1,33 @@
 """Which class belongs to which split: by folders named after splits, or drawn with a seed."""
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from .._errors import MamlaxError
+from ._class_names import check_names, folded
 from ._seeded import seeded_order
 
 _Item = TypeVar("_Item")
 Classes = dict[str, list[_Item]]
 
-_SPLITS = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "test": "test",
+_WORDS = {
+    "train": ("train", "training", "trn", "base"),
+    "validation": ("validation", "val", "valid", "dev", "development"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "novel", "holdout"),
 }
+_SPLITS = {word: split for split, words in _WORDS.items() for word in words}
+# the others may well be the folder that holds everything
+_ALONE = ("train", "training", "validation", "val", "valid", "test", "testing")
+# by itself, or with `set` and the like: seg_train, TrainImages, train2017, 1_train, testset
+_SPLIT_WORD = re.compile(
+    rf"(?<![^\W\d_])({'|'.join(sorted(_SPLITS, key=len, reverse=True))})"
+    r"(?:[\W\d_]*(?:set|data|images|imgs|split))?(?![^\W\d_])"
+)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_NO_LETTERS = re.compile(r"[\W\d_]+")
 LAYOUT = "train/, validation/ (or val/) and test/, each with one folder per class"
 
 
@@ -37,18 +48,22 @@ class SplitClasses(NamedTuple):
 
 
 def classes_by_path(
-    source: str, items: Iterable[tuple[tuple[str, ...], _Item]]
+    source: str,
+    items: Iterable[tuple[tuple[str, ...], _Item]],
+    *,
+    repeated_names: bool = False,
 ) -> SplitClasses | Classes:
     """Classes by the folders that items lie in; in splits, where folders are named after them.
 
     Args:
         source: what to call all this in errors.
         items: (names of folders from the top, item). Folders that hold everything are passed over.
+        repeated_names: whether folders of one name below different ones are different classes.
     """
     found = [*items]
     while all(len(folders) > 1 for folders, _ in found):
         tops = {folders[0] for folders, _ in found}
-        if len(tops) > 1 or not tops.isdisjoint(_SPLITS):
+        if len(tops) > 1 or folded(*tops) in _ALONE:
             break
         found = [(folders[1:], item) for folders, item in found]
     if any(not folders for folders, _ in found):
@@ -56,32 +71,63 @@ def classes_by_path(
             f"{source} has images that lie in no folder. Put them into one folder per class."
         )
     tops = {folders[0] for folders, _ in found}
-    named = sorted(top for top in tops if top in _SPLITS)
-    if len(named) < 2 and len(named) < len(tops):  # one class may well be called "test"
+    named = splits_by_folder(tops)
+    if not named:
         classes: Classes = {}
         for folders, item in sorted(found, key=lambda pair: pair[0]):
             classes.setdefault("/".join(folders), []).append(item)
+        _check_deeper(source, classes)
+        check_names(source, classes, repeated_names=repeated_names)
         return classes
     _check_tops(source, tops, named)
     splits = SplitClasses({}, {}, {})
     for folders, item in sorted(found, key=lambda pair: pair[0]):
-        top, name = folders[0], "/".join(folders[1:])
-        if not name:
+        top, *below = folders
+        while len(below) > 1 and folded(below[0]) == folded(top):  # seg_train/seg_train/CLASS
+            below = below[1:]
+        if not below or below == [top]:
             raise MamlaxError(
                 f"{source} has images in {top}/ itself. Put them into one folder per class."
             )
-        getattr(splits, _SPLITS[top]).setdefault(name, []).append(item)
+        getattr(splits, named[top]).setdefault("/".join(below), []).append(item)
     check_disjoint(source, splits)
+    check_names(source, splits.joined(), repeated_names=repeated_names)
     return splits
+
+
+def splits_by_folder(names: Iterable[str]) -> dict[str, str]:
+    """Folder → split, for folders that are named after splits; empty where none is.
+
+    `train` and `test` are, in any case; and others that differ in such a word alone: `seg_train`
+    and `seg_test`, `TrainSet` and `TestSet`. A single one among classes is a class.
+
+    Example:
+        >>> splits_by_folder(["Train", "Test", "notes"])
+        {'Train': 'train', 'Test': 'test'}
+        >>> splits_by_folder(["bullet train", "test tube", "cow"])
+        {}
+    """
+    names, groups = sorted(names), defaultdict(dict)
+    for name in names:
+        plain = folded(_CAMEL.sub(" ", name))
+        if found := _SPLIT_WORD.search(plain):
+            rest = _NO_LETTERS.sub("", plain[: found.start()] + plain[found.end() :])
+            groups[rest][name] = _SPLITS[found[1]]
+    named = max(groups.values(), key=lambda group: (len({*group.values()}), len(group)), default={})
+    is_layout = len({*named.values()}) > 1 or all(folded(name) in _SPLITS for name in names)
+    return dict(sorted(named.items())) if is_layout else {}
 
 
 def check_disjoint(source: str, splits: SplitClasses) -> None:
     """Refuse splits that share a class: held-out tasks would be of classes known from training."""
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        common = sorted(set(getattr(splits, one)) & set(getattr(splits, other)))
+        known = {folded(name): name for name in getattr(splits, one)}
+        common = [(known[key], n) for n in getattr(splits, other) if (key := folded(n)) in known]
         if common:
+            there, here = common[0]
+            spelled = "" if there == here else f" (spelled {here!a})"
             raise MamlaxError(
-                f"{source} has class {common[0]!r} in {one} and in {other}"
+                f"{source} has class {there!r} in {one} and in {other}{spelled}"
                 + (f", and so {len(common) - 1} more" if len(common) > 1 else "")
                 + ". Meta-learning splits classes, not the images of a class: put each class into "
                 "one split, or all of them into one folder to have them split at random."
@@ -124,19 +170,36 @@ def check_fractions(fractions: Sequence[float]) -> None:
         )
 
 
-def _check_tops(source: str, tops: set[str], named: list[str]) -> None:
+def _check_deeper(source: str, names: Iterable[str]) -> None:
+    """Refuse folders named after splits below the top: `cat/train`, `cat/test`."""
+    inside: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        parts = name.split("/")
+        for depth in range(1, len(parts)):
+            inside["/".join(parts[:depth])].add(parts[depth])
+    for folder, children in inside.items():
+        if len(named := splits_by_folder(children)) > 1:
+            shown = " and ".join(f"{child}/" for child in named)
+            raise MamlaxError(
+                f"{source} has {shown} in {folder}/, which would be taken for classes: expected "
+                f"{LAYOUT}; or folders of classes alone, to have them split at random."
+            )
+
+
+def _check_tops(source: str, tops: set[str], named: dict[str, str]) -> None:
     by_split: dict[str, list[str]] = {}
-    for top in named:
-        by_split.setdefault(_SPLITS[top], []).append(top)
-    others = sorted(tops - set(named))
+    for top, split in named.items():
+        by_split.setdefault(split, []).append(top)
+    others = sorted(tops - named.keys())
     twice = next((names for names in by_split.values() if len(names) > 1), None)
     missing = [split for split in SplitClasses._fields if split not in by_split]
+    shown = " and ".join(f"{top}/" for top in named)
     if others:
-        problem = f"{others[0]}/ beside {' and '.join(f'{top}/' for top in named)}"
+        problem = f"{others[0]}/ beside {shown}"
     elif twice:
         problem = f"both {twice[0]}/ and {twice[1]}/"
     elif missing:
-        problem = f"only {' and '.join(f'{top}/' for top in named)}, no {missing[0]}/"
+        problem = f"only {shown}, no {missing[0]}/"
     else:
         return
     raise MamlaxError(

@@ -11,7 +11,7 @@ from .. import rl
 from .._errors import MamlaxError
 from .._files import Json, replacing, write_json
 from .._types import Batch
-from ..config._problems import ClassificationProblem
+from ..config._problems import ClassificationProblem, FolderProblem
 from ..config._recipe import PolicyRecipe, SupervisedRecipe
 from ..experiments._experiment import Experiment
 from ..experiments._load import trained_in
@@ -174,7 +174,9 @@ def _image_classifier(
     }
     if accuracy := _accuracy(experiment, evaluation, learner.settings.num_inner_steps):
         summary["accuracy"] = accuracy
-    reading = Reading(resize=height == width, invert=recipe.problem.is_drawing)
+    problem = recipe.problem
+    bits = problem.gray_bits if isinstance(problem, FolderProblem) else None
+    reading = Reading(height == width, problem.is_drawing, bits)
     return FewShotImageClassifier(learner, reading, summary)
 
 

@@ -22,10 +22,13 @@ class Reading(NamedTuple):
     Attributes:
         resize: whether they are resized to the network's images, which are square.
         invert: 255 − value.
+        gray_bits: of gray values in files that do not say how many they use; None: as many as the
+            brightest pixel of those that are read takes.
     """
 
     resize: bool
     invert: bool
+    gray_bits: int | None = None
 
 
 class Support(NamedTuple):
@@ -75,6 +78,8 @@ class FewShotImageClassifier:
 
     def read(self, folder: str | Path) -> Pictures:
         """The images of a folder as this classifier takes them, with the folders they lie in.
+
+        A line on stderr says how many files there were, and which were left out and why.
 
         Raises:
             MamlaxError: if there are none, or one cannot be read.

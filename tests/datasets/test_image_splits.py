@@ -94,9 +94,137 @@ def test_a_class_may_be_called_test(tmp_path):
 
 
 def test_nested_classes_have_the_names_of_their_folders(tmp_path):
-    entries = {f"{a}/{b}/0.png": numbered(0) for a in "xy" for b in "pq"}
+    entries = {f"{a}/{b}/0.png": numbered(0) for a, b in ("xp", "xq", "yr", "ys")}
     splits = mamlax.image_splits(write_folder(tmp_path / "mine", entries))
+    assert sorted(n for split in splits for n in split.names) == ["x/p", "x/q", "y/r", "y/s"]
+
+
+SPELLINGS = [
+    ("Train", "Val", "Test"),
+    ("training", "validation", "testing"),
+    ("TRAIN", "VALID", "TEST"),
+    ("seg_train", "seg_val", "seg_test"),
+    ("train2017", "val2017", "test2017"),
+    ("1_train", "2_dev", "3_test"),
+    ("TrainImages", "ValidationImages", "TestImages"),
+    ("Training Set", "Validation Set", "Test Set"),
+    ("trainset", "valset", "testset"),
+    ("meta-train", "meta-val", "meta-test"),
+    ("base", "val", "novel"),
+    ("ｔｒａｉｎ", "ｖａｌ", "ｔｅｓｔ"),
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS, ids=" ".join)
+def test_splits_are_known_in_their_usual_spellings(tmp_path, spelling):
+    names = dict(zip(("train", "val", "test"), spelling, strict=True))
+    entries = {
+        f"{names[split]}/{rest}": content
+        for name, content in LAID_OUT.items()
+        for split, _, rest in [name.partition("/")]
+    }
+    splits = mamlax.image_splits(write_folder(tmp_path / "mine", entries))
+    assert [split.names for split in splits] == [("ant", "bee", "cow"), ("dog",), ("elk",)]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS, ids=" ".join)
+def test_classes_of_train_and_test_are_one_in_every_spelling(tmp_path, spelling):
+    """Taken for classes, `Train/cat` and `Test/cat` would be trained on and judged by at once."""
+    train, _, test = spelling
+    animals = ("cat", "dog", "cow", "hen")
+    entries = {f"{split}/{name}/0.png": numbered(0) for split in spelling for name in animals}
+    root = write_folder(tmp_path / "three", entries)
+    assert "'cat' in train and in validation" in refused(root)
+    entries = {f"{split}/{name}/0.png": numbered(0) for split in (train, test) for name in animals}
+    message = refused(write_folder(tmp_path / "two", entries))
+    assert "no validation/" in message and f"{train}/" in message
+
+
+def test_splits_may_hold_a_folder_of_their_own_name(tmp_path):
+    entries = {
+        f"seg_{split}/seg_{split}/{rest}": content
+        for name, content in LAID_OUT.items()
+        for split, _, rest in [name.partition("/")]
+    }
+    splits = mamlax.image_splits(write_folder(tmp_path / "mine", entries))
+    assert [split.names for split in splits] == [("ant", "bee", "cow"), ("dog",), ("elk",)]
+    write_folder(tmp_path / "mine", {"seg_test/seg_test/ant/0.png": numbered(0)})
+    assert "'ant' in train and in test" in refused(tmp_path / "mine")
+
+
+def test_classes_may_be_called_like_splits_in_part(tmp_path):
+    names = ("bullet train", "test tube", "valley", "constraint", "train", "cow")
+    entries = {f"{name}/0.png": numbered(i) for i, name in enumerate(names)}
+    splits = mamlax.image_splits(write_folder(tmp_path / "mine", entries))
+    assert {name for split in splits for name in split.names} == set(names)
+
+
+ONE_CLASS = [
+    ("Cat", "cat"),
+    ("caf\u00e9", "cafe\u0301"),
+    ("sea_lion", "sea lion"),
+    ("stra\u00dfe", "STRASSE"),
+    ("x ", "x"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ONE_CLASS, ids=ascii)
+@pytest.mark.parametrize("kind", ["npz", "zip", "tar"])
+def test_names_that_differ_in_spelling_alone_are_one_class(tmp_path, one, other, kind):
+    """In archives: not every file system can hold both."""
+
+    def of(names):
+        if kind == "npz":
+            return saved(tmp_path, {name: np.zeros((2, 3)) for name in names})
+        return packed(tmp_path, kind, "mine", {f"{name}/0.png": numbered(0) for name in names})
+
+    message = refused(of([one, other, "b", "c", "d"]))
+    assert f"{one!a} and {other!a}" in message or f"{other!a} and {one!a}" in message
+    assert "differ in spelling alone" in message
+    message = refused(of([f"train/{one}", "train/b", "val/c", f"Test/{other}"]))
+    assert "in train and in test (spelled" in message
+
+
+@pytest.mark.parametrize("names", [("-1", "1", "0"), ("a-1", "a1", "b"), ("m2", "m3", "M4")])
+def test_names_that_differ_otherwise_are_several(tmp_path, names):
+    splits = mamlax.image_splits(saved(tmp_path, {name: np.zeros((2, 3)) for name in names}))
+    assert sorted(name for split in splits for name in split.names) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("fold1/cat", "fold1/dog", "fold2/cat", "fold2/hen"), ["'fold1/cat' and 'fold2/cat'"]),
+        (("a/Cat", "a/dog", "b/cat", "b/hen"), ["'a/Cat' and 'b/cat'"]),
+        (("cat/images", "cat/masks", "dog/images", "dog/masks"), ["cat/images", "dog/images"]),
+        (("cat", "cat/more", "dog", "hen"), ["images in cat/ and in cat/more/"]),
+        (("cat", "Cat/more", "dog", "hen"), ["images in cat/ and in Cat/more/"]),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), ["test/ and train/ in cat/"]),
+        (("train/cat", "val/a/cow", "val/b/cow", "test/hen"), ["'a/cow' and 'b/cow'"]),
+        (("train/cat", "val/cow", "test/cat/more"), ["images in cat/ and in cat/more/"]),
+    ],
+    ids=lambda value: value[0].replace("/", " ") if isinstance(value, tuple) else "",
+)
+def test_a_class_in_two_folders_is_refused(tmp_path, names, words):
+    root = write_folder(tmp_path / "mine", {f"{name}/0.png": numbered(0) for name in names})
+    message = refused(root)
+    for word in words:
+        assert word in message
+
+
+def test_folders_of_one_name_may_be_said_to_be_different_classes(tmp_path):
+    """As the characters of alphabets are."""
+    entries = {f"{a}/{b}/0.png": numbered(0) for a in "xy" for b in "pq"}
+    root = write_folder(tmp_path / "mine", entries)
+    assert "repeated_names=True" in refused(root)
+    splits = mamlax.image_splits(root, repeated_names=True)
     assert sorted(n for split in splits for n in split.names) == ["x/p", "x/q", "y/p", "y/q"]
+
+
+def test_a_folder_within_each_class_is_no_repeated_name(tmp_path):
+    entries = {f"{name}/images/0.png": numbered(0) for name in "abc"}
+    splits = mamlax.image_splits(write_folder(tmp_path / "mine", entries))
+    assert sorted(n for s in splits for n in s.names) == ["a/images", "b/images", "c/images"]
 
 
 def test_sizes_and_color(tmp_path):
@@ -218,7 +346,7 @@ def test_arrays_that_do_not_fit(tmp_path, arrays, words, capfd):
 
 def test_settings_of_images_are_not_for_arrays(tmp_path):
     path = saved(tmp_path, ARRAYS)
-    for settings in (dict(size=4), dict(skip_broken=True)):
+    for settings in (dict(size=4), dict(skip_broken=True), dict(gray_bits=12)):
         assert "are for image files" in refused(path, **settings)
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import mamlax
-from mamlax.datasets import _cache, _decoding, _images
+from mamlax.datasets import _batches, _cache, _decoding
 
 from .pictures import encoded, png, random_pixels, write_folder, write_zip
 
@@ -68,13 +68,13 @@ def no_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of images decoded so far."""
-    names, decode = [], _images.decode
+    names, decode = [], _batches.decode
 
     def counting(file, *rest):
         names.append(file.name)
         return decode(file, *rest)
 
-    monkeypatch.setattr(_images, "decode", counting)
+    monkeypatch.setattr(_batches, "decode", counting)
     return names
 
 
@@ -613,8 +613,10 @@ def test_a_broken_image_is_skipped_where_that_is_asked_for(folder, broken, capfd
         expected = [random_pixels(seed) for seed in (0, 2, 3, 4, 5)]
         np.testing.assert_array_equal(data.examples, expected)
         assert isinstance(data.examples, np.memmap)
-        assert "left out 1 broken image(s): set/greek/alpha/1.png" in capfd.readouterr().err
-    assert len(decoded) == 6
+        said = capfd.readouterr().err
+        assert "set: 7 files, 5 read of 3 classes, 2 left out" in said
+        assert "1 broken (set/greek/alpha/1.png)" in said
+    assert len({*decoded}) == len(decoded) >= 5
 
 
 def test_links_to_nothing_and_damaged_entries_are_skipped(folder, tmp_path, capfd):

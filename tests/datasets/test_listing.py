@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mamlax
-from mamlax.datasets import _listing
+from mamlax.datasets import _listing, _tar
 
 from .pictures import KINDS, numbered, numbers_of, packed, write_tar
 
@@ -34,8 +34,8 @@ def test_every_packing_gives_the_same_classes(tmp_path, kind, order):
 @pytest.mark.parametrize("suffix", ["tar.gz", "tgz", "tar"])
 def test_a_tar_is_listed_once_and_a_changed_one_again(tmp_path, suffix, monkeypatch):
     path = write_tar(tmp_path / f"x.{suffix}", ENTRIES)
-    opened, open_tar = [], _listing._list_tar
-    monkeypatch.setattr(_listing, "_list_tar", lambda root: opened.append(root) or open_tar(root))
+    opened, list_tar = [], _tar._list_tar
+    monkeypatch.setattr(_tar, "_list_tar", lambda root: opened.append(root) or list_tar(root))
     for size in (4, 5):
         mamlax.image_classes(path, size=size)
     assert len(opened) == 1
@@ -47,13 +47,13 @@ def test_a_tar_is_listed_once_and_a_changed_one_again(tmp_path, suffix, monkeypa
 def test_a_compressed_tar_is_read_from_start_to_end(tmp_path, monkeypatch):
     """Backwards, it would have to be unpacked anew for every image."""
     path = write_tar(tmp_path / "x.tar.gz", dict([*ENTRIES.items()][::-1]))
-    offsets, read = [], _listing._read_span
+    offsets, read = [], _listing.read_span
 
-    def reading(root, content, offset, *rest):
+    def reading(content, offset, *rest):
         offsets.append(offset)
-        return read(root, content, offset, *rest)
+        return read(content, offset, *rest)
 
-    monkeypatch.setattr(_listing, "_read_span", reading)
+    monkeypatch.setattr(_listing, "read_span", reading)
     assert numbers_of(mamlax.image_classes(path, size=None)) == NUMBERS
     assert len(offsets) == 6 and offsets == sorted(offsets)
 

@@ -126,7 +126,7 @@ def test_lists_as_other_programs_write_them(tmp_path, settings):
 def test_it_is_mapped_and_not_decoded_twice(tmp_path, monkeypatch):
     write_folder(tmp_path / "mini-imagenet", with_lists())
     assert found(tmp_path) == EXPECTED
-    monkeypatch.setattr("mamlax.datasets._images.decode", None)
+    monkeypatch.setattr("mamlax.datasets._batches.decode", None)
     splits = mamlax.mini_imagenet(tmp_path, size=4)
     assert all(isinstance(split.examples, np.memmap) for split in splits)
 
@@ -208,7 +208,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_wrong_is_said_before_anything_is_decoded(tmp_path, case, monkeypatch):
-    monkeypatch.setattr("mamlax.datasets._images.decode", None)
+    monkeypatch.setattr("mamlax.datasets._batches.decode", None)
     entries, words = BAD[case]
     write_folder(tmp_path / "mini-imagenet", entries)
     message = refused(tmp_path)

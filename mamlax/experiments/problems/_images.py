@@ -57,6 +57,8 @@ def _splits_of_folder(problem: FolderProblem, data_dir: str | None) -> Splits:
         color=problem.color,
         split_seed=problem.split_seed,
         skip_broken=problem.skip_broken,
+        gray_bits=problem.gray_bits,
+        repeated_names=problem.repeated_names,
     )
     _check(problem, path, splits)
     return splits

@@ -1,0 +1,89 @@
+"""Gray values of more than eight bits, and of floating point, to bytes.
+
+A camera of 12 bits writes files of 16, in which all is dark; a file of floats may mean 0 to 1. What
+the file does not say is taken from its content: the fewest bits that hold its values.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+
+
+class Levels(NamedTuple):
+    """What goes from black to white.
+
+    Attributes:
+        bits: of a value; 0: it is a float, up to 1.
+        is_signed: whether zero is in the middle.
+    """
+
+    bits: int
+    is_signed: bool = False
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Black, and what is just above white."""
+        if not self.bits:
+            return (-1.0 if self.is_signed else 0.0), 1.0
+        low = -(2.0 ** (self.bits - 1)) if self.is_signed else 0.0
+        return low, low + 2.0**self.bits
+
+    def in_bytes(self, values: np.ndarray) -> np.ndarray:
+        """Bytes of values between these bounds."""
+        low, high = self.bounds
+        shares = (values.astype(np.float64) - low) / (high - low)
+        levels = np.floor(shares * 256) if self.bits else np.round(shares * 255)
+        return levels.astype(np.uint8)
+
+
+def is_wide(image: "Image") -> bool:
+    """Whether it is gray, of more than eight bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def stated_levels(image: "Image") -> Levels | None:
+    """What the file says that gray values are; None: it says only how they are stored."""
+    if image.mode.startswith("I") and image.format in ("PPM", "JPEG2000"):
+        return Levels(16)  # Pillow has scaled them to these
+    (bits, *_) = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (0,))
+    return Levels(bits) if 8 < bits < 16 else None
+
+
+def is_negative(image: "Image") -> bool:
+    """Whether a TIFF of wide values means white by zero, which Pillow leaves as it is."""
+    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def levels_of(values: np.ndarray) -> Levels:
+    """The fewest levels, of those that cameras have, that hold all values.
+
+    Raises:
+        ValueError: if a value is not finite, or too large.
+    """
+    least, most = float(values.min()), float(values.max())
+    if not np.isfinite([least, most]).all():
+        raise ValueError("it has values that are not finite")
+    is_signed = least < 0
+    if values.dtype.kind == "f" and max(-least, most) <= 1:
+        return Levels(0, is_signed)
+    for bits in _DEPTHS:
+        low, high = Levels(bits, is_signed).bounds
+        if low <= least and most < high:
+            return Levels(bits, is_signed)
+    raise ValueError(f"it has values from {least:.3g} to {most:.3g}")
+
+
+def joined(found: Iterable[Levels]) -> Levels:
+    """The fewest levels that hold all values that these do."""
+    found = {*found}
+    is_signed = any(levels.is_signed for levels in found)
+    # one bit more, for the sign
+    bits = max(n + (is_signed and not signed and n > 0) for n, signed in found)
+    return Levels(bits, is_signed)
