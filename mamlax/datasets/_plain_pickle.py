@@ -1,12 +1,14 @@
 """Pickles of plain data, read without running what they say.
 
 A pickle is a program: the ordinary unpickler imports and calls whatever it names. This one knows
-numbers, strings, lists, dictionaries and NumPy arrays of bytes, and refuses all else.
+numbers, strings, lists, dictionaries and NumPy arrays of bytes, and refuses all else. What it takes
+is bounded by what the pickle has: no memo of a size that the pickle only names, no dictionary whose
+keys collide, no bytes made again and again.
 """
 
 import io
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +26,7 @@ def load_plain(content: bytes, source: str) -> Any:
         MamlaxError: if it is damaged, or names anything else than plain data.
     """
     unpickler = _PlainUnpickler(io.BytesIO(content), encoding="bytes")
-    unpickler.source = source
+    unpickler.source, unpickler.budget = source, len(content)
     try:
         return _with_arrays(unpickler.load())
     except MamlaxError:
@@ -36,8 +38,40 @@ def load_plain(content: bytes, source: str) -> Any:
         ) from error
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    source = ""
+# Python's own: the memo of the one in C is an array as long as the largest index named
+_InPython: Any = getattr(pickle, "_Unpickler")  # noqa: B009
+_REFUSED = (
+    *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.BYTEARRAY8, pickle.NEXT_BUFFER),
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2),
+    *(pickle.EXT4, pickle.PERSID, pickle.BINPERSID),
+)
+
+
+def _refuse(unpickler: Any) -> None:
+    raise ValueError("an instruction that plain data have no use for")
+
+
+def _with_checked_keys(load: Any) -> Any:
+    """The instruction that puts items into a dictionary, if their keys are strings."""
+
+    def checked(unpickler: Any) -> None:
+        items = unpickler.stack[-2:] if load is _InPython.load_setitem else unpickler.stack
+        if not all(isinstance(key, str | bytes) for key in items[::2]):
+            raise ValueError("a dictionary whose keys are no strings")
+        load(unpickler)
+
+    return checked
+
+
+class _PlainUnpickler(_InPython):
+    source, budget = "", 0
+    dispatch: ClassVar = {
+        **_InPython.dispatch,
+        **{code[0]: _refuse for code in _REFUSED},
+        pickle.DICT[0]: _with_checked_keys(_InPython.load_dict),
+        pickle.SETITEM[0]: _with_checked_keys(_InPython.load_setitem),
+        pickle.SETITEMS[0]: _with_checked_keys(_InPython.load_setitems),
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         """Stand-ins for what NumPy arrays are made of, made anew so that nothing can alter them."""
@@ -48,17 +82,19 @@ class _PlainUnpickler(pickle.Unpickler):
         if (module, name) == ("numpy", "dtype"):
             return lambda code, *_: _ByteType(code)
         if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for Python 2
-            return lambda text, encoding: _encode_latin(text, encoding)
+            return self._encode_latin
         raise MamlaxError(
             f"{self.source} is not what it should be: it asks for {module}.{name}, and reading it "
             "may run any code. Nothing was run. Delete it, and fetch it again from its publisher."
         )
 
-
-def _encode_latin(text: str, encoding: Any) -> bytes:
-    if encoding not in ("latin1", b"latin1"):
-        raise ValueError(f"text in {encoding!r}, expected latin1")
-    return text.encode("latin1")
+    def _encode_latin(self, text: str, encoding: Any) -> bytes:
+        if encoding not in ("latin1", b"latin1"):
+            raise ValueError(f"text in {encoding!r}, expected latin1")
+        self.budget -= len(text)
+        if self.budget < 0:
+            raise ValueError("one text made into bytes again and again")
+        return text.encode("latin1")
 
 
 class _ByteType:

@@ -2,13 +2,16 @@
 
 import gzip
 import io
+import os
 import tarfile
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
 import mamlax
-from mamlax.datasets import _listing, _tar
+from mamlax.datasets import _batches, _listing, _tar
+from mamlax.datasets._decoding import content_of
 
 from .pictures import KINDS, numbered, numbers_of, packed, write_tar
 
@@ -141,3 +144,77 @@ def test_what_is_no_tar_is_said_to_be_none(tmp_path):
     (tmp_path / "x.tar").write_bytes(np.random.default_rng(0).bytes(5000))
     with pytest.raises(mamlax.MamlaxError, match=r"x\.tar is not a whole tar"):
         mamlax.image_classes(tmp_path / "x.tar", size=4)
+
+
+def bomb(header, size, content=b""):
+    """A tar of a header that claims so many bytes, of which a few are there."""
+    member = tarfile.TarInfo("long")
+    member.type, member.size = header, size
+    return member.tobuf(tarfile.GNU_FORMAT) + content
+
+
+@pytest.mark.parametrize("header", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_a_header_of_gigabytes_is_not_read(tmp_path, header, suffix):
+    content = bomb(header, 3 << 30, bytes(4096))
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(content if suffix == "tar" else gzip.compress(content))
+    with pytest.raises(mamlax.MamlaxError, match=r"x\.tar.*a header of 3,221,225,472 bytes"):
+        mamlax.image_classes(path, size=4)
+
+
+def test_more_entries_than_any_data_set_has_are_not_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(_tar, "_MOST_LISTED_BYTES", 100)
+    path = write_tar(tmp_path / "x.tar.gz", ENTRIES)
+    with pytest.raises(mamlax.MamlaxError, match=r"x\.tar\.gz has more than \d entries\. Un"):
+        mamlax.image_classes(path, size=4)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to a device"])
+def test_what_is_no_regular_file_is_not_read(tmp_path, kind, capfd):
+    """A pipe would be waited for and a device read without end."""
+    root = packed(tmp_path, "folder", "mine", {f"{c}/0.png": numbered(0) for c in "abc"})
+
+    def put(path):
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+
+    put(root / "a" / "notes")
+    assert mamlax.image_classes(root, size=4).sizes.tolist() == [1, 1, 1]
+    assert "1 no image (mine/a/notes)" in capfd.readouterr().err
+    put(root / "a" / "1.png")
+    with pytest.raises(mamlax.MamlaxError, match=r"a/1\.png cannot be read \(it is no regular"):
+        mamlax.image_classes(root, size=4)
+    for name in ("x.zip", "x.tar", "x.npz"):
+        put(tmp_path / name)
+        with pytest.raises(mamlax.MamlaxError, match=rf"{name} is no regular file"):
+            mamlax.image_splits(tmp_path / name)
+
+
+def test_a_file_is_read_up_to_the_size_it_was_listed_with(tmp_path):
+    root = packed(tmp_path, "folder", "mine", {"a/0.png": numbered(0)})
+    with ExitStack() as opened:
+        (file,) = _listing.files_of(root, opened)
+        with (root / "a/0.png").open("ab") as growing:
+            growing.write(b"more")
+        with pytest.raises(mamlax.MamlaxError, match=r"a/0\.png cannot be read.*more than its"):
+            content_of(file)
+
+
+@pytest.mark.parametrize("budget", [1, 4 * 4 * 8 * 2 + 300, 1 << 30])
+def test_what_is_decoded_at_once_fits_a_budget(tmp_path, monkeypatch, budget):
+    monkeypatch.setattr(_batches, "_BYTES_AT_ONCE", budget)
+    sizes, batches_of = [], _batches._batches
+
+    def batches(*arguments):
+        for batch in batches_of(*arguments):
+            sizes.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(_batches, "_batches", batches)
+    data = mamlax.image_classes(packed(tmp_path, "folder", "set", ENTRIES), size=None)
+    assert len(data.examples) == sum(sizes) == 6
+    assert max(sizes) == {1: 1, 1 << 30: 6}.get(budget, 2)
