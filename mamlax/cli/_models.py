@@ -18,6 +18,9 @@ def fit(
     features: tuple[str, ...] = (),
     split_column: tuple[str, ...] = (),
     kind: Literal["auto", "values", "classes"] = "auto",
+    categories: tuple[str, ...] = (),
+    missing: tuple[str, ...] | None = None,
+    decimal_mark: Literal["auto", "point", "comma"] = "auto",
     out: Path = Path("model.safetensors"),
     algorithm: str = "auto",
     num_outer_steps: int = 2_000,
@@ -30,13 +33,18 @@ def fit(
     models do as well, and draws it: a .png beside --out.
 
     Args:
-        table: A csv, tsv (also .gz) or parquet; it comes first.
+        table: A csv, tsv (also .gz), parquet or feather; it comes first.
         task_column: Which task a row belongs to; several columns are taken together.
         target_column: What to predict.
-        features: Columns to predict from; all others where none is given.
+        features: Columns to predict from; all others where none is given, but for an index.
         split_column: Hold tasks of the same value out together: what tasks share that new ones will
             not, e.g. the month; several columns are taken together.
         kind: Whether the target is values or classes; auto: classes where it is text.
+        categories: Features that hold names, though they look like numbers, as codes do.
+        missing: Words that mean that a value is missing, in any column, beside empty cells. Where
+            none is given: NA, NaN, None, null and their like, but not in names of tasks and
+            classes.
+        decimal_mark: What decimals begin with in text; auto: what fits a column.
         out: The model; the report's figure has the same name with .png.
         algorithm: A member of the family; auto suits most tables.
         num_outer_steps: Outer steps, at most.
@@ -45,16 +53,16 @@ def fit(
     """
     _devices.prepare_jax()
     from .. import plots
-    from ..estimators import _commands
+    from ..estimators import _fitted_table
+    from ..estimators._conventions import Conventions
 
+    columns = _fitted_table.Chosen(task_column, target_column, features, split_column, categories)
     with Progress() as progress:
-        model = _commands.fit(
+        model = _fitted_table.fit(
             table,
-            task_columns=task_column,
-            target_columns=target_column,
-            features=features,
-            split_columns=split_column,
+            columns,
             kind=kind,
+            conventions=Conventions(missing, decimal_mark),
             out=out,
             say=lambda words: say(escape(words)),
             report=lambda line: progress("fit", {**line, "num_outer_steps": num_outer_steps}),
@@ -77,6 +85,7 @@ def adapt(
     *,
     support: Path,
     query: Path,
+    decimal_mark: Literal["auto", "point", "comma"] | None = None,
     out: Path = Path("predictions.csv"),
 ) -> None:
     """Adapt a saved model to a new task and predict.
@@ -86,13 +95,22 @@ def adapt(
         support: A table of a few rows with the target; for images a folder of labelled ones, a
             folder for each class in it.
         query: A table to predict for; for images a folder.
+        decimal_mark: What decimals in tables of text begin with; as for the table fitted where
+            None.
         out: The predictions, a csv.
     """
     _devices.prepare_jax()
     from ..estimators import _commands
     from ..estimators._estimator import FewShotEstimator
 
-    adapted, count = _commands.adapt(model, support, query, out)
+    adapted, count = _commands.adapt(
+        model,
+        support,
+        query,
+        out,
+        say=lambda words: say(escape(words)),
+        decimal_mark=decimal_mark,
+    )
     is_table = isinstance(adapted, FewShotEstimator)
     words = f" after adapting to {adapted.num_support_} rows" if is_table else ""
     say(f"{count} predictions{words}.")

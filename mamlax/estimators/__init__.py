@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from .._extras import missing
 
-_NEEDED = ("sklearn", "pandas", "safetensors", "msgspec")
+_NEEDED = ("sklearn", "narwhals", "pandas", "safetensors", "msgspec")
 
 if _missing := [name for name in _NEEDED if find_spec(name) is None]:
     raise missing(", ".join(_missing), "tabular")

@@ -4,6 +4,7 @@ A column of numbers is standardized, and has a second one that says where values
 column of categories becomes one of zeros and ones for each category.
 """
 
+import datetime
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,7 +14,12 @@ import pandas as pd
 
 from .._errors import MamlaxError
 from .._files import Json
+from ._moments import are_lost, exponent_of
+from ._numerals import numerals
 
+_FAR = 1_000
+"""Standard deviations: of no value among a million that a column was fitted to."""
+_DATES = datetime.date | datetime.time | datetime.timedelta
 _MAX_CATEGORIES = 100
 
 
@@ -57,12 +63,20 @@ class Column(NamedTuple):
             index = {one: i for i, one in enumerate(self.categories)}
             place = np.array([*(index.get(one, -1) for one in found), -1])
             return (place[codes][:, None] == np.arange(len(self.categories))).astype(np.float32)
-        numbers = _as_numbers(values, self.name)
-        missing = np.isnan(numbers)
-        with np.errstate(over="ignore"):
-            scaled = np.clip((numbers - self.mean) / self.scale, -self.limit, self.limit)
+        scaled = np.clip(self._standardized(values), -self.limit, self.limit)
+        missing = np.isnan(scaled)
         scaled = np.where(missing, 0.0, scaled).astype(np.float32)
         return np.stack([scaled, missing][: self.width], axis=1).astype(np.float32)
+
+    def _standardized(self, values: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return (_as_numbers(values, self.name) - self.mean) / self.scale
+
+    def far(self, values: np.ndarray) -> np.ndarray:
+        """The rows of numbers so far from those fitted that they are of another kind."""
+        if self.categories:
+            return np.zeros(0, int)
+        return np.flatnonzero(np.abs(self._standardized(values)) > _FAR)
 
     def unknown(self, values: np.ndarray) -> list[str]:
         """Categories that were not there when it was fitted; of many, none is known to be new."""
@@ -86,12 +100,19 @@ class Columns(NamedTuple):
     def fit(table: Any) -> "Columns":
         """Learn them from a table: a pandas frame, or an array `[rows, columns]`.
 
+        Warns of columns that are likely to hold something else than they seem to.
+
         Raises:
             MamlaxError: if a column holds what is neither numbers nor categories, or infinities.
         """
         names = names_of(table)
         shown = names or [str(i) for i in range(table.shape[1])]
-        columns = [_fitted(name, _values(table, i)) for i, name in enumerate(shown)]
+        columns = []
+        for i, name in enumerate(shown):
+            values = _values(table, i)
+            columns.append(_fitted(name, values))
+            is_meant = is_frame(table) and hasattr(table.iloc[:, i].dtype, "categories")
+            _warn_of(columns[-1], values, is_meant)
         return Columns(tuple(columns), names is not None)
 
     def encode(self, table: Any) -> np.ndarray:
@@ -117,6 +138,15 @@ class Columns(NamedTuple):
                 warnings.warn(
                     f"column {column.name!r} has categories that were not there when the model "
                     f"was fitted: {_listed(new)}. They count as missing.",
+                    stacklevel=2,
+                )
+            if len(far := column.far(values)):
+                warnings.warn(
+                    f"column {column.name!r} is {values[far[0]]} in row {far[0]}"
+                    f"{_more(len(far))}, which is more than {_FAR:,} standard deviations away from "
+                    f"what the model was fitted to (mean {column.mean:.4g}, deviation "
+                    f"{column.scale:.4g}). It counts as {column.limit:g} of them. Is it in another "
+                    "unit?",
                     stacklevel=2,
                 )
             encoded[:, start : start + column.width] = column.encode(values)
@@ -192,10 +222,38 @@ def _fitted(name: str, values: np.ndarray) -> Column:
         return Column(name, has_missing=has_missing)
     if there.min() == there.max():
         return Column(name, (), float(there[0]), 1.0, has_missing)
-    with np.errstate(over="ignore"):
-        mean, scale = float(there.mean()), float(there.std())
-    usable = np.isfinite(scale) and scale > 1e-12 * abs(mean)
+    exponent = exponent_of(there)
+    there = np.ldexp(there, -exponent)
+    mean, scale = (float(np.ldexp(one, exponent)) for one in (there.mean(), there.std()))
+    usable = scale > 1e-12 * abs(mean)
     return Column(name, (), mean, scale if usable else 1.0, has_missing)
+
+
+def _warn_of(column: Column, values: np.ndarray, are_categories_meant: bool) -> None:
+    """Warn of a column that is likely to hold something else than it seems to."""
+    if column.name.startswith("Unnamed: "):
+        warnings.warn(
+            f"column {column.name!r} has no name: it is likely an index that was exported with the "
+            "table, and numbers rows. Leave it out.",
+            stacklevel=4,
+        )
+    if column.categories and not are_categories_meant:
+        if column.categories != ("",) and None not in numerals(column.categories).values:
+            warnings.warn(
+                f"column {column.name!r} holds numbers as text, such as {column.categories[0]!r}: "
+                f"they are taken for {len(column.categories)} categories. Make numbers of it; or "
+                'astype("category"), where categories are meant.',
+                stacklevel=4,
+            )
+    elif not column.categories and are_lost(
+        values := _as_numbers(values, column.name), column.encode(values)[:, 0]
+    ):
+        row = int(np.nanargmax(np.abs(values - column.mean)))
+        warnings.warn(
+            f"column {column.name!r} is {values[row]} in row {row}, so far from the others that "
+            "they can hardly be told apart. Correct it, or take the logarithm of the column.",
+            stacklevel=4,
+        )
 
 
 def _values(table: Any, place: int) -> np.ndarray:
@@ -204,16 +262,21 @@ def _values(table: Any, place: int) -> np.ndarray:
         return table[:, place]
     series = table.iloc[:, place]
     kind = getattr(series.dtype, "kind", "O")
-    if kind in "mM":
-        raise MamlaxError(
-            f"column {series.name!r} holds dates. Make numbers of it first, whichever matter: the "
-            "hour, the day of the year, days since something."
-        )
+    if kind in "mM" or (kind == "O" and isinstance(next(iter(series.dropna()), None), _DATES)):
+        raise dates_error(series.name)
     if hasattr(series.dtype, "categories"):  # categories, whatever they are called
         return series.astype(object).map(category_of, na_action="ignore").to_numpy(dtype=object)
     if kind in "biuf":  # pandas' own numbers too, whose missing values are no NaN
         return series.to_numpy(dtype=float, na_value=np.nan)
     return series.to_numpy(dtype=object, na_value=None)
+
+
+def dates_error(name: Any) -> MamlaxError:
+    """The error to raise of a column of dates."""
+    return MamlaxError(
+        f"column {name!r} holds dates. Make numbers of it first, whichever matter: the hour, the "
+        "day of the year, days since something."
+    )
 
 
 def _is_text(values: np.ndarray) -> bool:
@@ -265,6 +328,10 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _more(count: int) -> str:
+    return f" (and {count - 1} more like it)" if count > 1 else ""
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

@@ -1,7 +1,9 @@
 """Is meta-learning worth it here? The adapted model beside simpler ones, on groups held out."""
 
+import warnings
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -94,6 +96,18 @@ def _adapted_predictions(estimator: Any, supports: list[Rows], queries: list[Row
     joined = Rows(*map(np.concatenate, zip(*supports, strict=True)))
     adapted = learner.adapt_many(joined.inputs, joined.targets, sizes, joined.weights)
     unadapted = learner.adapt_many(joined.inputs[:0], joined.targets[:0], 0 * sizes)
+    if (diverged := adapted.diverged).any():
+        warnings.warn(
+            f"this model diverges for {int(diverged.sum())} of {len(sizes)} groups held out, "
+            f"adapted to {sizes[0]} rows: adapt would raise. The report takes it unadapted there.",
+            stacklevel=2,
+        )
+        own = jax.tree.map(
+            lambda new, old: np.where(diverged.reshape(-1, *[1] * (new.ndim - 1)), old, new),
+            adapted.own,
+            unadapted.own,
+        )
+        adapted = adapted._replace(own=own)
     lengths = [len(one.inputs) for one in queries]
     tasks = np.repeat(np.arange(len(queries)), lengths)
     inputs = np.concatenate([one.inputs for one in queries])

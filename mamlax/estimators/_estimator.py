@@ -26,8 +26,10 @@ from ._adapted_many import AdaptedMany
 from ._columns import Columns, is_frame, names_of
 from ._comparison import compare_with_simpler_models
 from ._container import Container, write_container
+from ._conventions import Conventions
 from ._estimator_state import restored, state_of
 from ._fitting import Rows, meta_train
+from ._frames import as_pandas
 from ._learner import AdaptedParams, ArrayLearner, Loss
 from ._splits import numbered, split_groups
 from ._targets import Targets
@@ -46,8 +48,9 @@ class FewShotEstimator(BaseEstimator, ABC):
     n_features_in_: int
     target_names_: list[str] | None = None
     task_names_: list[str] | None = None
-    """What the targets, and the columns that tell tasks apart, are called, where a table was fitted
-    by the command line."""
+    reading_: Conventions = Conventions()
+    """What the targets, and the columns that tell tasks apart, are called, and how text was read,
+    where a table was fitted by the command line."""
 
     def __init__(
         self,
@@ -89,8 +92,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         """Meta-train on the groups of a table.
 
         Args:
-            X: `[rows, columns]`, a pandas frame (numbers and categories, values may be missing) or
-                an array.
+            X: `[rows, columns]`, a frame of pandas, Polars or Arrow (numbers and categories, values
+                may be missing) or an array.
             y: `[rows]` or `[rows, outputs]`.
             groups: `[rows]`, which task a row belongs to: a machine, a patient, a station. None:
                 all rows are one task, and what is fitted is a plain network.
@@ -179,7 +182,7 @@ class FewShotEstimator(BaseEstimator, ABC):
             MamlaxError: if adaptation diverged.
         """
         check_is_fitted(self)
-        adapted = copy.copy(self)
+        adapted, X = copy.copy(self), as_pandas(X)
         if _num_samples(X) == 0:
             warnings.warn(
                 "the support has no rows: predictions are those of the initialization.",
@@ -208,6 +211,9 @@ class FewShotEstimator(BaseEstimator, ABC):
 
         Returns:
             What predicts for each of them.
+
+        Raises:
+            MamlaxError: if adaptation diverged for some; names them.
         """
         check_is_fitted(self)
         X = self._checked_table(X)
@@ -221,6 +227,15 @@ class FewShotEstimator(BaseEstimator, ABC):
             np.bincount(index),
             self._weights(sample_weight, X)[order],
         )
+        if len(diverged := names[adapted.diverged]):
+            shown = ", ".join(map(repr, diverged[:12].tolist())) + ", ..." * (len(diverged) > 12)
+            raise MamlaxError(
+                f"adapting to {len(diverged)} of {len(names)} groups diverged within "
+                f"{self.num_inner_steps_} inner steps: {shown}. Look at their rows for values far "
+                "outside of what the model was fitted to; if there are none, it needs fewer inner "
+                "steps or a smaller inner learning rate when it is trained. To adapt to the "
+                f"others, leave out the rows where numpy.isin(groups, [{shown}])."
+            )
         return AdaptedMany(copy.copy(self), names, adapted)
 
     @property
@@ -313,7 +328,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         return self.learner_.adapt(empty, self.targets_.encode(self._empty_targets()))
 
     def _checked_table(self, X, *, reset: bool = False):
-        """A frame with the columns fitted, in their order; or an array."""
+        """A pandas frame with the columns fitted, in their order; or an array."""
+        X = as_pandas(X)
         if is_frame(X):
             if reset and not len(X):
                 raise ValueError("Found array with 0 sample(s): the table has no rows.")

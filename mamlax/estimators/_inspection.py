@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._errors import printable
 from .._files import Json
 from ..config._algorithms import RidgeMaml
 from ._container import header_errors, read_container
@@ -21,8 +22,7 @@ def description_of(path: Path) -> str:
     header, arrays = read_container(path)
     with header_errors(path):
         text = "\n".join(_lines(header, arrays))
-    # a file from elsewhere must not send control characters to the terminal
-    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+    return printable(text)  # a file from elsewhere must not steer the terminal
 
 
 def _lines(header: Json, arrays: Mapping[str, Any]) -> list[str]:

@@ -133,6 +133,12 @@ class AdaptedParams(NamedTuple):
     shared: PyTree
     support_inputs: Any = None
 
+    @property
+    def diverged(self) -> np.ndarray:
+        """`[tasks]`, where there are many: whether some of a task are no numbers any more."""
+        finite = [np.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(self.own)]
+        return ~np.all(finite, axis=0)
+
 
 @dataclass(frozen=True)
 class ArrayLearner:
@@ -176,6 +182,8 @@ class ArrayLearner:
 
     def adapt_many(self, inputs, targets, sizes, weights=None) -> AdaptedParams:
         """Adapt to many supports at once, in one compiled program for each size.
+
+        What diverges does not stop the others: see `AdaptedParams.diverged`.
 
         Args:
             inputs: `[rows, ...]`, the rows of one task after those of another.

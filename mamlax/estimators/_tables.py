@@ -1,103 +1,161 @@
-"""Tables from files: csv, csv.gz, tsv and parquet."""
+"""Tables from files: text with separators, parquet and feather."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 
 from .._errors import MamlaxError
+from ._delimited import SEPARATORS, line_of, read_cells
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_OTHERS = ";\t|,"
+_FEATHER = (".feather", ".arrow")
 _SPREADSHEETS = {".xlsx", ".xls", ".ods", ".numbers"}
-SUFFIXES = (*_SEPARATORS, ".parquet")
+_MOST_VALUES = 1 << 30
+SUFFIXES = (*SEPARATORS, ".parquet", *_FEATHER)
 """Of a table; of text also compressed."""
+_KINDS = "csv, tsv, parquet or feather"
 
 
-def read_table(path: str | Path, *, text: Sequence[str] = (), may_be_empty: bool = False) -> Any:
-    """A pandas frame.
+@dataclass(frozen=True)
+class Table:
+    """What a file holds.
+
+    Attributes:
+        path: of the file.
+        columns: as Arrow holds them; of text with separators, cells of text as they are written.
+        separator: of cells in text; None: columns have types.
+        rows: `[rows]`, which rows of the file these are.
+    """
+
+    path: Path
+    columns: pa.Table
+    separator: str | None
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns."""
+        return self.columns.column_names
+
+    def where(self, mask: np.ndarray) -> "Table":
+        """Some rows, by a mask `[rows]`."""
+        return replace(self, columns=self.columns.filter(pa.array(mask)), rows=self.rows[mask])
+
+    def place_of(self, row: int) -> str:
+        """Where a row is in the file: of text the line, its header being the first."""
+        number = int(self.rows[row])
+        if self.separator is None:
+            return f"row {number + 1} of {self.path}"
+        return f"line {line_of(self.path, self.separator, number)} of {self.path}"
+
+    def check_has(self, names: Iterable[str], flag: str) -> None:
+        """Refuse names of columns that are not there.
+
+        Raises:
+            MamlaxError: if one is missing; lists what there is.
+        """
+        absent = [name for name in names if name not in self.names]
+        if absent:
+            raise MamlaxError(
+                f"{self.path} has no column {absent[0]!r} ({flag}). It has: "
+                f"{', '.join(map(shown, self.names))}."
+            )
+
+
+def read_table(path: str | Path, *, may_be_empty: bool = False) -> Table:
+    """A table.
 
     Args:
-        path: a `.csv` or `.tsv` (also `.gz`, `.zip`, `.bz2`, `.xz` of them) or `.parquet`.
-        text: columns that hold text, though it may look like numbers (01, 02).
+        path: a `.csv` or `.tsv` (also `.gz`, `.zip`, `.bz2`, `.xz` of them), `.parquet`, `.feather`
+            or `.arrow`.
         may_be_empty: whether a table without rows will do.
 
     Raises:
-        MamlaxError: if it is missing, empty, damaged or of another kind.
+        MamlaxError: if it is missing, empty, damaged, too large or of another kind.
     """
     path = Path(path)
     kinds = [suffix.lower() for suffix in path.suffixes]
     if path.is_dir():
-        raise MamlaxError(f"{path} is a folder, where a table is expected: a csv, tsv or parquet.")
+        raise MamlaxError(f"{path} is a folder, where a table is expected: a {_KINDS}.")
+    if not path.exists():
+        raise MamlaxError(f"{path} does not exist. A table is a {_KINDS}.")
     if not path.is_file():
-        raise MamlaxError(f"{path} does not exist. A table is a csv, tsv or parquet.")
+        raise MamlaxError(f"{path} is no ordinary file (a pipe or a device). Write it to one.")
     if not path.stat().st_size:
         raise MamlaxError(f"{path} is empty (0 bytes).")
-    separator = next((_SEPARATORS[kind] for kind in kinds if kind in _SEPARATORS), None)
+    separator = None
     try:
         if ".parquet" in kinds:
-            table = pd.read_parquet(path)
-        elif separator is not None:
-            kinds_of: Any = dict.fromkeys(text, str)
-            table = pd.read_csv(path, sep=separator, low_memory=False, dtype=kinds_of)
+            columns = _parquet(path)
+        elif any(kind in _FEATHER for kind in kinds):
+            columns = _feather(path)
+        elif any(kind in SEPARATORS for kind in kinds):
+            columns, separator = read_cells(path)
         else:
             more = " Save the spreadsheet as CSV UTF-8." if _SPREADSHEETS & set(kinds) else ""
-            raise MamlaxError(f"{path} is neither .csv, .tsv (also .gz) nor .parquet.{more}")
-    except MamlaxError:
+            raise MamlaxError(
+                f"{path} is neither .csv, .tsv (also .gz), .parquet nor .feather.{more}"
+            )
+    except (MamlaxError, MemoryError):
         raise
-    except UnicodeDecodeError as error:
-        raise MamlaxError(
-            f"{path} is not UTF-8 text ({error.reason}). Save it as CSV UTF-8 from the "
-            f"spreadsheet, or convert it, as by iconv -f latin1 -t utf-8 {path} > utf8.csv."
-        ) from error
+    except PermissionError as error:
+        raise MamlaxError(f"{path} may not be read by you ({error.strerror}).") from error
     except Exception as error:  # readers raise whatever damage makes of their input
         raise MamlaxError(f"{path} cannot be read as a table ({error}).") from error
-    if not len(table) and not may_be_empty:
+    columns = columns.drop_columns(
+        [name for name in columns.column_names if name.startswith("__index_level_")]
+    )
+    if twice := {name for name in columns.column_names if columns.column_names.count(name) > 1}:
+        raise MamlaxError(f"two columns of {path} are called {min(twice)!r}. Rename one.")
+    if not len(columns) and not may_be_empty:
         raise MamlaxError(f"{path} has no rows.")
-    return table
+    return Table(path, columns, separator, np.arange(len(columns)))
 
 
-def columns_of(table: Any, names: Sequence[str], flag: str, path: Path) -> Any:
-    """Some columns.
-
-    Raises:
-        MamlaxError: if one is missing; lists what there is.
-    """
-    absent = [name for name in names if name not in table.columns]
-    if absent:
-        there, hint = ", ".join(map(str, table.columns)), ""
-        separators = [one for one in _OTHERS if one in there]
-        if table.shape[1] == 1 and separators:
-            hint = (
-                f" Are its columns separated by {separators[0]!r}? A .csv has commas, a .tsv tabs: "
-                "save it as one of these."
-            )
-        raise MamlaxError(f"{path} has no column {absent[0]!r} ({flag}). It has: {there}.{hint}")
-    return table[list(names)]
+def shown(name: str) -> str:
+    """A name in a list of several; in quotes where its end could not be seen."""
+    return name if name.isprintable() and name == name.strip() and name else repr(name)
 
 
-def labels_of(columns: Any, flag: str, path: Path) -> Any:
-    """One label for each row, of one column or of several together.
-
-    Raises:
-        MamlaxError: if one is missing in a row.
-    """
-    for name in columns.columns:
-        missing = columns[name].isna().to_numpy()
-        if missing.any():
-            first = place_of(path, columns.index[int(missing.argmax())])
-            raise MamlaxError(
-                f"the column {name!r} ({flag}) is missing in {int(missing.sum())} rows (the first: "
-                f"{first}). Fill it in, or leave these rows out."
-            )
-    if columns.shape[1] == 1:
-        return columns.iloc[:, 0].to_numpy()
-    return columns.groupby(list(columns.columns), sort=True).ngroup().to_numpy()
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Some names."""
+    return ", ".join(map(shown, names[:most])) + ", ..." * (len(names) > most)
 
 
-def place_of(path: Path, row: int) -> str:
-    """Where a row is in a file: of text the line, its header being line 1."""
-    if ".parquet" in path.suffixes:
-        return f"row {row + 1} of {path}"
-    return f"line {row + 2} of {path}"
+def _parquet(path: Path) -> pa.Table:
+    with pyarrow.parquet.ParquetFile(path) as file:
+        found: Any = file.metadata
+        _check_size(path, found.num_rows * found.num_columns)
+        return _gathered(path, file.schema_arrow, file.iter_batches())
+
+
+def _feather(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        file = pa.ipc.open_file(source)
+        batches = (file.get_batch(i) for i in range(file.num_record_batches))
+        return _gathered(path, file.schema, batches)
+
+
+def _gathered(path: Path, schema: Any, batches: Iterable[Any]) -> pa.Table:
+    """Batches as a table, of a bounded size."""
+    found, size = [], 0
+    for batch in batches:
+        found.append(batch)
+        size += batch.nbytes
+        _check_size(path, size / 8)
+    return pa.Table.from_batches(found, schema)
+
+
+def _check_size(path: Path, values: float) -> None:
+    if values > _MOST_VALUES:
+        raise MamlaxError(
+            f"{path} holds more than {_MOST_VALUES:,} values: too much for a table here. Take "
+            "fewer rows and columns."
+        )

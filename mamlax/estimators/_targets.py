@@ -1,5 +1,6 @@
 """What is predicted, as numbers that a network learns: standardized values, or class numbers."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,10 @@ from scipy.special import softmax
 
 from .._errors import MamlaxError
 from .._files import Json
+from ._moments import are_lost, exponent_of
+
+_FARTHEST = 1e15
+"""Standard deviations; more than these squared could not be added up in single precision."""
 
 
 class Values(NamedTuple):
@@ -31,16 +36,29 @@ class Values(NamedTuple):
     def fit(targets: np.ndarray, weights: np.ndarray) -> "Values":
         """From targets `[rows]` or `[rows, outputs]`, and how much each row counts `[rows]`."""
         columns = targets.reshape(len(targets), -1).astype(np.float64)
-        mean = np.average(columns, axis=0, weights=weights)
-        scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weights))
+        exponent = exponent_of(columns)
+        small = np.ldexp(columns, -exponent)
+        mean = np.average(small, axis=0, weights=weights)
+        scale = np.sqrt(np.average((small - mean) ** 2, axis=0, weights=weights))
+        mean, scale = np.ldexp(mean, exponent), np.ldexp(scale, exponent)
         scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)
-        return Values(tuple(mean.tolist()), tuple(scale.tolist()), targets.ndim == 1)
+        found = Values(tuple(mean.tolist()), tuple(scale.tolist()), targets.ndim == 1)
+        for i, encoded in enumerate(found.encode(targets).T):
+            if are_lost(columns[:, i], encoded):
+                row = int(np.argmax(np.abs(columns[:, i] - mean[i])))
+                warnings.warn(
+                    f"the target of row {row} is {columns[row, i]:.6g}, so far from the others "
+                    "that they can hardly be told apart. Correct it, or predict the logarithm.",
+                    stacklevel=4,
+                )
+        return found
 
     def encode(self, targets: np.ndarray) -> np.ndarray:
         """`[rows, outputs]` of float32.
 
         Raises:
-            MamlaxError: if there are other than the outputs fitted.
+            MamlaxError: if there are other than the outputs fitted, or one is so far from those
+                fitted that single precision does not hold it.
         """
         columns = targets[:, None] if targets.ndim == 1 else targets
         if columns.shape[1] != self.num_outputs:
@@ -48,7 +66,17 @@ class Values(NamedTuple):
                 f"the model predicts {self.num_outputs} numbers for a row, got targets of "
                 f"{columns.shape[1]}."
             )
-        return ((columns - np.array(self.mean)) / np.array(self.scale)).astype(np.float32)
+        with np.errstate(over="ignore"):
+            encoded = (columns - np.array(self.mean)) / np.array(self.scale)
+        far = ~(np.abs(encoded) < _FARTHEST)
+        if far.any():
+            row, output = np.argwhere(far)[0]
+            raise MamlaxError(
+                f"the target of row {row} is {columns[row, output]:.6g}: too far from the others "
+                f"(mean {self.mean[output]:.6g}, deviation {self.scale[output]:.6g}). Correct it, "
+                "or predict the logarithm."
+            )
+        return encoded.astype(np.float32)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """The network's `[..., outputs]` in the units of the targets."""

@@ -91,7 +91,8 @@ def test_constant_columns_are_zero_and_do_not_explode():
     values = np.array([[7.0, 1e30, 0.1], [7.0, 1e30, 0.1], [7.0, 1e30, 0.1]])
     columns = Columns.fit(values)
     np.testing.assert_allclose(columns.encode(values), np.zeros((3, 3)), atol=1e-6)
-    assert np.all(np.abs(columns.encode(np.array([[9.0, -1e30, 5.0]]))) <= 10)
+    with pytest.warns(UserWarning, match="column '1' is -1e\\+30 in row 0.*another unit"):
+        assert np.all(np.abs(columns.encode(np.array([[9.0, -1e30, 5.0]]))) <= 10)
 
 
 def test_columns_of_nothing_but_missing_values():
@@ -102,7 +103,7 @@ def test_columns_of_nothing_but_missing_values():
 
 def test_outliers_count_as_ten_standard_deviations():
     columns = Columns.fit(np.array([[-1.0], [1.0]]))
-    found = columns.encode(np.array([[9.0], [11.0], [-1e300]]))
+    found = columns.encode(np.array([[9.0], [11.0], [-999.0]]))
     np.testing.assert_array_equal(found, [[9], [10], [-10]])
 
 
@@ -205,3 +206,34 @@ def test_a_round_trip_through_json():
     again = Columns.from_json(json.loads(json.dumps(columns.as_json())))
     assert again == columns
     np.testing.assert_array_equal(again.encode(table), columns.encode(table))
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, 1e300])
+def test_numbers_of_any_size_are_standardized_alike(size):
+    values = np.random.default_rng(0).normal(7, 3, (50, 1))
+    found = Columns.fit(values * size).encode(values * size)
+    np.testing.assert_allclose(found, Columns.fit(values).encode(values), rtol=1e-5, atol=1e-6)
+
+
+def test_a_number_beside_which_others_are_lost_is_warned_of():
+    with pytest.warns(UserWarning, match=r"column '0' is 1e\+200 in row 2, so far from the others"):
+        Columns.fit(np.array([[0.0], [1.0], [1e200], *([float(i)] for i in range(3, 40))]))
+
+
+def test_a_number_of_another_unit_is_warned_of():
+    columns = Columns.fit(np.array([[-1.0], [1.0]]))
+    with pytest.warns(UserWarning, match=r"'0' is 1e\+200 in row 1 \(and 1 more.*another unit"):
+        columns.encode(np.array([[1.0], [1e200], [-1e9]]))
+
+
+@pytest.mark.parametrize("text", [["1", "2", "1"], ["1,5", "2", None], ["37 %", "4 %", "5 %"]])
+def test_numbers_as_text_are_categories_with_a_warning_unless_they_are_meant(text):
+    table = pd.DataFrame({"x": text})
+    with pytest.warns(UserWarning, match="column 'x' holds numbers as text, such as"):
+        Columns.fit(table)
+    Columns.fit(table.astype("category"))
+
+
+def test_an_exported_index_is_warned_of():
+    with pytest.warns(UserWarning, match="'Unnamed: 0' has no name: it is likely an index"):
+        Columns.fit(pd.DataFrame({"Unnamed: 0": [0, 1], "x": [1.0, 2.0]}))

@@ -3,6 +3,7 @@
 import pickle
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 
 import mamlax
 from mamlax.config import ALGORITHMS
+from mamlax.estimators._learner import ArrayLearner
 
 SMALL = dict(
     num_outer_steps=200,
@@ -218,6 +220,38 @@ def test_many_tasks_have_names_of_any_kind(model):
         many = model.adapt_many(x, y, names)
         assert len(many.groups) == 3
         assert many.predict(x, names).shape == (6,)
+
+
+def test_groups_that_diverge_are_named_and_the_others_can_be_had(classifier):
+    """As `adapt` raises for one."""
+    table = labelled(HELD_OUT)
+    x, y, groups = table.x[:384].copy(), table.y[:384], table.groups[:384]
+    settings = classifier.learner_.settings
+    broken = clone(classifier)
+    broken.__dict__.update(classifier.__dict__)
+    algorithm = replace(settings.algorithm, inner_learning_rate=1e30)
+    learner = replace(classifier.learner_, settings=replace(settings, algorithm=algorithm))
+    broken.learner_ = learner
+    with pytest.raises(mamlax.MamlaxError, match="diverged"):
+        broken.adapt(x[:96], y[:96])
+    with pytest.raises(mamlax.MamlaxError, match=r"of 4 groups diverged.*numpy\.isin\(groups"):
+        broken.adapt_many(x, y, groups)
+
+
+def test_only_the_groups_that_diverge_are_named(model, monkeypatch):
+    x, y, groups = HELD_OUT.x[:288], HELD_OUT.y[:288], HELD_OUT.groups[:288]
+    adapt_many = ArrayLearner.adapt_many
+
+    def diverging(learner, inputs, *more):
+        found = adapt_many(learner, inputs, *more)
+        own = jax.tree.map(np.array, found.own)
+        for leaf in jax.tree.leaves(own):
+            leaf[1] = np.nan
+        return found._replace(own=own)
+
+    monkeypatch.setattr(ArrayLearner, "adapt_many", diverging)
+    with pytest.raises(mamlax.MamlaxError, match=r"adapting to 1 of 3 groups.*: 1\. Look"):
+        model.adapt_many(x, y, groups)
 
 
 def test_many_tasks_refuse_what_they_cannot_predict(model):

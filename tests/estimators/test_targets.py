@@ -108,3 +108,23 @@ def test_classes_make_a_round_trip_through_json(labels):
 def test_values_make_a_round_trip_through_json():
     values = Values.fit(np.random.default_rng(0).normal(size=(9, 2)), np.ones(9))
     assert targets_from_json(json.loads(json.dumps(values.as_json()))) == values
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, 1e290, 1e-300])
+def test_targets_of_any_size_are_standardized_alike(size):
+    targets = np.random.default_rng(0).normal(7, 3, (50, 2))
+    values, plain = (Values.fit(one, np.ones(50)) for one in (targets * size, targets))
+    encoded = values.encode(targets * size)
+    np.testing.assert_allclose(encoded, plain.encode(targets), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(values.decode(encoded), targets * size, rtol=1e-5)
+
+
+def test_a_target_far_from_all_others_is_refused_where_single_precision_does_not_hold_it():
+    values = Values.fit(np.array([1.0, 2.0, 3.0]), np.ones(3))
+    with pytest.raises(mamlax.MamlaxError, match=r"target of row 1 is 1e\+200: too far.*mean 2"):
+        values.encode(np.array([1.0, 1e200]))
+
+
+def test_a_target_beside_which_others_are_lost_is_warned_of():
+    with pytest.warns(UserWarning, match=r"target of row 3 is 1e\+200, so far from the others"):
+        Values.fit(np.array([*range(3), 1e200, *range(4, 50)]), np.ones(50))

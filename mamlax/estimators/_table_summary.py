@@ -1,0 +1,102 @@
+"""What was read of a table, and what was made of it, each in one line."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .._errors import printable
+from ._delimited import SEPARATORS, words_of
+from ._described import Described
+from ._tables import Table, listed, shown
+
+_FEW_VALUES = 10
+
+
+def summary(
+    table: Table,
+    targets: Sequence[Described],
+    features: Sequence[Described],
+    names: Sequence[str],
+    left_out: Sequence[str],
+) -> str:
+    """What was read of a table, and what had to be assumed.
+
+    Args:
+        table: what was read.
+        targets: what is predicted.
+        features: what it is predicted from.
+        names: columns of names: of tasks, and of what is held out together.
+        left_out: columns left out because they are an index.
+    """
+    described = [*targets, *features]
+    numbers = [_with_assumed(one) for one in described if one.is_numbers]
+    categories = [shown(one.name) for one in described if not one.is_numbers]
+    words = [f"{len(table):,} rows, {len(table.names)} columns{_separated(table)}"]
+    for what, found in (
+        ("numbers", numbers),
+        ("categories", categories),
+        ("names", [shown(name) for name in dict.fromkeys(names)]),
+        ("left out, as an index", [shown(name) for name in left_out]),
+        ("missing", _missing(features)),
+    ):
+        if found:
+            more = f" and {len(found) - 12} more" if len(found) > 12 else ""
+            words.append(f"{what}: {', '.join(found[:12])}{more}")
+    return printable(f"{table.path}: {'; '.join(words)}.")
+
+
+def assumptions(table: Table, columns: Iterable[Described]) -> str:
+    """What had to be assumed of a table, in a line; empty where nothing had to."""
+    found = [_with_assumed(one) for one in columns if one.assumed]
+    separated = _separated(table).strip()
+    if not found and not separated:
+        return ""
+    return printable(f"{table.path}: {', '.join(filter(None, [separated, *found]))}.")
+
+
+def choices(
+    y: np.ndarray,
+    targets: Sequence[str],
+    features: Sequence[str],
+    tasks: Sequence[str],
+    splits: Sequence[str],
+    counts: dict[str, int],
+    is_class: bool,
+) -> str:
+    """What was made of a table, before anything is learned from it."""
+    what, hint = f"regression of {' and '.join(targets)}", ""
+    if is_class:
+        labels = np.unique(y).tolist()
+        what = f"classification of {targets[0]} ({len(labels)} classes: {listed(labels, 6)})"
+    elif y.ndim == 1 and (count := len(np.unique(y))) <= _FEW_VALUES:
+        hint = f" (--kind classes takes the {count} values of {targets[0]} for classes.)"
+    total = sum(counts.values())
+    held_out = f", held out by {' and '.join(splits)}" if splits else ""
+    return printable(
+        f"{what} on {len(features)} column{'s' * (len(features) != 1)} ({listed(features)}), "
+        f"{len(y)} rows; {total} tasks ({', '.join(tasks)}{held_out}): {counts['train']} to learn "
+        f"from, {counts['validation']} to choose steps and to stop by, {counts['test']} to judge "
+        f"by.{hint}"
+    )
+
+
+def _with_assumed(column: Described) -> str:
+    return shown(column.name) + (f" ({column.assumed})" if column.assumed else "")
+
+
+def _separated(table: Table) -> str:
+    """What separates cells, where the suffix says otherwise."""
+    own = [SEPARATORS[kind] for kind in map(str.lower, table.path.suffixes) if kind in SEPARATORS]
+    if table.separator is None or table.separator in own:
+        return ""
+    return f" separated by {words_of(table.separator)}"
+
+
+def _missing(columns: Sequence[Described]) -> list[str]:
+    """How many cells, and by which words."""
+    found = []
+    for one in columns:
+        if count := int(one.is_missing.sum()):
+            words = ", ".join(map(repr, one.words))
+            found.append(f"{count:,} of {shown(one.name)}" + (f" (as {words})" if words else ""))
+    return found
