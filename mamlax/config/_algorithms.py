@@ -47,13 +47,17 @@ class Algorithm(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _AnyOptimizer(Algorithm):
+class WithInnerOptimizer(Algorithm):
+    """An algorithm whose inner optimizer is a choice."""
+
     inner_optimizer: InnerOptimizer = "sgd"
     """What an inner step does with its gradient; the learned ones start as gradient descent."""
+    inner_gradient_clip: Advanced[Positive | None] = None
+    """Largest norm of an inner gradient; longer ones are scaled down. None: any."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _UnlearnedOptimizer(Algorithm):
+class _UnlearnedOptimizer(WithInnerOptimizer):
     inner_optimizer: UnlearnedInnerOptimizer = "sgd"
     """What an inner step does with its gradient."""
 
@@ -84,33 +88,33 @@ class _EitherOrder(Unrolled):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadOfTask(_AnyOptimizer, _EitherOrder):
+class HeadOfTask(WithInnerOptimizer, _EitherOrder):
     """An algorithm that makes a head for the classes of each task, so that it takes any number."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maml(_AnyOptimizer, OnMinibatches, _EitherOrder):
+class Maml(WithInnerOptimizer, OnMinibatches, _EitherOrder):
     """MAML: all parameters adapt, and the outer loop differentiates through it."""
 
     name: ClassVar[str] = "maml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fomaml(_AnyOptimizer, OnMinibatches):
+class Fomaml(WithInnerOptimizer, OnMinibatches):
     """First-order MAML: inner gradients are constants of the outer loop."""
 
     name: ClassVar[str] = "fomaml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anil(_AnyOptimizer, OnMinibatches, _EitherOrder):
+class Anil(WithInnerOptimizer, OnMinibatches, _EitherOrder):
     """ANIL: only the head adapts."""
 
     name: ClassVar[str] = "anil"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boil(_AnyOptimizer, OnMinibatches, _EitherOrder):
+class Boil(WithInnerOptimizer, OnMinibatches, _EitherOrder):
     """BOIL: all but the head adapts."""
 
     name: ClassVar[str] = "boil"
@@ -182,7 +186,7 @@ class Reptile(_UnlearnedOptimizer, OnMinibatches):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cavia(_AnyOptimizer, OnMinibatches, _EitherOrder):
+class Cavia(WithInnerOptimizer, OnMinibatches, _EitherOrder):
     """CAVIA: a few context parameters adapt, from zero; the network is shared."""
 
     name: ClassVar[str] = "cavia"
@@ -205,7 +209,7 @@ class UnicornMaml(HeadOfTask):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RidgeMaml(_AnyOptimizer, _EitherOrder):
+class RidgeMaml(WithInnerOptimizer, _EitherOrder):
     """Ridge MAML: the head starts from a regression on the support. For numbers."""
 
     name: ClassVar[str] = "ridge-maml"

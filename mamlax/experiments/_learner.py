@@ -6,6 +6,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
@@ -15,6 +16,7 @@ from .._types import LossFn, MetaLearner
 from ..algorithms._anil import anil, boil
 from ..algorithms._cavia import cavia
 from ..algorithms._heads import proto_maml, ridge_maml, unicorn_maml
+from ..algorithms._learned_optimizer import LearnedOptimizer
 from ..algorithms._maml import fomaml, maml
 from ..algorithms._maml_plus_plus import maml_plus_plus
 from ..algorithms._meta_curvature import learned_curvature
@@ -35,6 +37,7 @@ from ..config._algorithms import (
     RidgeMaml,
     UnicornMaml,
     Unrolled,
+    WithInnerOptimizer,
 )
 
 _INNER_OPTIMIZERS: dict[str, Callable[[PyTree], PyTree]] = {
@@ -79,13 +82,15 @@ def learner_of(
         for field in fields(algorithm)
         if field.name not in _NO_ARGUMENTS
     }
-    if (name := getattr(algorithm, "inner_optimizer", None)) is not None:
-        options["inner_optimizer"] = _inner_optimizer(
+    if isinstance(algorithm, WithInnerOptimizer):
+        name = algorithm.inner_optimizer
+        optimizer = _inner_optimizer(
             name,
             # a learned one only starts there: a number, where the other may be traced
             rate if name.startswith("learned") else now,
             is_differentiated=isinstance(algorithm, Unrolled),
         )
+        options["inner_optimizer"] = _clipped(optimizer, algorithm.inner_gradient_clip)
     if support_per_step:
         options["support_per_step"] = True
     if algorithm.compute_dtype != "float32":
@@ -120,6 +125,7 @@ def learner_of(
 _NO_ARGUMENTS = (
     "inner_learning_rate",
     "inner_optimizer",
+    "inner_gradient_clip",
     "inner_batch_size",
     "compute_dtype",
     "context_size",
@@ -162,6 +168,24 @@ def _inner_optimizer(name: str, rate: float | Array, *, is_differentiated: bool)
     if name.startswith("adam") and is_differentiated:  # √v has no derivative at 0
         return make(rate, eps_root=1e-8)
     return make(rate)
+
+
+def _clipped(optimizer: PyTree, limit: float | None) -> PyTree:
+    """The same optimizer, of gradients that are no longer than `limit`."""
+    if limit is None:
+        return optimizer
+    clip = optax.stateless(lambda gradient, _: _at_most(limit, gradient))
+    if isinstance(optimizer, LearnedOptimizer):
+        return optimizer._replace(build=lambda meta: optax.chain(clip, optimizer.build(meta)))
+    return optax.chain(clip, optimizer)
+
+
+def _at_most(limit: float, gradient: PyTree) -> PyTree:
+    """A gradient of at most this norm; unlike optax's, with a derivative also where it is zero."""
+    squared = sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(gradient))
+    is_long = squared > limit**2
+    factor = jnp.where(is_long, limit / jnp.sqrt(jnp.where(is_long, squared, 1.0)), 1.0)
+    return jax.tree.map(lambda x: x * factor.astype(x.dtype), gradient)
 
 
 def _maml_plus_plus(

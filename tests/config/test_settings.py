@@ -58,7 +58,7 @@ ZERO_OR_MORE = [
 ]
 POSITIVE = [
     *("inner_learning_rate", "outer_learning_rate", "proximal_strength", "ridge", "max_kl"),
-    *("gradient_clip", "sparse_radius", "action_bound"),
+    *("gradient_clip", "inner_gradient_clip", "sparse_radius", "action_bound"),
 ]
 NOT_NEGATIVE = ["damping", "weight_scale", "head_scale"]
 FRACTION = ["discount", "gae_lambda", "inner_learning_rate_decay", "max_unstable_share"]
@@ -284,6 +284,7 @@ DIFFERENTIATED = OF_MAML | {"meta-sgd", "meta-curvature"}
 HEADS = {"proto-maml", "unicorn-maml", "ridge-maml"}
 USERS = {
     "inner_optimizer": OF_MAML | {"fomaml", "imaml", "reptile"},
+    "inner_gradient_clip": OF_MAML | {"fomaml", "imaml", "reptile"},
     "first_order": DIFFERENTIATED,
     "inner_batch_size": set(ALGORITHMS) - {"imaml"} - HEADS,
     "num_unrolled_steps": DIFFERENTIATED | {"maml-plus-plus"},

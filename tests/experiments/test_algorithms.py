@@ -14,11 +14,11 @@ import pytest
 
 import mamlax
 from mamlax.config import ALGORITHMS
-from mamlax.config._algorithms import InnerOptimizer
+from mamlax.config._algorithms import InnerOptimizer, Maml
 from mamlax.experiments import _train
 from mamlax.experiments._evaluate import evaluate_results
 from mamlax.experiments._experiment import experiment_of
-from mamlax.experiments._learner import check_ways
+from mamlax.experiments._learner import check_ways, learner_of
 from mamlax.experiments._result import result_of
 from mamlax.experiments._train import train, train_stage
 from mamlax.experiments.problems._build import parts_of
@@ -434,3 +434,22 @@ def test_an_implicit_training_that_diverged_says_what_helps(tiny, alone, tmp_pat
     words = r"stationarity far below 1.*proximal.strength.* sinusoid-imaml"
     with pytest.raises(mamlax.TrainingDivergedError, match=words):
         train_stage(experiment, experiment.stages["main"])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "learned-step-sizes"])
+@pytest.mark.parametrize(
+    ("target", "moved", "derivative"),
+    [([3.0, 4.0], [0.6, 0.8], 1.0), ([0.3, 0.4], [0.3, 0.4], 0.0), ([0.0, 0.0], [0.0, 0.0], 0.0)],
+)
+def test_inner_gradients_are_at_most_as_long_as_told(optimizer, target, moved, derivative):
+    """One step of rate 1 on half the squared distance goes to the target, or 1 towards it."""
+    algorithm = Maml(inner_learning_rate=1.0, inner_gradient_clip=1.0, inner_optimizer=optimizer)
+    learner = learner_of(algorithm, lambda x, batch: 0.5 * jnp.sum((x - batch) ** 2))
+    start = learner.init(jnp.zeros(2))
+    adapted = learner.adapt(start, jnp.array(target)).params
+    np.testing.assert_allclose(adapted, moved, atol=1e-6)
+    tasks = mamlax.Task(support=jnp.array([target]), query=jnp.array([[0.0, 0.0]]))
+    (gradient, *_) = jax.tree.leaves(learner.meta_gradient(start, tasks)[1])
+    # beyond the limit the step turns only: (I - n n') of the sideways part remains, plus the move
+    expected = (np.eye(2) - (np.eye(2) - np.outer(moved, moved)) / 5) @ moved * derivative
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
