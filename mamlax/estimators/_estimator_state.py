@@ -37,7 +37,7 @@ def state_of(estimator: Any) -> Container:
         "attributes": {name: getattr(estimator, name) for name in _ATTRIBUTES},
         "target_names": estimator.target_names_,
         "task_names": estimator.task_names_,
-        "reading": estimator.reading_.as_json(),
+        "conventions": estimator.reading_.as_json(),
         "feature_names": None if names is None else list(names),
         "columns": estimator.columns_.as_json(),
         "targets": estimator.targets_.as_json(),
@@ -70,7 +70,7 @@ def restored(estimator: E, content: Container) -> E:
     for name in ("target_names", "task_names"):
         if header.get(name) is not None:
             setattr(one, f"{name}_", [str(word) for word in header[name]])
-    one.reading_ = Conventions.from_json(header.get("reading"))
+    one.reading_ = Conventions.from_json(header.get("conventions"))
     network = one.learner_.settings.network
     if (width := one.columns_.width) != network["num_inputs"]:
         raise ValueError(f"columns make {width} inputs of a network of {network['num_inputs']}")
