@@ -1,7 +1,7 @@
 """mamlax learns to learn: gradient-based meta-learning in JAX.
 
-The public names stand in `__init__.pyi`, by what they are for; each is imported when first used, so
-that `import mamlax` and `mamlax --help` stay light.
+The public names are listed in `__init__.pyi`, grouped by purpose. Each is imported when first used,
+so that `import mamlax` and `mamlax --help` stay light.
 """
 
 from importlib.metadata import version

@@ -1,7 +1,7 @@
 # ruff: isort: off
 __version__: str
 
-# what everything returns or consumes
+# shared types
 from ._types import Adaptation as Adaptation
 from ._types import Batch as Batch
 from ._types import Limit as Limit
@@ -10,7 +10,7 @@ from ._types import OuterLoop as OuterLoop
 from ._types import Task as Task
 from ._errors import MamlaxError as MamlaxError
 
-# the family
+# algorithms
 from .algorithms._maml import maml as maml
 from .algorithms._maml import fomaml as fomaml
 from .algorithms._anil import anil as anil
@@ -25,7 +25,7 @@ from .algorithms._heads import proto_maml as proto_maml
 from .algorithms._heads import unicorn_maml as unicorn_maml
 from .algorithms._heads import ridge_maml as ridge_maml
 
-# its parts
+# parts of algorithms
 from .algorithms._inner_loop import inner_loop as inner_loop
 from .algorithms._learned_optimizer import LearnedOptimizer as LearnedOptimizer
 from .algorithms._learned_optimizer import WithOptimizer as WithOptimizer
@@ -36,19 +36,19 @@ from .algorithms._over_tasks import mean_gradient as mean_gradient
 from .algorithms._over_tasks import mean_direction as mean_direction
 from .algorithms._precision import with_compute_dtype as with_compute_dtype
 
-# is the gradient right?
+# checks of meta-gradients
 from .algorithms._check import check_meta_gradient as check_meta_gradient
 from .algorithms._check import MetaGradientReport as MetaGradientReport
 from .algorithms._check import LeafCheck as LeafCheck
 
-# across tasks
+# the outer loop
 from .algorithms._outer_loop import outer_loop as outer_loop
 from .algorithms._outer_loop import OuterState as OuterState
 from .algorithms._over_tasks import over_tasks as over_tasks
 from .algorithms._over_tasks import sample_tasks as sample_tasks
 from .algorithms._over_tasks import adaptation_curves as adaptation_curves
 
-# where tasks come from
+# task distributions and data sets
 from .tasks._sinusoids import Sinusoids as Sinusoids
 from .tasks._grouped_rows import GroupedRows as GroupedRows
 from .tasks._minibatches import Minibatches as Minibatches
@@ -64,7 +64,7 @@ from .datasets._image_splits import image_splits as image_splits
 from .datasets._images import image_classes as image_classes
 from .tasks._placement import place as place
 
-# training to the end, and what came out
+# training and evaluation
 from .training._run import run as run
 from .training._run import Run as Run
 from .training._run import Validation as Validation
@@ -81,7 +81,7 @@ from .experiments._evaluate import evaluate as evaluate
 from .experiments._load import load_run as load_run
 from .experiments._load import LoadedRun as LoadedRun
 
-# for people with data
+# estimators
 from .estimators._few_shot import FewShotRegressor as FewShotRegressor
 from .estimators._few_shot import FewShotClassifier as FewShotClassifier
 from .estimators._adapted_many import AdaptedMany as AdaptedMany

@@ -4,7 +4,7 @@ import os
 
 
 def num_cores() -> int:
-    """How many there are: those it is bound to, where the system knows of binding."""
+    """The number of cores, counting only those the process is bound to if the system can tell."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

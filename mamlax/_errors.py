@@ -1,20 +1,20 @@
-"""The root of what goes wrong in ways a user can mend; cheap to import."""
+"""The base class of errors that a user can fix; cheap to import."""
 
 import unicodedata
 
-_HIDDEN = {"Cc", "Cf", "Cs"}
-"""Categories of characters that move the cursor or the text around them, or are none."""
+_UNPRINTABLE = {"Cc", "Cf", "Cs"}
+"""Unicode categories: control characters, which may move the cursor; formats; half characters."""
 
 
 class MamlaxError(Exception):
-    """An error whose message alone should be enough to act on (the command line prints it bare)."""
+    """An error whose message says what to do; the command line prints it without a traceback."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
 
 
 def printable(text: str) -> str:
-    """Text that a terminal shows as it is: what a file may have put into names is escaped.
+    """Escape control characters, which names read from a file may contain.
 
     Example:
         >>> print(printable("a file called \\x1b[2J"))
@@ -24,7 +24,7 @@ def printable(text: str) -> str:
         return text
     return "".join(
         character.encode("unicode_escape").decode()
-        if character not in "\n\t" and unicodedata.category(character) in _HIDDEN
+        if character not in "\n\t" and unicodedata.category(character) in _UNPRINTABLE
         else character
         for character in text
     )

@@ -1,4 +1,4 @@
-"""Optional libraries: imported where they are used, with a sentence where one is missing."""
+"""Optional libraries: imported where they are used, with an error that says how to install them."""
 
 from importlib import import_module
 from typing import Any
@@ -7,11 +7,11 @@ from ._errors import MamlaxError
 
 
 def optional(module: str, extra: str) -> Any:
-    """A module of an optional library.
+    """Import a module of an optional library.
 
     Args:
-        module: its name.
-        extra: which extra of mamlax installs it.
+        module: the module's name.
+        extra: the extra of mamlax that installs it.
 
     Raises:
         MamlaxError: if it is not installed, with the command that installs it.
@@ -23,7 +23,7 @@ def optional(module: str, extra: str) -> Any:
 
 
 def missing(names: str, extra: str) -> MamlaxError:
-    """The error to raise where optional libraries are missing."""
+    """The error to raise if optional libraries are missing."""
     return MamlaxError(
         f"{names} cannot be imported. It comes with an extra of mamlax; in the folder of mamlax: "
         f"pip install '.[{extra}]'"

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and where the package keeps what it can make again."""
+"""Atomic writes, file locks and the cache directory."""
 
 import errno
 import json
@@ -15,34 +15,34 @@ Json: TypeAlias = dict[str, Any]
 
 
 def cache_directory() -> Path:
-    """Where decoded images and compiled programs are kept: `MAMLAX_CACHE`, or the user's cache."""
+    """The directory of decoded images and compiled programs: `MAMLAX_CACHE` or the usual one."""
     if chosen := os.environ.get("MAMLAX_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mamlax"
 
 
-_MARK = ".new-"
+_TEMPORARY = ".new-"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it becomes `path` only if nothing was raised.
+    """A temporary path beside `path` to write to; it becomes `path` if no exception is raised.
 
-    The file keeps the permissions that `path` has, or gets those of any new file. What processes
-    that were killed while they wrote `path` have left beside it is removed.
+    The file keeps the permissions of `path`, or gets those of a new file. Temporary files of
+    processes that were killed while writing `path` are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_overs(path)
-    temporary = path.with_name(f".{path.name}{_MARK}{secrets.token_hex(4)}")
-    # made as `open` makes files, so that the umask holds
+    _remove_stale(path)
+    temporary = path.with_name(f".{path.name}{_TEMPORARY}{secrets.token_hex(4)}")
+    # created as `open` creates files, so that the umask applies
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    lock = open_locked(temporary)  # says that a process is at work on it
+    lock = open_locked(temporary)  # tells other processes that the file is in use
     try:
         mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
         temporary.chmod(mode | stat.S_IWUSR)
         yield temporary
         with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # else a power cut may leave the new name without its content
+            os.fsync(file.fileno())  # without it a power cut may leave the renamed file empty
         temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
@@ -51,9 +51,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def is_left_over(path: Path) -> bool:
-    """Whether `path` is what a process killed within `replacing` leaves beside a file."""
-    return path.name.startswith(".") and path.suffix.startswith(_MARK)
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is a temporary file of `replacing`, left if its process was killed."""
+    return path.name.startswith(".") and path.suffix.startswith(_TEMPORARY)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -63,13 +63,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def open_locked(path: Path) -> int | None:
-    """A descriptor that locks a file or directory until it is closed, or the process ends.
+    """Lock a file or directory until the descriptor is closed or the process ends.
 
     Returns:
-        The descriptor; None where there are no locks: on Windows and some file systems.
+        The descriptor; None if locks are not supported: on Windows and some file systems.
 
     Raises:
-        BlockingIOError: if another process has locked it.
+        BlockingIOError: if another process holds the lock.
     """
     try:
         import fcntl
@@ -87,20 +87,20 @@ def open_locked(path: Path) -> int | None:
 
 
 def remedy(error: BaseException) -> str:
-    """What to do where a file could not be written, as the beginning of a sentence."""
-    words = str(error)
-    if any(os.strerror(number) in words for number in (errno.ENOSPC, errno.EDQUOT)):
-        return "Make room"
-    if any(os.strerror(number) in words for number in (errno.EACCES, errno.EPERM, errno.EROFS)):
+    """What to do if a file could not be written, as the start of a sentence."""
+    message = str(error)
+    if any(os.strerror(number) in message for number in (errno.ENOSPC, errno.EDQUOT)):
+        return "Free some disk space"
+    if any(os.strerror(number) in message for number in (errno.EACCES, errno.EPERM, errno.EROFS)):
         return "Give permission to write there"
-    return "Mend this"
+    return "Fix this"
 
 
-def _remove_left_overs(path: Path) -> None:
-    """Remove unfinished versions of `path`; what a process is at work on is locked, and stays."""
-    for other in path.parent.glob(f".*{_MARK}*"):
-        if other.name.startswith(f".{path.name}{_MARK}"):
-            with suppress(OSError):  # locked, or another process was faster
+def _remove_stale(path: Path) -> None:
+    """Remove temporary files of `path` that no process has locked."""
+    for other in path.parent.glob(f".*{_TEMPORARY}*"):
+        if other.name.startswith(f".{path.name}{_TEMPORARY}"):
+            with suppress(OSError):  # locked, or already removed by another process
                 lock = open_locked(other)
                 if lock is not None:
                     other.unlink(missing_ok=True)

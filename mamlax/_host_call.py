@@ -1,4 +1,4 @@
-"""A function of NumPy arrays, called by a compiled program for all rows at once."""
+"""Call a NumPy function from a compiled program, once for all rows of a `vmap`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,19 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_PIECE = 64 * 1024  # bytes
+_PIECE_BYTES = 64 * 1024
 
 
 def host_call(fn: Callable[..., Any], results: Any, *args: Any) -> Any:
-    """`fn(*args)`; under vmap, of arrays with leading axes, all rows in one call.
+    """Call `fn(*args)` on the host; under `vmap`, once for all rows.
 
-    JAX copies an argument of more than 100 kB by a thread of the pool that its devices also run on.
-    Several devices of a processor that call at once would leave none, and wait forever. So
-    arguments are handed over in pieces.
+    JAX copies an argument of more than 100 kB in a thread of the pool that its devices also run on.
+    If several CPU devices call at once, no thread is left and they wait forever. So arguments are
+    passed in pieces.
 
     Args:
-        fn: a pure function of NumPy arrays. Of each leading axis an argument has either all, or
-            one; the results must have all.
+        fn: a pure function of NumPy arrays. Under `vmap` they have leading axes. Each leading axis
+            of an argument has the full size or size 1; in the results it must have the full size.
         results: a tree of `jax.ShapeDtypeStruct`, without leading axes.
         args: arrays.
     """
@@ -28,7 +28,7 @@ def host_call(fn: Callable[..., Any], results: Any, *args: Any) -> Any:
 
 
 def _mapped(fn: Callable[..., Any], results: Any, ranks: list[int]) -> Callable[..., Any]:
-    """The call, for arguments of `ranks` axes and as many leading ones as they come with."""
+    """The call, for arguments of `ranks` axes after any leading ones."""
 
     @jax.custom_batching.custom_vmap
     def call(*args):
@@ -46,7 +46,7 @@ def _mapped(fn: Callable[..., Any], results: Any, ranks: list[int]) -> Callable[
         return jax.pure_callback(joined, with_lead, *(_pieces(jnp.ravel(x)) for x in args))
 
     @call.def_vmap
-    def call_all(axis_size, is_mapped, *args):
+    def batching_rule(axis_size, is_mapped, *args):
         args = [x if mapped else x[None] for x, mapped in zip(args, is_mapped, strict=True)]
         return _mapped(fn, results, ranks)(*args), jax.tree.map(lambda _: True, results)
 
@@ -54,5 +54,5 @@ def _mapped(fn: Callable[..., Any], results: Any, ranks: list[int]) -> Callable[
 
 
 def _pieces(flat: Any) -> list[Any]:
-    length = _PIECE // flat.dtype.itemsize
+    length = _PIECE_BYTES // flat.dtype.itemsize
     return [flat[start : start + length] for start in range(0, max(1, flat.size), length)]

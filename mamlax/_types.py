@@ -1,7 +1,7 @@
-"""The shared nouns: what a task, an adaptation, a learner and an outer loop are.
+"""The shared types: task, adaptation, learner and outer loop.
 
-Everything else in the package returns one of these or consumes one. They are named tuples of
-arrays or of pure functions: no behavior lives here.
+Everything else in the package returns or consumes one of these. They are named tuples of arrays or
+of pure functions, without behavior.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
 LossFn: TypeAlias = Callable[[PyTree, PyTree], Scalar]
-"""`loss_fn(params, batch) -> scalar`: all that a user must bring."""
+"""`loss_fn(params, batch) -> scalar`: all that a user must provide."""
 SampleTask: TypeAlias = Callable[[PRNGKeyArray], "Task"]
 """`sample_task(key) -> Task`: where tasks come from."""
 
@@ -22,11 +22,11 @@ class Batch(NamedTuple):
     Attributes:
         inputs: `[examples, ...]`.
         targets: `[examples, ...]` (regression) or `[examples]` of integers (classification).
-        reference: `[reference_examples, ...]` or None. Inputs whose moments normalize `inputs`
-            where a model is built with `norm="support"`: the support's, for a query. Of length 0
-            it stands for `inputs` themselves, as in the support.
-        weights: `[examples]` or None. How much each example counts, 0 where it is padding; None:
-            all alike.
+        reference: `[reference_examples, ...]` or None. The inputs whose moments normalize `inputs`
+            in a model with `norm="support"`: for a query, those of the support. Length 0 means
+            `inputs` themselves, as in the support.
+        weights: `[examples]` or None. How much each example counts, 0 for padding; None: all
+            equally.
     """
 
     inputs: PyTree
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One learning problem: examples to adapt on and examples to judge on.
+    """One learning problem: examples to adapt on and examples to evaluate on.
 
     Attributes:
         support: a pytree of arrays, the data of the inner loop.
@@ -55,7 +55,8 @@ class Adaptation(NamedTuple):
         support_losses: `[steps]`, the support loss before each inner step.
         probes: `probe_fn(params)` before the first and after every inner step, stacked along a
             leading axis `[steps + 1, ...]`; None without a `probe_fn`.
-        recorded: the batches that a `record_fn` gathered, stacked `[steps, ...]`; None without.
+        recorded: the batches that a `record_fn` collected, stacked `[steps, ...]`; None without a
+            `record_fn`.
     """
 
     params: PyTree
@@ -74,10 +75,10 @@ class MetaLearner(NamedTuple):
         meta_gradient: `meta_gradient(meta_params, tasks, *, outer_step=0) -> ((loss, info),
             gradient)`. Every array of `tasks` has a leading axis `tasks`; `loss` and `gradient` are
             means over it, and the arrays of `info`, a dictionary, keep it. `outer_step` counts the
-            steps taken, for learners that have a schedule. Where given, these of `info` are
-            logged: `query_loss` `[tasks]` (else `loss`), `support_losses` `[tasks, steps]` (the
-            first), and every other one-dimensional array of floats under its own name.
-        advice: what to try where training diverges, in a sentence; empty: nothing in particular.
+            steps taken, for learners that have a schedule. Logged from `info`, if present:
+            `query_loss` `[tasks]` (`loss` if absent), the first of `support_losses`
+            `[tasks, steps]`, and every other one-dimensional array of floats under its own name.
+        advice: a sentence on what to try if training diverges; may be empty.
     """
 
     init: Callable[[PyTree], PyTree]
@@ -90,8 +91,8 @@ class Limit(NamedTuple):
     """How large a metric may become before training stops.
 
     Attributes:
-        value: the largest value that training may go on with.
-        remedy: what to do beyond it, in a sentence.
+        value: training stops if the metric is larger.
+        remedy: a sentence on what to do then.
     """
 
     value: float
@@ -104,8 +105,8 @@ class OuterLoop(NamedTuple):
     Attributes:
         init: `init(params) -> state`.
         step: `step(key, state) -> (state, metrics)`. `metrics` maps metric keys to scalars.
-        limits: by metric, what it must not exceed.
-        advice: what to try where training diverges, in a sentence; empty: nothing in particular.
+        limits: the limit of each limited metric, by name.
+        advice: a sentence on what to try if training diverges; may be empty.
     """
 
     init: Callable[[PyTree], PyTree]

@@ -2,12 +2,12 @@
 
 Models take a whole batch, because normalization may look across it:
 
-- `"batch"`: moments of the batch at hand, in training and in evaluation. Query examples are then
+- `"batch"`: moments of the batch itself, in training and in evaluation. Query examples are then
   normalized by one another: this is **transductive**, and it is what the paper does.
 - `"support"`: moments of the support set, for the query too. Not transductive. Such a model is
   called with the support inputs as `reference`: `params(batch.inputs, batch.reference)`, with tasks
   from `FewShot(..., reference=True)`. Without one it raises: the query alone would be transductive.
-  A `reference` of no examples says that the inputs are the support themselves, which then costs no
+  A `reference` of no examples means that the inputs are the support set itself, which saves a
   second pass.
 - `"group"`: moments within each example and group of channels. Not transductive. As many groups as
   divide the width evenly, at most one for every 8 channels (64 channels: 8 groups of 8; 28: 2 of
@@ -15,10 +15,10 @@ Models take a whole batch, because normalization may look across it:
 - `"layer"`: moments within each example. Not transductive.
 - `"none"`.
 
-After normalizing, a learned shift is added, and no learned scale, as in the paper's code: a
-positive one could be absorbed by the linear layer behind the ReLU (though with it inner steps would
-have other lengths). The shift adapts in the inner loop like every parameter; in the paper's code it
-is meta-learned only.
+After normalization a learned shift is added, but no learned scale, as in the paper's code: the
+linear layer after the ReLU could absorb a positive scale (although inner steps would then have
+other lengths). The shift adapts in the inner loop like every parameter; in the paper's code it is
+only meta-learned.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class MLP(eqx.Module):
         return self.features(inputs, reference) @ self.weights[-1] + self.biases[-1][None]
 
     def features(self, inputs, reference=None):
-        """What the last layer is given, `[examples, features]`."""
+        """The inputs of the last layer, `[examples, features]`."""
         x, num_reference = _with_reference(inputs, reference, self.norm, self._check)
         x = _flattened(x)
         if self.context is not None:
@@ -71,7 +71,7 @@ class MLP(eqx.Module):
 
     @property
     def shifts(self):
-        """What is added after each normalization."""
+        """The shifts added after each normalization."""
         return self.biases[:-1]
 
     def with_head(self, weight, bias) -> "MLP":
@@ -113,11 +113,11 @@ def mlp(
         norm: normalization before each ReLU; see the module.
         weight_scale: standard deviation of the truncated normal that weights start from. None:
             √(2/inputs) for each layer (He et al. 2015). Biases start at zero.
-        context_size: numbers, zero at first, that every example is given beside its inputs: what
-            `cavia` adapts.
+        context_size: size of the context, a vector that starts at zero and is appended to the
+            inputs of every example; `cavia` adapts it.
 
-    Differs from the paper: its code starts all weights at 0.01. From there, the sinusoids end
-    with an error after ten steps that is larger and differs more from seed to seed.
+    Differs from the paper: its code starts all weights with standard deviation 0.01. On sinusoids
+    the error after ten steps is then larger and varies more between seeds.
 
     Raises:
         ValueError: if `norm` is unknown or a size is not positive; by the network, if it is called
@@ -168,7 +168,7 @@ class Conv4(eqx.Module):
         return self.features(inputs, reference) @ self.head_weight + self.head_bias[None]
 
     def features(self, inputs, reference=None):
-        """What the head is given, `[examples, features]`."""
+        """The inputs of the head, `[examples, features]`."""
         x, num_reference = _with_reference(inputs, reference, self.norm, self._check)
         stride = 2 if self.downsample == "stride" else 1
         for index, (kernel, shift) in enumerate(zip(self.kernels, self.shifts, strict=True)):
@@ -220,9 +220,9 @@ def conv4(
 ) -> Conv4:
     """The paper's convolutional network, in both its forms.
 
-    Convolutions are products of patches and a matrix. Under a `vmap` over tasks with weights per
-    task they stay matrix products, where `lax.conv` would become a grouped convolution, which XLA
-    runs very slowly on a CPU.
+    Convolutions are computed as products of patches and a matrix. Under a `vmap` over tasks, each
+    with its own weights, they stay matrix products; `lax.conv` would become a grouped convolution,
+    which XLA runs very slowly on a CPU.
 
     Args:
         key: a PRNG key.
@@ -233,14 +233,15 @@ def conv4(
             Omniglot network); `"pool"`: stride 1 and 2×2 max-pooling, then flattened (its
             mini-ImageNet network).
         norm: normalization before each ReLU; see the module.
-        head_scale: standard deviation of the head's first weights. At zero all classes start
-            alike and the first inner step makes the head of differences between class means.
-        context_size: numbers, zero at first, that scale and shift the channels of the third
-            block, by a linear map, in front of its ReLU: what `cavia` adapts. (Its authors' code
-            gives this map a bias, and modulates behind the pooling.)
+        head_scale: standard deviation of the head's initial weights. At zero all classes start
+            with equal logits, and the first inner step sets the head to differences between class
+            means.
+        context_size: size of the context, a vector that starts at zero. A linear map of it scales
+            and shifts the channels of the third block before its ReLU; `cavia` adapts the context.
+            (Its authors' code gives this map a bias, and modulates after the pooling.)
 
-    Differs from the paper: its code starts the strided network's head at a unit normal, from
-    which outer training has to shrink it first.
+    Differs from the paper: its code starts the strided network's head with standard deviation 1,
+    which outer training must shrink first.
 
     Raises:
         ValueError: if `norm` or `downsample` is unknown, or the image is too small to pool; by
@@ -296,12 +297,12 @@ def _zero_context(size: int):
 
 
 def _flattened(x):
-    """`[examples, features]`; not by len and -1, which symbolic shapes (of `jax.export`) lack."""
+    """`[examples, features]`; len and -1 would fail for the symbolic shapes of `jax.export`."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _with_reference(inputs, reference, norm: Norm, check) -> tuple[Any, Any]:
-    """The reference inputs in front of `inputs`, and how many there are."""
+    """The reference inputs followed by `inputs`, and the number of reference inputs."""
     check("inputs", jnp.shape(inputs))
     if norm != "support":
         return inputs, 0
@@ -335,12 +336,12 @@ def _normalize(x, norm: Norm, num_reference: Any, epsilon: float = 1e-3):
 
 
 def _num_groups(width: int) -> int:
-    """The largest divisor of `width` that leaves groups of 8 channels or more; else 1."""
+    """The largest divisor of `width` that gives groups of at least 8 channels; 1 if none does."""
     return max(n for n in range(1, max(1, width // 8) + 1) if width % n == 0)
 
 
 def _convolve(x, kernel, stride: int):
-    """3×3 convolution with "same" padding (TensorFlow's: the odd row goes to the far side)."""
+    """3×3 convolution with TensorFlow's "same" padding: an odd row is added at the end."""
     height, width = (-(-size // stride) for size in x.shape[1:3])
     padding = [(0, 0), *(_same_padding(size, stride) for size in x.shape[1:3]), (0, 0)]
     x = jnp.pad(x, padding)
@@ -360,7 +361,7 @@ def _same_padding(size: int, stride: int) -> tuple[int, int]:
 
 
 def _max_pool(x):
-    """2×2 max-pooling, an odd last row or column dropped, by reshaping."""
+    """2×2 max-pooling by reshaping; an odd last row or column is dropped."""
     batch, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))

@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"[bold red]error:[/] {escape(in_flags(str(error)))}")
         return 1
     except OSError as error:
-        room = " Make room, then repeat the command." if error.errno == errno.ENOSPC else ""
-        say(f"[bold red]error:[/] {escape(str(error))}.{room}")
+        full = error.errno == errno.ENOSPC
+        advice = " Free some disk space, then repeat the command." if full else ""
+        say(f"[bold red]error:[/] {escape(str(error))}.{advice}")
         return 1
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import MamlaxError
-from .._files import Json, is_left_over, remedy, write_json
+from .._files import Json, is_temporary, remedy, write_json
 from ..config._catalog import RECIPES, nearest_recipe
 from ..config._recipe import Recipe
 from ._json import from_json, read_json
@@ -110,7 +110,7 @@ def open_run(directory: Path, description: RunDescription) -> None:
             _write(path, description)
         return
     if directory.is_file() or (
-        directory.is_dir() and not all(is_left_over(path) for path in directory.iterdir())
+        directory.is_dir() and not all(is_temporary(path) for path in directory.iterdir())
     ):
         raise MamlaxError(
             f"{directory} exists and is not a run directory (no recipe.json). "
