@@ -1,1 +1,1 @@
-"""Running an `OuterLoop` to the end: knows no algorithm and no data set."""
+"""Running an `OuterLoop` to the end, independent of algorithms and data sets."""

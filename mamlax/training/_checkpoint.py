@@ -1,4 +1,4 @@
-"""Checkpoints by orbax: written atomically, the last few kept, checked when read."""
+"""Checkpoints with orbax: written atomically, the latest kept, verified when read."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 from .._errors import MamlaxError
 from .._extras import optional
 from .._files import Json, remedy
-from ._orbax_messages import expect_late_readers, without_orbax_messages
+from ._orbax_messages import ignore_follow_up_errors, without_orbax_messages
 
 
 class Restored(NamedTuple):
@@ -34,7 +34,7 @@ class Checkpoints:
     """The checkpoints in a directory: `save` and `restore` states of one structure.
 
     Args:
-        directory: where they lie; made on the first save.
+        directory: where they are; created on the first save.
         keep: how many of the latest to keep.
     """
 
@@ -42,22 +42,23 @@ class Checkpoints:
         self.directory, self.keep, self._writer = directory.absolute(), keep, None
 
     def save(self, step: int, state: PyTree, info: Json) -> None:
-        """Write a checkpoint after `step` outer steps; it appears whole or not at all.
+        """Write a checkpoint after `step` outer steps, atomically.
 
         Raises:
-            MamlaxError: if it cannot be written, e.g. on a full disk. Earlier ones stay.
+            MamlaxError: if it cannot be written, e.g. on a full disk. Earlier ones are kept.
         """
         arrays = _arrays(state)
         described = {**info, "shapes": _shapes(arrays), "digest": _digest(arrays)}
         try:
             with without_orbax_messages():
                 ocp, manager = self._open()
-                # a damaged one, or one that a crash outlived: they would be taken for the newest
+                # later checkpoints are damaged or left by a crash, and would be read as the newest
                 for stale in [s for s in manager.all_steps() if s >= step]:
                     manager.delete(stale)
                 _check_room(self.directory, arrays)
                 content = ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(_signed(described))
+                    state=ocp.args.StandardSave(arrays),
+                    info=ocp.args.JsonSave(_with_checksum(described)),
                 )
                 manager.save(step, args=content, force=True)
         except Exception as error:  # orbax reports a full disk in many ways
@@ -68,12 +69,12 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: PyTree) -> Restored | None:
-        """The newest sound checkpoint, in the structure of `like`; None if there is none.
+        """The newest intact checkpoint, in the structure of `like`; None if there are none.
 
-        A damaged one is passed over with a warning.
+        Damaged checkpoints are skipped with a warning.
 
         Raises:
-            MamlaxError: if the checkpoints are of another model, or none of them is sound.
+            MamlaxError: if the checkpoints are of another model, or all are damaged.
         """
         if not self.directory.exists():
             return None
@@ -84,7 +85,7 @@ class Checkpoints:
                     return self._read(ocp, manager, step, like)
                 except MamlaxError:
                     raise
-                except Exception as error:  # whatever a damaged file makes orbax raise
+                except Exception as error:  # orbax reports damaged files in many ways
                     warnings.warn(
                         f"the checkpoint of step {step} in {self.directory} is damaged "
                         f"({_reason(error)})"
@@ -102,7 +103,7 @@ class Checkpoints:
         """The checkpoint of one step.
 
         Raises:
-            MamlaxError: if it is not there, is damaged or of another model.
+            MamlaxError: if it is missing, damaged or of another model.
         """
         try:
             with self._reading() as (ocp, manager):
@@ -122,11 +123,11 @@ class Checkpoints:
             self._writer = None
 
     def _read(self, ocp: Any, manager: Any, step: int, like: PyTree) -> Restored:
-        """One checkpoint; MamlaxError if it is another model's, anything else if it is damaged."""
+        """One checkpoint; MamlaxError if it is of another model, other errors if it is damaged."""
         template = _arrays(like)
         only_info = ocp.args.Composite(info=ocp.args.JsonRestore())
-        # its signature is checked first: a damaged name must not be taken for another model
-        info = _unsigned(manager.restore(step, args=only_info)["info"])
+        # the checksum comes first: a damaged name must not be reported as another model
+        info = _checked(manager.restore(step, args=only_info)["info"])
         digest, shapes = info.pop("digest"), info.pop("shapes")
         if shapes != _shapes(template):
             raise MamlaxError(
@@ -153,9 +154,9 @@ class Checkpoints:
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[PyTree, PyTree]]:
-        """For reading alone: what a process is just writing there is left to it."""
+        """A read-only manager: it leaves alone what another process is writing."""
         ocp = optional("orbax.checkpoint", "cli")
-        expect_late_readers()
+        ignore_follow_up_errors()
         with without_orbax_messages():
             options = ocp.CheckpointManagerOptions(read_only=True)
             with ocp.CheckpointManager(self.directory, options=options) as manager:
@@ -163,7 +164,7 @@ class Checkpoints:
 
 
 def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Raise if the disk is too full, before orbax's threads run into it one by one."""
+    """Raise one error if the disk is too full, before each of orbax's threads does."""
     needed = sum(array.nbytes for array in arrays.values()) + _OVERHEAD
     free = shutil.disk_usage(directory).free
     if free < needed:
@@ -171,11 +172,11 @@ def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:
         raise OSError(errno.ENOSPC, reason)
 
 
-_OVERHEAD = 1 << 16  # of a checkpoint's dozen small files, in bytes
+_OVERHEAD = 1 << 16  # bytes of a checkpoint's dozen small files
 
 
 def _arrays(state: PyTree) -> dict[str, np.ndarray]:
-    """The arrays of `state` by path; PRNG keys as their data."""
+    """The arrays of `state` by path; PRNG keys are given as their data."""
     return {
         jax.tree_util.keystr(path): np.asarray(_key_data(leaf))
         for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(state, eqx.is_array))
@@ -215,13 +216,13 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _signed(info: Json) -> Json:
-    """`info` with a checksum of itself; it must be JSON."""
+def _with_checksum(info: Json) -> Json:
     return {**info, "checksum": _checksum(info)}
 
 
-def _unsigned(signed: Json) -> Json:
-    info = dict(signed)
+def _checked(info: Json) -> Json:
+    """`info` without its checksum, which must match."""
+    info = dict(info)
     if info.pop("checksum", None) != _checksum(info):
         raise ValueError("its description does not match its checksum")
     return info
@@ -240,6 +241,6 @@ def _key_data(leaf: Any) -> PyTree:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error's message; of a long one both ends, for the cause comes last."""
+    """The first line of an error; a long one loses its middle, because the cause comes last."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line if len(line) <= 240 else f"{line[:80]} … {line[-150:]}"

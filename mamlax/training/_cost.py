@@ -1,4 +1,4 @@
-"""What an outer step costs, read from its program before anything runs."""
+"""The memory and operations of an outer step, computed from its program without running it."""
 
 import math
 from collections.abc import Callable
@@ -16,11 +16,11 @@ class Cost(NamedTuple):
     """The cost of an outer step.
 
     Attributes:
-        memory: bytes at the peak: arguments (data, parameters, optimizer state), results and what
-            is kept in between, as the compiler assigned them. Where the devices are cores of one
-            processor, of all of them together; else of one device.
+        memory: bytes at the peak: arguments (data, parameters, optimizer state), results and
+            intermediate values, as assigned by the compiler. The sum over devices if they are
+            cores of one processor, otherwise of one device.
         flops: floating-point operations: two for each product in matrix products and convolutions,
-            one for each number that another operation makes. All tasks and devices together.
+            one for each number that another operation computes. The sum over tasks and devices.
         step: the compiled `step(key, state) -> (state, metrics)`.
     """
 
@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 
 
 def cost_of(loop: OuterLoop, params: PyTree) -> Cost:
-    """Compile the outer step of a loop and read its analysis; nothing is run.
+    """Compile the outer step of a loop and read the compiler's analysis, without running it.
 
     Args:
         loop: any outer loop.
@@ -80,32 +80,32 @@ def _flops(jaxpr: Any) -> float:
 
 
 def _flops_of(equation: Any) -> float:
-    """Operations of one equation, those of the programs inside it included."""
+    """Operations of one equation, including the programs inside it."""
     name, parameters = equation.primitive.name, equation.params
     inner = [_flops(x) for x in _programs(parameters)]
     if name == "scan":
         return parameters["length"] * sum(inner)
     if name == "cond":
         return max(inner)
-    if name == "custom_linear_solve":  # beside the solution it has the products of its derivatives
+    if name == "custom_linear_solve":  # its other programs are for derivatives
         return _flops(parameters["jaxprs"].solve.jaxpr)
     if name == "shard_map":
         return parameters["mesh"].size * sum(inner)
-    if inner:  # a call; a while loop counts once, its length is not known
+    if inner:  # a call; a while loop counts once, because its length is unknown
         return sum(inner)
-    made = sum(math.prod(getattr(v.aval, "shape", ())) for v in equation.outvars)
+    num_results = sum(math.prod(getattr(v.aval, "shape", ())) for v in equation.outvars)
     if name == "dot_general":
         (contracted, _), _ = parameters["dimension_numbers"]
         shape = equation.invars[0].aval.shape
-        return 2.0 * made * math.prod(shape[axis] for axis in contracted)
+        return 2.0 * num_results * math.prod(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         num_outputs = kernel[parameters["dimension_numbers"].rhs_spec[0]]
-        return 2.0 * made * math.prod(kernel) / num_outputs
-    return 0.0 if name in _MOVES else float(made)
+        return 2.0 * num_results * math.prod(kernel) / num_outputs
+    return 0.0 if name in _MOVES else float(num_results)
 
 
-# they move numbers about, and make none
+# operations that move numbers without computing any
 _MOVES = (
     "broadcast_in_dim",
     "concatenate",

@@ -1,4 +1,4 @@
-"""Whether training left the finite numbers: where first, in what, and for which seeds."""
+"""Detect divergence: at which step, in which metric, and for which seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from .._types import Limit
 
 
 def stayed_finite(before: PyTree, after: PyTree) -> PyTree:
-    """Whether no number in the state left the finite ones: a state may begin with some infinite."""
+    """Whether all numbers that were finite still are; a state may start with infinite ones."""
     flags = [
         jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
         for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
@@ -24,7 +24,7 @@ def stayed_finite(before: PyTree, after: PyTree) -> PyTree:
 def not_finite(
     metrics: Any, state_is_finite: Any, start: int, end: int, num_seeds: int | None
 ) -> str | None:
-    """What is not finite, where it was first; None if all is well.
+    """A sentence on the first step at which something is not finite; None if there is none.
 
     Metrics are `[(seeds,) steps, ...]`.
     """
@@ -53,8 +53,8 @@ def not_finite(
     return None
 
 
-def beyond(limits: Mapping[str, Limit], metrics: Any, start: int) -> str | None:
-    """What is beyond its limit, where it was first; None if all is well.
+def above_limit(limits: Mapping[str, Limit], metrics: Any, start: int) -> str | None:
+    """A sentence on the first step at which a metric exceeds its limit; None if there is none.
 
     Metrics are `[(seeds,) steps]`.
     """

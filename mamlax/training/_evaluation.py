@@ -4,12 +4,9 @@ Curves are `[tasks, steps]` of one seed, or `[seeds, tasks, steps]`, here and be
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from .._files import Json
 
 
 class Point(NamedTuple):
@@ -35,7 +32,7 @@ def summarize(curves: Any) -> list[Point]:
             0, 1, … inner steps.
 
     Raises:
-        ValueError: if `curves` has another rank, or nothing in it.
+        ValueError: if `curves` has another rank or is empty.
 
     Example:
         >>> import mamlax
@@ -55,22 +52,22 @@ def summarize(curves: Any) -> list[Point]:
 
 
 def paired_difference(curves: Any, reference: Any) -> list[Point]:
-    """How much more `curves` are than `reference` on the same tasks: the mean of dₜ, ± 1.96 s/√n.
+    """`curves` minus `reference` on the same tasks: the mean of dₜ, ± 1.96 s/√n.
 
     dₜ is the difference on task t, after averaging over seeds, and s the standard deviation of the
     dₜ of all n tasks. What makes a task easy or hard for both cancels in dₜ, so the interval is
-    mostly far narrower than that of `unpaired_difference`. It says how well the difference between
-    *these* trainings is known, not how much others would differ.
+    usually much narrower than that of `unpaired_difference`. It describes these two training runs;
+    others may differ by more or less.
 
     Args:
         curves: the metric of one learner; NaN or infinite where adaptation diverged.
-        reference: that of the other, its tasks in the same order.
+        reference: the metric of the other learner, with tasks in the same order.
 
     Returns:
         A point for each number of inner steps that both have.
 
     Raises:
-        ValueError: if the numbers of tasks differ, or the ranks are others.
+        ValueError: if the numbers of tasks differ, or a rank is wrong.
     """
     ours, theirs = _per_task(curves), _per_task(reference)
     if len(ours) != len(theirs):
@@ -84,13 +81,13 @@ def paired_difference(curves: Any, reference: Any) -> list[Point]:
 
 
 def unpaired_difference(curves: Any, reference: Any) -> list[Point]:
-    """How much more the mean of `curves` is than that of `reference`, each on tasks of its own.
+    """The mean of `curves` minus that of `reference`, each on its own tasks.
 
     The interval is 1.96 √(s₁²/n₁ + s₂²/n₂), over tasks after averaging over seeds.
 
     Args:
         curves: the metric of one learner; NaN or infinite where adaptation diverged.
-        reference: that of the other.
+        reference: the metric of the other learner.
 
     Returns:
         A point for each number of inner steps that both have.
@@ -103,20 +100,12 @@ def unpaired_difference(curves: Any, reference: Any) -> list[Point]:
 
 
 def num_diverged(curves: Any) -> list[int]:
-    """On how many tasks adaptation had left finite numbers, of some seed, after each step."""
+    """The number of tasks on which adaptation had diverged for some seed, after each step."""
     return np.isnan(_per_task(curves)).sum(axis=0).tolist()
 
 
-def as_json(points: Sequence[Point]) -> list[Json]:
-    """Points as JSON has them: null where adaptation diverged, or one task has no interval."""
-    return [
-        {name: None if value != value else value for name, value in point._asdict().items()}
-        for point in points
-    ]
-
-
 def _finite(curves: Any) -> np.ndarray:
-    """Curves in double precision, NaN where they are not finite."""
+    """Curves in double precision, with NaN in place of infinity."""
     values = np.asarray(curves, np.float64)
     if values.ndim not in (2, 3):
         raise ValueError(
@@ -130,13 +119,13 @@ def _finite(curves: Any) -> np.ndarray:
 
 
 def _per_task(curves: Any) -> np.ndarray:
-    """`[tasks, steps]`, the mean over seeds; NaN if one of them diverged."""
+    """`[tasks, steps]`, the mean over seeds; NaN if one diverged."""
     values = _finite(curves)
     return values.mean(axis=0) if values.ndim == 3 else values
 
 
 def _standard_error(samples: np.ndarray) -> np.ndarray:
-    """s/√n over the first axis; NaN for one sample, which says nothing of its spread."""
+    """s/√n over the first axis; NaN for a single sample."""
     count = len(samples)
     if count == 1:
         return np.full(samples.shape[1:], np.nan)

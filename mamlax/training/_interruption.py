@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that a loop answers where it can stop without loss."""
+"""Ctrl-C and SIGTERM set a flag, which a loop checks where it can stop without loss."""
 
 import signal
 import threading
@@ -11,19 +11,19 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], signal.Signals | None]]:
-    """A signal asks to stop after the running block; a second one stops at once.
+    """Remember a signal, so that a loop can stop after its current block; a second stops at once.
 
-    SIGINT is Ctrl-C. SIGTERM is how schedulers (SLURM, Kubernetes, `docker stop`) ask.
+    SIGINT is Ctrl-C. SIGTERM is sent by schedulers (SLURM, Kubernetes, `docker stop`).
 
     Yields:
-        What says which signal has asked, if any.
+        A function that returns the signal received, or None.
     """
-    asked: signal.Signals | None = None
+    received: signal.Signals | None = None
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked is None:
-            asked = signal.Signals(number)
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        if received is None:
+            received = signal.Signals(number)
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
@@ -34,12 +34,12 @@ def interruptible() -> Iterator[Callable[[], signal.Signals | None]]:
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             handler = signal.getsignal(number)
-            # left alone where it is ignored (a job in the background) or handled by the program
+            # keep a handler of the program; a background job ignores SIGINT and keeps doing so
             if handler in (signal.SIG_DFL, signal.default_int_handler):
                 previous[number] = handler
-                signal.signal(number, ask)
+                signal.signal(number, handle)
     try:
-        yield lambda: asked
+        yield lambda: received
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What orbax and TensorStore print by themselves, where this package says it in its own words."""
+"""Silence what orbax and TensorStore print about errors that this package reports itself."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def without_orbax_messages() -> Iterator[None]:
-    """Without orbax's log: errors are raised or warned of by who calls it."""
+    """Silence orbax's log: the caller reports errors."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -19,29 +19,29 @@ def without_orbax_messages() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def expect_late_readers() -> None:
-    """Leave out, until the process ends, what arrays that are read beside a damaged one report.
+def ignore_follow_up_errors() -> None:
+    """Silence, until the process ends, errors that follow from a damaged array.
 
-    Where one array of a checkpoint is damaged, orbax gives up and closes its event loop. Each other
-    array that was being read then reports to a closed loop, from a thread that nobody waits for; or
-    its own error is logged once its future is collected.
+    If one array of a checkpoint is damaged, orbax stops and closes its event loop. Each other array
+    that was being read then reports to the closed loop, from a thread that nothing waits for; or
+    its own error is logged when its future is garbage-collected.
     """
-    logging.getLogger("asyncio").addFilter(_is_of_interest)
-    if not isinstance(sys.unraisablehook, _WithoutLateReaders):
-        sys.unraisablehook = _WithoutLateReaders(sys.unraisablehook)
+    logging.getLogger("asyncio").addFilter(_is_not_of_tensorstore)
+    if not isinstance(sys.unraisablehook, _IgnoreClosedLoops):
+        sys.unraisablehook = _IgnoreClosedLoops(sys.unraisablehook)
 
 
-class _WithoutLateReaders:
-    """An `unraisablehook` without reports to closed event loops."""
+class _IgnoreClosedLoops:
+    """An `unraisablehook` that ignores errors of closed event loops."""
 
-    def __init__(self, usual: Callable[[Any], object]):
-        self.usual = usual
+    def __init__(self, hook: Callable[[Any], object]):
+        self.hook = hook
 
     def __call__(self, unraisable: Any) -> None:
         error = unraisable.exc_value
         if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            self.usual(unraisable)
+            self.hook(unraisable)
 
 
-def _is_of_interest(record: logging.LogRecord) -> bool:
+def _is_not_of_tensorstore(record: logging.LogRecord) -> bool:
     return record.exc_info is None or "tensorstore_spec" not in str(record.exc_info[1])

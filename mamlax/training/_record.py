@@ -1,4 +1,4 @@
-"""What a run leaves on disk, its log and its checkpoints; nothing, where it has no directory."""
+"""The files of a run: its log and its checkpoints. Without a directory nothing is written."""
 
 import os
 import warnings
@@ -37,7 +37,7 @@ class Record:
     """The files of one run.
 
     Args:
-        directory: where they lie; None: nowhere.
+        directory: where they are; None: nothing is written.
     """
 
     def __init__(self, directory: str | Path | None):
@@ -47,7 +47,7 @@ class Record:
         self._lock: int | None = None
         if self.directory is not None:
             self._latest = Checkpoints(self.directory / "checkpoint" / "latest")
-            # as many as of the latest, each of which names its own
+            # as many as the latest, because each of those refers to its own best one
             self._best = Checkpoints(self.directory / "checkpoint" / "best")
 
     def __enter__(self) -> "Record":
@@ -61,10 +61,10 @@ class Record:
 
         Args:
             state: a state of the same structure.
-            key: the key the run must have been of; None: any.
+            key: the key that the run must have; None: any.
 
         Raises:
-            MamlaxError: if checkpoints exist but cannot be used, or are of another key.
+            MamlaxError: if checkpoints exist but cannot be used, or have another key.
         """
         if self.directory is None or (restored := self._latest.restore(state)) is None:
             return None
@@ -81,8 +81,8 @@ class Record:
             best = self._best.restore_step(best_step, state)
         except MamlaxError as error:
             warnings.warn(
-                f"{error} The best state so far is lost with it: the best of what follows takes "
-                "its place, or the last state.",
+                f"{error} The best state so far is lost. The best of later validations is used "
+                "instead, or the last state.",
                 stacklevel=2,
             )
             return Progress(step, restored.state, None, step, restored.state)
@@ -90,10 +90,10 @@ class Record:
         return Progress(step, restored.state, restored.info["best"], best_step, best.state)
 
     def open(self) -> None:
-        """Make the directory, and keep other processes from training in it.
+        """Create and lock the directory, so that no other process trains in it.
 
         Raises:
-            MamlaxError: if it cannot be made, or one does already.
+            MamlaxError: if it cannot be created, or another process trains in it.
         """
         if self.directory is None:
             return
@@ -112,7 +112,7 @@ class Record:
             ) from error
 
     def drop_lines_after(self, step: int) -> None:
-        """Cut `metrics.jsonl` back to where the run goes on."""
+        """Remove the lines of `metrics.jsonl` after `step`, where the run resumes."""
         if self.directory is not None:
             keep_metrics_until(self.directory / "metrics.jsonl", step)
 
@@ -124,8 +124,8 @@ class Record:
     def save(self, progress: Progress, key: Any) -> None:
         """Write a checkpoint, unless this step has one.
 
-        The best state is written first, and only if the checkpoint that names it comes next: so,
-        whenever a process is killed, each checkpoint finds the best state that was its own.
+        The best state is written right before the checkpoint that refers to it. So every checkpoint
+        finds its own best state, whenever the process is killed.
         """
         if self.directory is None or self._saved == progress.step:
             return

@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 from .._errors import MamlaxError
 from .._files import Json
 from .._types import OuterLoop
-from ._divergence import beyond, not_finite, stayed_finite
+from ._divergence import above_limit, not_finite, stayed_finite
 from ._interruption import interruptible
 from ._record import Progress, Record
 
@@ -27,15 +27,15 @@ class TrainingDivergedError(MamlaxError):
 
 
 class TrainingFailedError(MamlaxError):
-    """Something that the compiled program called failed."""
+    """Code that the compiled program called, such as an environment, failed."""
 
 
 class TrainingInterruptedError(MamlaxError, KeyboardInterrupt):
     """The run was asked to stop and left a checkpoint to resume from.
 
     Attributes:
-        signal: which asked: SIGINT (Ctrl-C) or SIGTERM. Shells expect a program that it ends to
-            exit with 128 + its number.
+        signal: the signal received: SIGINT (Ctrl-C) or SIGTERM. Shells expect the exit status
+            128 + its number.
     """
 
     def __init__(self, message: str, signal: Signals = SIGINT):
@@ -51,8 +51,7 @@ class Validation(NamedTuple):
         interval: outer steps between validations.
         metric: the key to choose by, e.g. `"validation/accuracy"`.
         maximize: whether larger is better.
-        patience: end the run after so many validations in a row that were no better than the best.
-            None: never.
+        patience: end the run after this many validations without a new best one. None: never.
     """
 
     fn: Callable[[Any], dict[str, float]]
@@ -62,7 +61,7 @@ class Validation(NamedTuple):
     patience: int | None = None
 
     def is_over(self, step: int, best_step: int) -> bool:
-        """Whether patience ended at `step`, the best validation having been at `best_step`."""
+        """Whether patience has run out at `step`, if the best validation was at `best_step`."""
         return self.patience is not None and step - best_step >= self.patience * self.interval
 
 
@@ -94,18 +93,18 @@ def run(
     validation: Validation | None = None,
     report: Callable[[Json], None] | None = None,
 ) -> Run:
-    """Take `num_outer_steps` outer steps; with a `directory`, so that nothing is lost.
+    """Take `num_outer_steps` outer steps; with a `directory`, log them and keep checkpoints.
 
-    A validation with `patience` may end it sooner. The steps between two log lines are one compiled
-    program. Step i always uses `jax.random.fold_in(key, i)`: the same call after an interruption
-    continues from the last checkpoint and ends with the same bits.
+    A validation with `patience` may end the run sooner. The steps between two log lines are one
+    compiled program. Step i always uses `jax.random.fold_in(key, i)`: the same call after an
+    interruption continues from the last checkpoint and ends with the same bits.
 
     Args:
         loop: what to run.
         params: parameters to start from.
         key: a PRNG key; or `[seeds]` keys to train several runs side by side in one program, with
             `[seeds, ...]` arrays in `params` and in the states returned.
-        num_outer_steps: outer steps in all, those before a resume included.
+        num_outer_steps: outer steps in total, including those before a resume.
         directory: where `metrics.jsonl` and `checkpoint/` go; None: nothing is written.
         log_interval: outer steps per program and per log line. Logged metrics are means over the
             interval (and over seeds).
@@ -120,11 +119,11 @@ def run(
     Raises:
         TrainingDivergedError: if a metric (the loss, the gradient's norm) or a number in the state
             is no longer finite, or a metric is beyond the loop's limit; names the step.
-        TrainingFailedError: if what the compiled program calls outside of it failed, such as an
-            environment; the last checkpoint is up to date.
+        TrainingFailedError: if code that the compiled program calls fails, such as an environment;
+            a checkpoint is written first.
         TrainingInterruptedError: after Ctrl-C or SIGTERM, once a checkpoint is written.
-        MamlaxError: if a file cannot be written, no checkpoint can be read, or the directory is of
-            another key or of another process.
+        MamlaxError: if a file cannot be written, no checkpoint can be read, or the directory
+            belongs to another key or another process.
         ValueError: if the settings do not fit together, or the validation lacks its metric.
 
     Example:
@@ -170,11 +169,11 @@ def run(
                     with suppress(MamlaxError):  # a full disk must not hide the failure
                         record.save(now, key)
                     raise TrainingFailedError(
-                        f"training stopped after outer step {now.step}: {_last_line(error)} "
+                        f"training stopped after outer step {now.step}: {_message_of(error)} "
                         f"{record}"
                     ) from error
                 bad = not_finite(metrics, finite, now.step, end, num_seeds)
-                above = beyond(loop.limits, metrics, now.step)
+                above = above_limit(loop.limits, metrics, now.step)
                 if bad or above:
                     with suppress(MamlaxError):
                         record.save(now, key)
@@ -199,12 +198,12 @@ def run(
                 if interrupted():
                     break
             record.save(now, key)
-        # asked again only now: Ctrl-C at the last step is meant for what the caller does next
-        if (asked := interrupted()) is not None:
+        # checked again: Ctrl-C during the last step must also stop what the caller does next
+        if (received := interrupted()) is not None:
             raise TrainingInterruptedError(
                 f"stopped after outer step {now.step} of {num_outer_steps}. {record}"
                 + ("" if directory is None else " Repeat the command to resume."),
-                asked,
+                received,
             )
     return _finished(now)
 
@@ -247,15 +246,15 @@ def _finished(progress: Progress) -> Run:
     return Run(progress.state, progress.best_state, progress.best_step, progress.step)
 
 
-def _last_line(error: Exception) -> str:
-    """What went wrong, without the lines that led there."""
+def _message_of(error: Exception) -> str:
+    """The message of an error of the compiled program, without the traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "Traceback" in str(error):  # of what was called: Python says it last
+    if "Traceback" in str(error):  # of Python code that was called; its message comes last
         return lines[-1].removeprefix("MamlaxError: ")
-    words = lines[0] if lines else type(error).__name__
-    if "RESOURCE_EXHAUSTED" in words:
-        words += " Take fewer tasks at once (batch_size of over_tasks), or see what fits: cost_of."
-    return words
+    text = lines[0] if lines else type(error).__name__
+    if "RESOURCE_EXHAUSTED" in text:
+        text += " Take fewer tasks at once (batch_size of over_tasks), or see what fits: cost_of."
+    return text
 
 
 def _mean(values: Any) -> float:
@@ -292,7 +291,7 @@ class _Advance:
         self.compiled, self.compile_seconds = {}, 0.0
 
     def compile(self, state: PyTree, start: int, end: int) -> None:
-        """Have the program for that many steps ready."""
+        """Compile the program for this number of steps, unless it is compiled already."""
         length = end - start
         if length not in self.compiled:
             began = time.perf_counter()
@@ -303,7 +302,7 @@ class _Advance:
             self.compile_seconds += time.perf_counter() - began
 
     def __call__(self, state: PyTree, start: int, end: int) -> tuple[float, Any]:
-        """Seconds taken; the state after, the metrics of each step, whether the state is finite."""
+        """Take the steps; returns the seconds they took and the result of `_steps`."""
         began = time.perf_counter()
         result = self.compiled[end - start](*self._arguments(state, start, end - start))
         result = jax.block_until_ready(result)
@@ -313,7 +312,7 @@ class _Advance:
         return self.step, self.key, state, jnp.asarray(start, jnp.int32), length, self.seeds_axis
 
 
-# One function for all runs: a run of the same step (its arrays may be others) compiles nothing.
+# One function for all runs: another run of the same step, even with other arrays, compiles nothing.
 @eqx.filter_jit
 def _steps(
     step: Callable[..., PyTree],
@@ -369,7 +368,7 @@ def _num_seeds(key: Any, params: PyTree) -> int | None:
         raise ValueError(f"key must be a PRNG key, e.g. jax.random.key(0), got {key!r}.")
     shape: tuple[int, ...] = jnp.shape(key)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        shape = shape[:-1]  # of an old key, jax.random.PRNGKey, the last axis is its data
+        shape = shape[:-1]  # the last axis of an old key (jax.random.PRNGKey) is its data
     if not shape:
         return None
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(eqx.filter(params, eqx.is_array))]

@@ -15,7 +15,7 @@ import mamlax
 
 
 class State(NamedTuple):
-    """What the loop carries; `name` is no array and rides along."""
+    """The state of the loop; `name` is not an array."""
 
     meta_params: Any
     optimizer_state: Any
@@ -26,10 +26,11 @@ class State(NamedTuple):
 
 
 def noisy_loop(bad_step=None, bad_value=float("nan"), bad_params=None, where="train/query_loss"):
-    """Adam after the noise of each step's key.
+    """Adam follows noise drawn from each step's key.
 
-    From the params `bad_params`, or any where None, the metric `where` of outer step `bad_step`
-    is `bad_value`; where "state", one number of the state after it, which no metric depends on.
+    At outer step `bad_step` the metric `where` is `bad_value`, or, if `where` is "state", one
+    number of the state that no metric depends on. With `bad_params`, this happens only to runs
+    whose `params["first"]` has that value.
     """
     optimizer = optax.adam(0.1)
 
@@ -72,7 +73,7 @@ def noisy_loop(bad_step=None, bad_value=float("nan"), bad_params=None, where="tr
     return mamlax.OuterLoop(init, step)
 
 
-class Boom(Exception):
+class Crash(Exception):
     """A crash."""
 
 
@@ -80,7 +81,7 @@ class Walk:
     """Runs of the noisy loop, and how to compare them."""
 
     loop = staticmethod(noisy_loop)
-    Boom = Boom
+    Crash = Crash
     KEY = jax.random.key(3)
     PARAMS = {"w": jnp.array([1.0, -2.0, 0.5]), "first": jnp.zeros(())}  # noqa: RUF012
 
@@ -89,7 +90,7 @@ class Walk:
 
         def report(line):
             if line["step"] == crash_at:
-                raise Boom
+                raise Crash
 
         settings = {
             "key": self.KEY,
@@ -128,7 +129,7 @@ class Walk:
 
     @staticmethod
     def lines(directory):
-        """The lines of metrics.jsonl without what a clock says."""
+        """The lines of metrics.jsonl without times."""
         text = (Path(directory) / "metrics.jsonl").read_text()
         return [
             {name: value for name, value in json.loads(line).items() if name[:5] != "time/"}
@@ -156,7 +157,7 @@ def walk():
 
 @pytest.fixture(scope="session")
 def by_hand(walk):
-    """The noisy loop, one jitted step after another: the states after 0 to 60, and the metrics."""
+    """The states after 0 to 60 jitted steps of the noisy loop, and the metrics."""
     loop = walk.loop()
     step, states, metrics = eqx.filter_jit(loop.step), [loop.init(walk.PARAMS)], []
     for index in range(60):

@@ -1,4 +1,4 @@
-"""What a directory looks like at each moment at which a process that writes there can be killed."""
+"""Copies of a directory at each moment at which the process that writes it could be killed."""
 
 import hashlib
 import os
@@ -19,18 +19,18 @@ _hooked = False
 
 @contextmanager
 def moments(directory: Path, copies: Path) -> Iterator[list[Path]]:
-    """Copies of `directory`, taken before each change of a file in it: where a kill would leave it.
+    """Copies of `directory` before each change of a file in it, as a kill would leave it.
 
-    Python tells its audit hooks of every file that it opens, renames or removes, in any thread.
-    Copies that are alike are kept once. What TensorStore writes by itself is not seen, but it does
-    so in directories that are not yet in their place.
+    Python calls its audit hooks for every file that it opens, renames or removes, in any thread.
+    Equal copies are kept once. Files written by TensorStore itself are not seen, but it writes them
+    to temporary directories.
 
     Yields:
         The copies, complete when the context ends.
     """
     global _hooked
     if not _hooked:
-        sys.addaudithook(_see)  # there is no way to remove one
+        sys.addaudithook(_see)  # it cannot be removed
         _hooked = True
     found: dict[str, Path] = {}
     kept: list[Path] = []
@@ -51,7 +51,7 @@ def _see(event: str, arguments: tuple) -> None:
         is_change = bool(flags and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
     else:
         is_change = event in CHANGES
-    # below a directory that is open (as in shutil.rmtree) names are relative
+    # shutil.rmtree gives names relative to an open directory
     names = [str(value) for value in arguments if isinstance(value, str | os.PathLike)]
     if is_change and any(name.startswith(directory) or not os.path.isabs(name) for name in names):
         with lock:

@@ -1,4 +1,4 @@
-"""What an outer step costs: operations counted against those counted by hand, memory measured."""
+"""The cost of an outer step: operations as counted by hand, and memory."""
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +32,14 @@ def test_a_convolution_is_two_operations_for_each_tap():
             x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    made = 2 * 6 * 5 * 8  # examples, height, width, channels
-    assert flops(convolve, jnp.ones((2, 6, 5, 3)), jnp.ones((3, 3, 3, 8))) == 2 * made * 9 * 3
+    num_outputs = 2 * 6 * 5 * 8  # examples, height, width, channels
+    found = flops(convolve, jnp.ones((2, 6, 5, 3)), jnp.ones((3, 3, 3, 8)))
+    assert found == 2 * num_outputs * 9 * 3
 
 
-def test_other_operations_are_one_for_each_number_they_make():
+def test_other_operations_count_once_per_result():
     assert flops(lambda x: jnp.tanh(x) + x, A) == 2 * 12
-    assert flops(lambda x: x.T.reshape(2, 6)[:1], A) == 0, "numbers moved, none made"
+    assert flops(lambda x: x.T.reshape(2, 6)[:1], A) == 0, "only moves numbers"
 
 
 def test_a_scan_counts_every_step():
@@ -50,7 +51,7 @@ def test_a_scan_counts_every_step():
     assert flops(nested, jnp.ones((5, 3, 3))) == 5 * 4 * 2 * 27
 
 
-def test_of_alternatives_the_larger_counts():
+def test_a_switch_counts_its_larger_branch():
     def either(order):
         branches = [[lambda a: a @ a, lambda a: a @ a @ a][i] for i in order]
         return lambda index, a: jax.lax.switch(index, branches, a)
@@ -60,7 +61,7 @@ def test_of_alternatives_the_larger_counts():
         assert 2 * 2 * 27 <= alternatives < 2 * 2 * 27 + 10  # and the index, clamped
 
 
-def test_what_is_called_counts_and_so_does_what_is_computed_again():
+def test_calls_and_recomputation_are_counted():
     def deep(a):
         return jnp.sum(jnp.sin(a @ a) @ a)
 
@@ -80,7 +81,7 @@ def test_a_mesh_counts_all_its_devices():
 
 
 def test_a_linear_solve_counts_its_solution_once():
-    """It also carries programs for its derivative and its transpose, which do not run."""
+    """It also holds programs for its derivative and its transpose, which do not run."""
 
     def solve(a, b):
         return jax.lax.custom_linear_solve(
@@ -103,7 +104,7 @@ TASKS = mamlax.Sinusoids(shots=5)
 
 @pytest.fixture(scope="module")
 def costs():
-    """Of MAML with six inner steps, by its options; on one device, or two."""
+    """Costs of MAML with six inner steps, on one or two devices."""
 
     def of(meta_batch_size=4, devices=1, batch_size=None, **options):
         learner = mamlax.maml(
@@ -131,10 +132,10 @@ def test_memory_holds_the_state_and_grows_with_the_meta_batch(costs):
     plain, loop, params = costs["plain"]
     state = loop.init(params)
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    # it comes in and goes out
+    # the state is an argument and a result
     assert plain.memory >= 2 * state_bytes > 0
     assert isinstance(plain.memory, int)
-    # what is kept grows with the tasks; what is handed over does not
+    # intermediate values grow with the number of tasks; arguments and results do not
     assert costs["many"][0].memory - 2 * state_bytes > 8 * (plain.memory - 2 * state_bytes)
     assert costs["one by one"][0].memory < costs["many"][0].memory
 
@@ -148,7 +149,7 @@ def test_operations_are_those_of_all_tasks(costs):
 
 
 def test_cores_of_one_processor_share_its_memory(costs):
-    """Two devices with half the tasks each need as much as one with all, and another state."""
+    """Two devices with half the tasks each need as much memory as one device with all tasks."""
     assert costs["two devices"][0].memory > 0.9 * costs["plain"][0].memory
 
 

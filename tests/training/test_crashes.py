@@ -23,8 +23,8 @@ def test_a_directory_without_a_finished_checkpoint_has_none(tmp_path):
 
 
 def test_a_run_killed_in_its_first_checkpoint_starts_again(walk, whole, tmp_path):
-    """The directory of checkpoints is there then, with an unfinished one or none."""
-    with pytest.raises(walk.Boom):
+    """The directory of checkpoints then exists, empty or with an unfinished checkpoint."""
+    with pytest.raises(walk.Crash):
         walk.run(tmp_path, crash_at=10)
     latest = tmp_path / "checkpoint" / "latest"
     (latest / "20.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
@@ -42,7 +42,9 @@ def test_a_full_disk_at_the_first_checkpoint_can_be_resumed_from(
 
     with monkeypatch.context() as patch:
         patch.setattr(ocp.CheckpointManager, "save", full)
-        with pytest.raises(mamlax.MamlaxError, match="Make room, then repeat the command"):
+        with pytest.raises(
+            mamlax.MamlaxError, match="Free some disk space, then repeat the command"
+        ):
             walk.run(tmp_path)
     assert (tmp_path / "checkpoint" / "latest").exists() and not walk.steps(tmp_path)
     with pytest.raises(mamlax.MamlaxError, match="no checkpoint yet"):
@@ -52,7 +54,7 @@ def test_a_full_disk_at_the_first_checkpoint_can_be_resumed_from(
 
 @pytest.fixture(scope="module")
 def killed(walk, tmp_path_factory):
-    """A run with validations, and what its directory was at each of its changes."""
+    """A run with validations, and copies of its directory before each change."""
     folder = tmp_path_factory.mktemp("killed")
     directory, copies = folder / "run", folder / "copies"
     validation = walk.validation(SCORES)
@@ -62,7 +64,7 @@ def killed(walk, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_killed_at_any_change_of_a_file_a_run_ends_with_the_same_bits(walk, killed, tmp_path):
+def test_a_run_killed_at_any_file_change_resumes_to_the_same_bits(walk, killed, tmp_path):
     result, directory, kept = killed
     assert len(kept) > 30
     assert any((one / "checkpoint/latest").exists() and not walk.steps(one) for one in kept)
@@ -83,10 +85,8 @@ def test_killed_at_any_change_of_a_file_a_run_ends_with_the_same_bits(walk, kill
 
 
 @pytest.mark.slow
-def test_killed_at_any_change_while_it_resumes_a_run_ends_with_the_same_bits(
-    walk, killed, tmp_path
-):
-    """Killed twice: the second time while it reads what the first has left, and goes on."""
+def test_a_run_killed_again_while_resuming_resumes_to_the_same_bits(walk, killed, tmp_path):
+    """Killed twice: the second time while it resumes from what the first kill left."""
     result, directory, kept = killed
     first = next(
         copy
@@ -107,7 +107,7 @@ def test_killed_at_any_change_while_it_resumes_a_run_ends_with_the_same_bits(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:every validation diverged")
-def test_killed_in_the_main_stage_or_a_baseline_a_recipe_ends_with_the_same_files(tmp_path):
+def test_a_recipe_killed_in_any_stage_resumes_to_the_same_files(tmp_path):
     recipe = RECIPES["sinusoid"].changed(
         hidden_sizes=(4,),
         meta_batch_size=2,

@@ -62,7 +62,7 @@ def test_the_interval_holds_the_truth_95_times_in_100():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("seeds", [(), (3,)])
-def test_where_adaptation_diverged_nothing_is_claimed(value, seeds):
+def test_the_mean_is_nan_where_adaptation_diverged(value, seeds):
     curves = np.ones((*seeds, 5, 3))
     curves[..., 2, 1] = value
     points = mamlax.summarize(curves)
@@ -76,12 +76,7 @@ def test_other_ranks_are_refused(shape):
         mamlax.summarize(np.ones(shape))
 
 
-def test_no_tasks_are_refused():
-    with pytest.raises(ValueError):
-        mamlax.summarize(np.ones((0, 3)))
-
-
-@pytest.mark.parametrize("shape", [(0, 5, 3), (2, 0, 3), (5, 0), (2, 5, 0)])
+@pytest.mark.parametrize("shape", [(0, 3), (0, 5, 3), (2, 0, 3), (5, 0), (2, 5, 0)])
 def test_nothing_to_summarize_is_refused(shape):
     with pytest.raises(ValueError, match="at least one task"):
         mamlax.summarize(np.ones(shape))

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-# one worker has the story, where workers heed groups
+from .conftest import Walk
+
+# one worker runs all tests (if workers respect groups), so that the scenario is played once
 pytestmark = [pytest.mark.xdist_group("interruption"), pytest.mark.slow]
 
 NUM_STEPS, LOG_INTERVAL, CHECKPOINT_INTERVAL = 1500, 10, 50
@@ -26,7 +28,7 @@ COMMAND = [
 
 
 class Ended(NamedTuple):
-    """A process that has ended, and the steps logged and checkpointed when it had."""
+    """A process that has ended, and the steps that it had logged and checkpointed."""
 
     status: int
     output: str
@@ -36,7 +38,7 @@ class Ended(NamedTuple):
 
 
 def start(out, cache, ignored=()):
-    """The command, with signals ignored that its shell ignores."""
+    """Start the command, ignoring signals as a shell does for background jobs."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
     environment = {**os.environ, "MAMLAX_CACHE": str(cache), "COLUMNS": "120"}
     environment.pop("JAX_NUM_CPU_DEVICES", None)
@@ -53,14 +55,6 @@ def start(out, cache, ignored=()):
             signal.signal(number, handler)
 
 
-def metrics(out):
-    lines = (out / "metrics.jsonl").read_text().splitlines()
-    return [
-        {name: value for name, value in json.loads(line).items() if name[:5] != "time/"}
-        for line in lines
-    ]
-
-
 def wait(process, out):
     try:
         output, errors = process.communicate(timeout=300)
@@ -68,11 +62,11 @@ def wait(process, out):
         process.kill()
     latest = out / "checkpoint" / "latest"
     checkpoints = sorted(int(p.name) for p in latest.iterdir() if p.name.isdigit())
-    return Ended(process.returncode, output, errors, metrics(out)[-1]["step"], checkpoints)
+    return Ended(process.returncode, output, errors, Walk.lines(out)[-1]["step"], checkpoints)
 
 
 def send(process, out, sent, after):
-    """A signal, once the log has come to a step."""
+    """Send a signal once the log has reached a step."""
     path, deadline = out / "metrics.jsonl", time.monotonic() + 300
     while not path.exists() or path.read_bytes().count(b"\n") * LOG_INTERVAL < after:
         assert process.poll() is None, process.communicate()[1]
@@ -83,9 +77,9 @@ def send(process, out, sent, after):
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory):
-    """A run left alone; and another, stopped by Ctrl-C, by SIGTERM, then killed, then finished."""
-    folder = tmp_path_factory.mktemp("story")
+def scenario(tmp_path_factory):
+    """An uninterrupted run; and one stopped by Ctrl-C, by SIGTERM, then killed, then finished."""
+    folder = tmp_path_factory.mktemp("scenario")
     alone, out, cache = folder / "alone", folder / "run", folder / "cache"
     ended = {"alone": wait(start(alone, cache), alone)}
     ended["interrupted"] = send(start(out, cache), out, signal.SIGINT, after=200)
@@ -99,8 +93,8 @@ def story(tmp_path_factory):
     return ended, alone, out
 
 
-def test_a_run_shows_what_it_found_and_where(story):
-    ended, alone, _ = story
+def test_a_run_prints_its_results_and_paths(scenario):
+    ended, alone, _ = scenario
     assert ended["alone"].status == 0, ended["alone"].errors
     evaluation = json.loads((alone / "evaluation.json").read_text())
     for name, curve in {"maml": evaluation["curve"], **evaluation["baselines"]}.items():
@@ -112,8 +106,8 @@ def test_a_run_shows_what_it_found_and_where(story):
     assert f"maml: step {NUM_STEPS}/{NUM_STEPS}" in ended["alone"].errors
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(story):
-    interrupted, out = story[0]["interrupted"], story[2]
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(scenario):
+    interrupted, out = scenario[0]["interrupted"], scenario[2]
     assert 200 <= interrupted.logged < NUM_STEPS
     assert interrupted.checkpoints[-1] == interrupted.logged
     last = interrupted.errors.strip().splitlines()[-1]
@@ -126,42 +120,44 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(story):
     assert "Traceback" not in interrupted.errors
 
 
-def test_ctrl_c_ends_with_the_status_that_shells_expect(story):
-    assert story[0]["interrupted"].status == 128 + signal.SIGINT
+def test_ctrl_c_ends_with_the_status_that_shells_expect(scenario):
+    assert scenario[0]["interrupted"].status == 128 + signal.SIGINT
 
 
-def test_ctrl_c_is_no_error(story):
-    assert "error" not in story[0]["interrupted"].errors
+def test_ctrl_c_prints_no_error(scenario):
+    assert "error" not in scenario[0]["interrupted"].errors
 
 
-def test_sigterm_leaves_a_checkpoint_where_ctrl_c_is_ignored(story):
-    terminated = story[0]["terminated"]
+def test_sigterm_leaves_a_checkpoint_where_ctrl_c_is_ignored(scenario):
+    terminated = scenario[0]["terminated"]
     assert terminated.status == 128 + signal.SIGTERM, terminated.errors
-    assert story[0]["interrupted"].logged < terminated.logged < NUM_STEPS
+    assert scenario[0]["interrupted"].logged < terminated.logged < NUM_STEPS
     assert terminated.checkpoints[-1] == terminated.logged
     assert "Repeat the command to resume" in terminated.errors.strip().splitlines()[-1]
     assert "error" not in terminated.errors and "Traceback" not in terminated.errors
 
 
-def test_kill_minus_nine_struck_in_the_middle(story):
-    killed = story[0]["killed"]
+def test_sigkill_came_before_the_end(scenario):
+    killed = scenario[0]["killed"]
     assert killed.status == -signal.SIGKILL
-    assert story[0]["terminated"].logged < killed.logged < NUM_STEPS
+    assert scenario[0]["terminated"].logged < killed.logged < NUM_STEPS
     assert killed.checkpoints[-1] <= killed.logged
 
 
-def test_the_resumed_run_took_only_what_was_missing(story):
+def test_the_resumed_run_took_only_what_was_missing(scenario):
     first = next(
-        line for line in story[0]["finished"].errors.splitlines() if line.startswith("maml: step")
+        line
+        for line in scenario[0]["finished"].errors.splitlines()
+        if line.startswith("maml: step")
     )
     step = int(first.split()[2].split("/")[0])
-    assert step == story[0]["killed"].checkpoints[-1] + LOG_INTERVAL
+    assert step == scenario[0]["killed"].checkpoints[-1] + LOG_INTERVAL
 
 
-def test_the_interrupted_and_killed_run_ends_with_the_same_bits(story):
-    ended, alone, out = story
+def test_the_interrupted_and_killed_run_ends_with_the_same_bits(scenario):
+    ended, alone, out = scenario
     assert ended["finished"].status == 0, ended["finished"].errors
-    assert metrics(out) == metrics(alone)
+    assert Walk.lines(out) == Walk.lines(alone)
     for name in ("evaluation.json", "recipe.json"):
         assert (out / name).read_bytes() == (alone / name).read_bytes()
     info = Path("checkpoint/latest") / str(NUM_STEPS) / "info/metadata"

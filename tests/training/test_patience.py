@@ -1,4 +1,4 @@
-"""A run that ends when validations stop improving, and resumes as if it had not been cut."""
+"""Early stopping: a run ends when validations stop improving, also if it was resumed."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 import mamlax
 
 SCORES = [3.0, 5.0, 1.0, 5.0, 0.5, 2.0]
-"""The best is at step 20; an equal one at 40 is no better."""
+"""The best is at step 20; an equal score at 40 is not better."""
 
 
 def patient(walk, patience, scores=SCORES, **settings):
@@ -15,9 +15,7 @@ def patient(walk, patience, scores=SCORES, **settings):
 
 
 @pytest.mark.parametrize("patience, end", [(1, 30), (2, 40), (4, 60), (None, 60)])
-def test_a_run_ends_after_so_many_validations_that_were_no_better(
-    walk, by_hand, tmp_path, patience, end
-):
+def test_a_run_ends_after_validations_without_improvement(walk, by_hand, tmp_path, patience, end):
     result = walk.run(tmp_path, validation=patient(walk, patience))
     walk.assert_same_bits(result.state, by_hand[0][end])
     walk.assert_same_bits(result.best_state, by_hand[0][20])
@@ -33,7 +31,7 @@ def test_a_run_ends_after_so_many_validations_that_were_no_better(
         ([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], False, 60),
     ],
 )
-def test_every_better_validation_begins_the_count_anew(walk, scores, maximize, end):
+def test_a_better_validation_resets_the_count(walk, scores, maximize, end):
     result = walk.run(validation=patient(walk, 2, scores, maximize=maximize))
     assert int(result.state.count) == end
 
@@ -53,7 +51,7 @@ def test_validations_that_are_nan_use_up_patience(walk):
 def test_a_crash_and_a_resume_end_at_the_same_step_with_the_same_bits(
     walk, by_hand, tmp_path, crash_at
 ):
-    with pytest.raises(walk.Boom):
+    with pytest.raises(walk.Crash):
         walk.run(tmp_path, crash_at=crash_at, validation=patient(walk, 2))
     result = walk.run(tmp_path, validation=patient(walk, 2))
     walk.assert_same_bits(result.state, by_hand[0][40])

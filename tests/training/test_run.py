@@ -1,4 +1,4 @@
-"""What `run` computes, logs, validates and refuses; nothing is interrupted here."""
+"""What `run` computes, logs, validates and refuses, without interruptions."""
 
 import errno
 import json
@@ -42,7 +42,7 @@ def test_a_run_of_maml_is_its_outer_steps_by_hand(walk):
     step, state = jax.jit(loop.step), loop.init(params)
     for index in range(7):
         state, _ = step(jax.random.fold_in(key, index), state)
-    # one step and seven in a scan may be fused differently: the last bit is not promised here
+    # XLA may fuse one step and a scan of seven differently, so the last bit may differ
     for ours, expected in zip(jax.tree.leaves(result.state), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=1e-7)
 
@@ -195,8 +195,8 @@ def test_intervals_that_do_not_fit_are_refused(walk, tmp_path, settings, words):
     assert not (tmp_path / "run").exists()
 
 
-def test_half_steps_are_refused():
-    """Without the types that these tests check: 1e4 is a float, and would fail at the end."""
+def test_a_fractional_number_of_steps_is_refused():
+    """Called directly, without the type checks of the tests: 1e2 is a float."""
     with pytest.raises(ValueError, match=r"num_outer_steps must be a whole number.*100\.0"):
         _check_settings(1e2, 10, None, None)
 
@@ -217,9 +217,7 @@ def test_a_validation_that_is_infinite_is_never_the_best(walk, maximize):
     assert result.best_step == (40 if maximize else 50)
 
 
-def test_no_steps_are_the_beginning_and_can_be_restored_and_made_longer(
-    walk, whole, by_hand, tmp_path
-):
+def test_a_run_of_no_steps_can_be_restored_and_extended(walk, whole, by_hand, tmp_path):
     result = walk.run(tmp_path, num_outer_steps=0)
     assert result.best_step == 0
     for state in (result.state, mamlax.restore_run(walk.loop(), walk.PARAMS, tmp_path).state):
@@ -228,8 +226,8 @@ def test_no_steps_are_the_beginning_and_can_be_restored_and_made_longer(
     assert walk.lines(tmp_path) == walk.lines(whole[1])
 
 
-def test_keys_of_the_old_kind_are_one_key(walk, whole):
-    """`jax.random.PRNGKey` gives an array of two numbers, which are not two seeds."""
+def test_an_old_style_key_is_a_single_key(walk, whole):
+    """`jax.random.PRNGKey` returns an array of two numbers, which are not two seeds."""
     key = jax.random.key_data(walk.KEY)
     assert key.shape == (2,)
     walk.assert_same_bits(walk.run(key=key).state, whole[0].state)
@@ -257,7 +255,7 @@ def test_a_file_is_no_run_directory(walk, tmp_path):
         walk.run(tmp_path / "file")
 
 
-def test_metrics_of_any_shape_are_averaged_and_watched(walk):
+def test_metrics_of_any_shape_are_averaged_and_checked(walk):
     loop, lines = walk.loop(), []
 
     def step(key, state):
@@ -283,15 +281,15 @@ def test_validation_intervals_that_do_not_fit_are_refused(walk, interval):
         walk.run(validation=walk.validation(SCORES)._replace(interval=interval))
 
 
-def test_a_run_already_longer_than_asked_for_is_not_passed_off_as_shorter(walk, tmp_path):
+def test_asking_for_fewer_steps_than_taken_is_refused(walk, tmp_path):
     walk.run(tmp_path, num_outer_steps=20)
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    with pytest.raises(mamlax.MamlaxError, match=r"20.*10"):
+    with pytest.raises(mamlax.MamlaxError, match=r"already taken 20 outer steps.*10"):
         walk.run(tmp_path, num_outer_steps=10)
     assert walk.steps(tmp_path) == [20] and (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_run_may_be_made_longer(walk, whole, tmp_path):
+def test_a_run_can_be_extended(walk, whole, tmp_path):
     walk.run(tmp_path, num_outer_steps=20)
     longer = walk.run(tmp_path)
     walk.assert_same_bits(longer.state, whole[0].state)
@@ -321,7 +319,7 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(
 
 @pytest.mark.parametrize("value", [float("inf"), -float("inf")])
 @pytest.mark.parametrize("where", ["train/query_loss", "train/gradient_norm"])
-def test_divergence_is_whatever_is_not_finite(walk, value, where):
+def test_an_infinite_metric_is_divergence(walk, value, where):
     with pytest.raises(mamlax.TrainingDivergedError, match=r"outer step 13\.") as error:
         walk.run(loop=walk.loop(13, value, where=where))
     assert "no directory" in str(error.value)
@@ -329,10 +327,10 @@ def test_divergence_is_whatever_is_not_finite(walk, value, where):
 
 @pytest.mark.parametrize("value", NOT_FINITE.values(), ids=NOT_FINITE)
 @pytest.mark.parametrize("bad_step, kept", [(20, 10), (60, 50)])
-def test_a_state_that_diverged_unseen_by_any_metric_is_not_kept(
+def test_a_state_that_is_not_finite_is_not_kept_even_if_the_metrics_are(
     walk, by_hand, tmp_path, bad_step, kept, value
 ):
-    """As after an update that is too large: only the next step's loss would show it."""
+    """As after too large an update, which only the next step's loss would show."""
     loop = walk.loop(bad_step, value, where="state")
     with pytest.raises(mamlax.TrainingDivergedError) as error:
         walk.run(tmp_path, loop)
@@ -351,7 +349,7 @@ def test_a_state_that_diverged_for_one_seed_names_it(walk):
 
 
 def test_a_state_may_begin_with_infinite_numbers(walk, whole):
-    """As a smallest loss so far does."""
+    """For example, the smallest loss so far starts as infinity."""
     loop = walk.loop()
 
     def init(params):
@@ -381,7 +379,7 @@ def test_one_seed_that_diverges_stops_all(walk):
         walk.run(loop=loop, key=keys, params=params)
 
 
-def test_after_divergence_a_sound_loop_goes_on_from_the_checkpoint(walk, whole, tmp_path):
+def test_after_divergence_a_corrected_loop_resumes_from_the_checkpoint(walk, whole, tmp_path):
     with pytest.raises(mamlax.TrainingDivergedError):
         walk.run(tmp_path, walk.loop(35))
     walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
