@@ -103,7 +103,7 @@ def splits_by_folder(names: Iterable[str]) -> dict[str, str]:
 
     Example:
         >>> splits_by_folder(["Train", "Test", "notes"])
-        {'Train': 'train', 'Test': 'test'}
+        {'Test': 'test', 'Train': 'train'}
         >>> splits_by_folder(["bullet train", "test tube", "cow"])
         {}
     """

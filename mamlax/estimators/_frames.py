@@ -85,7 +85,9 @@ def _by_protocol(table: Any) -> Any:
 
 
 def _refuse_names(table: Any) -> None:
-    """Refuse what has named columns, but is no frame."""
+    """Refuse what has named columns, but is no frame; a sparse matrix is refused elsewhere."""
+    if hasattr(table, "toarray"):
+        return
     first = table[0] if isinstance(table, list | tuple) and len(table) else None
     has_fields = getattr(getattr(table, "dtype", None), "names", None)
     has_columns = hasattr(table, "columns") and not hasattr(table, "__array__")

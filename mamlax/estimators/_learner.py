@@ -26,6 +26,7 @@ from ._container import Container, filled, named_arrays
 Loss = Literal["squared-error", "cross-entropy"]
 _SMALLEST_BUCKET = 8
 _TASKS_AT_ONCE = 256
+_MOST_PROGRAMS = 16  # of 15 MB each and more
 _MOST_STEPS, _MOST_LAYERS = 10_000, 100
 
 
@@ -144,8 +145,9 @@ class AdaptedParams(NamedTuple):
 class ArrayLearner:
     """A meta-learned model that adapts to arrays and predicts for arrays.
 
-    Programs are compiled once for each size of support and query, the next power of two; all
-    learners of the same settings share them. Safe to use from several threads.
+    Programs are compiled once for each size of support and query, the next power of two (a support
+    that normalizes is not padded); all learners of the same settings share them. Those that were
+    not used for long are let go. Safe to use from several threads.
 
     Attributes:
         settings: all but the numbers.
@@ -170,7 +172,7 @@ class ArrayLearner:
         if not self.settings.normalizes:  # else padding would change the moments
             arrays = [_padded(array, _bucket(len(array))) for array in arrays]
         batch = Batch(arrays[0], arrays[1], weights=arrays[2])
-        own, shared = _programs(self.settings).adapt(self.meta_params, batch)
+        own, shared = self._programs(batch.inputs).adapt(self.meta_params, batch)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(own)):
             raise MamlaxError(
                 f"adapting to {len(inputs)} rows diverged within {self.settings.num_inner_steps} "
@@ -216,8 +218,13 @@ class ArrayLearner:
         """Outputs `[rows, outputs]` for inputs `[rows, ...]`."""
         inputs = np.asarray(inputs, np.float32)
         padded = _padded(inputs, _bucket(len(inputs)))
-        outputs = _programs(self.settings).predict(*adapted, padded)
+        outputs = self._programs(adapted.support_inputs).predict(*adapted, padded)
         return np.asarray(outputs)[: len(inputs)]
+
+    def _programs(self, support_inputs: Any) -> "_Programs":
+        # a network that normalizes has programs for each size of support: those least used go
+        size = len(support_inputs) if self.settings.normalizes else None
+        return _programs(self.settings, size)
 
     def predict_many(self, adapted: AdaptedParams, tasks, inputs) -> np.ndarray:
         """Outputs `[rows, outputs]`, each row by the parameters of its task, `tasks` `[rows]`."""
@@ -283,8 +290,9 @@ class _Programs(NamedTuple):
     predict_many: Any
 
 
-@functools.lru_cache(maxsize=64)
-def _programs(settings: LearnerSettings) -> _Programs:
+@functools.lru_cache(maxsize=_MOST_PROGRAMS)
+def _programs(settings: LearnerSettings, num_support: int | None = None) -> _Programs:
+    """The programs of these settings; `num_support`: of supports of one size."""
     adapted_to = settings.adapt_fn()
 
     def adapt(meta_params, support):
@@ -303,7 +311,7 @@ def _programs(settings: LearnerSettings) -> _Programs:
     def predict_many(own, shared, inputs):
         return _in_lots(lambda one: predict(one[0], shared, None, one[1]), (own, inputs))
 
-    jit = eqx.filter_jit
+    jit = jax.jit  # and not Equinox's, which keeps what it has compiled for good
     return _Programs(jit(adapt), jit(adapt_many), jit(predict), jit(predict_many))
 
 

@@ -43,6 +43,7 @@ def names_of(settings):
 
 
 ONE_OR_MORE = [
+    "gray_bits",
     *("shots", "num_query", "train_shots", "ways", "test_ways", "channels", "image_size"),
     *("horizon", "num_arms", "num_states", "num_actions", "inner_batch_size"),
     *("context_size", "num_conjugate_gradient_steps", "num_gradient_steps"),

@@ -230,7 +230,8 @@ FOLDERS = ("--support", "support", "--query", "query")
 def test_a_folder_of_images_becomes_a_table(command, of_images, pictures):
     status, out, err = command("adapt", of_images, *FOLDERS)
     assert status == 0 and out == ""
-    assert err.splitlines() == ["3 predictions.", "predictions.csv"]
+    of_images = ["support: 6 files, 6 read", "query: 3 files, 3 read"]
+    assert err.splitlines() == [*of_images, "3 predictions.", "predictions.csv"]
     written = pd.read_csv("predictions.csv")
     assert written["image"].tolist() == ["query/0.png", "query/1.png", "query/2.png"]
     assert written["predicted"].tolist() == ["a", "b", "c"]

@@ -1,12 +1,16 @@
 """A few labelled images adapt an image classifier, others are classified one by one."""
 
+import functools
+import gc
 import re
 
+import jax
 import numpy as np
 import pytest
 
 import mamlax
 from mamlax import MamlaxError
+from mamlax.estimators import _learner
 
 from .materials import contents_of, drawings, image_classifier, write_classes, write_picture
 
@@ -232,3 +236,18 @@ def test_a_damaged_image_is_named(classifier, pictures, tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:40])
     with pytest.raises(MamlaxError, match=re.escape("support/b/1.png cannot be read")):
         classifier.read(tmp_path / "support")
+
+
+@pytest.mark.slow
+def test_programs_of_many_sizes_of_support_are_not_all_kept(pictures, monkeypatch):
+    few = functools.lru_cache(maxsize=2)(_learner._programs.__wrapped__)
+    monkeypatch.setattr(_learner, "_programs", few)
+    classifier, client = image_classifier(), jax.devices()[0].client
+    images = pictures.reshape(-1, 6, 6, 1)
+    labels = np.repeat(["a", "b", "c"], 4)
+    kept = []
+    for size in range(4, 10):
+        classifier.adapt(images[-size:], labels[-size:]).predict(images)
+        gc.collect()
+        kept.append(len(client.live_executables()))
+    assert kept[-1] <= kept[1] + 1, "programs pile up"
