@@ -414,6 +414,7 @@ def fails_in_adapt(command):
     return err.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default:.*is taken for the name of a class")
 def test_classes_called_as_missing_values_are_classes_and_a_choice(command):
     of_patients(SUBJECTS[:2]).to_csv("table.csv", index=False)

@@ -84,6 +84,7 @@ def test_adapting_to_logs_is_the_inner_loop_of_the_environment(case):
     assert max(jax.tree.leaves(moved)) > 1e-3 and policy.num_inner_steps == 0
 
 
+@pytest.mark.slow
 def test_episodes_of_unequal_length_need_no_padding_of_ones_own(case):
     """One step per episode less than the next: padded or not, the gradient is the same."""
     env, policy = case

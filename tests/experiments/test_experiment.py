@@ -286,6 +286,7 @@ def test_evaluating_what_was_not_trained_to_the_end_says_what_is_missing(copy):
         evaluate(copy)
 
 
+@pytest.mark.slow
 def test_what_is_evaluated_does_not_depend_on_the_log(small, tmp_path):
     """The best checkpoint is named, with its value, in a checkpoint, which has a digest."""
     recipe = small.sinusoid(validation_interval=10, num_validation_inner_steps=1)
