@@ -8,6 +8,7 @@ import pandas as pd
 
 from .._errors import MamlaxError
 from .._files import replacing
+from ..datasets._class_names import check_names
 from ._adapted_table import predictions_of, warn_of_one_class
 from ._images import FewShotImageClassifier
 from ._load import Model, load
@@ -85,6 +86,7 @@ def _adapt_to_images(
             f"{support} has images that lie in no folder: put the images of each class in a folder "
             "of its own, named as the class."
         )
+    check_names(str(support), {*given.labels}, repeated_names=True)
     warn_of_one_class(given.labels, support)
     adapted = model.adapt(given.images, given.labels)
     chances = adapted.predict_proba(asked.images)
@@ -98,4 +100,5 @@ def _adapt_to_images(
 
 def _write_csv(table: Any, out: Path) -> None:
     with replacing(out) as temporary:
-        table.to_csv(temporary, index=False)
+        # names of files need not be Unicode
+        table.to_csv(temporary, index=False, errors="surrogateescape")

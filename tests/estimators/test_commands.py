@@ -230,8 +230,9 @@ FOLDERS = ("--support", "support", "--query", "query")
 def test_a_folder_of_images_becomes_a_table(command, of_images, pictures):
     status, out, err = command("adapt", of_images, *FOLDERS)
     assert status == 0 and out == ""
-    of_images = ["support: 6 files, 6 read", "query: 3 files, 3 read"]
-    assert err.splitlines() == [*of_images, "3 predictions.", "predictions.csv"]
+    *read, counted, place = err.splitlines()
+    assert read == ["support: 6 files, 6 read", "query: 3 files, 3 read"]
+    assert (counted, place) == ("3 predictions.", "predictions.csv")
     written = pd.read_csv("predictions.csv")
     assert written["image"].tolist() == ["query/0.png", "query/1.png", "query/2.png"]
     assert written["predicted"].tolist() == ["a", "b", "c"]
@@ -251,6 +252,21 @@ def test_images_to_adapt_to_that_lie_in_no_folder_are_refused(
     line = fails(command, "adapt", of_images, *FOLDERS)
     assert "support has images that lie in no folder" in line
     assert not (tmp_path / "predictions.csv").exists()
+
+
+def test_a_class_in_two_spellings_is_refused(command, of_images, pictures, tmp_path):
+    write_classes(tmp_path / "support", pictures[:2], ("Leaf", "leaf"))
+    line = fails(command, "adapt", of_images, *FOLDERS)
+    assert "'Leaf' and 'leaf', which differ in spelling alone" in line
+
+
+def test_what_was_read_to_adapt_to_and_to_classify_is_said(command, of_images, tmp_path):
+    (tmp_path / "query" / "phone.heic").write_bytes(b"\0\0\0\x1cftypheic")
+    status, _, err = command("adapt", of_images, *FOLDERS)
+    assert status == 0
+    assert "support: 6 files, 6 read\n" in err
+    assert "query: 4 files, 3 read, 1 left out: 1 HEIC" in err and "query/phone.heic" in err
+    assert "3 predictions" in err
 
 
 def test_more_classes_than_an_image_model_has_are_refused(command, of_images, pictures, tmp_path):
