@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
@@ -177,12 +177,12 @@ def _opened(path: Path) -> Iterator[_Bounded]:
 
 
 @contextmanager
-def _only_member(path: Path, _: str) -> Iterator[io.BufferedIOBase]:
+def _only_member(path: Path, _: str) -> Iterator[zipfile.ZipExtFile]:
     with zipfile.ZipFile(path) as archive:
         if len(names := archive.namelist()) != 1:
             raise MamlaxError(f"{path} holds {len(names)} files, where one table is expected.")
         with archive.open(names[0]) as file:
-            yield file
+            yield cast(zipfile.ZipExtFile, file)
 
 
 _UNPACKED: dict[str, Callable[..., Any]] = {

@@ -91,7 +91,8 @@ def _refuse_names(table: Any) -> None:
     first = table[0] if isinstance(table, list | tuple) and len(table) else None
     has_fields = getattr(getattr(table, "dtype", None), "names", None)
     has_columns = hasattr(table, "columns") and not hasattr(table, "__array__")
-    if isinstance(table, Mapping) or isinstance(first, Mapping) or has_fields or has_columns:
+    is_mapping = isinstance(table, Mapping) and not hasattr(table, "shape")  # not a sparse matrix
+    if is_mapping or isinstance(first, Mapping) or has_fields or has_columns:
         raise MamlaxError(
             f"a table with names must be a frame (pandas, Polars, Arrow), got {_kind(table)}. Make "
             "one of it, as by pandas.DataFrame(table)."

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy.sparse import dok_array
 
 import mamlax
 from mamlax.estimators._columns import Columns
@@ -129,6 +130,11 @@ def test_what_is_not_computed_yet_is_refused():
 def test_arrays_and_single_columns_are_left_to_scikit_learn():
     for one in (np.zeros((2, 2)), [[1.0]], pd.Series([1.0]), pa.chunked_array([[1.0]])):
         assert as_pandas(one) is one
+
+
+def test_a_sparse_matrix_is_no_table_with_names():
+    matrix = dok_array((2, 2))
+    assert as_pandas(matrix) is matrix
 
 
 def test_names_that_occur_twice_are_refused():
