@@ -80,12 +80,12 @@ graph, nnx_params, rest = nnx.split(network, nnx.Param, ...)
 
 
 def nnx_loss(params, batch):
-    return jnp.mean((nnx.merge(graph, params, rest)(batch["hours"]) - batch["level"]) ** 2)
+    network = nnx.merge(graph, params, rest, copy=True)
+    return jnp.mean((network(batch["hours"]) - batch["level"]) ** 2)
 
 
-nnx_learner = mamlax.maml(
-    nnx_loss, inner_optimizer=optax.adam(0.01, eps_root=1e-8), num_inner_steps=2
-)
+adam = optax.adam(0.01, eps_root=1e-8)
+nnx_learner = mamlax.maml(nnx_loss, inner_optimizer=adam, num_inner_steps=2)
 # --8<-- [end:nnx]
 # --8<-- [start:check]
 few = mamlax.sample_tasks(sample_task, jax.random.key(4), 2)

@@ -1,7 +1,7 @@
 """Is the meta-gradient right? Finite differences in float64 against automatic differentiation."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._types import MetaLearner
+from ._float64 import explain_failure, in_lines, narrowing
+from ._overlooked import overlooked
 from ._params import is_learnable, split
 
 _MOST_NOISE = 0.1  # above this share of the gradient, rounding hides what the check looks for
@@ -125,7 +127,8 @@ def check_meta_gradient(
         A `MetaGradientReport`; in a test, `assert report.passed, report`.
 
     Raises:
-        TypeError: if the meta-loss is not a float64 scalar, because something casts it.
+        TypeError: if the meta-loss is not a float64 scalar, because something casts it, or cannot
+            be computed in float64, because of arrays that the loss holds or makes.
         ValueError: if the meta-loss is not finite, or the gradient's leaves are not those of the
             meta-parameters.
 
@@ -144,13 +147,20 @@ def check_meta_gradient(
         (loss, info), gradient = learner.meta_gradient(meta_params, tasks, **when)
         return loss, info, gradient
 
+    given = params, tasks
     with jax.enable_x64(True):
         meta_params = _to_float64(learner.init(_to_float64(params)))
         tasks = _to_float64(tasks)
         learnable, rest = split(meta_params)
         values, structure = jax.tree.flatten(learnable)
-        loss, info, gradient = eqx.filter_jit(loss_and_gradient)(meta_params, tasks)
-        _check_loss(loss)
+        try:
+            loss, info, gradient = eqx.filter_jit(loss_and_gradient)(meta_params, tasks)
+        except Exception as error:
+            with jax.enable_x64(False):
+                explain_failure(error, loss_and_gradient, learner.init(given[0]), given[1])
+            raise
+        places = narrowing(eqx.filter_make_jaxpr(loss_and_gradient)(meta_params, tasks)[0])
+        _check_loss(loss, places)
         gradients = _gradients_by_name(learnable, gradient)
         loss_fn = eqx.filter_jit(lambda params, tasks: loss_and_gradient(params, tasks)[0])
 
@@ -172,14 +182,19 @@ def check_meta_gradient(
             ]
             shape, compared = compared.shape, _parts(compared)[entries]
             checks.append(_check_leaf(name, shape, compared, lines, floor, tolerance))
-        narrow = _narrow_dtypes(eqx.filter_make_jaxpr(loss_and_gradient)(meta_params, tasks)[0])
+        remarks = overlooked(lambda params: learner.meta_gradient(params, tasks)[0][0], meta_params)
 
     report = MetaGradientReport(tuple(checks), tolerance)
-    remarks = []
-    if narrow and not report.passed:
+    if places and not report.passed:
         remarks.append(
-            f"The loss computes in {' and '.join(sorted(narrow))} somewhere; the check needs "
-            "float64: remove the cast for the check."
+            f"The loss computes in {' and '.join(sorted(places))} somewhere; the check needs "
+            f"float64: remove the cast for the check.{in_lines(places)}"
+        )
+    if not all(np.isfinite(leaf).all() for leaf in gradients.values()):
+        remarks.append(
+            "The gradient is not finite, and the loss is: something has no derivative here. Usual "
+            "are a norm or a square root at zero, a division in the branch that jnp.where does not "
+            "choose, or an inner Adam without eps_root where an entry of the gradient is zero."
         )
     if not report.passed and isinstance(info, dict) and "stationarity" in info:
         far, unsolved = (_largest(np.asarray(info[name])) for name in ("stationarity", "residual"))
@@ -206,12 +221,13 @@ def _parts(array: Any) -> np.ndarray:
     return np.ascontiguousarray(array).ravel().view(np.float64)
 
 
-def _check_loss(loss: PyTree) -> None:
+def _check_loss(loss: PyTree, places: Mapping[str, Sequence[str]]) -> None:
     dtype, shape = getattr(loss, "dtype", type(loss).__name__), np.shape(loss)
     if dtype != np.float64 or shape:
         raise TypeError(
             f"the check needs a float64 scalar for meta-loss, got {dtype}{list(shape)}: params "
             "and tasks are given in float64, so remove the loss's cast for the check."
+            + in_lines(places)
         )
     if not np.isfinite(loss):
         raise ValueError(f"the meta-loss is {loss} at these params: there is nothing to compare.")
@@ -280,18 +296,3 @@ def _check_leaf(name, shape, gradient, lines, floor: float, tolerance: float) ->
 def _largest(*arrays: np.ndarray) -> float:
     """The largest finite magnitude, 0 where there is none."""
     return max((float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in arrays), default=0.0)
-
-
-def _narrow_dtypes(jaxpr: Any) -> set[str]:
-    """The floating-point types below float64 that a jaxpr, or one inside it, turns float64 into."""
-    narrow = set()
-    for equation in jaxpr.eqns:
-        inner = [x for x in jax.tree.leaves(equation.params) if hasattr(x, "eqns")]
-        narrow.update(*map(_narrow_dtypes, inner))
-        if not inner and "float64" in _dtypes(equation.invars):
-            narrow |= _dtypes(equation.outvars) & {"float32", "float16", "bfloat16"}
-    return narrow
-
-
-def _dtypes(variables: PyTree) -> set[str]:
-    return {str(getattr(variable.aval, "dtype", None)) for variable in variables}

@@ -10,7 +10,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import PyTree
 
-from ._program import is_in, moves, reached
+from ._program import is_in, reads
 
 
 def hoisted(fn: Callable[[PyTree], PyTree], example: PyTree) -> Callable[[PyTree], PyTree]:
@@ -26,10 +26,14 @@ def hoisted(fn: Callable[[PyTree], PyTree], example: PyTree) -> Callable[[PyTree
     """
     closed, result = jax.make_jaxpr(fn, return_shape=True)(example)
     program, constants = closed.jaxpr, closed.consts
-    changing = reached(program.eqns, program.invars)
+    changing = set(program.invars)
     before, inside = [], []
     for equation in program.eqns:
-        (inside if moves(equation, changing) else before).append(equation)
+        if equation.effects or reads(equation, changing):
+            inside.append(equation)
+            changing.update(equation.outvars)
+        else:
+            before.append(equation)
 
     made = {x for equation in before for x in equation.outvars}
     used = [x for equation in inside for x in equation.invars] + list(program.outvars)

@@ -47,7 +47,11 @@ def optimizer_step(
     optimizer = optax.with_extra_args_support(optimizer)
     try:
         updates, state = optimizer.update(gradient, state, params, value=value)
-        return optax.apply_updates(params, updates), state
+        after = optax.apply_updates(params, updates)
+        shapes = [[list(x.shape) for x in jax.tree.leaves(tree)] for tree in (params, after)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("it turns parameters of shapes {} into {}".format(*shapes))
+        return after, state
     except Exception as error:
         raise TypeError(
             f"the {loop} optimizer takes no step: {_first_line(error)}. It is given gradients, "

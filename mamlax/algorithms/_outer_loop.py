@@ -1,5 +1,6 @@
 """The one outer loop: sample tasks, take their meta-gradient, let an optimizer step."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxtyping import PyTree
 from .._types import MetaLearner, OuterLoop, SampleTask
 from ._optimizer import check_is_optimizer, optimizer_state, optimizer_step
 from ._over_tasks import sample_tasks
+from ._overlooked import overlooked
 from ._params import split
 
 
@@ -85,6 +87,10 @@ def outer_loop(
         (loss, info), gradient = learner.meta_gradient(
             state.meta_params, tasks, outer_step=state.outer_step
         )
+        for sentence in overlooked(
+            lambda params: learner.meta_gradient(params, tasks)[0][0], state.meta_params
+        ):
+            warnings.warn(sentence, stacklevel=2)
         learnable, rest = split(state.meta_params)
         learnable, optimizer_state = optimizer_step(
             optimizer, gradient, state.optimizer_state, learnable, loss, "outer"

@@ -1,6 +1,6 @@
 """Looking into what JAX has traced: its equations, and which of them something reaches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -17,18 +17,18 @@ def equations(jaxpr: Any) -> Iterator[Any]:
             yield equation
 
 
-def reached(equations: Any, variables: Any) -> set[Any]:
+def reached(equations: Iterable[Any], variables: Iterable[Any]) -> set[Any]:
     """`variables` and what equations, one after another, make of them."""
     found = set(variables)
     for equation in equations:
-        if moves(equation, found):
+        if reads(equation, found):
             found.update(equation.outvars)
     return found
 
 
-def moves(equation: Any, variables: set[Any]) -> bool:
-    """Whether an equation reads one of the variables, or does more than compute."""
-    return bool(equation.effects) or any(is_in(variables, x) for x in equation.invars)
+def reads(equation: Any, variables: set[Any]) -> bool:
+    """Whether an equation reads one of the variables."""
+    return any(is_in(variables, x) for x in equation.invars)
 
 
 def is_in(variables: set[Any], x: Any) -> bool:

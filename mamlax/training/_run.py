@@ -20,6 +20,7 @@ from .._types import OuterLoop
 from ._divergence import above_limit, not_finite, stayed_finite
 from ._interruption import interruptible
 from ._record import Progress, Record
+from ._remedies import what_to_try
 
 
 class TrainingDivergedError(MamlaxError):
@@ -177,7 +178,10 @@ def run(
                 if bad or above:
                     with suppress(MamlaxError):
                         record.save(now, key)
-                    parts = (bad, _ADVICE, loop.advice, record) if bad else (above, record)
+                    parts = (above, record)
+                    if bad:
+                        advice = what_to_try(metrics, now.step, now.state, state, num_seeds)
+                        parts = (bad, advice, loop.advice, record)
                     raise TrainingDivergedError(" ".join(str(part) for part in parts if part))
                 line = {"step": end, **{name: _mean(metrics[name]) for name in metrics}}
                 begin, now = now.step, now._replace(step=end, state=state)
@@ -227,13 +231,6 @@ def restore_run(
     if progress is None:
         raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
     return _finished(progress)
-
-
-_ADVICE = (
-    "Try a smaller outer or inner learning rate, fewer inner steps, or clip the outer gradient "
-    "(optax.clip_by_global_norm before the outer optimizer). If rates are small, look at the data: "
-    "one NaN in a support or query set, in a reward or in a baseline is enough."
-)
 
 
 def _initial_state(loop: OuterLoop, params: PyTree, seeds: bool) -> PyTree:

@@ -3,6 +3,7 @@
 import collections
 import functools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -327,6 +328,59 @@ def test_a_loss_in_low_precision_is_named(cast, dtype):
     assert not report.passed
     name = jnp.dtype(dtype).name
     assert f"The loss computes in {name} somewhere; the check needs float64" in str(report)
+
+
+HELD = jnp.ones((1, 2, 3), jnp.float32)
+
+
+def convolved(params, inputs):
+    """A kernel that is held, and convolutions take arrays of one type alone."""
+    return jax.lax.conv(inputs[None], HELD, (1,), "SAME") * jnp.sum(params["bias"])
+
+
+def made_in_a_scan(params, inputs):
+    start = jnp.zeros(3, jnp.float32)
+    return jax.lax.scan(lambda x, _: (x + params["bias"], None), start, length=2)[0]
+
+
+@pytest.mark.parametrize("predict", [convolved, made_in_a_scan])
+def test_what_a_loss_holds_or_makes_in_float32_is_found(predict):
+    """It works as it is used; the line that fails in float64 is said."""
+
+    def loss_fn(params, batch):
+        return squared_error(params, batch) + jnp.mean(predict(params, batch.inputs.T))
+
+    learner, (params, tasks) = make_learner(loss_fn, num_inner_steps=0), make_problem()
+    jax.eval_shape(learner.meta_gradient, params, tasks)
+    with pytest.raises(TypeError, match="and not in float64") as error:
+        check(learner, params, tasks)
+    name = "jax.lax.conv(" if predict is convolved else "jax.lax.scan("
+    assert "test_check_meta_gradient.py:" in str(error.value) and name in str(error.value)
+
+
+def test_what_fails_in_any_type_is_not_blamed_on_float64():
+    learner = make_learner(lambda params, batch: jnp.sum(params["in"] @ batch.inputs))
+    with pytest.raises(TypeError, match=r"dot_general") as error:
+        check(learner, *make_problem())
+    assert "float64, which the check needs" not in str(error.value)
+
+
+def test_the_line_of_a_cast_is_said():
+    def loss_fn(params, batch):
+        return squared_error(params | {"in": cast(params["in"], jnp.float32)}, batch)
+
+    report = check(make_learner(loss_fn, num_inner_steps=0), *make_problem(), max_entries=1)
+    assert re.search(r"See test_check_meta_gradient\.py:\d+:\d+ \(cast\)", str(report)), report
+
+
+def test_a_gradient_that_is_not_finite_is_explained():
+    learner = make_learner(
+        lambda params, batch: squared_error(params, batch) + jnp.linalg.norm(0 * params["bias"]),
+        num_inner_steps=0,
+    )
+    report = check(learner, *make_problem(), max_entries=1)
+    assert not report.passed
+    assert "a norm or a square root at zero" in str(report)
 
 
 def test_a_cast_that_does_not_matter_is_not_mentioned():

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 import mamlax
 from mamlax.rl import _policy_learner
@@ -136,6 +137,7 @@ def one_step(leash):
     return one_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["maml_trpo", "policy_gradient"])
 @pytest.mark.slow
 def test_steps_after_the_end_of_an_episode_never_count(one_step, name):
@@ -474,6 +476,45 @@ def test_a_policy_of_your_own_keeps_its_types_and_what_does_not_learn(
         jax.tree.leaves(state.meta_params), jax.tree.leaves(policy), strict=True
     ):
         assert getattr(after, "dtype", None) == getattr(before, "dtype", None)
+
+
+def plain_descent(env, **options):
+    return rl.policy_gradient(make_learner(env), optax.sgd(0.1), **options)
+
+
+class ComplexPolicy(eqx.Module):
+    """Turns and stretches positions of the plane: by complex numbers, or by pairs of real ones."""
+
+    factor: PyTree
+    bias: jax.Array
+
+    def __call__(self, observations):
+        factor = self.factor if eqx.is_array(self.factor) else jax.lax.complex(*self.factor)
+        mean = jax.lax.complex(observations[..., 0], observations[..., 1]) * factor
+        mean = jnp.tanh(jnp.stack([mean.real, mean.imag], -1)) + self.bias
+        return rl.Gaussian(mean, jnp.zeros_like(mean))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maml_trpo", "policy_gradient"])
+def test_complex_parameters_are_pairs_of_real_ones(leash, name):
+    """As in supervised learning; whatever follows the gradient."""
+    make = {"maml_trpo": trpo, "policy_gradient": plain_descent}[name]
+    loop = make(leash, meta_batch_size=2)
+    with jax.numpy_rank_promotion("allow"):
+        step = eqx.filter_jit(loop.step)
+        bias = jnp.array([0.1, -0.2], float)
+        complex_state, metrics = step(KEY, loop.init(ComplexPolicy(jnp.array(0.4 + 0.3j), bias)))
+        pair = (jnp.array(0.4, float), jnp.array(0.3, float))
+        pair_state, pair_metrics = step(KEY, loop.init(ComplexPolicy(pair, bias)))
+    factor = complex_state.meta_params.factor
+    assert abs(factor - (0.4 + 0.3j)) > 1e-3
+    np.testing.assert_allclose((factor.real, factor.imag), pair_state.meta_params.factor, rtol=1e-9)
+    np.testing.assert_allclose(
+        complex_state.meta_params.bias, pair_state.meta_params.bias, rtol=1e-9
+    )
+    for key, value in metrics.items():
+        np.testing.assert_allclose(value, pair_metrics[key], rtol=1e-6, err_msg=key)
 
 
 # --------------------------------------------------------------------------- whole runs
