@@ -5,10 +5,13 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from ._errors import MamlaxError
 
 Json: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -22,6 +25,8 @@ def cache_directory() -> Path:
 
 
 _TEMPORARY = ".new-"
+_JUST_MADE = 60.0
+"""Seconds within which a file may not be locked yet by the process that made it."""
 
 
 @contextmanager
@@ -31,13 +36,17 @@ def replacing(path: Path) -> Iterator[Path]:
     The file keeps the permissions of `path`, or gets those of a new file. Temporary files of
     processes that were killed while writing `path` are removed.
     """
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
+    if path.exists() and not path.is_file():
+        raise MamlaxError(f"{path} is not a regular file, and cannot be written over.")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     temporary = path.with_name(f".{path.name}{_TEMPORARY}{secrets.token_hex(4)}")
     # created as `open` creates files, so that the umask applies
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    lock = open_locked(temporary)  # tells other processes that the file is in use
+    lock = None
     try:
+        lock = open_locked(temporary)  # tells other processes that the file is in use
         mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
         temporary.chmod(mode | stat.S_IWUSR)
         yield temporary
@@ -97,10 +106,12 @@ def remedy(error: BaseException) -> str:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove temporary files of `path` that no process has locked."""
+    """Remove temporary files of `path` that no process has locked, nor has just made."""
     for other in path.parent.glob(f".*{_TEMPORARY}*"):
         if other.name.startswith(f".{path.name}{_TEMPORARY}"):
             with suppress(OSError):  # locked, or already removed by another process
+                if time.time() - other.stat().st_mtime < _JUST_MADE:
+                    continue
                 lock = open_locked(other)
                 if lock is not None:
                     other.unlink(missing_ok=True)

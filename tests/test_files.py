@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mamlax import MamlaxError
 from mamlax._files import cache_directory, replacing, write_json
 
 
@@ -62,8 +63,10 @@ def test_what_a_killed_process_left_is_removed_by_the_next_that_writes_the_file(
     path, other = tmp_path / "file.txt", tmp_path / "file.txt.more"
     for one in (path, path, other):
         subprocess.run([sys.executable, "-c", program, str(one)], check=False)
-    assert len(list(tmp_path.iterdir())) == 2, "the second writer removes what the first left"
+    assert len(list(tmp_path.iterdir())) == 3
     (left_of_other,) = tmp_path.glob(".file.txt.more.new-*")
+    for left in tmp_path.glob(".*"):
+        os.utime(left, (0, 0))  # one that was just made may not be locked yet
     with replacing(path) as first, replacing(path) as second:
         assert first.exists() and second.exists() and first != second
         first.write_text("first")
@@ -82,6 +85,38 @@ def test_whatever_is_raised_the_old_file_stays_and_nothing_else(tmp_path, error,
         temporary.write_text("half")
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == ([] if old is None else [old])
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    target, link = tmp_path / "far" / "file.json", tmp_path / "link.json"
+    write_json(target, 1)
+    link.symlink_to(target)
+    write_json(link, 2)
+    assert link.is_symlink() and target.read_text() == "2\n"
+
+
+def test_what_is_no_regular_file_is_not_written_over(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull), tmp_path):
+        with pytest.raises(MamlaxError, match="not a regular file"):
+            write_json(path, 1)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_two_processes_may_write_one_file(tmp_path):
+    program = (
+        "import pathlib, sys\n"
+        "from mamlax._files import write_json\n"
+        "for number in range(300):\n"
+        "    write_json(pathlib.Path(sys.argv[1]), number)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "file.json")]
+    writers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+    for writer in writers:
+        assert writer.wait(60) == 0, writer.stderr.read()
+        writer.stderr.close()
+    assert (tmp_path / "file.json").read_text() == "299\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file.json"]
 
 
 def test_a_failing_rename_leaves_the_old_file(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
@@ -131,25 +132,37 @@ def _actions(space: rl.Box | rl.Discrete, actions: Any) -> np.ndarray:
 def _check_drawn(
     settings: PolicySettings, policy: PyTree, observations: np.ndarray, actions: np.ndarray
 ) -> None:
-    """Refuse actions that the policy would hardly draw, or took without noise.
+    """Refuse actions whose log-probabilities are not those of actions that the policy draws.
 
-    −log π(a|s) of actions that are drawn is the entropy, on average. For a normal distribution it
-    is half a nat less a number where actions are the means, and more where another policy acted.
+    E = Σ −log π(a|s) − H(π(·|s)) has the mean 0 and a known variance V over actions that are drawn.
+    |E| is beyond √(2Vx), or √(2Vx) + x above, with a probability of about exp(−x): exact for normal
+    distributions (Laurent & Massart 2000, lemma 1), Bernstein's inequality for others.
     """
     distribution = policy(jnp.asarray(observations))
-    excess = -distribution.log_prob(jnp.asarray(actions)) - distribution.entropy()
-    mean, numbers = float(excess.mean()), getattr(settings.action, "size", 1)
-    if not mean < 3 * numbers:
+    excess = float(jnp.sum(-distribution.log_prob(jnp.asarray(actions)) - distribution.entropy()))
+    if isinstance(distribution, rl.Categorical):
+        log_probs = jax.nn.log_softmax(distribution.logits)
+        squares = jnp.sum(jnp.exp(log_probs) * log_probs**2, axis=-1)
+        variance = float(jnp.sum(squares - distribution.entropy() ** 2))
+    else:
+        variance = actions.size / 2
+    bound = (2 * variance * _UNLIKELY) ** 0.5
+    if not excess <= bound + _UNLIKELY:
         raise MamlaxError(
-            f"this policy would hardly draw these actions: their log-probability is {mean:.1f} "
-            "nats a step below that of its own. Log the actions of act(observation, key) as they "
-            "are, before they are clipped or scaled."
+            "this policy would hardly draw these actions: their log-probability is "
+            f"{excess / len(actions):.2f} nats a step below that of its own. Log the actions of "
+            "act(observation, key) as they are, before they are clipped or scaled."
         )
-    if isinstance(settings.action, rl.Box) and mean < -0.45 * numbers:
+    if excess < -bound - 1e-3 * len(actions):
         raise MamlaxError(
-            "these are the likeliest actions, without noise, and nothing can be learned from them. "
-            "Draw the actions of episodes to adapt to: act(observation, key)."
+            "these actions vary less than those of this policy: they were drawn without noise, or "
+            "clipped. Draw the actions of episodes to adapt to by act(observation, key), and log "
+            "them as they are."
         )
+
+
+_UNLIKELY = 14.0
+"""Actions are refused that are less likely than about exp(−14), one in a million."""
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:

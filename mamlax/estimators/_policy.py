@@ -26,6 +26,7 @@ from ..config._policies import (
 from ..experiments._policy_search import SURROGATES
 from ..models import MLP
 from ..records._settings import algorithm_from_json, settings_as_json, settings_from_json
+from ..rl._policy import check_policy
 from ._container import Container, filled, named_arrays, write_container
 from ._episode_log import PolicySettings, episodes_of, observations_of
 
@@ -87,7 +88,8 @@ class FewShotPolicy:
             summary: what else a file is to hold; must be JSON.
 
         Raises:
-            MamlaxError: if the policy is of another class.
+            MamlaxError: if the policy is not one that `mlp_policy` makes.
+            ValueError: if it does not fit the environment.
 
         Example:
             >>> import jax, mamlax
@@ -100,12 +102,14 @@ class FewShotPolicy:
             >>> policy.act([0.0, 0.0]).shape
             (2,)
         """
-        if not isinstance(policy, rl.GaussianPolicy | rl.CategoricalPolicy):
+        network = getattr(policy, "network", None)
+        is_known = isinstance(policy, rl.GaussianPolicy | rl.CategoricalPolicy)
+        if not (is_known and isinstance(network, MLP) and _is_plain(network)):
             raise MamlaxError(
                 "a file holds a GaussianPolicy or CategoricalPolicy, as mamlax.rl.mlp_policy makes "
-                f"them, not a {type(policy).__name__}."
+                f"them, not a {type(policy).__name__} of a {type(network).__name__}."
             )
-        network = policy.network
+        check_policy(policy, env)
         sizes = tuple(weight.shape[1] for weight in network.weights[:-1])
         settings = PolicySettings(
             PolicyNetwork(hidden_sizes=sizes, activation=network.activation),
@@ -122,8 +126,8 @@ class FewShotPolicy:
 
         Args:
             observation: `[features]`, or `[n, features]` for several at once.
-            key: a PRNG key: the action is drawn, as episodes to adapt to need it. None: the
-                likeliest action.
+            key: a PRNG key, or a whole number for one: the action is drawn, as episodes to adapt to
+                need it. None: the likeliest action.
 
         Returns:
             `[size]` numbers, or one integer where actions are discrete; for several observations
@@ -134,6 +138,8 @@ class FewShotPolicy:
             MamlaxError: if the observation has another shape, or numbers that are not finite.
         """
         observations = observations_of(self.settings, observation)
+        if isinstance(key, int | np.integer):
+            key = jax.random.key(int(key))
         actions = _act(self.params, jnp.atleast_2d(observations), key)
         return np.asarray(actions if observations.ndim == 2 else actions[0])
 
@@ -237,6 +243,11 @@ def _adapt(
     return inner_loop(
         SURROGATES[surrogate], optax.sgd(rate), policy, experience, num_steps=1
     ).params
+
+
+def _is_plain(network: MLP) -> bool:
+    """Whether its layers and their activation are all that there is to it."""
+    return network.norm == "none" and network.context is None
 
 
 def _template(settings: PolicySettings) -> PyTree:

@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 from .._errors import MamlaxError
 from .._extras import optional
 from .._files import Json, remedy
-from ._orbax_messages import ignore_follow_up_errors, without_orbax_messages
+from ._orbax_messages import ignoring_follow_up_errors, without_orbax_messages
 
 
 class Restored(NamedTuple):
@@ -40,6 +40,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int = 2):
         self.directory, self.keep, self._writer = directory.absolute(), keep, None
+        self._found_damage = False
 
     def save(self, step: int, state: PyTree, info: Json) -> None:
         """Write a checkpoint after `step` outer steps, atomically.
@@ -86,6 +87,7 @@ class Checkpoints:
                 except MamlaxError:
                     raise
                 except Exception as error:  # orbax reports damaged files in many ways
+                    self._found_damage = True
                     warnings.warn(
                         f"the checkpoint of step {step} in {self.directory} is damaged "
                         f"({_reason(error)})"
@@ -107,7 +109,10 @@ class Checkpoints:
         """
         try:
             with self._reading() as (ocp, manager):
-                return self._read(ocp, manager, step, like)
+                self._found_damage = True  # unless it can be read
+                restored = self._read(ocp, manager, step, like)
+                self._found_damage = False
+                return restored
         except MamlaxError:
             raise
         except Exception as error:
@@ -156,8 +161,7 @@ class Checkpoints:
     def _reading(self) -> Iterator[tuple[PyTree, PyTree]]:
         """A read-only manager: it leaves alone what another process is writing."""
         ocp = optional("orbax.checkpoint", "cli")
-        ignore_follow_up_errors()
-        with without_orbax_messages():
+        with without_orbax_messages(), ignoring_follow_up_errors(lambda: self._found_damage):
             options = ocp.CheckpointManagerOptions(read_only=True)
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 yield ocp, manager

@@ -19,16 +19,29 @@ def without_orbax_messages() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def ignore_follow_up_errors() -> None:
-    """Silence, until the process ends, errors that follow from a damaged array.
+@contextmanager
+def ignoring_follow_up_errors(found_damage: Callable[[], bool]) -> Iterator[None]:
+    """Silence errors that follow from a damaged array, while checkpoints are read.
 
     If one array of a checkpoint is damaged, orbax stops and closes its event loop. Each other array
     that was being read then reports to the closed loop, from a thread that nothing waits for; or
-    its own error is logged when its future is garbage-collected.
+    its own error is logged when its future is garbage-collected. This may come late, so after
+    damage they stay silenced until the process ends.
+
+    Args:
+        found_damage: asked at the end: whether an array was damaged.
     """
-    logging.getLogger("asyncio").addFilter(_is_not_of_tensorstore)
-    if not isinstance(sys.unraisablehook, _IgnoreClosedLoops):
-        sys.unraisablehook = _IgnoreClosedLoops(sys.unraisablehook)
+    logger, usual = logging.getLogger("asyncio"), sys.unraisablehook
+    hook = usual if isinstance(usual, _IgnoreClosedLoops) else _IgnoreClosedLoops(usual)
+    logger.addFilter(_is_not_of_tensorstore)
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        if hook is not usual and not found_damage():
+            logger.removeFilter(_is_not_of_tensorstore)
+            if sys.unraisablehook is hook:
+                sys.unraisablehook = usual
 
 
 class _IgnoreClosedLoops:

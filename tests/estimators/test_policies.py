@@ -186,9 +186,39 @@ def test_a_log_that_does_not_fit_is_refused(change, words):
 
 
 def test_actions_without_noise_are_refused():
-    policy, (observations, _, rewards, ends) = good_log()
+    policy, (observations, _, rewards, ends) = good_log(200)
     with pytest.raises(MamlaxError, match="without noise"):
         policy.adapt(observations, policy.act(observations), rewards, ends)
+
+
+def test_drawn_actions_are_taken_however_few():
+    policy, (observations, _, rewards, ends) = good_log(1)
+    for seed in range(100):
+        policy.adapt(observations, policy.act(observations, seed), rewards, ends)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda policy, actions: policy.within(actions), "or clipped"),
+        (lambda policy, actions: 2 * actions, "would hardly draw"),
+        (lambda policy, actions: 0.5 * actions, "vary less"),
+    ],
+)
+def test_actions_logged_after_they_were_changed_are_refused(change, words):
+    policy, (observations, actions, rewards, ends) = good_log(400)
+    policy.adapt(observations, actions, rewards, ends)
+    with pytest.raises(MamlaxError, match=words):
+        policy.adapt(observations, change(policy, actions), rewards, ends)
+
+
+def test_a_discrete_policy_that_took_its_likeliest_actions_is_noticed():
+    policy = policy_for(ENVIRONMENTS["tabular-mdp"], "tabular-mdp")
+    observations = np.eye(4)[np.arange(2000) % 4]
+    log = [np.ones(2000), np.arange(2000) % 6 == 5]
+    policy.adapt(observations, policy.act(observations, KEY), *log)
+    with pytest.raises(MamlaxError, match="without noise"):
+        policy.adapt(observations, policy.act(observations), *log)
 
 
 @pytest.mark.parametrize("actions", [np.full(6, 3), np.full(6, -1), np.full(6, 1.0)])
@@ -250,6 +280,24 @@ def test_a_run_is_exported_and_adapts_as_in_its_evaluation(tmp_path, monkeypatch
     ]
     assert cli.main(command) == 1
     assert "safetensors" in capsys.readouterr().err
+
+
+def test_a_whole_number_is_a_key():
+    policy, (observations, *_) = good_log()
+    drawn = policy.act(observations, 7)
+    np.testing.assert_array_equal(drawn, policy.act(observations, jax.random.key(7)))
+
+
+def test_a_policy_of_another_network_or_environment_is_refused():
+    env, algorithm = ENVIRONMENTS["navigation-2d"], RECIPES["navigation-2d"].algorithm
+    normalized = mamlax.models.mlp(KEY, 2, 2, hidden_sizes=(8,), norm="batch")
+    with pytest.raises(MamlaxError, match="GaussianPolicy of a MLP"):
+        mamlax.FewShotPolicy.of(
+            rl.GaussianPolicy(normalized, jnp.zeros(2)), env, algorithm=algorithm
+        )
+    discrete = rl.mlp_policy(KEY, ENVIRONMENTS["tabular-mdp"])
+    with pytest.raises(ValueError, match="built for 4 inputs"):
+        mamlax.FewShotPolicy.of(discrete, env, algorithm=algorithm)
 
 
 def test_a_policy_of_another_class_is_refused():
