@@ -1,7 +1,7 @@
 """One class for each algorithm of the family: its settings, their bounds and defaults.
 
 The same values serve recipes, the command line, estimators and saved models. The mathematics is in
-`mamlax/algorithms/`; `mamlax/experiments/_learner.py` leads from one to the other.
+`mamlax/algorithms/`; `mamlax/experiments/_learner.py` turns settings into learners.
 """
 
 from dataclasses import dataclass, fields
@@ -34,16 +34,16 @@ UnlearnedInnerOptimizer = Literal["sgd", "momentum", "adam", "adam-without-momen
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm(Settings):
-    """What every algorithm of support and query sets has."""
+    """Settings of every algorithm for support and query sets."""
 
     name: ClassVar[str]
-    """On the command line and in files."""
+    """Its name on the command line and in files."""
     inner_learning_rate: Positive = 0.01
     """Step size α of the inner gradient descent."""
     num_inner_steps: Natural = 1
     """Inner steps while meta-training."""
     compute_dtype: Advanced[Literal["float32", "bfloat16"]] = "float32"
-    """What losses are computed in; parameters stay float32."""
+    """Type that losses are computed in; parameters stay float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class WithInnerOptimizer(Algorithm):
     inner_optimizer: InnerOptimizer = "sgd"
     """What an inner step does with its gradient; the learned ones start as gradient descent."""
     inner_gradient_clip: Advanced[Positive | None] = None
-    """Largest norm of an inner gradient; longer ones are scaled down. None: any."""
+    """Largest norm of an inner gradient; longer ones are scaled down. None: no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +64,10 @@ class _UnlearnedOptimizer(WithInnerOptimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class OnMinibatches(Algorithm):
-    """An algorithm whose inner steps may see a minibatch of the support each."""
+    """An algorithm whose inner steps can each use a minibatch of the support."""
 
     inner_batch_size: Advanced[Count | None] = None
-    """Support examples that an inner step of training sees, another minibatch each. None: all."""
+    """Support examples per inner step of training, a new minibatch each. None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Unrolled(Algorithm):
     """An algorithm that differentiates through its inner loop."""
 
     num_unrolled_steps: Advanced[Natural | None] = None
-    """Differentiate through the last so many inner steps only. None: all."""
+    """Differentiate only through this many inner steps, the last ones. None: all."""
     remat: Advanced[Remat] = "none"
     """Recompute instead of storing: every inner step, or segments of √num_inner_steps steps. Less
     memory, more time."""
@@ -89,7 +89,7 @@ class _EitherOrder(Unrolled):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOfTask(WithInnerOptimizer, _EitherOrder):
-    """An algorithm that makes a head for the classes of each task, so that it takes any number."""
+    """An algorithm that makes a head for each task, whose number of classes may vary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +135,14 @@ class MamlPlusPlus(OnMinibatches, Unrolled):
     num_multi_step_outer_steps: Natural | None = None
     """Outer steps in which the loss after every inner step counts. None: a tenth of all."""
     num_first_order_outer_steps: Natural = 0
-    """Outer steps of first order, at the beginning."""
+    """Outer steps at the beginning that are first-order."""
     per_step_normalization: bool | None = None
-    """Shifts of their own for each inner step. None: where the model normalizes."""
+    """Separate shifts for each inner step. None: if the model normalizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetaCurvature(OnMinibatches, _EitherOrder):
-    """Meta-Curvature: MAML that also learns matrices that turn inner gradients."""
+    """Meta-Curvature: MAML that also learns matrices that transform inner gradients."""
 
     name: ClassVar[str] = "meta-curvature"
 
@@ -162,11 +162,11 @@ class Imaml(_UnlearnedOptimizer):
     ] = 16
     """Inner steps while meta-training: enough to come near the minimum."""
     proximal_strength: Positive = 2.0
-    """λ, what holds adapted parameters near the initialization."""
+    """λ, how strongly adapted parameters are held near the initialization."""
     num_conjugate_gradient_steps: Advanced[Count] = 5
     """Iterations that solve for the meta-gradient."""
     damping: NonNegative = 0.0
-    """δ, added to λ where the meta-gradient is solved for. Large: near first order."""
+    """δ, added to λ when solving for the meta-gradient. If large, it is nearly first-order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,32 +191,32 @@ class Cavia(WithInnerOptimizer, OnMinibatches, _EitherOrder):
 
     name: ClassVar[str] = "cavia"
     context_size: Count | None = None
-    """Numbers that adapt. None: as many as suit the problem."""
+    """Size of the context, the numbers that adapt. None: the problem's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProtoMaml(HeadOfTask):
-    """ProtoMAML: the head starts from the class means of the support. For classes."""
+    """ProtoMAML: the head starts from the class means of the support. For classification."""
 
     name: ClassVar[str] = "proto-maml"
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnicornMaml(HeadOfTask):
-    """UNICORN-MAML: one learned vector starts the head of every class. For classes."""
+    """UNICORN-MAML: one learned vector starts the head of every class. For classification."""
 
     name: ClassVar[str] = "unicorn-maml"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RidgeMaml(WithInnerOptimizer, _EitherOrder):
-    """Ridge MAML: the head starts from a regression on the support. For numbers."""
+    """Ridge MAML: the head starts from a regression on the support. For regression."""
 
     name: ClassVar[str] = "ridge-maml"
     ridge: Positive = 0.1
     """λ of the regression that the head starts from."""
     head_prior: Advanced[bool] = False
-    """Regress on what the support adds to a head that is learned, instead of from zero."""
+    """Shrink the regression towards a learned head instead of towards zero."""
 
 
 _SUPERVISED: tuple[type[Algorithm], ...] = (
@@ -241,7 +241,7 @@ S = TypeVar("S", bound=Settings)
 
 
 def carried_over(settings: Settings, to: type[S]) -> S:
-    """Settings of another class: what both have is kept where allowed, the rest is default."""
+    """Convert settings to another class: common ones are kept if allowed, others get defaults."""
     both = {field.name for field in fields(to)} & {field.name for field in fields(settings)}
     kept = {name: getattr(settings, name) for name in both}
     hints = hints_of(to)

@@ -1,4 +1,4 @@
-"""The named recipes: settings of papers, their numbers, and ours."""
+"""The named recipes."""
 
 import difflib
 
@@ -10,10 +10,10 @@ from ._sinusoid_recipes import SINUSOID_RECIPES
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe for recipe in (*SINUSOID_RECIPES, *IMAGE_RECIPES, *POLICY_RECIPES)
 }
-"""Recipe by name."""
+"""Every recipe by name."""
 
 
 def nearest_recipe(name: str) -> str:
-    """A sentence naming the recipe most like `name`, a space before it; empty where none is."""
+    """A hint that names the most similar recipe, with a leading space; empty if none is similar."""
     near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.3)
     return f" Did you mean {near[0]}?" if near else ""

@@ -7,9 +7,9 @@ from ._problems import CifarProblem, FolderProblem, MiniImageNetProblem, Omniglo
 from ._recipe import Evidence, Recipe, SupervisedRecipe, recipe_like
 from ._training import Adam, EvaluationSettings, TrainingSettings
 
-# The settings of the paper, but for the rate of the outer loop. Its 0.4 and 0.1 of the inner one
-# multiply the gradient of a loss that its code sums over classes: N times the mean cross-entropy
-# used here, for which they are 2.0.
+# The paper's settings, except for the outer learning rate. Its inner learning rates, 0.4 and 0.1,
+# apply to a loss that its code sums over classes: N times the mean cross-entropy used here, for
+# which the rate is 2.0.
 _OMNIGLOT = SupervisedRecipe(
     name="omniglot",
     evidence=Evidence("", "Finn et al. 2017, table 1", ""),
@@ -24,15 +24,15 @@ _OMNIGLOT = SupervisedRecipe(
         log_interval=50,
         checkpoint_interval=500,
     ),
-    # what the paper reports: three steps where it trains with one
+    # the paper trains with one step and reports three
     evaluation=EvaluationSettings(validation_interval=1_000, num_validation_inner_steps=3),
 )
-# As with five ways: one step, and 0.4 in the unit of the paper's code, here 20 times that. In the
-# same time the paper's five steps of 2.0 learn far less: docs/algorithms/maml.md.
-_OF_TWENTY_WAYS: dict[str, Any] = {
+# As with five ways: one step at the rate 0.4 of the paper's code, which is 20 times that here. In
+# the same time the paper's five steps at 2.0 learn far less: docs/algorithms/maml.md.
+_TWENTY_WAYS: dict[str, Any] = {
     "inner_learning_rate": 8.0,
-    "num_validation_inner_steps": 1,  # of what was trained for one, more overshoot
-    "num_baseline_inner_steps": 5,  # as the paper has with twenty ways
+    "num_validation_inner_steps": 1,  # after training with one step, more overshoot
+    "num_baseline_inner_steps": 5,  # as in the paper for twenty ways
     "meta_batch_size": 16,
 }
 _PHOTOGRAPHS = SupervisedRecipe(
@@ -118,7 +118,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         "95.8 ± 0.3 %",
         measured="95.6 ± 0.4 % after 1 step (15,000 outer steps)",
         duration="an hour of meta-training on 2 processor cores that had other work",
-        **_OF_TWENTY_WAYS,
+        **_TWENTY_WAYS,
     ),
     _omniglot(
         "omniglot-20-way-5-shot",
@@ -127,7 +127,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         "98.9 ± 0.2 %",
         measured="95.4 ± 0.2 % after 1 step (1,500 outer steps)",
         duration="22 minutes of meta-training on 2 processor cores",
-        **_OF_TWENTY_WAYS,
+        **_TWENTY_WAYS,
     ),
     _omniglot(
         "omniglot-5-way-1-shot-fully-connected",
@@ -199,4 +199,4 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         num_baseline_steps=2_000,
     ),
 )
-"""Recipes of images."""
+"""All recipes of images."""

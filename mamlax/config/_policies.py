@@ -17,10 +17,10 @@ from ._settings import (
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyAlgorithm(Settings):
-    """What every algorithm of policies has: the inner loop. They differ in the outer one."""
+    """Settings of every algorithm for policies: the inner loop. The outer loops differ."""
 
     name: ClassVar[str]
-    """On the command line and in files."""
+    """Its name on the command line and in files."""
     inner_learning_rate: Positive = 0.1
     """Step size α of the inner gradient descent."""
     num_inner_steps: Natural = 1
@@ -30,12 +30,12 @@ class PolicyAlgorithm(Settings):
     surrogate: Literal["log-likelihood", "likelihood-ratio", "dice"] = "log-likelihood"
     """The loss of the inner loop; the paper's is log-likelihood."""
     inner_learning_rate_decay: Advanced[Fraction] = 0.5
-    """Factor of the inner learning rate after each inner step: near a solution, steps as long as
-    the first would leave it again."""
+    """Factor of the inner learning rate after each inner step, so that later steps do not overshoot
+    the solution."""
     sampling_correction: Advanced[bool] = False
-    """Teach the policy to gather episodes worth adapting to (E-MAML)."""
+    """Also reward the policy before adaptation for collecting useful episodes (E-MAML)."""
     step_weights: Advanced[tuple[float, ...] | None] = None
-    """How much the policy after each inner step counts in the outer loss. None: only the last."""
+    """Weight of the policy after each inner step in the outer loss. None: only the last counts."""
     remat: Advanced[Remat] = "none"
     """Recompute instead of storing: every inner step, or segments of √num_inner_steps steps. Less
     memory, more time."""
@@ -49,12 +49,12 @@ class MamlTrpo(PolicyAlgorithm):
     max_kl: Positive = 0.01
     """How far an outer step may move the adapted policies, in nats."""
     fisher: Advanced[Literal["exact", "adapted"]] = "exact"
-    """The matrix that bends the direction; adapted is cheaper."""
+    """The Fisher matrix of the trust region; adapted is an approximation that is cheaper."""
     fisher_fraction: Advanced[PositiveFraction] = 1.0
-    """Share of the episodes that the matrix is made from."""
+    """Share of the episodes that the Fisher matrix is computed from."""
     num_conjugate_gradient_steps: Advanced[Count] = 10
-    """Iterations that solve for the direction. Each costs a product with the matrix; more are not
-    always better."""
+    """Iterations that solve for the direction. Each costs a product with the Fisher matrix; more
+    are not always better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,31 +77,31 @@ class PolicyGradient(PolicyAlgorithm):
     """Adam's learning rate in the outer loop."""
 
 
-_OF_POLICIES: tuple[type[PolicyAlgorithm], ...] = (MamlTrpo, Promp, PolicyGradient)
-POLICY_ALGORITHMS: dict[str, type[PolicyAlgorithm]] = {one.name: one for one in _OF_POLICIES}
-"""Every algorithm of policies, by name."""
+_FOR_POLICIES: tuple[type[PolicyAlgorithm], ...] = (MamlTrpo, Promp, PolicyGradient)
+POLICY_ALGORITHMS: dict[str, type[PolicyAlgorithm]] = {one.name: one for one in _FOR_POLICIES}
+"""Every algorithm for policies, by name."""
 OLD_NAMES = {"trust-region": "maml-trpo", "adam": "policy-gradient"}
-"""What mamlax 0.1.0 called them."""
+"""Names of mamlax 0.1.0, and the names today."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Episodes(Settings):
-    """How many episodes a policy acts in, and what it learns from them."""
+    """How many episodes a policy collects, and how its advantages are computed."""
 
     episodes_per_task: Count = 20
-    """Episodes before each inner step, and after the last."""
+    """Episodes collected before each inner step, and after the last."""
     num_test_episodes: Count = 40
     """The same, in validation and evaluation."""
     discount: Fraction = 0.99
-    """γ: how much less a reward counts a step later."""
+    """γ, the factor of a reward for each step of delay."""
     gae_lambda: Advanced[Fraction] = 1.0
     """λ of generalized advantage estimation."""
     baseline: Advanced[Literal["linear", "none"]] = "linear"
-    """What advantages are measured against: a regression on observations and time, or nothing."""
+    """Baseline of the advantages: a linear regression on observations and time, or none."""
     normalize_advantages: Advanced[bool] = True
     """Bring the advantages of a task to mean 0 and standard deviation 1."""
     max_unstable_share: Advanced[Fraction] = 0.1
-    """Stop where the simulation broke down in more than this share of the episodes of an outer
+    """Stop if the simulation became unstable in more than this share of the episodes of an outer
     step."""
 
 
@@ -112,4 +112,4 @@ class PolicyNetwork(Settings):
     hidden_sizes: tuple[Count, ...] = (100, 100)
     """Width of each hidden layer."""
     activation: Advanced[Literal["relu", "tanh"]] = "relu"
-    """Between these layers."""
+    """Activation of the hidden layers."""

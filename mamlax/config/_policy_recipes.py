@@ -188,11 +188,11 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "A four-legged body that runs forward or backward",
         "return 4.1 before, 273 after 1 step as submitted; 8.7 and 499 in the final files",
         problem=AntProblem(),
-        max_kl=0.1,  # every outer step takes most of it
+        max_kl=0.1,  # every outer step uses most of it
         num_outer_steps=600,
         measured="121 ± 8 after 1 step, from a wrong starting pose; not since it was mended",
         duration="2 hours of meta-training on 2 processor cores",
-        curves={  # MAML's of the files as submitted, the others' of the final ones
+        curves={  # MAML's from the files as submitted, the others from the final files
             "main": (4.1, 272.6, 337.0, 348.6),
             "pretrained": (3.2, 1.3, 6.5, 6.9),
             "random": (3.1, 9.2, 16.0, 26.1),

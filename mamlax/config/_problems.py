@@ -33,8 +33,8 @@ class ClassificationProblem(Settings):
     num_query: Count | None = None
     """Query examples per class; as many as shots where None."""
     train_shots: Advanced[Count | None] = None
-    """Support examples per class while training, where they should be others (reptile learns from
-    them alone: 15 in its paper). None: as many as shots."""
+    """Support examples per class while training. None: as many as shots. (Reptile learns from them
+    alone; its paper uses 15.)"""
     test_ways: Count | None = None
     """Classes per task in validation and evaluation; as many as ways where None. Other ways need a
     head that is made for the task: proto-maml or unicorn-maml."""
@@ -45,22 +45,22 @@ class ClassificationProblem(Settings):
     channels: Advanced[Count] = 64
     """Filters per convolution."""
     head_scale: Advanced[NonNegative | None] = None
-    """Standard deviation of the first weights of conv4's head (the paper's code: 1.0). None: 0, so
-    that all classes start alike; for boil and cavia, whose heads do not adapt, 1/√channels."""
+    """Standard deviation of the initial weights of conv4's head (the paper's code: 1.0). None: 0,
+    so that classes start equal; for boil and cavia, whose heads do not adapt, 1/√channels."""
     norm: Literal["batch", "support", "group", "layer", "none"] = "batch"
     """Normalization. "batch" is the paper's, and transductive; the others are not."""
     rotations: Advanced[bool] = False
-    """Turn classes at random by quarter turns, in training and evaluation."""
+    """Rotate classes at random by multiples of 90°, in training and evaluation."""
     flips: Advanced[bool] = False
     """Mirror training images at random."""
     crop_padding: Advanced[Natural] = 0
-    """Shift training images at random, by up to so many pixels."""
+    """Shift training images at random, by at most this many pixels."""
     stream: Advanced[bool | None] = None
-    """Leave the images on the host and fetch those of each task. None: where they do not fit."""
+    """Keep the images on the host and fetch those of each task. None: if they do not fit."""
     context_size: ClassVar[int] = 100
     """Numbers that adapt in CAVIA, unless its context_size is set."""
     is_drawing: ClassVar[bool] = False
-    """Whether images are drawings whose ink is 1: dark on light in files and in figures."""
+    """Whether images are drawings with ink as 1, which files and figures show dark on light."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class OmniglotProblem(ClassificationProblem):
     """N-way K-shot classification of handwritten characters."""
 
     rotations: Advanced[bool] = True
-    """Turn classes at random by quarter turns, in training and evaluation, as the paper does."""
+    """Rotate classes at random by multiples of 90°, in training and evaluation, as in the paper."""
     image_size: Advanced[Count] = 28
     """Height and width that drawings are resized to."""
     split_seed: Advanced[int] = 1
@@ -126,11 +126,11 @@ class FolderProblem(ClassificationProblem):
     skip_broken: Advanced[bool] = False
     """Leave out images that cannot be read, instead of stopping."""
     gray_bits: Advanced[Count | None] = None
-    """Of gray values in files of 16 bits or more that do not say how many they use; None: as many
-    as the brightest pixel takes."""
+    """Bits of gray values in files of 16 bits or more that do not say how many they use. None: as
+    many as the brightest pixel needs."""
     repeated_names: Advanced[bool] = False
-    """Folders of one name below different ones are different classes (Greek/alpha, Coptic/alpha)
-    and not one, which is refused."""
+    """Take folders of the same name in different folders (Greek/alpha, Coptic/alpha) as different
+    classes, instead of refusing them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class BanditProblem(Settings):
     """A row of slot machines, each paying with a probability of its own."""
 
     num_arms: Count = 10
-    """How many."""
+    """Number of arms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +160,9 @@ class TabularMDPProblem(Settings):
     """Random Markov decision processes with few states."""
 
     num_states: Count = 10
-    """How many states."""
+    """Number of states."""
     num_actions: Count = 5
-    """How many actions."""
+    """Number of actions."""
     horizon: Count = 10
     """Steps per episode."""
 
@@ -172,9 +172,9 @@ class LocomotionProblem(Settings):
     """A simulated body that must move as a task asks."""
 
     goal: str
-    """What a task is."""
+    """What tasks ask for."""
     variant: Literal["rllab", "gym"] = "rllab"
-    """The paper's environment, or that of most later papers: their numbers cannot be compared."""
+    """The paper's environment, or that of most later papers. Their returns cannot be compared."""
     horizon: Count = 200
     """Longest episode, in steps."""
     action_bound: Advanced[Positive] = 1.0
@@ -182,7 +182,7 @@ class LocomotionProblem(Settings):
     velocities: Advanced[tuple[float, float]] = (0.0, 2.0)
     """Range of the velocities, in m/s."""
     engine: Literal["mujoco", "mjx"] = "mujoco"
-    """What simulates: MuJoCo on processor cores, or MJX on accelerators."""
+    """Simulator: MuJoCo on processor cores, or MJX on accelerators."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ class HalfCheetahProblem(LocomotionProblem):
     """A planar body with two legs that must run forward or backward, or at some speed."""
 
     goal: Literal["direction", "velocity"] = "direction"
-    """What a task is."""
+    """What tasks ask for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ class AntProblem(LocomotionProblem):
     """A body with four legs that must run forward or backward, at some speed, or to some place."""
 
     goal: Literal["direction", "velocity", "position"] = "direction"
-    """What a task is."""
+    """What tasks ask for."""
     velocities: Advanced[tuple[float, float]] = (0.0, 3.0)
     """Range of the velocities, in m/s."""
 

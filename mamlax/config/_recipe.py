@@ -1,7 +1,6 @@
 """What a recipe is: every setting of an experiment as a value, and its evidence."""
 
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -17,7 +16,7 @@ R = TypeVar("R", bound="Recipe")  # not Self, which beartype takes in decorated 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a recipe should give, and what it gave here.
+    """The published results of a recipe, and ours.
 
     Attributes:
         summary: the experiment in a few words.
@@ -41,16 +40,16 @@ class Evidence:
 class Recipe(Settings):
     """A named experiment: a problem, an algorithm, how long to train and how to evaluate.
 
-    Its settings stand in groups, each a value of its own. No two groups have a setting of the same
-    name, so that each is a flag of `mamlax train`, and an argument of `changed`.
+    Its settings are in groups, each of which is a value. Names are unique across groups, so that
+    each setting is a flag of `mamlax train` and an argument of `changed`.
 
     Attributes:
-        may_grow: settings that may be larger when a run is taken up again.
+        may_grow: settings that may be increased when a run is resumed.
     """
 
     may_grow: ClassVar[tuple[str, ...]] = ()
     algorithms: ClassVar[dict[str, Any]]
-    """The algorithms that can take the place of its own, by name."""
+    """The algorithms that can learn its problem, by name."""
     name: str
     evidence: Evidence
     problem: Any
@@ -74,7 +73,7 @@ class Recipe(Settings):
 
     @property
     def num_validation_inner_steps(self) -> int:
-        """After how many inner steps a run is validated; as many as in training by default."""
+        """Inner steps of validation; as many as in training by default."""
         steps = self.evaluation.num_validation_inner_steps
         return self.algorithm.num_inner_steps if steps is None else steps
 
@@ -86,7 +85,7 @@ class Recipe(Settings):
 
     @property
     def shown_inner_steps(self) -> tuple[int, ...]:
-        """Numbers of inner steps after which figures show what adaptation does."""
+        """Numbers of inner steps after which figures show the result of adaptation."""
         return tuple(sorted({0, 1, self.num_validation_inner_steps}))
 
     @property
@@ -98,22 +97,21 @@ class Recipe(Settings):
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting by its name, whatever its group, and the algorithm's name."""
-        return {"algorithm": self.algorithm.name, **dict(self._settings())}
-
-    def _settings(self) -> Iterator[tuple[str, Any]]:
+        found = {"algorithm": self.algorithm.name}
         for group in self.groups.values():
-            yield from ((field.name, getattr(group, field.name)) for field in fields(group))
+            found |= {field.name: getattr(group, field.name) for field in fields(group)}
+        return found
 
     def changed(self: R, **settings: Any) -> R:
         """This recipe with other settings, each by its name, whatever its group.
 
         Args:
             **settings: e.g. `shots=5, num_outer_steps=100`; `algorithm` may be a name (its settings
-                are carried over) or a value, and `problem` and the other groups are values. With
-                another `name` it is a recipe for the catalog: only those in it can be trained.
+                are carried over) or a value, and `problem` and the other groups are values. A
+                recipe with another `name` can be trained once it is in the catalog.
 
         Raises:
-            MamlaxError: if a setting is none of this recipe's, or out of its bounds.
+            MamlaxError: if the recipe has no such setting, or a value is out of bounds.
         """
         recipe = self
         if "algorithm" in settings:
@@ -133,7 +131,7 @@ class Recipe(Settings):
         return replace(recipe, **changes)
 
     def no_such_setting(self, name: str) -> str:
-        """A sentence on a setting that this recipe does not have, and where there is one."""
+        """The message about a setting that this recipe lacks; names the algorithms that have it."""
         having = [one for one, kind in self.algorithms.items() if name in hints_of(kind)]
         near = difflib.get_close_matches(name, self.settings, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -145,7 +143,7 @@ class Recipe(Settings):
         )
 
     def with_algorithm(self: R, name: str) -> R:
-        """This recipe with another algorithm, the settings that both have carried over.
+        """This recipe with another algorithm; settings that both have are carried over.
 
         Raises:
             MamlaxError: if no such algorithm can learn this problem.
@@ -178,7 +176,7 @@ class PolicyRecipe(Recipe):
     """Reinforcement learning: an algorithm of policies in an environment."""
 
     algorithms: ClassVar[dict[str, type[PolicyAlgorithm]]] = POLICY_ALGORITHMS
-    # no rate falls over the steps asked for
+    # no learning rate depends on the number of outer steps
     may_grow: ClassVar[tuple[str, ...]] = ("num_outer_steps", "num_baseline_steps")
     problem: ControlProblem
     """Where tasks come from."""
@@ -187,7 +185,7 @@ class PolicyRecipe(Recipe):
     policy: PolicyNetwork = field(default_factory=PolicyNetwork)
     """The network that acts."""
     episodes: Episodes = field(default_factory=Episodes)
-    """How much it acts, and what it learns from that."""
+    """How many episodes it collects, and how its advantages are computed."""
 
     @property
     def shown_inner_steps(self) -> tuple[int, ...]:
@@ -210,9 +208,9 @@ def recipe_like(
     """A recipe like another one, with evidence and some settings of its own.
 
     Args:
-        like: the other one; its paper is taken where `paper` is None.
-        name: of the recipe.
-        summary: see `Evidence`, as for what follows.
+        like: the other recipe; its paper is used if `paper` is None.
+        name: the new recipe's name.
+        summary: see `Evidence`, also for the arguments below.
         expected: the published number.
         paper: where it was published.
         measured: our number.

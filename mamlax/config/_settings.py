@@ -1,4 +1,4 @@
-"""Settings as values: each field says what it may be, and refuses everything else.
+"""Settings as values: the type of each field has bounds, which are checked when a value is made.
 
 Nothing in this package imports JAX, so that the command line answers at once.
 """
@@ -58,7 +58,7 @@ PositiveFraction = Annotated[float, Bound("above 0 and at most 1", lambda x: 0 <
 
 @dataclass(frozen=True)
 class Settings:
-    """A group of settings. Bounds stand on the fields; making a value outside them fails.
+    """A group of settings. Values out of the bounds of their fields are refused.
 
     Raises:
         MamlaxError: naming the setting, its value and what is allowed.
@@ -85,7 +85,7 @@ def is_advanced(hint: Any) -> bool:
 
 
 def fits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a type and within the bounds in it."""
+    """Whether a value is of a type and within its bounds."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return fits(parts[0], value) and all(bound.allows(value) for bound in _bounds(hint))
@@ -108,7 +108,7 @@ def _bounds(hint: Any) -> list[Bound]:
 
 
 def _words(hint: Any, value: Any) -> str:
-    """What a type allows where a value does not fit it, in words."""
+    """What a type allows, in words, for a message about a value that does not fit."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         bounds = _bounds(hint)

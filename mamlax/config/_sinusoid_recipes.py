@@ -1,4 +1,4 @@
-"""Recipes of sinusoid regression: MAML with as many points as the paper has, and its relatives."""
+"""Recipes of sinusoid regression: MAML with the paper's numbers of points; other algorithms."""
 
 from typing import Any
 
@@ -18,27 +18,27 @@ _SINUSOID = SupervisedRecipe(
     ),
     problem=SinusoidProblem(),
     algorithm=Maml(
-        # A trained step is about as long as the usual wave allows. Where a wave's points crowd
-        # together, later steps overshoot by more each time; a bounded step ends that. Few waves
-        # have longer gradients at the first.
+        # After training, a step is about as long as most waves allow. On a wave whose points are
+        # close together, later steps would overshoot more and more; clipping prevents this. In the
+        # first step few waves have gradients as long.
         inner_gradient_clip=100.0,
     ),
     outer_optimizer=Adam(
         outer_learning_rate=2e-3,
-        # with a constant rate the error after many inner steps stays ragged
+        # with a constant rate the error after many inner steps keeps fluctuating
         outer_schedule="cosine",
-        # A rare steep wave has a gradient many times the usual. It must count, or later inner
-        # steps overshoot on such waves; and be forgotten, or Adam's steps stay small long after.
+        # Rare steep waves have very large gradients. With clipping, later inner steps overshoot on
+        # such waves. Adam must forget these gradients soon, or its steps stay small for long.
         second_moment_decay=0.9,
     ),
     training=TrainingSettings(
         meta_batch_size=25,
         num_outer_steps=70_000,
-        num_devices=1,  # too small a model to share out
+        num_devices=1,  # the model is too small to gain from more
         log_interval=500,
     ),
-    # Trained with one inner step, a network gets ever better after one, but from some point on
-    # worse after ten, on ever more waves: keep the best.
+    # Trained with one inner step, a network keeps improving after one step, but later becomes worse
+    # after ten, on more and more waves. So the best checkpoint is kept.
     evaluation=EvaluationSettings(
         validation_interval=2_000, num_validation_tasks=2_000, num_validation_inner_steps=10
     ),
@@ -108,7 +108,7 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
         "Li et al. 2017, table 1",
         "0.20 ± 0.01 after 1 step; more diverge (3 seeds)",
         expected="0.53",
-        num_validation_inner_steps=1,  # of what was trained for one, more diverge
+        num_validation_inner_steps=1,  # after training with one step, more diverge
     ),
     _relative(
         "maml-plus-plus",
@@ -132,11 +132,11 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
         "by implicit gradients",
         "Rajeswaran et al. 2019",
         "6.7 ± 7.3 after 1 step, 1.4 ± 1.3 after 10, 0.4 ± 0.4 after 32 (3 seeds)",
-        # nothing teaches the network to stay where gradient descent converges: Adam does anyway
+        # nothing keeps the network where gradient descent converges; Adam converges anyway
         inner_optimizer="adam",
         inner_learning_rate=5e-3,
         num_inner_steps=32,
-        proximal_strength=20.0,  # holds against directions of negative curvature
+        proximal_strength=20.0,  # outweighs negative curvature
         gradient_clip=1.0,
         outer_learning_rate=1e-3,
         num_outer_steps=20_000,
@@ -168,4 +168,4 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
         inner_learning_rate=1e-3,
     ),
 )
-"""Recipes of sine waves."""
+"""All recipes of sine waves."""

@@ -46,10 +46,10 @@ class TableTraining(Settings):
     Attributes:
         hidden_sizes: width of each hidden layer.
         num_outer_steps: outer steps, at most.
-        meta_batch_size: groups of an outer step.
-        outer_learning_rate: of Adam, falling to zero along a cosine.
-        weight_decay: of the outer optimizer.
-        max_support: the most rows that are adapted on.
+        meta_batch_size: groups per outer step.
+        outer_learning_rate: that of Adam, falling to zero along a cosine.
+        weight_decay: that of the outer optimizer.
+        max_support: the largest number of support rows.
         patience: validations without improvement before training ends.
     """
 

@@ -1,4 +1,4 @@
-"""How long to train, how to evaluate, and the outer optimizer: what all recipes have alike."""
+"""Settings shared by recipes: how long to train, how to evaluate, and the outer optimizer."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,8 +21,8 @@ class TrainingSettings(Settings):
     checkpoint_interval: Advanced[Count | None] = None
     """Outer steps between checkpoints, a multiple of log_interval. None: twenty per run."""
     task_batch_size: Advanced[Count | None] = None
-    """Tasks per device at once; the others of a meta-batch wait in sequence. Few suit a processor's
-    caches; None, all at once, an accelerator."""
+    """Tasks per device at once; a meta-batch is processed in micro-batches of this size. A small
+    number suits the caches of a processor; None, all at once, suits an accelerator."""
     num_devices: Advanced[Count | None] = None
     """Devices (or processor cores) that tasks are spread over. None: as many as divide the
     meta-batch."""
@@ -44,7 +44,7 @@ class EvaluationSettings(Settings):
     """Inner steps of each validation; as many as in training where None."""
     num_baseline_inner_steps: Advanced[Count | None] = None
     """Inner steps after which the step size of a baseline is chosen. None: those of validation if
-    they are given, else of the evaluation."""
+    set, otherwise those of the evaluation."""
 
     @property
     def num_tuning_inner_steps(self) -> int:
@@ -55,13 +55,13 @@ class EvaluationSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(Settings):
-    """The outer optimizer of support and query sets."""
+    """The outer optimizer for support and query sets."""
 
     outer_learning_rate: Positive = 1e-3
     """Adam's learning rate β in the outer loop."""
     gradient_clip: Positive | None = None
     """Largest norm of the outer gradient; longer ones are scaled down."""
     outer_schedule: Advanced[Literal["constant", "cosine"]] = "constant"
-    """Course of the outer learning rate: constant, or falling to zero along a cosine."""
+    """Schedule of the outer learning rate: constant, or falling to zero along a cosine."""
     second_moment_decay: Advanced[FractionBelowOne] = 0.999
     """Adam's β₂ in the outer loop: how long it remembers the size of past gradients."""

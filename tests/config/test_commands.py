@@ -1,4 +1,4 @@
-"""The command line that repeats a recipe: only what is not its own, and nothing is lost."""
+"""The command that repeats a recipe has flags for exactly the settings that were changed."""
 
 import shlex
 
@@ -22,14 +22,14 @@ def test_a_recipe_as_it_is_needs_no_flags(name):
         ("sinusoid", {"first_order": True}, "--first-order"),
         ("omniglot-5-way-1-shot", {"rotations": False}, "--no-rotations"),
         ("navigation-2d", {"discount": 0.5, "goals": "circle"}, "--goals circle --discount 0.5"),
-        # the algorithm is a word, and only what it was told besides is a flag
+        # the algorithm is a subcommand, and only its changed settings are flags
         ("sinusoid", {"algorithm": "imaml"}, "imaml"),
         ("sinusoid", {"algorithm": "imaml", "damping": 2.0, "shots": 3}, "imaml --shots 3 --damp"),
         ("navigation-2d", {"algorithm": "promp", "num_gradient_steps": 2}, "promp --num-gradient-"),
         ("sinusoid-imaml", {"num_inner_steps": 16}, "--num-inner-steps 16"),
     ],
 )
-def test_only_what_is_not_a_recipes_own_is_written(name, changes, words):
+def test_only_changed_settings_are_flags(name, changes, words):
     command = command_of(RECIPES[name].changed(**changes))
     assert command.startswith(f"mamlax train {name} {words}")
 

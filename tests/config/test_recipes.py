@@ -1,4 +1,4 @@
-"""The recipes are valid, and are the papers'."""
+"""The recipes are valid and have the papers' settings."""
 
 import re
 from typing import get_args
@@ -10,7 +10,7 @@ from mamlax.config import ALGORITHMS, POLICY_ALGORITHMS, RECIPES, PolicyRecipe, 
 from mamlax.config._algorithms import Remat
 from mamlax.config._catalog import nearest_recipe
 
-# those of Finn et al. 2017, to which their paper can be held
+# recipes of Finn et al. 2017
 SINUSOIDS = ["sinusoid", "sinusoid-5-shot", "sinusoid-20-shot"]
 OMNIGLOTS = [
     *(f"omniglot-{ways}-way-{shots}-shot" for ways in (5, 20) for shots in (1, 5)),
@@ -31,7 +31,7 @@ POLICIES = [name for name, recipe in RECIPES.items() if isinstance(recipe, Polic
 
 
 def test_choices_are_those_of_the_algorithms():
-    """Settings name them without importing JAX, so they stand twice."""
+    """They are listed twice, because settings must not import JAX."""
     assert get_args(Remat) == get_args(_inner_loop.Remat)
 
 
@@ -45,12 +45,12 @@ def test_a_recipe_is_named_by_its_key_and_carries_evidence(name):
     published = any(digit in evidence.expected for digit in "0123456789")
     if name in OF_THE_PAPER:
         assert "Finn et al. 2017" in evidence.paper and published
-    elif not published:  # what nobody has measured is said
+    elif not published:  # that nothing was published is stated
         assert re.match("none published|unknown", evidence.expected)
 
 
 @pytest.mark.parametrize("name", ["bandit-10-arms", "tabular-mdp"])
-def test_what_the_paper_has_not_is_credited_to_another(name):
+def test_recipes_that_are_not_in_the_paper_name_another_paper(name):
     assert "Duan et al. 2016" in RECIPES[name].evidence.paper
 
 
@@ -87,7 +87,7 @@ def test_intervals_and_batches_fit_together(name):
     assert batch_size is None or training.meta_batch_size % batch_size == 0
 
 
-# of Finn et al. 2017, section 5.1 and appendix A.1; what differs stands in docs/algorithms/maml.md
+# of Finn et al. 2017, section 5.1 and appendix A.1; docs/algorithms/maml.md lists the differences
 @pytest.mark.parametrize("name, shots", list(zip(SINUSOIDS, (10, 5, 20), strict=True)))
 def test_sinusoid_settings_are_the_papers(name, shots):
     recipe, algorithm = RECIPES[name], RECIPES[name].algorithm
@@ -105,7 +105,7 @@ def test_omniglot_settings_are_the_papers(name):
     assert (problem.ways, problem.shots, problem.num_query) == (ways, shots, None)
     assert problem.network == ("fully-connected" if "connected" in name else "conv4")
     assert problem.rotations and problem.norm == "batch" and problem.channels == 64
-    # with 20 ways the paper has 5 steps of 0.1: docs say why not here
+    # with 20 ways the paper has 5 steps of 0.1; the docs explain the difference
     assert recipe.algorithm.num_inner_steps == 1
     assert recipe.training.meta_batch_size == {5: 32, 20: 16}[ways]
     assert recipe.training.num_outer_steps == 60_000
@@ -117,7 +117,7 @@ def test_omniglot_settings_are_the_papers(name):
 def test_relatives_learn_the_sinusoids_of_the_paper(name):
     """The same waves, network and outer loop: a table of them compares algorithms."""
     recipe, paper = RECIPES[name], RECIPES["sinusoid"]
-    is_imaml = name == "sinusoid-imaml"  # its steps are dear
+    is_imaml = name == "sinusoid-imaml"  # its steps are slow
     assert recipe.problem == paper.problem
     steps = 20_000 if is_imaml else paper.training.num_outer_steps
     assert recipe.training.num_outer_steps == steps
@@ -158,7 +158,7 @@ def test_maml_plus_plus_settings_are_its_papers(name):
 
 @pytest.mark.parametrize("name", NAVIGATIONS)
 def test_navigation_settings_are_the_papers(name):
-    """What differs stands in docs/algorithms/rl.md."""
+    """Differences are listed in docs/algorithms/rl.md."""
     recipe, algorithm, episodes = RECIPES[name], RECIPES[name].algorithm, RECIPES[name].episodes
     assert recipe.problem == RECIPES["navigation-2d"].problem
     assert recipe.problem.goals == "square" and recipe.problem.horizon == 100
@@ -186,7 +186,7 @@ def test_navigation_settings_are_the_papers(name):
     ],
 )
 def test_figures_show_what_a_recipe_is_judged_after(name, steps):
-    """Not steps in which adaptation has long gone astray."""
+    """Figures do not show steps far beyond those in which adaptation works."""
     assert RECIPES[name].shown_inner_steps == steps
 
 
@@ -200,7 +200,7 @@ def test_figures_show_what_a_recipe_is_judged_after(name, steps):
         ({"num_validation_inner_steps": 3, "num_baseline_inner_steps": 5}, 3, 5),
     ],
 )
-def test_after_how_many_inner_steps_a_recipe_chooses(changes, validated, tuned):
+def test_inner_steps_of_validation_and_tuning(changes, validated, tuned):
     """The best checkpoint, and the step size of a baseline."""
     usual = {"num_validation_inner_steps": None, "num_test_inner_steps": 7}
     recipe = RECIPES["sinusoid"].changed(**{**usual, **changes})

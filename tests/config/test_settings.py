@@ -1,4 +1,4 @@
-"""Settings as values: each has bounds, a name of its own, and what is not one is refused."""
+"""Settings have bounds and unique names, and invalid ones are refused."""
 
 import math
 import re
@@ -30,7 +30,7 @@ def as_users_have_it():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-# what has no default
+# settings without a default
 GIVEN = {"TrainingSettings": {"meta_batch_size": 2, "num_outer_steps": 10}}
 
 
@@ -63,11 +63,11 @@ POSITIVE = [
 ]
 NOT_NEGATIVE = ["damping", "weight_scale", "head_scale"]
 FRACTION = ["discount", "gae_lambda", "inner_learning_rate_decay", "max_unstable_share"]
-# any whole number; a range; weights
+# integers without bounds; a range; weights
 WITHOUT_BOUNDS = {"split_seed", "velocities", "step_weights"}
 
 NAN, INFINITY = math.nan, math.inf
-OF_ALL = ("many", NAN)  # are out of all bounds
+OF_ALL = ("many", NAN)  # out of all bounds
 BOUNDS: dict[str, tuple[str, list[Any], list[Any]]] = {
     **{name: ("a whole number, 1 or more", [0, -3, 1.5, *OF_ALL], [1, 2]) for name in ONE_OR_MORE},
     **{name: ("a whole number, 0 or more", [-1, 2.5, *OF_ALL], [0, 3]) for name in ZERO_OR_MORE},
@@ -98,7 +98,7 @@ def is_number(hint):
     "kind, name", SETTINGS, ids=[f"{kind.__name__}-{name}" for kind, name in SETTINGS]
 )
 def test_a_setting_is_refused_outside_its_bounds_and_taken_within(kind, name):
-    """Every number has bounds, or is one of the few that need none; words are one of a choice."""
+    """Every number has bounds, with few exceptions; strings are one of several choices."""
     hint = get_type_hints(kind)[name]
     words = [word for word in (hint, *get_args(hint)) if str(word).startswith("typing.Literal")]
     if words:
@@ -110,7 +110,7 @@ def test_a_setting_is_refused_outside_its_bounds_and_taken_within(kind, name):
         assert not is_number(hint) or name in WITHOUT_BOUNDS, f"{name} has no bounds"
         return
     if name == "num_inner_steps" and kind.__name__ in ("Imaml", "Reptile"):
-        good = [2, 3]  # see below
+        good = [2, 3]  # they need two steps or more
     for value in bad:
         with pytest.raises(MamlaxError) as error:
             made(kind, **{name: value})
@@ -146,8 +146,8 @@ def test_an_algorithm_of_several_inner_steps_is_refused_with_fewer(name, words, 
 
 
 @pytest.mark.parametrize("kind", GROUPS)
-def test_a_setting_cannot_be_changed_to_what_it_may_not_be(kind):
-    """Values are frozen: what was refused when made cannot be written into one later."""
+def test_a_setting_cannot_be_set_to_an_invalid_value(kind):
+    """Values are frozen, so that bounds hold after they were checked."""
     value = made(kind)
     name = names_of(kind)[0]
     with pytest.raises(AttributeError):
@@ -199,7 +199,7 @@ def test_groups_and_algorithms_may_be_given_whole():
         problem=config.SinusoidProblem(shots=2),
         algorithm=config.Cavia(context_size=3),
         name="mine",
-        weight_scale=0.5,  # on top of the problem that is given
+        weight_scale=0.5,  # changes the problem that is given
     )
     assert recipe.problem == config.SinusoidProblem(shots=2, weight_scale=0.5)
     assert recipe.algorithm.context_size == 3 and recipe.name == "mine"
@@ -210,7 +210,7 @@ def test_groups_and_algorithms_may_be_given_whole():
     [
         ("sinusoid", {"shot": 3}, "shot"),
         ("sinusoid", {"shots": 3, "ways": 5}, "ways"),
-        ("sinusoid", {"damping": 1.0}, "damping"),  # of another algorithm
+        ("sinusoid", {"damping": 1.0}, "damping"),  # a setting of another algorithm
         ("sinusoid", {"algorithm": "fomaml", "first_order": True}, "first_order"),
         ("sinusoid", {"algorithm": "imaml", "remat": "steps"}, "remat"),
         ("sinusoid", {"episodes_per_task": 3}, "episodes_per_task"),
@@ -219,7 +219,7 @@ def test_groups_and_algorithms_may_be_given_whole():
         ("navigation-2d", {"seed": 1}, "seed"),
     ],
 )
-def test_what_is_no_setting_is_refused_by_its_name(name, settings, unknown):
+def test_an_unknown_setting_is_refused_by_its_name(name, settings, unknown):
     algorithm = settings.get("algorithm", RECIPES[name].algorithm.name)
     with pytest.raises(MamlaxError) as error:
         RECIPES[name].changed(**settings)
@@ -235,7 +235,7 @@ def test_what_is_no_setting_is_refused_by_its_name(name, settings, unknown):
 @pytest.mark.parametrize(
     "name, algorithm", [("sinusoid", "mamml"), ("sinusoid", "promp"), ("navigation-2d", "imaml")]
 )
-def test_an_algorithm_that_is_not_there_is_refused_with_those_that_are(name, algorithm):
+def test_an_unknown_algorithm_is_refused_with_the_known_ones(name, algorithm):
     with pytest.raises(MamlaxError, match=f"no algorithm '{algorithm}' for {name}") as error:
         RECIPES[name].changed(algorithm=algorithm)
     for known in RECIPES[name].algorithms:
@@ -254,7 +254,7 @@ def test_an_algorithm_that_is_not_there_is_refused_with_those_that_are(name, alg
         ({"log_interval": 300}, "validation_interval=2000 must be a multiple of log_interval=300"),
     ],
 )
-def test_a_recipe_is_not_changed_to_what_may_not_be(changes, words):
+def test_a_recipe_is_not_changed_to_invalid_settings(changes, words):
     with pytest.raises(MamlaxError, match=re.escape(words)):
         RECIPES["sinusoid"].changed(**changes)
 
@@ -265,7 +265,7 @@ def test_another_algorithm_keeps_what_both_have_and_allow():
     )
     imaml = recipe.with_algorithm("imaml").algorithm
     assert imaml.inner_learning_rate == 0.3
-    # of these maml has what imaml may not have: its own are taken
+    # where imaml does not allow maml's values, it has its own defaults
     assert imaml.num_inner_steps == 16 and imaml.inner_optimizer == "sgd"
     many = recipe.changed(num_inner_steps=7, inner_optimizer="adam").with_algorithm("imaml")
     assert many.algorithm.num_inner_steps == 7 and many.algorithm.inner_optimizer == "adam"
@@ -279,7 +279,7 @@ def test_carrying_over_to_the_same_class_changes_nothing():
         assert recipe.with_algorithm(recipe.algorithm.name) == recipe
 
 
-# the options that not all have, and the algorithms that have a use for them
+# options that only some algorithms have, and these algorithms
 OF_MAML = {"maml", "anil", "boil", "cavia", "proto-maml", "unicorn-maml", "ridge-maml"}
 DIFFERENTIATED = OF_MAML | {"meta-sgd", "meta-curvature"}
 HEADS = {"proto-maml", "unicorn-maml", "ridge-maml"}
@@ -324,7 +324,7 @@ POLICY_USERS = {
 @pytest.mark.parametrize(
     "algorithms, users", [(ALGORITHMS, USERS), (POLICY_ALGORITHMS, POLICY_USERS)]
 )
-def test_an_option_exists_where_an_algorithm_has_a_use_for_it(algorithms, users):
+def test_each_option_belongs_to_the_algorithms_that_use_it(algorithms, users):
     found = {}
     for name, kind in algorithms.items():
         for option in names_of(kind):
@@ -354,7 +354,7 @@ def test_an_algorithm_has_a_name_a_docstring_and_a_sentence_for_each_setting(kin
 
 
 def test_settings_import_no_jax():
-    """The command line answers at once, and says what a setting may be, without JAX."""
+    """So the command line is fast, and explains bounds without JAX."""
     code = (
         "import sys, mamlax.config as config\n"
         "config.RECIPES['sinusoid'].changed(shots=3, algorithm='imaml')\n"
