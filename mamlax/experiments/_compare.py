@@ -1,4 +1,4 @@
-"""Trained runs beside one another: the metric of each, and paired differences to the first.
+"""Compare evaluated runs: the metric of each, and paired differences to the first.
 
 Nothing here imports JAX.
 """
@@ -32,10 +32,10 @@ from ..training._evaluation import (
 
 
 class EvaluatedRun(NamedTuple):
-    """What a comparison needs of a run directory.
+    """The files of a run directory that a comparison needs.
 
     Attributes:
-        directory: where it was found.
+        directory: the run directory.
         description: its `recipe.json`.
         evaluation: its `evaluation.json`.
         curves: its `curves.npz`.
@@ -60,8 +60,8 @@ class EvaluatedRun(NamedTuple):
 def compare(directories: Sequence[Path], out: Path) -> Comparison:
     """Compare evaluated runs with the first of them, and write `comparison.json`.
 
-    Differences are paired task by task where the held-out tasks are the same ones, and otherwise
-    between means, with the reason.
+    Differences are paired task by task if the held-out tasks are the same. If not, they are
+    differences of means, and the reason is given.
 
     Args:
         directories: two run directories or more.
@@ -71,7 +71,7 @@ def compare(directories: Sequence[Path], out: Path) -> Comparison:
         The comparison, as written.
 
     Raises:
-        MamlaxError: if a directory holds no evaluated run, or the metrics differ.
+        MamlaxError: if a directory holds no evaluated run, or if metrics differ.
     """
     _check_directories(directories, out)
     runs = [read_evaluated(directory) for directory in directories]
@@ -110,17 +110,17 @@ def compare(directories: Sequence[Path], out: Path) -> Comparison:
 
 
 def read_evaluated(directory: Path) -> EvaluatedRun:
-    """Read what a comparison needs of a run directory.
+    """Read the files of a run directory that a comparison needs.
 
     Raises:
-        MamlaxError: if it holds no evaluated run, naming the command that makes it one.
+        MamlaxError: if it holds no evaluated run; names the command that evaluates it.
     """
     description = read_run(directory)
     evaluation, curves = read_evaluation(directory), read_curves(directory)
     kept = [point.mean for point in summarize(curves.metric[MAIN])]
     written = [point.mean for point in evaluation.curve]
     if len(kept) != len(written) or not all(map(_agree, kept, written)):
-        # as after an evaluation that was stopped between the two
+        # for example, an evaluation was stopped between writing the two files
         raise MamlaxError(
             f"{directory / 'curves.npz'} and {evaluation_path(directory)} are of different "
             f"evaluations. {rewrite_with(directory)}"
@@ -129,14 +129,14 @@ def read_evaluated(directory: Path) -> EvaluatedRun:
 
 
 def names_of(directories: Sequence[Path]) -> list[str]:
-    """What tells run directories apart: their paths, without the folder common to all."""
+    """Short unique names of run directories: their paths relative to the folder common to all."""
     paths = [directory.resolve() for directory in directories]
     common = os.path.commonpath([path.parent for path in paths])
     return [path.relative_to(common).as_posix() for path in paths]
 
 
 def different_settings(settings: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """Of each run, the settings that not all have alike; those it does not have are left out."""
+    """For each run, those of its settings that differ between runs or that some runs lack."""
     names = dict.fromkeys(name for one in settings for name in one)
     differing = [
         name
@@ -147,7 +147,7 @@ def different_settings(settings: Sequence[Mapping[str, Any]]) -> list[Json]:
 
 
 def _settings_of(run: RunDescription) -> Json:
-    """Every setting by its flag's name, and the seed."""
+    """The recipe, the seed and every setting by its name."""
     return {"recipe": run.recipe.name, "seed": run.seed, **run.recipe.settings}
 
 
@@ -180,7 +180,7 @@ def _difference(name: str, run: EvaluatedRun, to: str, first: EvaluatedRun) -> D
 
 
 def _why_unpaired(run: EvaluatedRun, first: EvaluatedRun) -> str | None:
-    """What makes the held-out tasks of two runs others; None if they are the same."""
+    """Why tasks cannot be compared one by one; None if the held-out tasks are the same."""
     if type(run.problem) is not type(first.problem):
         ours, theirs = (one.description.recipe.name for one in (run, first))
         return f"it is another problem ({ours}, not {theirs}): the difference means little"
@@ -193,10 +193,10 @@ def _why_unpaired(run: EvaluatedRun, first: EvaluatedRun) -> str | None:
     ours, theirs = different_settings([vars(run.problem), vars(first.problem)])
     listed = ", ".join(f"{name}: {ours[name]}, not {theirs[name]}" for name in ours)
     if not run.curves.same_tasks(first.curves):
-        return "its held-out tasks are others" + (f" ({listed})" if listed else "")
-    # the return in the same task is another where episodes are longer or rewards sparser
+        return "its held-out tasks are different" + (f" ({listed})" if listed else "")
+    # returns of the same task differ if episodes are longer or rewards sparser
     if run.evaluation.metric == "return" and listed:
-        return f"its environment is another ({listed})"
+        return f"its environment is different ({listed})"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The paper's evaluation of a run: the metric on held-out tasks, beside that of its baselines."""
+"""The paper's evaluation of a run: the metric of the run and its baselines on held-out tasks."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,13 +34,13 @@ def evaluate(
 
     Args:
         directory: the run directory.
-        num_tasks: held-out tasks; as the recipe says where None.
-        num_inner_steps: inner steps; as the recipe says where None.
+        num_tasks: held-out tasks; None: as in the recipe.
+        num_inner_steps: inner steps; None: as in the recipe.
         data_dir: where data sets are.
-        announce: called with what begins, before what may compile for minutes.
+        announce: called with the name of each phase before it starts; some compile for minutes.
 
     Raises:
-        MamlaxError: if the directory holds no trained run, or nothing is to be evaluated.
+        MamlaxError: if the directory holds no trained run, or a number is out of range.
     """
     experiment = experiment_in(Path(directory), data_dir, announce)
     settings = experiment.recipe.evaluation
@@ -64,7 +64,7 @@ def evaluate_results(
     num_tasks: int,
     num_inner_steps: int,
 ) -> Evaluation:
-    """Write `curves.npz`, `evaluation.json` and `examples.npz`; return the second."""
+    """Write `curves.npz`, `evaluation.json` and `examples.npz`; return the evaluation."""
     recipe, parts, directory = experiment.recipe, experiment.parts, experiment.directory
     curves = {
         name: _test_curves(experiment, experiment.stages[name], one, num_tasks, num_inner_steps)
@@ -107,7 +107,7 @@ def evaluate_results(
 
 
 def _published(recipe: Recipe) -> dict[str, list[float]] | None:
-    """Published means; None where there are none, or the problem was changed."""
+    """The published means; None if there are none, or if the problem was changed."""
     curves = recipe.evidence.curves
     if not curves or recipe.problem != RECIPES[recipe.name].problem:
         return None
@@ -146,7 +146,7 @@ def _non_transductive_curve(
 def _on_test_tasks(
     experiment: Experiment, bound: Callable[[PyTree], PyTree], num_tasks: int
 ) -> np.ndarray:
-    """What is known of the held-out tasks without learning: `[tasks]`."""
+    """A bound of the return, known without learning, on each held-out task: `[tasks]`."""
     keys = jax.random.split(jax.random.key(TEST_SEED), num_tasks)
     tasks, method = experiment.parts.test_tasks, experiment.method
     return np.asarray(jax.vmap(lambda key: bound(method.task(tasks, key)))(keys))
@@ -155,7 +155,7 @@ def _on_test_tasks(
 def _adapters(
     experiment: Experiment, results: Mapping[str, StageResult]
 ) -> dict[str, Callable[..., PyTree]]:
-    """What adapts the first seed of each stage to the tasks of the examples."""
+    """For each stage, a function that adapts its first seed to the tasks of the examples."""
     return {
         name: experiment.method.adapter(
             experiment.stages[name].make_learner,

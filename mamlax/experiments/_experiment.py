@@ -1,4 +1,4 @@
-"""A recipe made concrete in a directory: what training, evaluation and planning work on."""
+"""An experiment: the objects that a recipe describes, for training, evaluation and planning."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def silent(*_: Any) -> None:
 
 
 class Experiment(NamedTuple):
-    """A recipe made concrete, in a directory.
+    """The objects that a recipe describes, and its run directory.
 
     Attributes:
         recipe: the settings.
@@ -39,7 +39,7 @@ class Experiment(NamedTuple):
         directory: the run directory.
         seeds: which seeds.
         curves_of: the compiled evaluation; see `curves_program`.
-        announce: called with what begins, before what may compile for minutes.
+        announce: called with the name of each phase before it starts; some compile for minutes.
     """
 
     recipe: Recipe
@@ -61,15 +61,15 @@ def experiment_of(
     num_seeds: int = 1,
     announce: Announce = silent,
 ) -> Experiment:
-    """Make a recipe concrete: how it learns, and the stages it consists of.
+    """Make the experiment of a recipe; nothing is written yet.
 
     Args:
         recipe: the settings.
-        parts: those of its problem.
-        directory: the run directory; nothing is written yet.
+        parts: the parts of its problem.
+        directory: the run directory.
         seed: the (first) seed.
         num_seeds: seeds trained side by side in one program.
-        announce: called with what begins.
+        announce: called with the name of each phase before it starts.
 
     Raises:
         MamlaxError: if settings do not fit one another.
@@ -91,7 +91,7 @@ def experiment_of(
 def experiment_in(
     directory: Path, data_dir: str | None = None, announce: Announce = silent
 ) -> Experiment:
-    """The experiment whose run a directory holds.
+    """The experiment of the run in a directory.
 
     Raises:
         MamlaxError: if it holds no run.
@@ -117,10 +117,10 @@ def _method_of(recipe: Recipe, parts: Parts) -> Method:
 
 
 def loop_of(experiment: Experiment, stage: Stage) -> OuterLoop:
-    """What trains a stage.
+    """The outer loop that trains a stage.
 
     Raises:
-        ValueError: if it has nothing to train.
+        ValueError: if the stage has nothing to train.
     """
     if stage.train_tasks is None:
         raise ValueError(f"{stage.name} has nothing to train.")
@@ -132,13 +132,13 @@ def loop_of(experiment: Experiment, stage: Stage) -> OuterLoop:
 
 
 def initial_params(experiment: Experiment, stage: Stage) -> PyTree:
-    """The parameters that a stage starts from, of every seed."""
+    """The initial parameters of a stage, for every seed."""
     init_key, _ = experiment.seeds.keys(stage.key_index)
     return experiment.seeds.each(stage.init_params)(init_key)
 
 
 def check(experiment: Experiment) -> None:
-    """Refuse before training what could not be trained.
+    """Check that the experiment can be trained.
 
     Raises:
         MamlaxError: if settings do not fit one another.
@@ -156,5 +156,5 @@ def check(experiment: Experiment) -> None:
         for stage in experiment.stages.values():
             if stage.train_tasks is not None:
                 loop_of(experiment, stage)
-    except (ValueError, TypeError) as error:  # of settings that do not fit one another
+    except (ValueError, TypeError) as error:
         raise MamlaxError(str(error)) from error

@@ -21,10 +21,10 @@ def film(directory: Path, *, name: str = MAIN) -> Path:
 
     Args:
         directory: a run directory of locomotion.
-        name: "main", or a baseline that it was compared with.
+        name: "main" or the name of a baseline.
 
     Raises:
-        MamlaxError: if the run has no episodes to show, or nothing can be drawn here.
+        MamlaxError: if the run has no episodes to show, or the machine cannot render.
     """
     recipe = read_run(directory).recipe
     if not evaluation_path(directory).exists():
@@ -61,7 +61,7 @@ def film(directory: Path, *, name: str = MAIN) -> Path:
 
 
 def _goal(goal: str, task: PyTree) -> str:
-    """What a task asks for, in words."""
+    """The goal of a task, in words."""
     if goal == "direction":
         return "forward" if task > 0 else "backward"
     if goal == "velocity":

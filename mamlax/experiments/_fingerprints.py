@@ -1,4 +1,4 @@
-"""A number for each task, by which runs know that they were evaluated on the same ones."""
+"""A number for each task, to check whether runs were evaluated on the same tasks."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._types import Task
+from .._types import Batch, Task
 
 
 def fingerprints_of(
@@ -16,8 +16,8 @@ def fingerprints_of(
 ) -> np.ndarray:
     """A weighted sum of the numbers in each task, `[tasks]`.
 
-    Settings alone would not do: the same ones draw other tasks from another folder of images, and
-    settings of the model leave the tasks as they are.
+    Comparing settings is not enough: equal settings draw different tasks from another folder of
+    images, and settings of the model do not change the tasks.
 
     Args:
         task_of: `task_of(tasks, key) -> task`.
@@ -29,7 +29,7 @@ def fingerprints_of(
         total = jnp.zeros(())
         for place, leaf in enumerate(jax.tree.leaves(_data(task))):
             if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.number) and leaf.size:
-                # of both signs, so that tasks differ by more than they have in common
+                # weights of both signs, so that what tasks have in common cancels
                 weights = jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32) + place)
                 numbers = leaf.astype(jnp.float32).reshape(-1)
                 total += jnp.sum(weights * numbers) / jnp.sqrt(jnp.float32(leaf.size))
@@ -37,14 +37,14 @@ def fingerprints_of(
 
     @eqx.filter_jit
     def of_all(tasks, keys):
-        # in sequence: hundreds of tasks of images at once would need gigabytes
+        # one after another: hundreds of tasks of images at once would need gigabytes
         return jax.lax.map(lambda key: fingerprint(task_of(tasks, key)), keys)
 
     return np.asarray(of_all(tasks, keys))
 
 
 def _data(task: PyTree) -> PyTree:
-    """The examples of a task, without what is derived from them, as a reference for a model."""
-    if isinstance(task, Task) and hasattr(task.support, "inputs"):
+    """The examples of a task, without the reference, which is derived from them."""
+    if isinstance(task, Task) and isinstance(task.support, Batch):
         return [(batch.inputs, batch.targets) for batch in task]
     return task

@@ -1,4 +1,4 @@
-"""From the settings of an algorithm to the learner that they mean."""
+"""From the settings of an algorithm to a learner."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -61,14 +61,14 @@ def learner_of(
     normalizes: bool = False,
     support_per_step: bool = False,
 ) -> MetaLearner:
-    """The learner that the settings of an algorithm mean.
+    """The learner that the settings of an algorithm describe.
 
     Args:
         algorithm: the settings.
         loss_fn: the loss of both loops.
-        inner_learning_rate: another inner step size than the settings', perhaps traced.
+        inner_learning_rate: replaces that of the settings; may be traced.
         num_outer_steps: outer steps of the training, for schedules that are a share of them.
-        ways: classes of a task, for heads made for it; None: it has no classes.
+        ways: classes of a task, for heads made for each task; None: it has no classes.
         normalizes: whether the model has shifts after normalization.
         support_per_step: whether supports are minibatches, one for each inner step.
 
@@ -76,7 +76,7 @@ def learner_of(
         MamlaxError: if the algorithm cannot learn with these settings, or from tasks like these.
     """
     rate = algorithm.inner_learning_rate
-    now: float | Array = rate if inner_learning_rate is None else inner_learning_rate
+    current: float | Array = rate if inner_learning_rate is None else inner_learning_rate
     options = {
         field.name: getattr(algorithm, field.name)
         for field in fields(algorithm)
@@ -86,8 +86,8 @@ def learner_of(
         name = algorithm.inner_optimizer
         optimizer = _inner_optimizer(
             name,
-            # a learned one only starts there: a number, where the other may be traced
-            rate if name.startswith("learned") else now,
+            # a learned optimizer only starts at this rate, which must not be traced
+            rate if name.startswith("learned") else current,
             is_differentiated=isinstance(algorithm, Unrolled),
         )
         options["inner_optimizer"] = _clipped(optimizer, algorithm.inner_gradient_clip)
@@ -130,7 +130,7 @@ _NO_ARGUMENTS = (
     "compute_dtype",
     "context_size",
 )
-"""Settings that are no arguments of an algorithm's function, or not as they are."""
+"""Settings that are not passed on to an algorithm's function as they are."""
 
 
 def _function_of(algorithm: Algorithm) -> Callable[..., MetaLearner]:
@@ -140,23 +140,21 @@ def _function_of(algorithm: Algorithm) -> Callable[..., MetaLearner]:
 
 
 def check_ways(algorithm: Algorithm, ways: int | None, test_ways: int | None) -> None:
-    """Refuse test tasks of other ways than the head has.
+    """Check that test tasks have as many ways as the head and the inner optimizer.
 
     Raises:
         MamlaxError: naming the algorithms whose heads are made for each task.
     """
-    if ways != test_ways and not isinstance(algorithm, HeadOfTask):
+    if not isinstance(algorithm, HeadOfTask):
+        if ways == test_ways:
+            return
         raise MamlaxError(
             f"{algorithm.name} learns a head for {ways} ways, which cannot adapt to tasks of "
             f"{test_ways}. proto-maml and unicorn-maml make a head for each task."
         )
-    optimizer = getattr(algorithm, "inner_optimizer", "sgd")
+    optimizer = algorithm.inner_optimizer
     by_axis = isinstance(algorithm, UnicornMaml) and optimizer == "learned-curvature"
-    if (
-        isinstance(algorithm, HeadOfTask)
-        and optimizer.startswith("learned")
-        and (ways != test_ways or by_axis)
-    ):
+    if optimizer.startswith("learned") and (ways != test_ways or by_axis):
         raise MamlaxError(
             f"the inner optimizer {optimizer} learns for a head of {ways} ways, which "
             f"{algorithm.name} replaces by another. Give inner_optimizer=sgd."
@@ -171,7 +169,7 @@ def _inner_optimizer(name: str, rate: float | Array, *, is_differentiated: bool)
 
 
 def _clipped(optimizer: PyTree, limit: float | None) -> PyTree:
-    """The same optimizer, of gradients that are no longer than `limit`."""
+    """The optimizer after clipping gradients to norm `limit`."""
     if limit is None:
         return optimizer
     clip = optax.stateless(lambda gradient, _: _at_most(limit, gradient))

@@ -1,4 +1,4 @@
-"""A trained run, read back to be used."""
+"""Load a trained run."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +17,10 @@ class LoadedRun(NamedTuple):
     """A trained run, ready to use.
 
     Attributes:
-        learner: adapts: `learner.adapt(params, support).params`; a policy
-            `learner.explore(key, params, task)`, which returns the episodes it used.
-        params: the meta-learned initialization; with several seeds, the first one's.
-        parts: the problem it was trained on: distributions, loss and metric.
+        learner: `learner.adapt(params, support).params` adapts; for policies
+            `learner.explore(key, params, task)`, which also returns the episodes used.
+        params: the meta-learned initialization; with several seeds, that of the first.
+        parts: the problem it was trained on: task distributions, loss and metric.
     """
 
     learner: MetaLearner | PolicyLearner
@@ -29,7 +29,7 @@ class LoadedRun(NamedTuple):
 
 
 def load_run(directory: str | Path, *, data_dir: str | None = None) -> LoadedRun:
-    """What a run of `mamlax train` has learned, to adapt to tasks of your own.
+    """Load what a run of `mamlax train` has learned, to adapt it to your own tasks.
 
     Args:
         directory: the run directory.

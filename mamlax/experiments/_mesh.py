@@ -9,14 +9,14 @@ from .._errors import MamlaxError
 
 
 def mesh_for(num_tasks: int, num_devices: int | None) -> jax.sharding.Mesh | None:
-    """The devices that share `num_tasks` tasks; None where it is one.
+    """The devices that share `num_tasks` tasks; None if it is one device.
 
     Args:
-        num_tasks: how many tasks there are; they must divide over the devices.
-        num_devices: at most so many; None: all there are.
+        num_tasks: the number of tasks; it must be divisible by the number of devices.
+        num_devices: the most devices to use; None: all.
 
     Raises:
-        MamlaxError: if there are fewer devices.
+        MamlaxError: if there are fewer than `num_devices` devices.
     """
     devices = jax.devices()
     if num_devices is not None and num_devices > len(devices):

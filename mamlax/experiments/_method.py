@@ -1,4 +1,4 @@
-"""How the tasks of a problem are learned: what support and query sets, and episodes, have alike."""
+"""How the tasks of a problem are learned: the interface of both kinds of learning."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -15,26 +15,26 @@ MakeLearner = Callable[[PyTree, int, float | Array], MetaLearner | PolicyLearner
 
 @runtime_checkable
 class Method(Protocol):
-    """What an experiment trains and measures."""
+    """Makes the learners, outer loops and metrics of an experiment."""
 
     def learner(
         self, tasks: PyTree, num_inner_steps: int, inner_learning_rate: float | Array
     ) -> MetaLearner | PolicyLearner:
-        """What the recipe trains."""
+        """The recipe's learner."""
         ...
 
     def baseline_learner(
         self, tasks: PyTree, num_inner_steps: int, inner_learning_rate: float | Array
     ) -> MetaLearner | PolicyLearner:
-        """What fine-tunes the parameters of a baseline."""
+        """The learner that fine-tunes a baseline."""
         ...
 
     def main_loop(self, mesh: Mesh | None) -> OuterLoop:
-        """Trains what the recipe trains."""
+        """The recipe's outer loop."""
         ...
 
     def baseline_loop(self, tasks: PyTree, num_outer_steps: int, mesh: Mesh | None) -> OuterLoop:
-        """Trains a baseline jointly on tasks, without inner steps."""
+        """The outer loop that trains a baseline jointly on tasks, without inner steps."""
         ...
 
     def curves(
@@ -56,5 +56,5 @@ class Method(Protocol):
     def adapter(
         self, make_learner: MakeLearner, tasks: PyTree, params: PyTree, inner_learning_rate: float
     ) -> Callable[..., PyTree]:
-        """What `Parts.examples` adapts with."""
+        """The function that `Parts.examples` adapts with."""
         ...

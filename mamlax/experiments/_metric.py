@@ -25,8 +25,8 @@ CurvesOf: TypeAlias = Callable[
 def curves_program(method: Method, seeds: Seeds, num_devices: int | None) -> CurvesOf:
     """`curves_of(make_learner, metric_fn, num_inner_steps, num_tasks)`, compiled once for each.
 
-    It gives `curves(params, inner_learning_rate, tasks, seed) -> [(seeds,) tasks, steps + 1]`: the
-    metric after 0, 1, … inner steps in tasks drawn with a seed. The step size is an argument of
+    It returns `curves(params, inner_learning_rate, tasks, seed) -> [(seeds,) tasks, steps + 1]`:
+    the metric after 0, 1, … inner steps in tasks drawn with a seed. The step size is an argument of
     the compiled program, so that trying several is cheap.
     """
 

@@ -1,7 +1,7 @@
-"""What a training will need, before it starts: memory, arithmetic and time of its choices.
+"""Plan a training: memory, operations and time of an outer step for several settings.
 
-For each way of walking the tasks and of recomputing the inner loop, the outer step is compiled and
-its own analysis read; the programs that fit are run for a moment to time them.
+The outer step is compiled for several micro-batch sizes and kinds of recomputation, and the
+compiler's analysis is read. The programs that fit in memory are run briefly to time them.
 """
 
 import itertools
@@ -28,17 +28,18 @@ from .problems._build import parts_of
 from .problems._parts import Parts
 
 _TIMED_SECONDS = 1.0
+_WITH_REMAT = (Unrolled, PolicyAlgorithm)
 
 
 class Choice(NamedTuple):
-    """One way of running the outer step, and what it costs.
+    """One way of running the outer step, and its cost.
 
     Attributes:
         task_batch_size: tasks per device at once.
         remat: what is recomputed.
         memory: bytes at the peak; see `mamlax.Cost`.
-        flops: floating-point operations of an outer step, those of recomputation included.
-        seconds: of an outer step, measured; None where it does not fit.
+        flops: floating-point operations of an outer step, including recomputation.
+        seconds: measured time of an outer step; None if it does not fit.
     """
 
     task_batch_size: int
@@ -49,16 +50,16 @@ class Choice(NamedTuple):
 
     @property
     def flags(self) -> str:
-        """The flags of `mamlax train` for it."""
+        """The flags of `mamlax train` that choose it."""
         remat = "" if self.remat == "none" else f" --remat {self.remat}"
         return f"--task-batch-size {self.task_batch_size}{remat}"
 
 
 class Plan(NamedTuple):
-    """The choices, and the one to take.
+    """The choices, and the best one.
 
     Attributes:
-        choices: all that were looked at.
+        choices: all that were tried.
         best: the fastest that fits.
         memory: the bytes to fit in.
         recipe: the recipe with the best choice.
@@ -77,11 +78,11 @@ def plan(
     data_dir: str | None = None,
     report: Callable[..., None] = lambda choice, *, first: None,
 ) -> Plan:
-    """Compile the outer step of a recipe in every way, and choose.
+    """Compile the outer step of a recipe for every choice, and take the fastest that fits.
 
     Args:
-        recipe: its `task_batch_size` and `remat` are what is chosen; all else stays.
-        memory: bytes to fit in; None: what is free.
+        recipe: the recipe; its `task_batch_size` and `remat` are replaced.
+        memory: bytes to fit in; None: the free memory.
         data_dir: where data sets are.
         report: `report(choice, first=...)`, called with each choice once it is known.
 
@@ -89,7 +90,7 @@ def plan(
         The choices and the fastest that fits.
 
     Raises:
-        MamlaxError: if none fits; it says what the smallest needs.
+        MamlaxError: if none fits; says how much the smallest needs.
     """
     memory = free_memory() if memory is None else memory
     parts = parts_of(recipe, data_dir)
@@ -102,18 +103,18 @@ def plan(
         least = min(choices, key=lambda choice: choice.memory)
         raise MamlaxError(
             f"nothing fits in {in_bytes(memory)}: the smallest, {least.flags}, needs "
-            f"{in_bytes(least.memory)}. These take less: {', '.join(_thriftier(recipe))}."
+            f"{in_bytes(least.memory)}. These take less: {', '.join(_memory_savings(recipe))}."
         )
     _, best = min(fitting, key=lambda pair: pair[0])
     return Plan(choices, best, memory, _with(recipe, best.task_batch_size, best.remat))
 
 
 def free_memory() -> int:
-    """Bytes that are free: of the accelerator, or of the machine."""
+    """Free bytes of the accelerator, or of the machine."""
     statistics = jax.devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    try:  # also what the system would give up of its file cache
+    try:  # MemAvailable includes file caches that the system would release
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration):
@@ -124,7 +125,7 @@ def bytes_of(text: str) -> int:
     """`"6GB"`, `"512 MiB"` or a bare number of bytes, as a number of bytes.
 
     Raises:
-        MamlaxError: if it is none, or not positive.
+        MamlaxError: if it is not a size, or not positive.
     """
     found = re.fullmatch(r"\s*([0-9.]+)\s*([kKMGT]?)(i?)[bB]?\s*", text)
     try:
@@ -146,8 +147,8 @@ def in_bytes(number: float) -> str:
     return f"{number:.3g} GB"
 
 
-def _thriftier(recipe: Recipe) -> list[str]:
-    """What else of the recipe could be changed to take less memory, in words."""
+def _memory_savings(recipe: Recipe) -> list[str]:
+    """Other changes of the recipe that need less memory, in words."""
     ways = ["a smaller --meta-batch-size"]
     if not isinstance(recipe, SupervisedRecipe):
         return [*ways, "fewer --episodes-per-task"]
@@ -160,7 +161,7 @@ def _thriftier(recipe: Recipe) -> list[str]:
 
 
 def _variants(recipe: Recipe) -> Iterator[Recipe]:
-    """The recipe in every way that is worth a look, the least thrifty first."""
+    """The recipe with every choice worth trying, those that need the most memory first."""
     training = recipe.training
     mesh = mesh_for(training.meta_batch_size, training.num_devices)
     num_tasks = training.meta_batch_size // (1 if mesh is None else mesh.size)
@@ -168,14 +169,14 @@ def _variants(recipe: Recipe) -> Iterator[Recipe]:
     remats: tuple[Remat, ...] = get_args(Remat)
     if recipe.algorithm.num_inner_steps < 4:
         remats = ("none", "steps")  # too few steps for segments
-    if not isinstance(recipe.algorithm, Unrolled | PolicyAlgorithm):
+    if not isinstance(recipe.algorithm, _WITH_REMAT):
         remats = ("none",)
     for size, remat in itertools.product(dict.fromkeys(sizes), remats):
         yield _with(recipe, size, remat)
 
 
 def _with(recipe: Recipe, task_batch_size: int, remat: Remat) -> Recipe:
-    settings = {"remat": remat} if hasattr(recipe.algorithm, "remat") else {}
+    settings = {"remat": remat} if isinstance(recipe.algorithm, _WITH_REMAT) else {}
     return recipe.changed(task_batch_size=task_batch_size, **settings)
 
 
@@ -187,17 +188,17 @@ def _measured(variant: Recipe, parts: Parts, memory: int) -> Choice:
     cost = cost_of(loop, params)
     seconds = None
     if cost.memory <= memory:
-        # schedules have come to their end for most of a training, where not for all
+        # most schedules of algorithms end early in training, so the last step is typical
         last = jnp.asarray(variant.training.num_outer_steps - 1, jnp.int32)
         seconds = _seconds(cost, loop.init(params)._replace(outer_step=last))
     size = variant.training.task_batch_size
     assert size is not None
-    remat: Remat = getattr(variant.algorithm, "remat", "none")
+    remat = variant.algorithm.remat if isinstance(variant.algorithm, _WITH_REMAT) else "none"
     return Choice(size, remat, cost.memory, cost.flops, seconds)
 
 
 def _seconds(cost: Cost, state: PyTree) -> float:
-    """Of an outer step: the fastest of those that a second has room for."""
+    """The time of an outer step: the fastest of those that fit in a second."""
     times = []
     while sum(times) < _TIMED_SECONDS or len(times) < 2:  # the first also moves data
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Episodes: MAML for policies (the paper's Algorithm 3)."""
+"""Policy search: MAML for policies (the paper's Algorithm 3)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ class PolicySearch:
         rl.check_environment(parts.train_tasks)
         self.recipe, self.parts = recipe, parts
 
-        @eqx.filter_jit  # one program for all that acts in the same environment
+        @eqx.filter_jit  # one program for all policies in the same environment
         def explore(tasks, params, inner_learning_rate, key, task, num_inner_steps):
             learner = self.learner(tasks, num_inner_steps, inner_learning_rate)
             return learner.explore(key, params, task)
@@ -48,7 +48,7 @@ class PolicySearch:
         num_episodes: int | None = None,
         step_weights: tuple[float, ...] | None = None,
     ) -> rl.PolicyLearner:
-        """Acts, and follows the policy gradient; with the episodes of the evaluation."""
+        """The policy learner; by default with as many episodes as in the evaluation."""
         algorithm, episodes = self.recipe.algorithm, self.recipe.episodes
         decay = algorithm.inner_learning_rate_decay
 
@@ -75,7 +75,7 @@ class PolicySearch:
     def baseline_learner(
         self, tasks: PyTree, num_inner_steps: int, inner_learning_rate: float | Array
     ) -> rl.PolicyLearner:
-        """The same: policies of baselines adapt in the same way."""
+        """The same learner: policies of baselines adapt in the same way."""
         return self.learner(tasks, num_inner_steps, inner_learning_rate)
 
     def main_loop(self, mesh: Mesh | None) -> OuterLoop:
@@ -93,8 +93,8 @@ class PolicySearch:
     def baseline_loop(self, tasks: PyTree, num_outer_steps: int, mesh: Mesh | None) -> OuterLoop:
         """The same outer loop on a policy that does not adapt.
 
-        It acts once where the recipe's acts before and after each inner step, so it has as many
-        episodes in all.
+        It collects all episodes at once, and as many as the recipe's policies collect before and
+        after all inner steps.
         """
         algorithm = self.recipe.algorithm
         num_episodes = self.recipe.episodes.episodes_per_task * (1 + algorithm.num_inner_steps)

@@ -1,4 +1,4 @@
-"""What a stage has learned, and the step size that it adapts with."""
+"""The result of a stage: its parameters and its inner step size."""
 
 import warnings
 from typing import NamedTuple
@@ -20,9 +20,9 @@ class StageResult(NamedTuple):
     """What a stage has learned.
 
     Attributes:
-        params: the parameters, with a leading axis where there are several seeds.
+        params: the parameters; with several seeds, they have a leading axis.
         inner_learning_rate: the step size they are adapted with.
-        outer_step: the outer step they are of.
+        outer_step: the outer step at which they were taken.
     """
 
     params: PyTree
@@ -31,7 +31,7 @@ class StageResult(NamedTuple):
 
 
 def restored_result(experiment: Experiment, stage: Stage) -> StageResult:
-    """What the checkpoints of a stage hold.
+    """The result of a stage from its checkpoints.
 
     Raises:
         MamlaxError: if it has no checkpoint, or none can be read.

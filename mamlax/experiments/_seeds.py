@@ -11,18 +11,18 @@ from jaxtyping import PyTree
 
 @dataclass(frozen=True)
 class Seeds:
-    """Which seeds.
+    """Consecutive seeds.
 
     Attributes:
-        first: the first one.
-        count: how many, from the first on.
+        first: the first seed.
+        count: the number of seeds.
     """
 
     first: int
     count: int
 
     def keys(self, index: int) -> tuple[PyTree, PyTree]:
-        """Keys for initialization and training, another pair for each index; `[seeds]` keys where
+        """Keys for initialization and training, a different pair for each index; `[seeds]` keys if
         there are several seeds."""
 
         def pair(key):
@@ -32,11 +32,11 @@ class Seeds:
         return pair(keys[0]) if self.count == 1 else jax.vmap(pair)(jnp.stack(keys))
 
     def each(self, fn: Callable[..., PyTree]) -> Callable[..., PyTree]:
-        """`fn` for each seed: mapped over a leading axis where there are several."""
+        """`fn` for each seed: mapped over a leading axis if there are several."""
         return fn if self.count == 1 else eqx.filter_vmap(fn)
 
     def first_of(self, tree: PyTree) -> PyTree:
-        """What belongs to the first seed."""
+        """The part of `tree` that belongs to the first seed."""
         if self.count == 1:
             return tree
         return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, tree)

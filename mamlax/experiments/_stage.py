@@ -16,18 +16,18 @@ class Stage(NamedTuple):
     """One thing to train and evaluate.
 
     Attributes:
-        name: "main", or the baseline's.
-        shown: what it is called where people read it: the algorithm's name, or the baseline's.
-        key_index: which of the seed's keys is its own.
-        directory: where its log and checkpoints go.
+        name: "main", or the baseline's name.
+        shown: the name that is printed: the algorithm's or the baseline's.
+        key_index: the index of its keys; see `Seeds.keys`.
+        directory: where its log and checkpoints are written.
         init_params: `init_params(key) -> params`.
         finish: `finish(key, params) -> params`, after training.
         train_tasks: tasks to train on; None: nothing is trained.
-        validation_tasks: tasks to choose by.
+        validation_tasks: tasks to choose checkpoints and step sizes by.
         test_tasks: tasks of the evaluation.
         num_outer_steps: outer steps of training.
-        is_baseline: whether it is what the recipe is compared with.
-        make_learner: what adapts its parameters.
+        is_baseline: whether it is a baseline.
+        make_learner: makes the learner that adapts its parameters.
     """
 
     name: str

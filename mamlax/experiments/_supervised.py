@@ -1,4 +1,4 @@
-"""Support and query sets: MAML or a relative, with Adam in the outer loop (Algorithm 2)."""
+"""Supervised meta-learning on support and query sets (the paper's Algorithm 2)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +16,7 @@ from ..algorithms._outer_loop import outer_loop
 from ..algorithms._over_tasks import adaptation_curves, over_tasks
 from ..config._algorithms import OnMinibatches
 from ..config._recipe import SupervisedRecipe
+from ..tasks._few_shot import FewShot
 from ..tasks._minibatches import Minibatches
 from ._learner import check_ways, learner_of
 from ._method import MakeLearner
@@ -43,7 +44,7 @@ class Supervised:
             self.parts.loss_fn,
             inner_learning_rate=inner_learning_rate,
             num_outer_steps=self.recipe.training.num_outer_steps,
-            ways=getattr(tasks, "ways", None),
+            ways=tasks.ways if isinstance(tasks, FewShot) else None,
             normalizes=self.parts.normalizes,
             support_per_step=support_per_step,
         )
@@ -68,7 +69,7 @@ class Supervised:
                 tasks = Minibatches(tasks, num_inner_steps=steps, size=size)
             except MamlaxError as error:
                 raise MamlaxError(f"inner_batch_size={size}: {error}") from error
-        # without inner steps, weights are shared by all tasks: one large product is fastest
+        # without inner steps all tasks share the weights, and one large product is fastest
         batch_size = self.recipe.training.task_batch_size if steps else None
         learner = over_tasks(learner, batch_size=batch_size, mesh=mesh)
         return self._outer_loop(learner, tasks, self.recipe.training.num_outer_steps)

@@ -1,8 +1,8 @@
 """Train a recipe and its baselines, and evaluate them.
 
 A run directory holds `recipe.json`, `metrics.jsonl`, `checkpoint/`, `evaluation.json`,
-`curves.npz`, `examples.npz`, `figures/`, and under `baselines/` the log and checkpoints of what the
-recipe is compared with.
+`curves.npz`, `examples.npz`, `figures/`, and under `baselines/` the logs and checkpoints of the
+baselines.
 """
 
 import warnings
@@ -56,26 +56,26 @@ def train(
     report: Report = silent,
     announce: Announce = silent,
 ) -> Evaluation:
-    """Meta-train a recipe and its baselines in `directory` and evaluate; resume what is there.
+    """Meta-train a recipe and its baselines in `directory` and evaluate; resumes an earlier run.
 
     Args:
-        recipe: what to do.
+        recipe: the recipe.
         directory: the run directory.
         seed: the (first) seed.
         num_seeds: seeds trained side by side in one program.
         data_dir: where data sets are; see `omniglot`.
         report: called with what is running (the algorithm or a baseline's name) and each log line.
-        announce: called with what begins, before what may compile for minutes.
+        announce: called with the name of each phase before it starts; some compile for minutes.
 
     Returns:
         The evaluation, as written to `evaluation.json`.
 
     Raises:
-        MamlaxError: if settings do not fit one another, the directory is another run's, or training
-            diverged.
+        MamlaxError: if settings do not fit one another, the directory belongs to another run, or
+            training diverged.
 
     Example:
-        A recipe with other settings, as `mamlax train sinusoid boil --shots 5` would do it::
+        A recipe with other settings, the same as `mamlax train sinusoid boil --shots 5`::
 
             from mamlax.config import RECIPES
 
@@ -109,7 +109,7 @@ def train(
 
 
 def train_stage(experiment: Experiment, stage: Stage, report: Report = silent) -> Run | None:
-    """Run a stage to its end, from its last checkpoint; None if it has nothing to train."""
+    """Train a stage to its end, from its last checkpoint; None if it has nothing to train."""
     if stage.train_tasks is None:
         return None
     _, run_key = experiment.seeds.keys(stage.key_index)
@@ -139,7 +139,7 @@ def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report) -> R
 
 @contextmanager
 def _named_settings(recipe: Recipe) -> Iterator[None]:
-    """Add to an error of training the settings of the recipe that can prevent it."""
+    """Add to errors of training the settings of the recipe that can prevent them."""
     try:
         yield
     except TrainingDivergedError as error:
@@ -179,7 +179,7 @@ def _validated_metric(experiment: Experiment) -> str:
 
 
 def _warn_of_inexact_gradients(lines: Sequence[Mapping[str, Any]]) -> None:
-    """Warn where the implicit gradients at the end of a training were far from exact."""
+    """Warn if the implicit gradients at the end of training were far from exact."""
     residual = (lines[-1].get("train/residual") if lines else None) or 0.0
     if residual > _LARGE_RESIDUAL:
         warnings.warn(
@@ -192,7 +192,7 @@ def _warn_of_inexact_gradients(lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _warn_of_validations(experiment: Experiment, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Warn where no checkpoint could be chosen, since every validation diverged."""
+    """Warn if every validation diverged, so that no checkpoint could be chosen."""
     metric, recipe = _validated_metric(experiment), experiment.recipe
     values = [line[metric] for line in lines if metric in line]
     trained, validated = recipe.algorithm.num_inner_steps, recipe.num_validation_inner_steps

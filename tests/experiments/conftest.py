@@ -1,4 +1,4 @@
-"""Recipes made small."""
+"""Small recipes."""
 
 import json
 from dataclasses import replace
@@ -79,7 +79,7 @@ def alone(recipe, directory, **changes):
 
 
 class Small:
-    """What tests here are made of."""
+    """Helpers of the tests."""
 
     sinusoid = staticmethod(small_sinusoid)
     omniglot = staticmethod(small_omniglot)
@@ -87,13 +87,13 @@ class Small:
 
     @staticmethod
     def lines(directory):
-        """The lines of metrics.jsonl without what a clock says."""
+        """The lines of metrics.jsonl without times."""
         lines = read_metrics(directory / "metrics.jsonl")
         return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
     @staticmethod
     def json(path):
-        """What a file holds."""
+        """The content of a JSON file."""
         return json.loads(path.read_text())
 
 

@@ -1,4 +1,4 @@
-"""Each algorithm trains what it says, and what it cannot do is refused beforehand."""
+"""Each algorithm trains as described, and impossible settings are refused before training."""
 
 import re
 from functools import partial
@@ -63,7 +63,7 @@ def tiny(small):
 
 @pytest.fixture
 def alone(small):
-    """`alone(recipe, directory)`: its experiment, without what it is compared with."""
+    """`alone(recipe, directory)`: the experiment of a recipe without baselines."""
 
     def of(recipe, directory):
         changes = {}
@@ -91,7 +91,7 @@ def multi_step(loss_fn, **options):
     return mamlax.maml_plus_plus(loss_fn, initial_step_size=RATE, **options)
 
 
-# settings that are none of the defaults, and the same learner written with the library
+# settings that differ from the defaults, and the same learner written with the library
 momentum, adam = optax.sgd(RATE, momentum=0.9), optax.adam(RATE, eps_root=1e-8)
 BY_HAND = {
     "maml": (
@@ -185,11 +185,11 @@ BY_HAND = {
 }
 
 
-# each compiles several programs: one of them always, the others where there is time
+# each compiles several programs, so that most of them are slow tests
 QUICK = ("reptile",)
 
 
-# two iterations of conjugate gradients, which imaml does here, are few
+# imaml warns here, because two iterations of conjugate gradients are few
 @pytest.mark.filterwarnings("ignore:train/residual is")
 @pytest.mark.parametrize(
     "algorithm",
@@ -266,8 +266,8 @@ def test_each_algorithm_and_inner_optimizer_is_compared():
     ids=["normalized", "not normalized", "told not to", "told no multi-step loss"],
 )
 @pytest.mark.slow
-def test_what_maml_plus_plus_does_unasked(changes, options, tiny, alone, fake_omniglot, tmp_path):
-    """A multi-step loss for a tenth of training, and shifts of their own for each step."""
+def test_defaults_of_maml_plus_plus(changes, options, tiny, alone, fake_omniglot, tmp_path):
+    """A multi-step loss for a tenth of training, and separate shifts for each step."""
     recipe = tiny("maml-plus-plus", classes=True, num_outer_steps=20, **changes)
     parts = alone(recipe, tmp_path).parts
     made = main_learner(recipe, parts)
@@ -295,7 +295,7 @@ def main_learner(recipe, parts):
     return main.make_learner(main.train_tasks, steps, rate)
 
 
-def test_losses_are_computed_in_the_type_asked_for(tiny):
+def test_losses_are_computed_in_the_chosen_type(tiny):
     parts = parts_of(tiny("fomaml"))
     programs = {}
     for dtype in ("float32", "bfloat16"):
@@ -310,7 +310,7 @@ def test_losses_are_computed_in_the_type_asked_for(tiny):
 
 
 @pytest.mark.parametrize("told, size", [({}, 5), ({"context_size": 2}, 2)])
-def test_as_many_context_parameters_adapt_as_asked_for(told, size, tiny):
+def test_the_context_has_the_chosen_size(told, size, tiny):
     params = parts_of(tiny("cavia", **told)).init_params(jax.random.key(0))
     assert params.context.shape == (size,) and params.weights[0].shape == (1 + size, 4)
 
@@ -320,7 +320,7 @@ def test_as_many_context_parameters_adapt_as_asked_for(told, size, tiny):
     [("maml", 0.0), ("anil", 0.0), ("boil", 0.5), ("cavia", 0.5)],
 )
 def test_a_head_starts_at_zero_where_it_adapts(algorithm, scale, small, fake_omniglot):
-    """Else a head of zeros would pass nothing on to what does adapt: 1/√channels, here 1/√4."""
+    """With a head of zeros, gradients of the other layers would be zero. So it is 1/√channels."""
     recipe = small.omniglot(algorithm=algorithm, image_size=16)
     params = parts_of(recipe).init_params(jax.random.key(0))
     deviation = float(jnp.std(params.head_weight))
@@ -357,7 +357,7 @@ def test_a_head_starts_at_zero_where_it_adapts(algorithm, scale, small, fake_omn
         ),
     ],
 )
-def test_what_cannot_be_is_refused_before_training(
+def test_impossible_settings_are_refused_before_training(
     algorithm, settings, words, tiny, fake_omniglot, tmp_path
 ):
     recipe = tiny(algorithm, **settings)
@@ -428,7 +428,7 @@ def test_a_large_residual_is_warned_of_after_training(tiny, alone, tmp_path, mon
     assert names == {"imaml"}
 
 
-def test_an_implicit_training_that_diverged_says_what_helps(tiny, alone, tmp_path):
+def test_divergence_of_imaml_names_settings_that_help(tiny, alone, tmp_path):
     recipe = tiny("imaml", num_inner_steps=300, inner_learning_rate=0.9)
     experiment = alone(recipe, tmp_path)
     words = r"stationarity far below 1.*proximal.strength.* sinusoid-imaml"
@@ -441,7 +441,7 @@ def test_an_implicit_training_that_diverged_says_what_helps(tiny, alone, tmp_pat
     ("target", "moved", "derivative"),
     [([3.0, 4.0], [0.6, 0.8], 1.0), ([0.3, 0.4], [0.3, 0.4], 0.0), ([0.0, 0.0], [0.0, 0.0], 0.0)],
 )
-def test_inner_gradients_are_at_most_as_long_as_told(optimizer, target, moved, derivative):
+def test_inner_gradients_are_clipped(optimizer, target, moved, derivative):
     """One step of rate 1 on half the squared distance goes to the target, or 1 towards it."""
     algorithm = Maml(inner_learning_rate=1.0, inner_gradient_clip=1.0, inner_optimizer=optimizer)
     learner = learner_of(algorithm, lambda x, batch: 0.5 * jnp.sum((x - batch) ** 2))

@@ -1,4 +1,4 @@
-"""Runs beside one another: the same tasks are found to be the same, and others told apart."""
+"""Comparing runs: equal held-out tasks are recognized as equal, different ones as different."""
 
 import shutil
 from pathlib import Path
@@ -41,7 +41,7 @@ def write_run(
     transductive=False,
     **settings,
 ):
-    """A run directory with what a comparison reads."""
+    """A run directory with the files that a comparison reads."""
     curves = np.asarray(curves, np.float32)
     num_seeds = len(curves) if curves.ndim == 3 else 1
     recipe = RECIPES[recipe].changed(**settings)
@@ -95,9 +95,7 @@ class TestComparison:
             assert point.mean == pytest.approx(d.mean(), rel=1e-9)
             assert point.ci95 == pytest.approx(1.96 * d.std(ddof=1) / np.sqrt(20), rel=1e-9)
 
-    def test_each_run_comes_with_its_curve_and_what_it_alone_was_told(
-        self, first, second, tmp_path
-    ):
+    def test_each_run_has_its_curve_and_its_own_settings(self, first, second, tmp_path):
         compared = compare([first, second], tmp_path / "out")
         assert compared.metric == "mse"
         names, settings = zip(*((run.name, run.settings) for run in compared.runs), strict=True)
@@ -109,7 +107,7 @@ class TestComparison:
             assert run.num_tasks == 20 and run.num_seeds == 1
             assert run.num_diverged == [0, 0, 0, 0]
 
-    def test_settings_of_other_algorithms_are_told_where_they_have_them(self, first, tmp_path):
+    def test_a_setting_of_other_algorithms_is_refused_with_their_names(self, first, tmp_path):
         other = write_run(tmp_path / "imaml", values(1), algorithm="imaml", damping=2.0, seed=3)
         ours, theirs = (run.settings for run in compare([first, other], tmp_path / "out").runs)
         assert ours == {
@@ -136,13 +134,13 @@ class TestComparison:
         assert difference(compare([first, other], tmp_path / "out")).paired
 
     @pytest.mark.parametrize("place", [0, 7, 19])
-    def test_one_other_task_is_enough_not_to_pair(self, first, tmp_path, place):
+    def test_one_different_task_prevents_pairing(self, first, tmp_path, place):
         fingerprints = TASKS.copy()
         fingerprints[place] += 0.1
         other = write_run(tmp_path / "other", values(1), fingerprints=fingerprints, shots=7)
         one = difference(compare([first, other], tmp_path / "out"))
         assert not one.paired
-        assert "tasks are others (shots: 7, not 10)" in one.why_unpaired
+        assert "tasks are different (shots: 7, not 10)" in one.why_unpaired
         a, b = values(1)[:, 1].astype(float), values(0)[:, 1].astype(float)
         error = np.sqrt(a.var(ddof=1) / 20 + b.var(ddof=1) / 20)
         assert one.curve[1].ci95 == pytest.approx(1.96 * error, rel=1e-9)
@@ -156,12 +154,12 @@ class TestComparison:
         options = {"recipe": "navigation-2d", "metric": "return"}
         runs = [write_run(tmp_path / str(n), values(n), horizon=n, **options) for n in (50, 100)]
         why = difference(compare(runs, tmp_path / "out")).why_unpaired
-        assert "environment is another (horizon: 100, not 50)" in why
+        assert "environment is different (horizon: 100, not 50)" in why
         again = write_run(tmp_path / "b", values(3), horizon=50, max_kl=0.1, **options)
         assert difference(compare([runs[0], again], tmp_path / "out")).paired
 
-    def test_another_problem_is_said_to_be_one(self, tmp_path):
-        """Whatever else is different: nothing would make them the same."""
+    def test_another_problem_is_noted(self, tmp_path):
+        """This is noted first, because no setting would make the tasks equal."""
         ours, theirs = (
             write_run(tmp_path / name, values(0), metric="return", recipe=name)
             for name in ("navigation-2d", "ant-goal")
@@ -187,7 +185,7 @@ class TestComparison:
         assert one.paired and compared.runs[1].num_seeds == 3
         assert one.curve[3].ci95 == pytest.approx(1.96 * d.std(ddof=1) / np.sqrt(20))
 
-    def test_what_diverged_is_counted_and_not_averaged_away(self, first, tmp_path):
+    def test_divergence_is_counted_and_not_averaged(self, first, tmp_path):
         curves = values(1)
         curves[3, 2:], curves[5, 3] = np.nan, np.inf
         compared = compare([first, write_run(tmp_path / "other", curves)], tmp_path / "out")
@@ -228,12 +226,12 @@ class TestRefusals:
         assert not (tmp_path / "out").exists()
 
     def test_curves_of_another_evaluation(self, first, second, tmp_path):
-        """As after one that was stopped between its files."""
+        """For example after an evaluation that was stopped between writing two files."""
         shutil.copy(first / "curves.npz", second / "curves.npz")
         with pytest.raises(mamlax.MamlaxError, match=r"different evaluations.*mamlax evaluate"):
             compare([first, second], tmp_path / "out")
 
-    def test_what_is_no_run(self, first, tmp_path):
+    def test_a_directory_that_is_no_run(self, first, tmp_path):
         with pytest.raises(mamlax.MamlaxError, match=f"not a run directory.*mean {first}"):
             compare([first, tmp_path / "runs"], tmp_path / "out")
 
@@ -267,11 +265,11 @@ class TestRefusals:
         (["runs/a", "runs/../runs/b"], ["a", "b"]),
     ],
 )
-def test_runs_are_named_by_what_tells_their_paths_apart(paths, names):
+def test_runs_are_named_by_the_parts_of_paths_that_differ(paths, names):
     assert names_of([Path(path) for path in paths]) == names
 
 
-def test_settings_are_told_where_not_all_are_alike():
+def test_settings_that_differ_are_listed():
     settings = [{"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 4, "c": 3}, {"a": 1, "b": 2}]
     assert different_settings(settings) == [{"b": 2, "c": 3}, {"b": 4, "c": 3}, {"b": 2}]
 
@@ -281,23 +279,23 @@ class TestFingerprints:
         keys = jax.random.split(jax.random.key(seed), count)
         return fingerprints_of(lambda tasks, key: tasks(key), tasks.sample, keys)
 
-    def test_the_same_tasks_have_the_same(self):
+    def test_equal_tasks_have_equal_fingerprints(self):
         tasks = mamlax.Sinusoids(shots=5)
         np.testing.assert_array_equal(self.of(tasks), self.of(mamlax.Sinusoids(shots=5)))
         assert len(set(self.of(tasks).tolist())) == 30
 
     @pytest.mark.parametrize("changes", [{"shots": 6}, {"num_query": 6}, {"oracle": True}])
-    def test_other_tasks_have_others(self, changes):
+    def test_different_tasks_have_different_fingerprints(self, changes):
         tasks = mamlax.Sinusoids(**{"shots": 5, **changes})
         ours, theirs = (Curves({}, self.of(one)) for one in (tasks, mamlax.Sinusoids(shots=5)))
         assert ours.same_tasks(ours) and not ours.same_tasks(theirs)
 
-    def test_other_seeds_have_others(self):
+    def test_different_seeds_have_different_fingerprints(self):
         tasks = mamlax.Sinusoids(shots=5)
         ours, theirs = (Curves({}, self.of(tasks, seed)) for seed in (2, 3))
         assert not ours.same_tasks(theirs)
 
-    def test_what_a_model_is_told_besides_does_not_count(self, imitation):
+    def test_the_reference_does_not_count(self, imitation):
         """Models that normalize by the support get it again with the query, on the same task."""
         images = imitation().test
         ours, theirs, others = (
@@ -311,11 +309,11 @@ class TestFingerprints:
         assert ours.same_tasks(theirs) and not ours.same_tasks(others)
 
     def test_the_order_of_numbers_counts(self):
-        """A sum alone would not see labels or pixels exchanged."""
+        """A plain sum would not change if labels or pixels were exchanged."""
         keys = jax.random.split(jax.random.key(0), 2)
 
         def task_of(numbers, key):
-            return {"labels": numbers, "key": key}  # what is no number is passed over
+            return {"labels": numbers, "key": key}  # leaves that are not numbers are ignored
 
         exchanged = [
             fingerprints_of(task_of, jax.numpy.array(numbers), keys) for numbers in ([1, 2], [2, 1])

@@ -97,7 +97,7 @@ def by_hand(small):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["main", "random"])
-def test_an_experiment_is_what_can_be_done_by_hand(trained, by_hand, name):
+def test_an_experiment_equals_one_done_by_hand(trained, by_hand, name):
     evaluation, _, _ = trained
     curve = evaluation.curve if name == "main" else evaluation.baselines[name]
     values, rate = by_hand[name]
@@ -137,10 +137,8 @@ def told(recipe, directory, score, *, metric="mse", announced=None):
 
 @pytest.mark.parametrize("metric, sign", [("mse", -1), ("accuracy", 1)])
 @pytest.mark.parametrize("best", [0, 4, 9])
-def test_the_best_of_the_step_sizes_is_taken_wherever_it_stands(
-    small, tmp_path, metric, sign, best
-):
-    """For a metric to be small or large, and with step sizes that diverge beside it."""
+def test_the_best_step_size_is_chosen_from_any_position(small, tmp_path, metric, sign, best):
+    """For metrics to minimize or maximize, also if neighboring step sizes diverge."""
 
     def score(is_baseline, rate, _):
         factor = FACTORS.index(min(FACTORS, key=lambda one: abs(0.02 * one - rate)))
@@ -162,8 +160,8 @@ def test_the_best_of_the_step_sizes_is_taken_wherever_it_stands(
         ({"num_validation_inner_steps": 1, "num_baseline_inner_steps": 5}, 5),
     ],
 )
-def test_after_how_many_steps_a_baselines_step_size_is_chosen(small, tmp_path, settings, expected):
-    """As many as a recipe says: from a head of zeros the first step ranks classes alike."""
+def test_inner_steps_of_tuning_a_baseline(small, tmp_path, settings, expected):
+    """After one step from a head of zeros, all step sizes rank classes alike; so more may help."""
     asked = []
 
     def score(is_baseline, rate, num_inner_steps):
@@ -190,7 +188,7 @@ def test_what_an_evaluation_holds(trained):
         assert all(point.mean > 0 and point.ci95 > 0 for point in curve)
 
 
-def test_meta_training_was_of_use(trained):
+def test_meta_training_improves_the_metric(trained):
     evaluation, _, _ = trained
     assert evaluation.curve[-1].mean < evaluation.baselines["random"][-1].mean
 
@@ -271,13 +269,13 @@ def test_evaluating_from_the_command_line(trained, copy, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [dict(num_tasks=0), dict(num_inner_steps=-1)])
-def test_an_evaluation_of_nothing_is_refused(copy, trained, settings):
+def test_an_evaluation_without_tasks_is_refused(copy, trained, settings):
     with pytest.raises(mamlax.MamlaxError, match=str(next(iter(settings.values())))):
         evaluate(copy, **settings)
     assert read_evaluation(copy) == trained[0]
 
 
-def test_evaluating_what_was_not_trained_to_the_end_says_what_is_missing(copy):
+def test_evaluating_an_unfinished_run_says_what_is_missing(copy):
     shutil.rmtree(copy / "checkpoint" / "latest" / "30")
     with pytest.warns(UserWarning, match="unfinished: maml has taken 20 of 30 outer steps"):
         evaluate(copy)
@@ -375,7 +373,7 @@ def test_validation_chooses_the_checkpoint_that_is_evaluated(small, tmp_path):
     assert evaluation.outer_step == best["step"]
 
 
-def test_what_diverged_or_did_not_adapt_is_told(small, tmp_path):
+def test_divergence_and_useless_adaptation_are_reported(small, tmp_path):
     def score(is_baseline, rate, _):
         return rate if is_baseline else float("nan")
 
@@ -413,10 +411,10 @@ def test_baselines_train_as_long_as_the_main_stage_by_default(small, tmp_path):
         ({"task_batch_size": 3}, {}, ["4 tasks", "batch.size.3"]),
     ],
 )
-def test_what_cannot_be_trained_here_is_refused_before_and_leaves_no_run_behind(
+def test_an_impossible_training_is_refused_and_writes_nothing(
     small, tmp_path, changes, arguments, words
 ):
-    """A directory claimed by a mistyped command would refuse the corrected one."""
+    """Otherwise the directory of a mistyped command would refuse the corrected command."""
     trained = []
     with pytest.raises(mamlax.MamlaxError) as error:
         train(
@@ -455,6 +453,6 @@ def test_a_run_of_seeds_is_loaded_as_its_first(trained, two_seeds):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_nothing_is_loaded_from_no_run(tmp_path):
+def test_loading_another_directory_is_refused(tmp_path):
     with pytest.raises(mamlax.MamlaxError, match="not a run directory"):
         mamlax.load_run(tmp_path)

@@ -62,7 +62,7 @@ def trained(tmp_path_factory):
         return train(recipe, directory=directory), directory
 
 
-def test_the_paper_stands_beside_the_result(trained):
+def test_published_means_are_in_the_evaluation(trained):
     evaluation, directory = trained
     assert evaluation.published["main"] == [-50.7, 293.2, 313.5, 315.7]
     assert evaluation.algorithm == "maml-trpo" and len(evaluation.curve) == 4
@@ -117,7 +117,7 @@ def test_a_film_of_every_task(trained):
         assert np.abs(np.asarray(film.convert("RGB"), int) - first).max() > 50
 
 
-def test_without_anything_to_draw_with_it_is_said_what_to_do(trained):
+def test_without_a_renderer_the_error_says_what_to_do(trained):
     _, directory = trained
     done = film_of(directory, MUJOCO_GL="chalk")
     said = " ".join((done.stdout + done.stderr).split())
@@ -125,7 +125,7 @@ def test_without_anything_to_draw_with_it_is_said_what_to_do(trained):
     assert "MuJoCo cannot draw here" in said and "apt-get install libegl1" in said
 
 
-def test_a_film_of_what_is_not_there(trained, tmp_path):
+def test_a_film_of_missing_episodes_is_refused(trained, tmp_path):
     _, directory = trained
     with pytest.raises(mamlax.MamlaxError, match=r"no episodes of 'pretrained'.* those of: main"):
         film(directory, name="pretrained")
@@ -136,7 +136,7 @@ def test_a_film_of_what_is_not_there(trained, tmp_path):
         film(unfinished)
 
 
-def test_only_bodies_can_be_filmed(tmp_path):
+def test_only_locomotion_can_be_filmed(tmp_path):
     open_run(tmp_path, RunDescription(RECIPES["sinusoid"], 0, 1))
     (tmp_path / "evaluation.json").write_text("{}")
     with pytest.raises(mamlax.MamlaxError, match="a run of sinusoid: only bodies that move can"):
@@ -155,7 +155,7 @@ class Broken:
         return physics._replace(position=jnp.full_like(physics.position, jnp.nan))
 
 
-def test_training_stops_where_the_simulation_breaks_down(tmp_path, monkeypatch):
+def test_training_stops_if_the_simulation_becomes_unstable(tmp_path, monkeypatch):
     whole = HalfCheetah._engine
     monkeypatch.setattr(HalfCheetah, "_engine", property(lambda env: Broken(whole.fget(env))))
     recipe = small("half-cheetah-direction", num_devices=1)

@@ -1,4 +1,4 @@
-"""docs/developer/new-algorithm.md adds an algorithm in three places: what it shows works."""
+"""The code of docs/developer/new-algorithm.md, which adds an algorithm in three places, works."""
 
 import re
 import sys

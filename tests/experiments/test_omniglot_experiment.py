@@ -72,9 +72,7 @@ def test_normalization_decides_whether_an_evaluation_is_transductive(
 
 
 @pytest.mark.slow
-def test_the_other_reading_of_the_metric_is_that_of_moments_of_the_support(
-    fully_connected, imitation
-):
+def test_the_non_transductive_metric_uses_moments_of_the_support(fully_connected, imitation):
     """The same parameters, adapted by hand in the same tasks; a query sees no other query."""
     evaluation, directory = fully_connected
     params = mamlax.load_run(directory).params
@@ -108,7 +106,7 @@ def test_the_other_reading_of_the_metric_is_that_of_moments_of_the_support(
         of_tasks = experiment.curves_of(main.make_learner, metric_fn, 1, 50)
         found = of_tasks(params, 2.0, main.test_tasks, 2)
         by_task[norm] = by_hand
-        # where two classes are as likely as one another, rounding may decide
+        # rounding may decide between two equally likely classes
         assert (abs(found - by_hand) < 1e-3).mean() > 0.97
         for point, mean in zip(curve, found.mean(0), strict=True):
             assert point.mean == pytest.approx(mean, abs=1e-6)
@@ -118,7 +116,7 @@ def test_the_other_reading_of_the_metric_is_that_of_moments_of_the_support(
 
 
 @pytest.mark.parametrize("norm", ["batch", "support", "group", "layer", "none"])
-def test_a_metric_has_two_readings_where_it_is_transductive(norm, small, fake_omniglot):
+def test_a_transductive_metric_is_also_computed_non_transductively(norm, small, fake_omniglot):
     parts = parts_of(small.omniglot(network="fully-connected", norm=norm))
     assert (parts.non_transductive_fn is not None) == parts.transductive == (norm == "batch")
     assert parts.normalizes == (norm != "none")
@@ -191,7 +189,9 @@ def test_a_small_network_learns_to_tell_patterns_apart(fully_connected):
         ({"num_query": 6}, ["num_query=6", "7 examples"]),
     ],
 )
-def test_more_than_the_data_have_is_refused(small, fake_omniglot, tmp_path, settings, words):
+def test_more_classes_or_images_than_the_data_have_are_refused(
+    small, fake_omniglot, tmp_path, settings, words
+):
     with pytest.raises(mamlax.MamlaxError) as error:
         train(small.omniglot(**settings), directory=tmp_path / "run")
     for word in words:

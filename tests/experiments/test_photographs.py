@@ -1,4 +1,4 @@
-"""A folder of images that has too little for its tasks: what is there, and which flags would do."""
+"""Errors for a folder with too few images: they say what was found, and which flags help."""
 
 import re
 
@@ -33,7 +33,7 @@ def refusal(images, **settings):
     return text
 
 
-def test_too_few_classes_are_refused_with_how_they_were_dealt_out(tmp_path):
+def test_too_few_classes_are_refused_with_their_split(tmp_path):
     text = refusal(write(tmp_path, 8, 3))
     assert "8 classes: 5 to train on, 1 to choose by and 2 to be judged on" in text
     assert "a task takes 5 classes (--ways), all from one of these" in text
@@ -47,7 +47,7 @@ def test_other_ways_in_tests_are_called_by_their_flag(tmp_path):
 
 
 @pytest.mark.parametrize("ways", [2, 3, 5])
-def test_as_many_classes_as_the_refusal_says_are_enough(ways, tmp_path):
+def test_the_number_of_classes_in_the_message_is_enough(ways, tmp_path):
     text = refusal(write(tmp_path / "few", 4, 3), ways=ways)
     (enough,) = map(int, re.findall(r"ways take (\d+) classes", text))
     found = splits(write(tmp_path / "many", enough, 3), ways=ways)
@@ -55,13 +55,13 @@ def test_as_many_classes_as_the_refusal_says_are_enough(ways, tmp_path):
     refusal(write(tmp_path / "fewer", enough - 1, 3), ways=ways)
 
 
-def test_fewer_ways_are_named_where_they_would_do(tmp_path):
+def test_fewer_ways_are_suggested_if_they_are_possible(tmp_path):
     images = write(tmp_path, 14, 3)
     assert "Give --ways 2, more classes" in refusal(images, ways=4)
     assert splits(images, ways=2)
 
 
-def test_too_few_images_of_a_class_are_refused_with_the_flags_that_would_do(tmp_path):
+def test_too_few_images_of_a_class_are_refused_with_flags_that_help(tmp_path):
     images = write(tmp_path, 16, 3)
     text = refusal(images, ways=3, num_query=5)
     assert "has 3 images (10 classes have too few), but a task takes 6 of each class: 1 to" in text

@@ -1,4 +1,4 @@
-"""`mamlax plan`: what is looked at, what fits, and what is said where nothing does."""
+"""`mamlax plan`: which choices are tried, which fit, and the error if none does."""
 
 import re
 
@@ -24,7 +24,7 @@ def tiny(small):
 
 @pytest.fixture
 def told(monkeypatch):
-    """Costs without compiling: `told[task_batch_size, remat] = memory, seconds`."""
+    """Fake costs, without compiling: `told[task_batch_size, remat] = memory, seconds`."""
     costs = {}
 
     def measured(variant, parts, memory):
@@ -41,7 +41,7 @@ def looked_at(recipe):
     return [(choice.task_batch_size, choice.remat) for choice in choices]
 
 
-def test_every_way_of_walking_and_recomputing_is_looked_at(tiny, told):
+def test_every_choice_is_tried(tiny, told):
     recipe = tiny(num_inner_steps=5, meta_batch_size=8)
     assert looked_at(recipe) == [(size, remat) for size in (8, 2, 1) for remat in REMATS]
     # whatever the recipe has
@@ -54,7 +54,7 @@ def test_every_way_of_walking_and_recomputing_is_looked_at(tiny, told):
         ({"meta_batch_size": 6}, (6, 1), REMATS),  # 4 does not divide it
         ({"meta_batch_size": 1}, (1,), REMATS),
         ({"meta_batch_size": 8, "num_devices": 2}, (4, 1), REMATS),
-        ({"num_inner_steps": 3}, (4, 1), ("none", "steps")),  # no segments to speak of
+        ({"num_inner_steps": 3}, (4, 1), ("none", "steps")),  # too few steps for segments
         ({"algorithm": "maml-plus-plus"}, (4, 1), REMATS),
         *(
             ({"algorithm": algorithm}, (4, 1), ("none",))
@@ -62,8 +62,8 @@ def test_every_way_of_walking_and_recomputing_is_looked_at(tiny, told):
         ),
     ],
 )
-def test_only_what_can_be_is_looked_at(settings, sizes, remats, tiny, told):
-    """Also: remat is left out where an algorithm has no use for it."""
+def test_only_possible_choices_are_tried(settings, sizes, remats, tiny, told):
+    """Also, remat is left out if an algorithm does not have it."""
     recipe = tiny(**{"num_inner_steps": 5, **settings})
     assert looked_at(recipe) == [(size, remat) for size in sizes for remat in remats]
 
@@ -82,7 +82,7 @@ def test_the_fastest_of_those_that_fit_is_taken(tiny, told):
     assert [choice for choice, _ in reported[-4:]] == found.choices
 
 
-def test_where_nothing_fits_the_smallest_is_named(tiny, told):
+def test_if_nothing_fits_the_smallest_is_named(tiny, told):
     told[1, "steps"] = (800, 1.0)
     with pytest.raises(mamlax.MamlaxError) as error:
         _plan.plan(tiny(), memory=799)
@@ -102,8 +102,8 @@ def test_where_nothing_fits_the_smallest_is_named(tiny, told):
         ({"algorithm": "imaml", "num_inner_steps": 3}, [], ["algorithm", "unrolled"]),
     ],
 )
-def test_only_what_would_take_less_is_advised(settings, said, unsaid, tiny):
-    advice = ", ".join(_plan._thriftier(tiny(**settings)))
+def test_only_changes_that_need_less_memory_are_advised(settings, said, unsaid, tiny):
+    advice = ", ".join(_plan._memory_savings(tiny(**settings)))
     assert re.search("meta.batch.size", advice)
     assert all(re.search(words, advice) for words in said)
     assert not any(re.search(words, advice) for words in unsaid)
@@ -132,7 +132,7 @@ def test_settings_are_checked_first(tiny):
         _plan.plan(tiny(algorithm="proto-maml"))
 
 
-def test_what_is_free_is_planned_for_by_default(tiny, told, monkeypatch):
+def test_the_free_memory_is_the_default(tiny, told, monkeypatch):
     monkeypatch.setattr(_plan, "free_memory", lambda: 4321)
     assert _plan.plan(tiny()).memory == 4321
     monkeypatch.undo()
@@ -153,12 +153,12 @@ def test_what_is_free_is_planned_for_by_default(tiny, told, monkeypatch):
         ("7b", 7),
     ],
 )
-def test_sizes_as_people_write_them(text, number):
+def test_sizes_are_parsed(text, number):
     assert _plan.bytes_of(text) == number
 
 
 @pytest.mark.parametrize("text", ["", "much", "0", "-1GB", "6GBs", "1.2.3GB", ".", "6 G B", "1e9"])
-def test_what_is_no_size_is_refused(text):
+def test_an_invalid_size_is_refused(text):
     with pytest.raises(mamlax.MamlaxError) as error:
         _plan.bytes_of(text)
     assert "6GB" in str(error.value) and repr(text) in str(error.value)
@@ -168,7 +168,7 @@ def test_what_is_no_size_is_refused(text):
     "number, text",
     [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2.5e6, "2.5 MB"), (6e9, "6 GB")],
 )
-def test_sizes_as_people_read_them(number, text):
+def test_sizes_are_formatted(number, text):
     assert _plan.in_bytes(number) == text
     assert number == 0 or _plan.bytes_of(text.replace("bytes", "")) == number
 
@@ -178,7 +178,7 @@ FLAGS = ["--shots", "3", "--hidden-sizes", "4", "--meta-batch-size", "2"]
 
 @pytest.mark.slow
 def test_a_plan_from_the_command_line(capsys, monkeypatch):
-    """Really compiled and timed: one inner step, one or two tasks at once."""
+    """With real compilation and timing: one inner step, one or two tasks at once."""
     monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     monkeypatch.setattr(_plan, "_TIMED_SECONDS", 0.0)
     assert cli.main(["plan", "sinusoid", *FLAGS, "--memory", "1 GiB"]) == 0
@@ -200,7 +200,7 @@ def test_a_plan_from_the_command_line(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("memory, words", [("lots", "--memory must be a size"), ("9", "needs")])
-def test_a_plan_that_cannot_be_is_an_error_without_a_traceback(
+def test_an_impossible_plan_is_an_error_without_a_traceback(
     memory, words, capsys, monkeypatch, told
 ):
     monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)

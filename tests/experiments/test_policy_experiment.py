@@ -224,7 +224,7 @@ def test_every_metric_is_explained(trained):
         ({"step_weights": (1.0,), "sampling_correction": True}, "leave out step_weights"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused_and_leave_no_run_behind(settings, part, tmp_path):
+def test_settings_that_do_not_fit_are_refused_and_nothing_is_written(settings, part, tmp_path):
     with pytest.raises(mamlax.MamlaxError, match=part):
         train(small("navigation-2d", **settings), directory=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""From recipes to the parts of their problems: what is sampled, and what networks learn it."""
+"""From recipes to the parts of their problems: task distributions and networks."""
 
 import equinox as eqx
 import jax

@@ -11,10 +11,10 @@ from ._sinusoid import sinusoid_parts
 
 
 def parts_of(recipe: Recipe, data_dir: str | None = None) -> Parts:
-    """The parts of a recipe's problem: its data are found, its networks can be made.
+    """The parts of a recipe's problem; finds and reads its data.
 
     Args:
-        recipe: its problem, and what its network depends on: in CAVIA it has a context.
+        recipe: the recipe; its algorithm may change the network, as CAVIA's context does.
         data_dir: where data sets are; see `omniglot`.
 
     Raises:

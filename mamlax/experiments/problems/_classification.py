@@ -28,13 +28,13 @@ def classification_parts(
 
     Args:
         problem: its settings.
-        splits: the classes to train on, to choose by, and to be judged on.
-        context_size: numbers that adapt, for CAVIA.
-        head_adapts: whether inner steps change the head; else it must not start at zero.
+        splits: the classes for training, validation and test.
+        context_size: size of CAVIA's context.
+        head_adapts: whether inner steps change the head; if not, it must not start at zero.
     """
     splits = place(splits, stream=problem.stream)
     test_ways = problem.test_ways or problem.ways
-    given_support = problem.norm == "support"
+    with_reference = problem.norm == "support"
     num_query = problem.shots if problem.num_query is None else problem.num_query
     held_out = {
         "ways": test_ways,
@@ -46,7 +46,7 @@ def classification_parts(
         "rotations": problem.rotations,
         "flips": problem.flips,
         "crop_padding": problem.crop_padding,
-        "reference": given_support,
+        "reference": with_reference,
     }
     train = FewShot(
         splits.train,
@@ -55,10 +55,10 @@ def classification_parts(
         num_query=num_query,
         **in_training,
     )
-    validation = FewShot(splits.validation, **held_out, reference=given_support)
-    # given the support, what is transductive has a second reading
+    validation = FewShot(splits.validation, **held_out, reference=with_reference)
+    # with the support as reference, a transductive model is also evaluated non-transductively
     transductive = models.is_transductive(problem.norm)
-    test = FewShot(splits.test, **held_out, reference=given_support or transductive)
+    test = FewShot(splits.test, **held_out, reference=with_reference or transductive)
     _, height, width, num_channels = splits.train.examples.shape
     pretraining = AllWays(splits.train, num_examples=2 * problem.ways, **in_training)
     network = partial(
@@ -101,12 +101,12 @@ def cross_entropy(params: PyTree, batch: Batch) -> PyTree:
 
 
 def accuracy(params: PyTree, batch: Batch) -> PyTree:
-    """The share of a batch that is classified right."""
+    """The share of a batch that is classified correctly."""
     return jnp.mean(jnp.argmax(_logits(params, batch), axis=-1) == batch.targets)
 
 
 def non_transductive_accuracy(params: PyTree, batch: Batch) -> PyTree:
-    """The accuracy where moments of the support normalize the query."""
+    """The accuracy with the query normalized by moments of the support."""
     return accuracy(replace(params, norm="support"), batch)
 
 
@@ -154,7 +154,7 @@ def _network(
 def _with_new_head(
     network: Callable[[PyTree], PyTree], key: PRNGKeyArray, params: PyTree
 ) -> PyTree:
-    """A new head for the ways of a task, on the features pretrained."""
+    """Replace the pretrained head by a new one for the ways of a task."""
     return params.with_head(*network(key).head)
 
 
@@ -165,7 +165,7 @@ def _examples(
     steps: tuple[int, ...],
     algorithm: str,
 ) -> FewShotExamples:
-    """One task: its images, and predictions after some steps."""
+    """One task: its images, and predictions after some numbers of inner steps."""
     task = tasks.sample(jax.random.key(0))
     logits = [_logits(adapters[MAIN](task.support, n), task.query) for n in steps]
     return FewShotExamples(
@@ -180,6 +180,6 @@ def _examples(
 
 
 def _drawable(images: PyTree, is_drawing: bool) -> np.ndarray:
-    """Images as figures show them: gray ones without channels; drawings, whose ink is 1, black."""
+    """Images for figures: gray images without channels; drawings, whose ink is 1, inverted."""
     images = images[..., 0] if images.shape[-1] == 1 else images
     return np.asarray(1 - images if is_drawing else images)

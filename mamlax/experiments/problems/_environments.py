@@ -1,4 +1,4 @@
-"""The environments of reinforcement learning, and what figures show of them."""
+"""The environments of reinforcement learning, and their examples for figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -36,8 +36,8 @@ def environment_parts(problem: ControlProblem, network: PolicyNetwork) -> Policy
     """The parts of a problem of reinforcement learning.
 
     Args:
-        problem: which environment.
-        network: that of the policy.
+        problem: settings of the environment.
+        network: settings of the policy's network.
     """
     match problem:
         case NavigationProblem():
@@ -65,7 +65,7 @@ def _parts(
     network: PolicyNetwork,
     **bounds: Callable[[PyTree], PyTree],
 ) -> PolicyParts:
-    """The parts of an environment; `informed` is the same one, its task observed."""
+    """The parts of an environment; in `informed` the policy observes the task."""
 
     def init_params(key, env=env):
         return rl.mlp_policy(key, env, **asdict(network))
@@ -102,7 +102,7 @@ def _shown(adapters: Adapters) -> dict[str, Callable[..., PyTree]]:
 def _paths(
     env: rl.PointNavigation, adapters: Adapters, steps: tuple[int, ...], algorithm: str
 ) -> NavigationExamples:
-    """A few episodes to each of four goals, before and after steps."""
+    """A few episodes to each of four goals, before and after adaptation."""
     keys = jax.random.split(jax.random.key(5), _NUM_SHOWN_TASKS)
     goals = jax.vmap(env.sample_task)(keys)
     paths, masks = {}, {}
@@ -126,7 +126,7 @@ def _paths(
 def _pulls(
     env: rl.BernoulliBandit, adapters: Adapters, steps: tuple[int, ...], algorithm: str
 ) -> BanditExamples:
-    """Four bandits: what arms pay, and how often each is pulled before and after steps."""
+    """Four bandits: what arms pay, and how often each is pulled before and after adaptation."""
     tasks = jax.vmap(env.sample_task)(jax.random.split(jax.random.key(5), _NUM_SHOWN_TASKS))
 
     def shares(adapter, index, task, num_steps):
@@ -149,10 +149,10 @@ def _pulls(
 def _positions(
     env: rl.HalfCheetah | rl.Ant, adapters: Adapters, steps: tuple[int, ...], algorithm: str
 ) -> LocomotionExamples:
-    """Four tasks: where the body was in an episode before and after each step."""
+    """Four tasks: positions of the body in an episode before and after each inner step."""
     tasks = jax.vmap(env.sample_task)(jax.random.split(jax.random.key(5), 64))
     tasks = tasks[np.asarray(_different(tasks))]
-    counts = range(steps[-1] + 1)  # films have them all
+    counts = range(steps[-1] + 1)  # films show every step
     watch = jax.jit(lambda key, task, policy: rl.record_states(key, env, task, policy).position)
     positions = {}
     for name, adapter in _shown(adapters).items():
@@ -175,7 +175,7 @@ def _positions(
 
 
 def _different(tasks: PyTree) -> list[int]:
-    """Which of many tasks to show: all directions there are, or some that differ."""
+    """Indices of tasks to show: different ones, evenly spread over their range."""
     flat = np.asarray(tasks).reshape(len(tasks), -1)
     different = np.unique(flat, axis=0, return_index=True)[1]
     count = min(_NUM_SHOWN_TASKS, len(different))

@@ -1,4 +1,4 @@
-"""The images of each classification problem: found, downloaded or read."""
+"""The images of each classification problem."""
 
 import itertools
 from pathlib import Path
@@ -18,14 +18,14 @@ from ...tasks._class_arrays import Splits
 
 
 def splits_of(problem: ClassificationProblem, data_dir: str | None) -> Splits:
-    """The classes to train on, to choose by, and to be judged on.
+    """Read the images of a problem, split into classes for training, validation and test.
 
     Args:
-        problem: which images, and how they are read.
+        problem: which images, and how to read them.
         data_dir: a folder with one folder per data set; see `omniglot`.
 
     Raises:
-        MamlaxError: if there are none, or too few for the tasks asked for.
+        MamlaxError: if there are none, or too few for the tasks.
     """
     match problem:
         case OmniglotProblem(image_size=size, split_seed=split_seed):
@@ -42,7 +42,7 @@ def splits_of(problem: ClassificationProblem, data_dir: str | None) -> Splits:
 
 
 def _splits_of_folder(problem: FolderProblem, data_dir: str | None) -> Splits:
-    """The user's images; a relative path is looked for under the data folder too."""
+    """The user's images; a relative path may also be relative to the data folder."""
     if problem.images is None:
         raise MamlaxError(
             "this recipe needs your images: give --images FOLDER, with a folder for each class in "
@@ -65,7 +65,7 @@ def _splits_of_folder(problem: FolderProblem, data_dir: str | None) -> Splits:
 
 
 def _check(problem: FolderProblem, path: Path, splits: Splits) -> None:
-    """Refuse too few classes, or images of a class, in words of the command line."""
+    """Check that there are enough classes and images; messages name flags of the command line."""
     test_ways = problem.test_ways or problem.ways
     ways = {"train": problem.ways, "validation": test_ways, "test": test_ways}
     num_query = problem.shots if problem.num_query is None else problem.num_query

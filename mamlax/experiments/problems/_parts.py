@@ -1,4 +1,4 @@
-"""A problem made concrete: what its settings become before anything is learned."""
+"""The parts of a problem: tasks, network, loss and metric, as made from its settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ ExamplesFn = Callable[[Mapping[str, Callable[..., PyTree]], tuple[int, ...], str
 
 
 class Baseline(NamedTuple):
-    """What a recipe is compared with: parameters got in another way, then fine-tuned.
+    """What a recipe is compared with: parameters from elsewhere, then fine-tuned.
 
     Attributes:
         init_params: `init_params(key) -> params`.
         train_tasks: tasks it is trained on jointly, without inner steps; None: not trained.
         validation_tasks: tasks on which the step size of its fine-tuning is chosen.
-        test_tasks: held-out tasks, the same ones as the recipe's.
+        test_tasks: held-out tasks, the same as the recipe's.
         finish: `finish(key, params) -> params`, after training.
     """
 
@@ -32,25 +32,24 @@ class Baseline(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What every problem has.
+    """The parts of every problem.
 
-    Where tasks come from is a distribution with `sample(key) -> Task` for support and query sets,
-    and a `TaskEnv` for reinforcement learning.
+    Tasks are a distribution with `sample(key) -> Task` for support and query sets, and a `TaskEnv`
+    for reinforcement learning.
 
     Attributes:
         init_params: `init_params(key) -> params`.
-        metric: the name of what is reported, `"mse"`, `"accuracy"` or `"return"`.
-        metric_fn: `metric_fn(params, batch) -> scalar` of support and query sets; of episodes
-            `metric_fn(trajectories) -> [episodes]`.
+        metric: the name of the metric, `"mse"`, `"accuracy"` or `"return"`.
+        metric_fn: `metric_fn(params, batch) -> scalar` for support and query sets;
+            `metric_fn(trajectories) -> [episodes]` for episodes.
         train_tasks: tasks to meta-train on.
-        validation_tasks: tasks to choose by.
-        test_tasks: tasks held out for the result.
-        baselines: by name.
-        examples: `examples(adapters, steps, algorithm)`, what figures of adaptation show after each
-            of these numbers of inner steps, for "main" and each baseline:
-            `adapters[name](support, num_inner_steps) -> params`, or
-            `adapters[name](key, task, num_inner_steps) -> Exploration`. None: there is nothing to
-            show.
+        validation_tasks: tasks to choose checkpoints and step sizes by.
+        test_tasks: tasks held out for the evaluation.
+        baselines: baselines by name.
+        examples: `examples(adapters, steps, algorithm)` makes the examples that figures show after
+            these numbers of inner steps, for "main" and each baseline; None: there are none.
+            `adapters[name](support, num_inner_steps) -> params` adapts, or for episodes
+            `adapters[name](key, task, num_inner_steps) -> Exploration`.
     """
 
     init_params: Callable[[PyTree], PyTree]
@@ -64,7 +63,7 @@ class Parts:
 
     @property
     def maximize(self) -> bool:
-        """Whether more of the metric is better."""
+        """Whether larger values of the metric are better."""
         return self.metric != "mse"
 
 
@@ -77,8 +76,8 @@ class SupervisedParts(Parts):
         ways: classes of a task in training; None: it has no classes.
         test_ways: the same in validation and evaluation.
         transductive: whether query examples influence one another's predictions.
-        non_transductive_fn: `metric_fn` of the same parameters with a normalization under which
-            they do not; None where they do not anyway.
+        non_transductive_fn: the metric of the same parameters with a normalization that is not
+            transductive; None if they are not transductive anyway.
         normalizes: whether the model has shifts after normalization.
     """
 
@@ -95,7 +94,7 @@ class PolicyParts(Parts):
     """A problem of reinforcement learning.
 
     Attributes:
-        bounds: by name, `bound(task) -> return`: what is known without learning.
+        bounds: by name, `bound(task) -> return`, a return that is known without learning.
     """
 
     bounds: Mapping[str, Callable[[PyTree], PyTree]] = field(default_factory=dict)

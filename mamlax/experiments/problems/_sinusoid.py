@@ -24,7 +24,7 @@ def sinusoid_parts(problem: SinusoidProblem, *, context_size: int) -> Supervised
 
     Args:
         problem: its settings.
-        context_size: numbers beside the input that adapt, for CAVIA.
+        context_size: size of CAVIA's context.
     """
     tasks = Sinusoids(shots=problem.shots, num_query=problem.num_query)
     informed = Sinusoids(shots=problem.shots, num_query=problem.num_query, oracle=True)
@@ -70,7 +70,7 @@ def _examples(
     steps: tuple[int, ...],
     algorithm: str,
 ) -> SinusoidExamples:
-    """Four waves: support, truth on a grid, and predictions before and after steps."""
+    """Four waves: support, truth on a grid, and predictions before and after adaptation."""
     grid = jnp.linspace(*tasks.inputs, 201)[:, None]
     supports, truths = [], []
     for index, (amplitude, phase) in enumerate(_SHOWN_WAVES):
