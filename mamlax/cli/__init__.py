@@ -1,6 +1,6 @@
 """The command line: typed functions handed to tyro.
 
-Nothing heavy is imported before a command runs, so that `mamlax --help` answers at once.
+Nothing heavy is imported before a command runs, so that `mamlax --help` is fast.
 """
 
 import errno
@@ -62,13 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 ),
             )
             sys.stdout.flush()
-    except BrokenPipeError:  # what reads our words, as head does, has read enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # as a shell says of a command ended by SIGPIPE
-    except KeyboardInterrupt as stop:  # a run that could write a checkpoint first says which
+        return 141  # the status of a command ended by SIGPIPE
+    except KeyboardInterrupt as stop:  # the message of a run names its last checkpoint
         resume = "stopped. Repeat the command to resume from the last checkpoint."
         say(escape(str(stop) or resume))
-        return 128 + getattr(stop, "signal", signal.SIGINT)  # as shells expect it
+        return 128 + getattr(stop, "signal", signal.SIGINT)  # as shells expect
     except (MamlaxError, ValueError) as error:
         say(f"[bold red]error:[/] {escape(in_flags(str(error)))}")
         return 1

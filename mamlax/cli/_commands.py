@@ -8,18 +8,18 @@ from ..config._recipe import Recipe
 
 
 def command_of(recipe: Recipe) -> str:
-    """The command that trains a recipe with its settings: only those that are not its own."""
-    usual, words = RECIPES[recipe.name], ["mamlax train", recipe.name]
-    if recipe.algorithm.name != usual.algorithm.name:
-        usual = usual.with_algorithm(recipe.algorithm.name)
+    """The command that trains a recipe, with flags for settings that differ from the catalog's."""
+    default, words = RECIPES[recipe.name], ["mamlax train", recipe.name]
+    if recipe.algorithm.name != default.algorithm.name:
+        default = default.with_algorithm(recipe.algorithm.name)
         words.append(recipe.algorithm.name)
-    for group, known in usual.groups.items():
+    for group, known in default.groups.items():
         given = recipe.groups[group]
         for field in fields(given):
             value, flag = getattr(given, field.name), field.name.replace("_", "-")
             if value == getattr(known, field.name):
                 continue
-            if isinstance(field.default, bool):  # one that may be None takes a value
+            if isinstance(field.default, bool):  # a boolean that may be None takes a value
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             elif isinstance(value, tuple):
                 words.append(" ".join([f"--{flag}", *map(str, value)]))

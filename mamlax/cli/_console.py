@@ -1,6 +1,6 @@
-"""What the command line prints: progress, tables, messages.
+"""Output of the command line: progress, tables, messages.
 
-rich is imported where something is printed, so that `mamlax --help` answers at once.
+rich is imported where something is printed, so that `mamlax --help` is fast.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Progress:
         return self
 
     def announce(self, words: str) -> None:
-        """Say what begins; on a terminal until something else does."""
+        """Print the name of a phase; on a terminal it is shown until the next one starts."""
         from rich.console import Console
 
         console = Console(stderr=True)
@@ -49,7 +49,7 @@ class Progress:
         rate = line["time/outer_steps_per_second"]
         speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
         text = f"loss {line['train/query_loss']:.4g}"
-        if "train/post_adaptation_return" in line:  # the loss of episodes says little
+        if "train/post_adaptation_return" in line:  # the loss of policies says little
             text = f"return {line['train/post_adaptation_return']:.4g}"
             refused = 1 - line.get("train/accepted", 1)
             if refused > 0.5:
@@ -108,7 +108,7 @@ class Progress:
 
 
 def show_choice(choice: Any, *, first: bool) -> None:
-    """A line for one choice of a plan, below the names of its columns."""
+    """Print a line for one choice of a plan; above the first, the names of the columns."""
     from ..experiments._plan import in_bytes
 
     columns = {
@@ -125,7 +125,7 @@ def show_choice(choice: Any, *, first: bool) -> None:
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """Print the metric of a run and its baselines against inner steps."""
+    """Print the metric of a run and its baselines after inner steps."""
     from rich.console import Console
 
     curves = {evaluation.algorithm: evaluation.curve}
@@ -140,7 +140,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Each run's metric, its difference to the first, and notes on what could mislead."""
+    """Print the metric of each run, its difference to the first, and notes on pitfalls."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -166,7 +166,7 @@ def show_comparison(comparison: Comparison) -> None:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """What a reader of a comparison must know."""
+    """Notes that a reader of a comparison needs to interpret it."""
     runs = comparison.runs
     notes = [
         f"{one.name} is not paired: {one.why_unpaired}."
@@ -188,8 +188,8 @@ def _notes(comparison: Comparison) -> list[str]:
         )
     if len({run.transductive for run in runs}) > 1:
         notes.append(
-            "Some are transductive: their predictions saw the other query examples, those of the "
-            "others did not."
+            "Some runs are transductive: their predictions depend on the other query examples; "
+            "those of the other runs do not."
         )
     return notes
 
@@ -197,7 +197,7 @@ def _notes(comparison: Comparison) -> list[str]:
 def _print_curves(
     console: Any, curves: dict[str, Curve], text: Callable[[CurvePoint], str]
 ) -> None:
-    """A table with a column for each curve, and rows for the inner steps that all have."""
+    """Print a table with a column for each curve, and rows for steps that all curves have."""
     from rich.measure import Measurement
     from rich.table import Table
 
@@ -210,7 +210,7 @@ def _print_curves(
         table.add_column(escape(name), justify="right", no_wrap=True)
     for step in shown:
         table.add_row(str(step), *(text(curve[step]) for curve in curves.values()))
-    # a number cut off would be worse than a line that the terminal breaks
+    # rather let the terminal wrap lines than truncate numbers
     needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     console.width = max(console.width, needed)
     console.print(table)
@@ -226,7 +226,7 @@ def _over(one: Evaluation | ComparedRun) -> str:
 
 
 def _signed(point: CurvePoint) -> str:
-    """A difference, with as many decimals as its interval has something to say about."""
+    """A difference, with as many decimals as its interval justifies."""
     mean, ci95 = point.mean, point.ci95
     if mean is None:
         return "diverged"
@@ -247,13 +247,13 @@ def _mean_and_interval(point: CurvePoint) -> str:
 
 
 def say_paths(paths: Sequence[Path]) -> None:
-    """Name the files written, one on a line, where they do not mix with results."""
+    """Print the paths of files written, one per line, to the error stream."""
     for path in paths:
         say(escape(str(path)))
 
 
 def say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Say a warning without the line of code; stands in for `warnings.showwarning`."""
+    """Print a warning without the line of code; replaces `warnings.showwarning`."""
     words = in_flags(without_damaged_programs(str(message)))
     say(f"[bold yellow]warning:[/] {escape(words)}")
 
@@ -266,7 +266,7 @@ def say(text: str) -> None:
 
 
 def escape(text: str) -> str:
-    """Text in which brackets are no markup, and nothing moves the cursor."""
+    """Escape markup and control characters."""
     from rich import markup
 
     return markup.escape(printable(text))

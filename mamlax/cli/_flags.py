@@ -1,7 +1,7 @@
-"""How settings become flags: a rule for tyro, which makes the command line of types.
+"""From settings to flags: a rule for tyro, which makes the command line from types.
 
-Every setting of a recipe is a flag, whatever its group; the algorithm is a word after the recipe's
-name, and only its own settings are flags. Bounds are checked where values are made.
+Every setting of a recipe is a flag, whatever its group. The algorithm is a subcommand of the
+recipe, and only its own settings are flags. Bounds are checked when values are made.
 """
 
 import ast
@@ -21,16 +21,16 @@ from ..config._settings import Settings, hints_of, is_advanced
 
 @dataclass(frozen=True)
 class Flags:
-    """How much of the settings is shown.
+    """Which settings are shown in the help.
 
     Attributes:
-        all: also those that few users change.
+        all: also those that are marked as advanced.
     """
 
     all: bool = True
 
     def registry(self) -> tyro.constructors.ConstructorRegistry:
-        """The rule that tells tyro what settings are."""
+        """A registry with the rule for settings."""
         registry = tyro.constructors.ConstructorRegistry()
         registry.struct_rule(self._rule)
         return registry
@@ -56,7 +56,7 @@ class Flags:
         )
 
     def _type(self, settings: Settings, name: str) -> Any:
-        """The type that tyro sees of a setting."""
+        """The type of a setting, for tyro."""
         value, hint = getattr(settings, name), hints_of(type(settings))[name]
         if isinstance(settings, Recipe) and name == "algorithm":
             return _choice_of_algorithm(settings)
@@ -68,7 +68,7 @@ class Flags:
 
 
 def _choice_of_algorithm(recipe: Recipe) -> Any:
-    """The algorithms that can learn a recipe, each with the settings it would start from."""
+    """The algorithms that can learn a recipe, each with its default settings for the recipe."""
     return Union[  # noqa: UP007  of a tuple
         tuple(
             Annotated[
@@ -87,7 +87,7 @@ def _choice_of_algorithm(recipe: Recipe) -> Any:
 
 @functools.cache
 def _docs(kind: type) -> dict[str, str]:
-    """What stands below each field of a class and of those it is derived from."""
+    """The docstring below each field of a class and of its bases."""
     found = {}
     for one in reversed(kind.__mro__[:-1]):
         definition = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]

@@ -1,4 +1,4 @@
-"""Mistakes in a command that tyro would not explain, and errors in the words of flags."""
+"""Hints for mistakes in a command that tyro does not explain; flags in error messages."""
 
 import re
 import shlex
@@ -13,24 +13,24 @@ from ..config._policies import OLD_NAMES, POLICY_ALGORITHMS
 
 
 def suggest_recipe(arguments: list[str]) -> None:
-    """Name the nearest recipe or algorithm where a word is none; tyro would only list them all."""
+    """Raise an error that names the most similar recipe or algorithm if a word is neither."""
     if arguments[:1] not in (["train"], ["plan"]):
         return
     place = place_of_recipe(arguments)
     if place is not None:
         following = arguments[place + 1 : place + 2]
         if following and not following[0].startswith("-"):
-            RECIPES[arguments[place]].with_algorithm(following[0])  # which refuses what is none
+            RECIPES[arguments[place]].with_algorithm(following[0])  # raises if there is none
         return
     words = [word for word in arguments[1:] if not word.startswith("-")]
-    for word in words:  # behind flags, a word may be the value of one
+    for word in words:  # after a flag, a word may be its value
         near = nearest_recipe(word)
         if near or word == arguments[1]:
             raise MamlaxError(f"there is no recipe {word!r}.{near} mamlax recipes lists them all.")
 
 
 def place_of_recipe(arguments: list[str]) -> int | None:
-    """Where the recipe's name stands: a word that is one, and not the value of a flag."""
+    """The index of the recipe's name: the first one that is not the value of a flag."""
     for place, (before, word) in enumerate(pairwise(arguments), start=1):
         is_value = before.startswith("--") and "=" not in before
         if word in RECIPES and not is_value:
@@ -39,7 +39,7 @@ def place_of_recipe(arguments: list[str]) -> int | None:
 
 
 def suggest_order(arguments: list[str]) -> None:
-    """Say that the table comes first where an option that takes several words would take it."""
+    """Raise an error if the table follows an option that takes several words and would take it."""
     several = ("--task-column", "--target-column", "--features", "--split-column")
     option = ""
     for word in arguments[1:] if arguments[:1] == ["fit"] else []:
@@ -54,7 +54,7 @@ def suggest_order(arguments: list[str]) -> None:
 
 
 def suggest_algorithm(arguments: list[str]) -> None:
-    """Give the command of today where the algorithm is given as a flag, as in mamlax 0.1.0."""
+    """Raise an error with today's command if the algorithm is given as a flag, as in 0.1.0."""
     parts = (word.split("=", 1) if word.startswith("--") else [word] for word in arguments)
     words = [part for one in parts for part in one]
     flags = [word.replace("_", "-") for word in words[:-1]]
@@ -75,7 +75,7 @@ def suggest_algorithm(arguments: list[str]) -> None:
 
 
 def in_flags(message: str) -> str:
-    """A message of the library with its arguments and settings as flags.
+    """Replace arguments and settings in a message by flags of the command line.
 
     >>> in_flags("checkpoint_interval=15 must be a multiple of log_interval=10.")
     '--checkpoint-interval 15 must be a multiple of --log-interval 10.'
@@ -95,7 +95,7 @@ def in_flags(message: str) -> str:
 
 
 def _names() -> set[str]:
-    """Settings of recipes and arguments of commands that no ordinary word is called like."""
+    """Names of settings and arguments that cannot be mistaken for ordinary words."""
     names = {name for recipe in RECIPES.values() for name in recipe.settings}
     for recipe in RECIPES.values():
         names |= {field.name for one in recipe.algorithms.values() for field in fields(one)}

@@ -1,4 +1,4 @@
-"""Commands about models: of a table or of a run, saved as one file."""
+"""Commands on saved models, of tables or of runs."""
 
 from pathlib import Path
 from typing import Literal

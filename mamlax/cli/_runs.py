@@ -1,4 +1,4 @@
-"""Commands about recipes and their runs."""
+"""Commands on recipes and their runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +37,7 @@ else:
 
 
 def recipes() -> None:
-    """List the recipes: what they repeat, what was published, and what was measured here."""
+    """List the recipes: what they reproduce, the published results, and those measured here."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -62,8 +62,8 @@ def train(
 ) -> None:
     """Meta-train a recipe, evaluate it beside its baselines and draw the figures.
 
-    An algorithm may follow the recipe: mamlax train sinusoid boil. --help lists what is changed
-    most, --help-all every setting. Resume an interrupted run by repeating its command.
+    An algorithm may follow the recipe: mamlax train sinusoid boil. --help lists the usual settings,
+    --help-all every setting. Resume an interrupted run by repeating its command.
 
     Args:
         recipe: which recipe.
@@ -94,13 +94,13 @@ def train(
 
 
 def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | None = None) -> None:
-    """Before training: memory, operations and time of an outer step, and the flags that fit.
+    """Before training: find memory, operations and time of an outer step, and flags that fit.
 
     Compiles the outer step for several --task-batch-size and --remat, and times those that fit.
 
     Args:
         recipe: which recipe; its flags count, as in mamlax train.
-        memory: What to fit in, e.g. 6GB or 512MiB; what is free where None.
+        memory: Memory to fit in, e.g. 6GB or 512MiB; the free memory where None.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """
     _devices.prepare_jax()
@@ -180,7 +180,7 @@ def compare(
 ) -> None:
     """Compare evaluated runs with the first one, task by task, and draw their curves together.
 
-    Differences are paired where the runs were evaluated on the same held-out tasks.
+    Differences are paired if the runs were evaluated on the same held-out tasks.
 
     Args:
         runs: Two run directories or more.

@@ -1,4 +1,4 @@
-"""Asking the command line, and reading what it says."""
+"""Run commands, and read their output."""
 
 import re
 

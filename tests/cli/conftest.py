@@ -1,4 +1,4 @@
-"""The command line, without what takes long: JAX's settings, and training."""
+"""The command line without its slow parts: JAX's configuration and training."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ import mamlax
 
 @pytest.fixture(autouse=True)
 def jax_as_it_is(monkeypatch, tmp_path):
-    """Leave JAX's settings alone, and runs out of the working directory."""
+    """Keep JAX's configuration, and write runs to a temporary directory."""
     monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
@@ -17,7 +17,7 @@ def jax_as_it_is(monkeypatch, tmp_path):
 
 @pytest.fixture
 def train_does(monkeypatch):
-    """`train_does(function)`: what `mamlax train` does with its recipe and its other flags."""
+    """`train_does(function)` replaces the training of `mamlax train`."""
 
     def replace_training(function):
         monkeypatch.setattr("mamlax.experiments._train.train", function)
@@ -27,7 +27,7 @@ def train_does(monkeypatch):
 
 @pytest.fixture
 def train_raises(train_does):
-    """`train_raises(error)`: what comes of `mamlax train`."""
+    """`train_raises(error)` makes `mamlax train` raise an error."""
 
     def replace_training(error):
         def train(*_, **__):
@@ -40,7 +40,7 @@ def train_raises(train_does):
 
 @pytest.fixture
 def asked_for(train_does):
-    """What `mamlax train` was asked to train, each time: its recipe, and its other flags."""
+    """The recipe and the other flags of each call of `mamlax train`."""
     calls = []
 
     def train(recipe, **flags):

@@ -1,4 +1,4 @@
-"""What the command line prints: progress, and tables of results."""
+"""Output of the command line: progress and tables of results."""
 
 import re
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_numbers_in_the_table_are_short(number, ci95, text, capsys):
     assert table == f"query mse, 9 held-out tasks inner steps anil 0 {text} "
 
 
-def test_what_diverged_is_called_so_in_the_table(capsys):
+def test_divergence_is_shown_in_the_table(capsys):
     curve = points((4.0, 0.5), (None, None))
     baselines = {"random": points((4.0, 0.5), (4.0, 0.5))}
     changes = {"curve": curve, "num_seeds": 3, "transductive": True, "baselines": baselines}
@@ -59,7 +59,7 @@ def test_what_diverged_is_called_so_in_the_table(capsys):
     assert "inner steps anil random 0 4.000 ±0.500 4.000 ±0.500 1 diverged 4.000" in text
 
 
-def test_a_transductive_result_stands_beside_one_that_is_not(capsys):
+def test_a_transductive_result_is_shown_beside_the_other(capsys):
     changes = {
         "transductive": True,
         "curve": points((0.9, 0.1)),
@@ -71,7 +71,7 @@ def test_a_transductive_result_stands_beside_one_that_is_not(capsys):
 
 
 def compared(run=None, difference=None):
-    """What `mamlax compare` has found of two runs; with changes of the second."""
+    """A comparison of two runs, with changes of the second."""
     first = ComparedRun(
         name="first",
         directory="runs/first",
@@ -102,7 +102,7 @@ def test_a_comparison_shows_each_run_and_the_differences(capsys):
     assert "second[1]: 9 held-out tasks; first_order=True" in text
     assert "inner steps first second[1] 0 4.000 ±0.500 4.000 ±0.500 1 1.000 ±0.250" in text
     assert "difference to first, 95 % interval over tasks" in text
-    # small differences with the decimals that their interval has something to say about
+    # small differences have as many decimals as their interval justifies
     assert "inner steps second[1] 0 +0.500 ±0.100 1 -0.00042 ±0.00012" in text
     assert "note:" not in text
 
@@ -124,11 +124,11 @@ def test_a_comparison_shows_each_run_and_the_differences(capsys):
         ),
         (
             {"run": {"transductive": True}},
-            ["9 held-out tasks, transductive", "Some are transductive"],
+            ["9 held-out tasks, transductive", "Some runs are transductive"],
         ),
     ],
 )
-def test_what_would_mislead_is_noted(changes, words, capsys):
+def test_pitfalls_are_noted(changes, words, capsys):
     _console.show_comparison(compared(**changes))
     text = words_of(capsys.readouterr().out)
     assert text.count("note:") == 1
@@ -136,7 +136,7 @@ def test_what_would_mislead_is_noted(changes, words, capsys):
         assert word in text
 
 
-def test_no_number_of_a_comparison_is_cut_off(capsys, monkeypatch):
+def test_no_number_of_a_comparison_is_truncated(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     found = compared()
     names = [f"a run with a long name, number {n}" for n in range(8)]
@@ -176,7 +176,7 @@ LINE = {
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
     with _console.Progress() as progress:
         progress("anil", LINE)
-        progress("anil", {**LINE, "step": 60})  # too soon to say again
+        progress("anil", {**LINE, "step": 60})  # too soon to print again
         progress("anil", {**LINE, "step": 100})
         progress("pretrained", LINE)
     output = capsys.readouterr()
@@ -190,7 +190,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
 
 @pytest.mark.parametrize("rate, speed", [(12345.6, "12,346 steps/s"), (0.0432, "0.043 steps/s")])
 @pytest.mark.parametrize("terminal", [False, True])
-def test_what_begins_is_announced_and_a_slow_run_has_a_speed(
+def test_phases_are_announced_and_a_slow_run_has_a_speed(
     rate, speed, terminal, capsys, monkeypatch
 ):
     if terminal:

@@ -1,4 +1,4 @@
-"""Commands on a run directory with one damaged file: a sentence with its name, no traceback."""
+"""Commands on a run directory with one damaged file name it, without a traceback."""
 
 import random
 import shutil
@@ -34,7 +34,7 @@ def run(tmp_path_factory):
 
 
 def damaged(content, seed):
-    """Other contents for a file."""
+    """Damaged contents of a file."""
     draw = random.Random(seed)
     yield from (b"", content[: len(content) // 2], b"\x00\xff junk", b"null\n", b"[1]\n", None)
     for _ in range(4):
@@ -45,7 +45,7 @@ def damaged(content, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # the command line says warnings in the same words
+@pytest.mark.filterwarnings("default")  # the command line prints warnings
 @pytest.mark.parametrize("command", ["plot", "compare", "evaluate", "export"])
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named(run, name, command, tmp_path, monkeypatch, capsys):

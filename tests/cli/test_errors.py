@@ -1,4 +1,4 @@
-"""What goes wrong becomes a message and an exit status; what is in the way is left alone."""
+"""Errors become a message and an exit status; other files are not touched."""
 
 import errno
 import signal
@@ -21,7 +21,7 @@ from .answers import exits
         (mamlax.TrainingInterruptedError("stopped after step 3", signal.SIGTERM), 143, ["step 3"]),
     ],
 )
-def test_what_is_raised_becomes_a_message_and_a_status(raised, status, words, capsys, train_raises):
+def test_an_exception_becomes_a_message_and_a_status(raised, status, words, capsys, train_raises):
     train_raises(raised)
     assert exits(["train", "sinusoid"]) == status
     text = capsys.readouterr().err
@@ -30,7 +30,7 @@ def test_what_is_raised_becomes_a_message_and_a_status(raised, status, words, ca
 
 
 def test_a_full_disk_at_the_end_is_an_error_without_a_traceback(capsys, train_raises):
-    """As writing evaluation.json or a figure may raise it."""
+    """For example when evaluation.json or a figure is written."""
     path = "runs/sinusoid/0/evaluation.json"
     train_raises(OSError(errno.ENOSPC, "No space left on device", path))
     assert exits(["train", "sinusoid"]) == 1
@@ -38,13 +38,13 @@ def test_a_full_disk_at_the_end_is_an_error_without_a_traceback(capsys, train_ra
     assert "No space left on device" in text and "evaluation.json" in text
 
 
-def test_a_bug_is_not_dressed_up_as_the_users_error(train_raises):
+def test_a_bug_is_not_reported_as_a_user_error(train_raises):
     train_raises(KeyError("a bug"))
     with pytest.raises(KeyError):
         cli.main(["train", "sinusoid"])
 
 
-def test_warnings_are_said_without_the_line_of_code(capsys, train_does, recwarn):
+def test_warnings_are_printed_without_the_line_of_code(capsys, train_does, recwarn):
     def train(*_, **__):
         with warnings.catch_warnings(action="always"):
             warnings.warn("the checkpoint is [damaged]", stacklevel=1)
@@ -55,10 +55,10 @@ def test_warnings_are_said_without_the_line_of_code(capsys, train_does, recwarn)
     assert capsys.readouterr().err.splitlines()[0] == "warning: the checkpoint is [damaged]"
 
 
-def test_a_damaged_compiled_program_is_deleted_and_that_is_said(
+def test_a_damaged_compiled_program_is_deleted_and_reported(
     capsys, train_does, recwarn, tmp_path, monkeypatch
 ):
-    """JAX compiles it again, but would never write it again, and so warn in every run."""
+    """JAX compiles it again but does not replace it, and so would warn in every run."""
     monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path))
     compiled = tmp_path / "compiled"
     compiled.mkdir()
@@ -87,14 +87,14 @@ def test_brackets_in_a_message_are_not_taken_for_markup(capsys, tmp_path):
     assert "[bold]run[red] exists" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_called_like_a_setting_keeps_its_name(capsys, tmp_path):
-    """Settings in messages become flags; what lies on the disk does not."""
+def test_a_folder_named_like_a_setting_keeps_its_name(capsys, tmp_path):
+    """Settings in messages become flags; parts of paths do not."""
     folder = tmp_path / "num_seeds" / "image_size"
     assert exits(["evaluate", str(folder)]) == 1
     assert f"{folder} is not a run directory: {folder / 'recipe.json'}" in capsys.readouterr().err
 
 
-def test_a_directory_of_something_else_is_not_trained_in(capsys, tmp_path):
+def test_training_in_a_directory_of_other_files_is_refused(capsys, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     assert exits(["train", "sinusoid", "--out", "thesis"]) == 1
@@ -103,20 +103,20 @@ def test_a_directory_of_something_else_is_not_trained_in(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_one_run_is_not_compared(count, capsys):
+def test_comparing_fewer_than_two_runs_is_refused(count, capsys):
     assert exits(["compare", *["run"] * count]) == 1
     text = capsys.readouterr().err
     assert f"two run directories or more, got {count}" in text and "Traceback" not in text
 
 
-def test_comparing_what_is_no_run_leaves_nothing_behind(capsys, tmp_path):
+def test_comparing_other_directories_writes_nothing(capsys, tmp_path):
     assert exits(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert f"{tmp_path / 'a'} is not a run directory" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["evaluate", "plot", "film"])
-def test_what_is_no_run_is_named(command, capsys, tmp_path):
+def test_a_directory_that_is_no_run_is_named(command, capsys, tmp_path):
     assert exits([command, str(tmp_path / "nowhere")]) == 1
     text = capsys.readouterr().err
     assert f"{tmp_path / 'nowhere'} is not a run directory" in text and "Traceback" not in text
@@ -127,7 +127,7 @@ def test_what_is_no_run_is_named(command, capsys, tmp_path):
     assert exits([command]) == 2
 
 
-def test_the_folder_above_a_run_is_no_run_but_a_hint(capsys, tmp_path):
+def test_the_folder_above_a_run_gets_a_hint(capsys, tmp_path):
     (tmp_path / "sinusoid" / "0").mkdir(parents=True)
     (tmp_path / "sinusoid" / "0" / "recipe.json").write_text("{}")
     assert exits(["evaluate", str(tmp_path / "sinusoid")]) == 1

@@ -1,4 +1,4 @@
-"""Help: what every command says of itself, which settings it lists, and how quickly."""
+"""The help of every command: its text, its settings, and its speed."""
 
 import re
 import subprocess
@@ -41,9 +41,9 @@ def test_help_is_given_for_every_command(command, expected, capsys):
 
 
 def algorithms_to_ask_for(name):
-    """None, its own; and all others of the first recipe of each kind of problem.
+    """None for the recipe's own algorithm; also all others for the first recipe of each problem.
 
-    Which flags there are depends on the kind of problem and on the algorithm, not on numbers.
+    The flags depend on the kind of problem and on the algorithm, not on numbers.
     """
     kind = type(RECIPES[name].problem)
     first = next(other for other, recipe in RECIPES.items() if type(recipe.problem) is kind)
@@ -70,14 +70,14 @@ def test_help_shows_few_flags_and_help_all_every_setting(name, capsys):
 
         assert short > OF_TRAIN and len(short) <= MOST_FLAGS, words
         recipe = RECIPES[name] if algorithm is None else RECIPES[name].with_algorithm(algorithm)
-        settings = recipe.settings.keys() - {"algorithm"}  # which is a word, not a flag
+        settings = recipe.settings.keys() - {"algorithm"}  # a subcommand, not a flag
         assert long == OF_TRAIN | {f"--{one.replace('_', '-')}" for one in settings}, words
         assert short <= long, words
         without_words = re.findall(r"(--[a-z-]+)(?: [A-Z{[.][^ ]*)* \(default: ", words_of(text))
-        assert not without_words, "what is it?"
+        assert not without_words, "a setting without a description"
 
 
-def test_help_shows_the_settings_that_are_changed_most(capsys):
+def test_help_shows_the_usual_settings(capsys):
     exits(["train", "sinusoid", "--help"])
     most = {"--shots", "--num-outer-steps", "--meta-batch-size", "--inner-learning-rate"}
     flags = flags_of(capsys.readouterr().out)
@@ -94,7 +94,7 @@ def test_help_of_train_says_how_to_see_more(word, capsys):
 
 
 def test_the_defaults_in_help_are_those_of_the_recipe(capsys):
-    """Of another algorithm too: what both have is kept where it is allowed."""
+    """For other algorithms, settings that both have are kept where allowed."""
     recipe = RECIPES["sinusoid-anil"]
     for algorithm in ("anil", "boil", "imaml"):
         exits(["train", recipe.name, algorithm, "--help-all"])
@@ -107,7 +107,7 @@ def test_the_defaults_in_help_are_those_of_the_recipe(capsys):
                 assert re.search(pattern, text), name
 
 
-def test_recipes_are_listed_with_what_was_published(capsys):
+def test_recipes_are_listed_with_published_results(capsys):
     assert exits(["recipes"]) == 0
     text = capsys.readouterr().out
     for name, recipe in RECIPES.items():
@@ -124,7 +124,7 @@ def test_recipe_names_can_be_copied_at_any_width(width, capsys, monkeypatch):
     assert all(name in text for name in RECIPES)
 
 
-def test_the_version_is_told(capsys):
+def test_the_version_is_printed(capsys):
     assert exits(["--version"]) == 0
     assert capsys.readouterr().out == f"mamlax {mamlax.__version__}\n"
 
@@ -152,7 +152,7 @@ print("status", status, "heavy", sorted(heavy & set(sys.modules)), file=sys.stde
         (["plan", "--help"], 0),
     ],
 )
-def test_answers_come_without_importing_jax(arguments, status):
+def test_help_and_hints_do_not_import_jax(arguments, status):
     command = [sys.executable, "-c", LIGHT, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.stderr.splitlines()[-1] == f"status {status} heavy []", done.stderr

@@ -1,4 +1,4 @@
-"""Words that are no command, recipe, algorithm, flag or value: what is said of them."""
+"""Messages about unknown commands, recipes, algorithms, flags and values."""
 
 import shlex
 
@@ -26,7 +26,7 @@ from .test_help import ABOUT_MODELS, COMMANDS
         ("train mini-imagenet-5way-1shot", "mini-imagenet-5-way-1-shot"),
     ],
 )
-def test_an_unknown_recipe_is_met_with_the_nearest(command, near, capsys):
+def test_the_most_similar_recipe_is_suggested(command, near, capsys):
     assert exits(command.split()) == 1
     text = capsys.readouterr().err
     assert repr(command.split()[1]) in text and f"Did you mean {near}?" in text
@@ -34,12 +34,12 @@ def test_an_unknown_recipe_is_met_with_the_nearest(command, near, capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--seed", "1", "sinusiod"], ["--out=x", "sinusiod"]])
-def test_an_unknown_recipe_after_flags_is_met_with_the_nearest(arguments, capsys):
+def test_the_most_similar_recipe_is_suggested_after_flags(arguments, capsys):
     assert exits(["train", *arguments]) != 0
     assert "Did you mean sinusoid?" in words_of(capsys.readouterr().err)
 
 
-def test_a_recipe_like_none_gets_no_guess(capsys):
+def test_no_recipe_is_suggested_if_none_is_similar(capsys):
     assert exits(["train", "qqqqqqq"]) == 1
     text = capsys.readouterr().err
     assert "Did you mean" not in text and "mamlax recipes" in text
@@ -53,7 +53,7 @@ def test_a_recipe_like_none_gets_no_guess(capsys):
     ],
 )
 @pytest.mark.slow
-def test_an_unknown_command_is_met_with_the_commands(command, capsys):
+def test_an_unknown_command_lists_the_commands(command, capsys):
     assert exits(command.split()) == 2
     text = words_of(capsys.readouterr().err)
     assert command.split()[0] in text
@@ -71,8 +71,8 @@ def test_an_unknown_command_is_met_with_the_commands(command, capsys):
         ("compare run other --ou x", "--out"),
     ],
 )
-@pytest.mark.slow  # tyro looks through every recipe
-def test_an_unknown_flag_is_met_with_the_nearest(command, near, capsys):
+@pytest.mark.slow  # tyro searches every recipe
+def test_the_most_similar_flag_is_suggested(command, near, capsys):
     assert exits(command.split()) == 2
     text = words_of(capsys.readouterr().err)
     assert command.split()[-2] in text and f"Perhaps you meant: {near} " in text
@@ -82,7 +82,7 @@ def test_an_unknown_flag_is_met_with_the_nearest(command, near, capsys):
     "recipe, word, near",
     [("sinusoid", "mamal", "maml"), ("navigation-2d", "imaml", "maml-trpo")],
 )
-def test_a_word_that_is_no_algorithm_is_refused(recipe, word, near, capsys, asked_for):
+def test_an_unknown_algorithm_is_refused(recipe, word, near, capsys, asked_for):
     assert exits(["train", recipe, word, "--seed", "1"]) == 1
     assert not asked_for
     text = words_of(capsys.readouterr().err)
@@ -92,8 +92,8 @@ def test_a_word_that_is_no_algorithm_is_refused(recipe, word, near, capsys, aske
         assert algorithm in text
 
 
-@pytest.mark.slow  # tyro makes its parsers anew
-def test_one_algorithm_is_enough(capsys, asked_for):
+@pytest.mark.slow  # tyro makes its parsers again
+def test_a_second_algorithm_is_refused(capsys, asked_for):
     assert exits(["train", "sinusoid", "imaml", "maml"]) == 2
     assert "Unrecognized options: maml" in words_of(capsys.readouterr().err)
 
@@ -114,7 +114,7 @@ def test_one_algorithm_is_enough(capsys, asked_for):
     ],
 )
 @pytest.mark.slow
-def test_a_flag_of_another_algorithm_is_refused_and_its_home_named(
+def test_a_flag_of_another_algorithm_is_refused_with_its_algorithm(
     flag, of, command, capsys, asked_for
 ):
     assert exits(command.split()) == 2
@@ -140,14 +140,14 @@ def test_a_flag_of_another_algorithm_is_refused_and_its_home_named(
         ("plan sinusoid --algorithm cavia --memory 6GB", "plan sinusoid cavia --memory 6GB"),
     ],
 )
-def test_an_algorithm_given_as_a_flag_is_met_with_the_command_of_today(
+def test_an_algorithm_given_as_a_flag_is_answered_with_todays_command(
     before, today, capsys, asked_for
 ):
     assert exits(shlex.split(before)) == 1
     text = capsys.readouterr().err
     assert text.startswith("error: ") and text.endswith(f": mamlax {today}\n")
     assert not asked_for
-    if today.startswith("train"):  # what is said works
+    if today.startswith("train"):  # the suggested command works
         assert exits(shlex.split(today)) == 1
         (call,) = asked_for
         words = today.split()

@@ -1,4 +1,4 @@
-"""Flags arrive as settings; and a recipe as the command that gives it."""
+"""Flags become settings, and a recipe becomes the command that gives it."""
 
 import shlex
 from dataclasses import fields
@@ -56,7 +56,7 @@ def test_a_recipe_without_flags_is_the_recipe(name, asked_for):
         ("navigation-2d-promp --num-gradient-steps 2 --first-order", {"num_gradient_steps": 2}),
     ],
 )
-def test_flags_of_its_own_algorithm_need_no_word_for_it(command, settings, asked_for):
+def test_flags_of_a_recipes_own_algorithm_need_no_subcommand(command, settings, asked_for):
     name, *flags = command.split()
     own = RECIPES[name].algorithm.name
     assert exits(["train", name, *flags]) == exits(["train", name, own, *flags]) == 1
@@ -72,7 +72,7 @@ def test_flags_of_its_own_algorithm_need_no_word_for_it(command, settings, asked
         "sinusoid imaml --damping=20 --hidden_sizes 8 8 --shots=5 --seed=2",
     ],
 )
-def test_flags_may_stand_before_the_algorithm_or_after_it(command, asked_for):
+def test_flags_may_come_before_or_after_the_algorithm(command, asked_for):
     assert exits(["train", *command.split()]) == 1
     (call,) = asked_for
     changes = {"shots": 5, "damping": 20.0, "hidden_sizes": (8, 8)}
@@ -107,7 +107,7 @@ def test_a_setting_that_may_be_none_is_given_as_a_value_and_as_none(
 
 
 def algorithms_to_ask_for(name):
-    """Its own, and another; over all recipes, every one."""
+    """The recipe's own algorithm and another one; over all recipes, every algorithm."""
     others = [one for one in RECIPES[name].algorithms if one != RECIPES[name].algorithm.name]
     return RECIPES[name].algorithm.name, others[list(RECIPES).index(name) % len(others)]
 
@@ -137,7 +137,7 @@ def test_the_command_of_a_recipe_gives_that_recipe(name, asked_for):
 
 
 def with_other_values(recipe):
-    """Each setting with another value than it has."""
+    """The recipe with another value of every setting."""
     changes = {}
     for group in recipe.groups.values():
         hints = get_type_hints(type(group), include_extras=True)
@@ -152,7 +152,7 @@ def with_other_values(recipe):
 
 
 def another(value, hint):
-    """A value of a type, none of those that a recipe has."""
+    """A value of a type, different from `value`."""
     choices = get_args(hint)
     if get_origin(hint) is Annotated:
         return another(value, choices[0])
