@@ -1,6 +1,6 @@
-"""What a run leaves on disk: each file has a type, one writer and one reader.
+"""The files of a run: each has a type, one writer and one reader.
 
-Nothing here imports JAX, so that comparing and drawing runs starts at once.
+Nothing here imports JAX, so that comparing and drawing runs is fast.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""`.npz` files of known arrays: what does not fit is an error that names the file and a remedy."""
+"""`.npz` files of known arrays; errors name the file and a remedy."""
 
 import io
 import struct
@@ -14,22 +14,22 @@ from .._errors import MamlaxError
 from .._files import replacing
 
 _DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, struct.error, zlib.error)
-"""What NumPy and zipfile raise where a file is damaged."""
+"""What NumPy and zipfile raise if a file is damaged."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an `.npz`, whole or not at all."""
+    """Write an `.npz`, atomically."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 @contextmanager
 def arrays_in(path: Path, remedy: str) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays of an `.npz`; an error while they are used is reported as damage of the file.
+    """The arrays of an `.npz`; errors raised in the context are reported as damage of the file.
 
     Args:
-        path: of the file.
-        remedy: a sentence on what to do where it is damaged.
+        path: the file.
+        remedy: a sentence on what to do if it is damaged.
 
     Raises:
         MamlaxError: if the file cannot be read, or is damaged.
@@ -55,14 +55,14 @@ def arrays_in(path: Path, remedy: str) -> Iterator[dict[str, np.ndarray]]:
 
 
 def check_shape(name: str, array: np.ndarray, axes: str, sizes: dict[str, int]) -> None:
-    """Refuse an array that holds other things than numbers, or has another shape.
+    """Check that an array holds numbers and has a shape.
 
     Args:
-        name: of the array.
-        array: any.
+        name: the array's name.
+        array: the array.
         axes: the name of each axis, e.g. `"tasks steps"`; a number is a size, and `...` at the end
             stands for any further axes.
-        sizes: what is known of their sizes; what the array adds is written into it.
+        sizes: the sizes of axes known so far; those of new axes are added to it.
 
     Raises:
         ValueError: saying what is wrong.

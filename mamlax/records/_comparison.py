@@ -1,4 +1,4 @@
-"""`comparison.json`: runs beside one another, and how each differs from the first."""
+"""`comparison.json`: several runs, and the difference of each to the first."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ class ComparedRun:
     """One of the runs.
 
     Attributes:
-        name: what tells its directory from the others.
-        directory: where it lies.
-        settings: those that not all runs have alike, by name.
+        name: a short unique name of its directory.
+        directory: its directory.
+        settings: the settings in which runs differ, by name.
         num_tasks: held-out tasks.
         num_seeds: seeds trained side by side.
         transductive: whether query examples influenced one another's predictions.
         curve: the metric after 0, 1, … inner steps.
-        num_diverged: on how many tasks adaptation had diverged, after 0, 1, … inner steps.
+        num_diverged: number of tasks on which adaptation had diverged after 0, 1, … inner steps.
     """
 
     name: str
@@ -36,13 +36,13 @@ class ComparedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How much more the metric of one run is than that of the first.
+    """The metric of a run minus that of the first.
 
     Attributes:
-        name: of the run.
-        to: of the first.
+        name: name of the run.
+        to: name of the first run.
         paired: whether tasks were compared one by one.
-        why_unpaired: why they were not.
+        why_unpaired: the reason if they were not.
         curve: the difference after 0, 1, … inner steps.
     """
 
@@ -58,9 +58,9 @@ class Comparison:
     """The content of a `comparison.json`.
 
     Attributes:
-        metric: what the runs are compared by.
-        runs: all of them.
-        differences: of each but the first.
+        metric: the metric by which runs are compared.
+        runs: all runs.
+        differences: the difference of each run after the first.
     """
 
     metric: str
@@ -69,7 +69,7 @@ class Comparison:
 
 
 def write_comparison(directory: Path, comparison: Comparison) -> None:
-    """Write a `comparison.json`, whole or not at all."""
+    """Write a `comparison.json`, atomically."""
     write_json(directory / "comparison.json", to_json(comparison))
 
 

@@ -1,4 +1,4 @@
-"""`curves.npz`: the metric in each held-out task, and what tells these tasks from others."""
+"""`curves.npz`: the metric in each held-out task, and fingerprints of these tasks."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -18,21 +18,21 @@ class Curves(NamedTuple):
     Attributes:
         metric: by name, "main" and each baseline: `[tasks, steps + 1]` of one seed, or
             `[seeds, tasks, steps + 1]`; the metric after 0, 1, … inner steps.
-        fingerprints: `[tasks]`, a number for each task that tells it from others.
+        fingerprints: `[tasks]`, a number for each task that identifies it.
     """
 
     metric: dict[str, np.ndarray]
     fingerprints: np.ndarray
 
     def same_tasks(self, other: "Curves") -> bool:
-        """Whether both were evaluated on the same tasks, up to the rounding of another machine."""
+        """Whether both were evaluated on the same tasks, up to rounding on other machines."""
         ours, theirs = self.fingerprints, other.fingerprints
         tolerance = 1e-3 * np.abs(ours).max()
         return ours.shape == theirs.shape and bool(np.all(np.abs(ours - theirs) <= tolerance))
 
 
 def write_curves(directory: Path, curves: Curves) -> None:
-    """Write the `curves.npz` of a run directory, whole or not at all."""
+    """Write the `curves.npz` of a run directory, atomically."""
     arrays = {name: np.asarray(values, np.float32) for name, values in curves.metric.items()}
     arrays[_FINGERPRINTS] = np.asarray(curves.fingerprints, np.float32)
     write_arrays(directory / "curves.npz", arrays)
@@ -49,7 +49,7 @@ def read_curves(directory: Path) -> Curves:
         raise MamlaxError(f"{path} is missing: the metric of each task was not kept. {remedy}")
     with arrays_in(path, remedy) as arrays:
         fingerprints = arrays.pop(_FINGERPRINTS)
-        if "maml" in arrays:  # as mamlax 0.1.0 called it
+        if "maml" in arrays:  # its name in mamlax 0.1.0
             arrays = {MAIN: arrays.pop("maml"), **arrays}
         if MAIN not in arrays:
             raise KeyError(MAIN)

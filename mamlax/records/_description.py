@@ -1,4 +1,4 @@
-"""`recipe.json`: what a run is of, so that it can be repeated, resumed, evaluated and compared."""
+"""`recipe.json`: the recipe and seeds of a run, to repeat, resume, evaluate and compare it."""
 
 import platform
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ _REMEDY = "Train again in another directory."
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What a run is of.
+    """The recipe and seeds of a run.
 
     Attributes:
-        recipe: with all settings.
+        recipe: the recipe with all settings.
         seed: the (first) seed.
         num_seeds: seeds trained side by side.
         mamlax: the version that trains it.
-        environment: versions of libraries, and the machine; they may differ on resume.
+        environment: versions of libraries, and the machine; they may change before a resume.
     """
 
     recipe: Recipe
@@ -43,7 +43,7 @@ class RunDescription:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> Json:
-        """As `recipe.json` has it."""
+        """The content of `recipe.json`."""
         return {
             "recipe": self.recipe.name,
             "seed": self.seed,
@@ -70,18 +70,18 @@ def environment() -> Json:
 
 
 def open_run(directory: Path, description: RunDescription) -> None:
-    """Make `directory` the run of `description`, or confirm that it already is.
+    """Make `directory` the run of `description`, or check that it already is.
 
-    Settings that the recipe says may grow can be larger than there, or None in the place of a
-    number: the run goes on, and its description is written anew.
+    Settings in the recipe's `may_grow` may be larger than in the directory, or None instead of a
+    number. The run then continues, and its description is rewritten.
 
     Args:
         directory: the run directory.
-        description: of the run.
+        description: the description of the run.
 
     Raises:
-        MamlaxError: if the directory is another run's, or cannot be written. The message lists
-            the differences.
+        MamlaxError: if the directory belongs to another run, or cannot be written. The message
+            lists the differences.
     """
     path = directory / "recipe.json"
     if path.exists():
@@ -123,8 +123,8 @@ def read_run(directory: Path) -> RunDescription:
     """The description of a run.
 
     Raises:
-        MamlaxError: if the directory holds no run, its description is damaged, or it is of a recipe
-            or has settings that this version of mamlax does not know.
+        MamlaxError: if the directory holds no run, its description is damaged, or this version of
+            mamlax does not know its recipe or settings.
     """
     path = directory / "recipe.json"
     if not path.exists():
@@ -144,7 +144,7 @@ def read_run(directory: Path) -> RunDescription:
 
 @dataclass(frozen=True)
 class _Parts:
-    """A `recipe.json` whose settings are not looked at yet."""
+    """A `recipe.json` whose settings are not checked yet."""
 
     recipe: str
     seed: int
@@ -157,7 +157,7 @@ class _Parts:
 def _recipe_from(parts: _Parts, path: Path) -> Recipe:
     known, settings = RECIPES[parts.recipe], parts.settings
     remedy = f"mamlax {parts.mamlax} wrote it. {_REMEDY}"
-    if "num_outer_steps" in settings:  # of mamlax 0.1.0
+    if "num_outer_steps" in settings:  # written by mamlax 0.1.0
         settings = _grouped(settings, known)
     groups = {
         name: algorithm_from_json(settings.get(name), known.algorithms, path, remedy)
@@ -172,19 +172,19 @@ def _recipe_from(parts: _Parts, path: Path) -> Recipe:
 
 
 def _grouped(written: Mapping[str, Any], known: Recipe) -> Json:
-    """Settings as mamlax 0.1.0 wrote them, all in one group beside the problem's, in today's."""
+    """Convert the settings of mamlax 0.1.0, which are in two groups, to today's groups."""
     problem = written.get("problem")
     flat: Json = {**written, **(problem if isinstance(problem, dict) else {})}
     flat.pop("problem", None)
     if flat.get("context_size") == getattr(known.problem, "context_size", None):
-        flat["context_size"] = None  # as many as suit the problem
+        flat["context_size"] = None  # the problem's default
     grouped: Json = {
         name: group_from_flat(flat, type(default)) for name, default in known.groups.items()
     }
     used = OLD_NAMES_OF_ALGORITHMS.union(*grouped.values())
     used |= {field.name for default in known.groups.values() for field in fields(default)}
     grouped["algorithm"] = algorithm_from_flat(flat)
-    # the reader refuses what is no problem, and what no group has
+    # keep a problem that is not an object, and unknown settings, for the reader to refuse
     if not isinstance(problem, dict):
         grouped["problem"] = problem
     grouped["training"] |= {name: value for name, value in flat.items() if name not in used}
@@ -192,7 +192,7 @@ def _grouped(written: Mapping[str, Any], known: Recipe) -> Json:
 
 
 def _compared(description: RunDescription) -> Json:
-    """What must be alike for a run to be resumed."""
+    """What must be equal for a run to be resumed."""
     value = description.as_json()
     del value["environment"]
     return value

@@ -10,7 +10,7 @@ from .._files import write_json
 from ._json import from_json, read_json, to_json
 
 MAIN = "main"
-"""The name of what a recipe trains, beside those of its baselines."""
+"""The name of what a recipe trains, as opposed to the names of its baselines."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class CurvePoint:
 
     Attributes:
         num_inner_steps: inner steps taken.
-        mean: mean over tasks (and seeds); None where adaptation diverged on some task.
-        ci95: half the width of the 95 % interval; None where there is none.
+        mean: mean over tasks (and seeds); None if adaptation diverged on some task.
+        ci95: half the width of the 95 % interval; None if there is none.
     """
 
     num_inner_steps: int
@@ -32,7 +32,7 @@ Curve = list[CurvePoint]
 
 
 def curve_of(points: Sequence[Any]) -> Curve:
-    """`mamlax.Point`s as they are written: NaN becomes None."""
+    """Convert `mamlax.Point`s for writing: NaN becomes None."""
     return [
         CurvePoint(
             point.num_inner_steps,
@@ -47,20 +47,20 @@ class Evaluation:
     """The content of an `evaluation.json`.
 
     Attributes:
-        recipe: its name.
-        algorithm: what learned.
+        recipe: the recipe's name.
+        algorithm: the algorithm's name.
         metric: `"mse"`, `"accuracy"` or `"return"`.
         num_tasks: held-out tasks.
         num_seeds: seeds trained side by side.
         transductive: whether query examples influenced one another's predictions.
         outer_step: the outer step that was evaluated.
         curve: the metric after 0, 1, … inner steps.
-        baselines: the same of each baseline, by name.
+        baselines: the curve of each baseline, by name.
         inner_learning_rates: step sizes of the inner loop, of "main" and of each baseline.
-        published: published means after 0, 1, … inner steps, of "main" and of baselines; None:
+        published: published means after 0, 1, … inner steps, of "main" and of baselines; None if
             there are none for these tasks.
         seeds: with several seeds, the curve of each.
-        non_transductive_curve: where `transductive`, the metric of the same parameters where query
+        non_transductive_curve: if `transductive`, the metric of the same parameters when query
             examples do not influence one another.
     """
 
@@ -80,12 +80,12 @@ class Evaluation:
 
 
 def evaluation_path(directory: Path) -> Path:
-    """Where the evaluation of a run lies."""
+    """The path of a run's evaluation."""
     return directory / "evaluation.json"
 
 
 def write_evaluation(directory: Path, evaluation: Evaluation) -> None:
-    """Write the `evaluation.json` of a run directory, whole or not at all."""
+    """Write the `evaluation.json` of a run directory, atomically."""
     write_json(evaluation_path(directory), to_json(evaluation))
 
 
@@ -99,7 +99,7 @@ def read_evaluation(directory: Path) -> Evaluation:
     if not path.exists():
         raise MamlaxError(f"{path} is missing: the run was not evaluated. {remedy}")
     value = read_json(path, remedy)
-    for name in ("inner_learning_rates", "published"):  # as mamlax 0.1.0 called it
+    for name in ("inner_learning_rates", "published"):  # "maml" is the name in mamlax 0.1.0
         if isinstance(value.get(name), dict) and "maml" in value[name]:
             value[name] = {MAIN: value[name].pop("maml"), **value[name]}
     return from_json(value, Evaluation, path, remedy)

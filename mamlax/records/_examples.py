@@ -1,8 +1,8 @@
-"""`examples.npz`: what an adapted model does in a few tasks, for figures and films.
+"""`examples.npz`: predictions and behavior in a few tasks, for figures and films.
 
-In every class, names are those of what is shown ("main" and "pretrained"), and `[steps]` are the
-numbers of inner steps it is shown after. The axes of arrays stand in their types, and are checked
-where a file is read.
+In every class, dictionaries have the keys "main" and "pretrained", and `[steps]` are the numbers of
+inner steps after which examples are shown. The axes of arrays are given in their types, and are
+checked when a file is read.
 """
 
 from dataclasses import dataclass, fields
@@ -138,26 +138,25 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def examples_path(directory: Path) -> Path:
-    """Where the examples of a run lie."""
+    """The path of a run's examples."""
     return directory / "examples.npz"
 
 
 def write_examples(directory: Path, examples: Examples) -> None:
-    """Write the `examples.npz` of a run directory, whole or not at all."""
+    """Write the `examples.npz` of a run directory, atomically."""
     kind = next(name for name, one in _KINDS.items() if isinstance(examples, one))
     arrays = {_KIND: np.array(kind)}
     for field in fields(examples):
         value = getattr(examples, field.name)
-        named = value if isinstance(value, dict) else None
-        if named is None:
-            arrays[field.name] = np.asarray(value)
+        if isinstance(value, dict):
+            arrays |= {f"{field.name}/{name}": np.asarray(one) for name, one in value.items()}
         else:
-            arrays |= {f"{field.name}/{name}": np.asarray(one) for name, one in named.items()}
+            arrays[field.name] = np.asarray(value)
     write_arrays(examples_path(directory), arrays)
 
 
 def read_examples(directory: Path) -> Examples | None:
-    """Read the `examples.npz` of a run directory; None if its problem has none to show.
+    """Read the `examples.npz` of a run directory; None if its problem has no examples.
 
     Raises:
         MamlaxError: if it is damaged, or was written by an older version; saying how to write it
@@ -176,7 +175,7 @@ def read_examples(directory: Path) -> Examples | None:
 
 
 def _value(name: str, hint: Any, arrays: dict[str, np.ndarray], sizes: dict[str, int]) -> Any:
-    """One field: a word or a number, an array, or an array for each name."""
+    """One field: a string or a number, an array, or an array for each name."""
     if get_origin(hint) is not Annotated:
         value = arrays[name].item()
         if not isinstance(value, hint):

@@ -1,4 +1,4 @@
-"""JSON files of a known type: what does not fit it is an error that names the file and a remedy."""
+"""JSON files of a known type; errors name the file and a remedy."""
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ def read_json(path: Path, remedy: str) -> Json:
     """The JSON object in a file.
 
     Args:
-        path: of the file.
-        remedy: a sentence on what to do where it is damaged.
+        path: the file.
+        remedy: a sentence on what to do if it is damaged.
 
     Raises:
         MamlaxError: if it cannot be read, or holds no JSON object.
@@ -47,7 +47,7 @@ def from_json(value: Any, kind: type[T], path: Path, remedy: str) -> T:
 
 
 def to_json(value: Any) -> Any:
-    """A value of dataclasses as JSON; fields that are None by default and None are left out."""
+    """Convert dataclasses to JSON; fields that are None by default are left out if None."""
     if is_dataclass(value):
         return {
             field.name: to_json(given)

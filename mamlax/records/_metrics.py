@@ -15,7 +15,7 @@ from .._files import Json, remedy, replacing
 
 
 def append_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Add one line; a number that is not finite, as of a validation that diverged, becomes null."""
+    """Add one line; numbers that are not finite, as in diverged validations, become null."""
     line = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in metrics.items()
@@ -62,7 +62,7 @@ def read_series(path: Path) -> list[Json]:
 
 
 def keep_metrics_until(path: Path, step: int) -> None:
-    """Drop lines after `step`: what follows is computed again."""
+    """Remove lines after `step`, which will be computed again."""
     kept = [line for line in read_metrics(path) if line["step"] <= step]
     with _file_errors(path, "written"), replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))

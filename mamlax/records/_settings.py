@@ -1,4 +1,4 @@
-"""Settings as JSON, and back; also from the flat ones that mamlax 0.1.0 wrote."""
+"""Settings as JSON and back; also from the flat settings of mamlax 0.1.0."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -17,17 +17,17 @@ S = TypeVar("S", bound=Settings)
 
 
 def settings_as_json(settings: Settings) -> Json:
-    """A group of settings; an algorithm's has its name."""
+    """A group of settings as JSON; algorithms also have their name."""
     is_chosen = isinstance(settings, Algorithm | PolicyAlgorithm)
     name = {"name": settings.name} if is_chosen else {}
     return name | {field.name: to_json(getattr(settings, field.name)) for field in fields(settings)}
 
 
 def settings_from_json(value: Any, kind: type[S], path: Path, remedy: str) -> S:
-    """What `settings_as_json` gave, of a class that is known.
+    """The inverse of `settings_as_json` for a known class.
 
     Raises:
-        MamlaxError: if it has settings that the class does not have, or out of their bounds.
+        MamlaxError: if there are unknown settings, or values out of bounds.
     """
     value = from_json(value, dict, path, remedy)
     if unknown := value.keys() - {field.name for field in fields(kind)}:
@@ -39,7 +39,7 @@ def settings_from_json(value: Any, kind: type[S], path: Path, remedy: str) -> S:
 
 
 def algorithm_from_json(value: Any, kinds: Mapping[str, type[S]], path: Path, remedy: str) -> S:
-    """What `settings_as_json` gave of an algorithm.
+    """The inverse of `settings_as_json` for an algorithm.
 
     Raises:
         MamlaxError: as `settings_from_json`, or if there is no such algorithm.
@@ -55,17 +55,17 @@ def algorithm_from_json(value: Any, kinds: Mapping[str, type[S]], path: Path, re
 
 
 def algorithm_from_flat(flat: Mapping[str, Any]) -> Json:
-    """Settings of an algorithm as mamlax 0.1.0 wrote them, in the form of `settings_as_json`."""
+    """Convert an algorithm's settings of mamlax 0.1.0 to the form of `settings_as_json`."""
     name = str(flat.get("outer_algorithm") or flat.get("algorithm"))
     name = OLD_NAMES.get(name, name)
     kind = {**ALGORITHMS, **POLICY_ALGORITHMS}.get(name)
     given = {} if kind is None else group_from_flat(flat, kind)
-    # None was how the default of an algorithm was written
+    # mamlax 0.1.0 wrote None for defaults
     return {"name": name, **{field: value for field, value in given.items() if value is not None}}
 
 
 def group_from_flat(flat: Mapping[str, Any], kind: type[Settings]) -> Json:
-    """Of flat settings, those of one group."""
+    """The part of flat settings that belongs to one group."""
     return {field.name: flat[field.name] for field in fields(kind) if field.name in flat}
 
 
@@ -74,4 +74,4 @@ OLD_NAMES_OF_ALGORITHMS = {"algorithm", "outer_algorithm", "context_size"} | {
     for kind in (*ALGORITHMS.values(), *POLICY_ALGORITHMS.values())
     for field in fields(kind)
 }
-"""What mamlax 0.1.0 wrote for every run, whether its algorithm had a use for it or not."""
+"""Settings that mamlax 0.1.0 wrote for every run, whatever its algorithm."""

@@ -1,4 +1,4 @@
-"""A small value of everything that a run leaves on disk."""
+"""A small record for each file of a run."""
 
 import numpy as np
 
@@ -127,4 +127,4 @@ RECORDS = {
     "curves.npz": (lambda directory: write_curves(directory, CURVES), read_curves),
     "examples.npz": (write_example, read_examples),
 }
-"""Of each file, what writes it into a directory and what reads it there."""
+"""For each file, the functions that write it into a directory and read it."""

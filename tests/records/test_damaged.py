@@ -1,4 +1,4 @@
-"""Damaged files: a sentence with the path and what to do, whatever is wrong, never a traceback."""
+"""Errors for damaged files name the path and say what to do, whatever is wrong."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ REMEDIES = {
 
 
 def refusal(directory, name, content):
-    """What is said of a file with this content."""
+    """The error message for a file with this content."""
     (directory / name).write_bytes(content)
     with pytest.raises(MamlaxError) as error:
         RECORDS[name][1](directory)
@@ -40,7 +40,7 @@ def checked(said, directory, name):
 
 @pytest.fixture
 def good(tmp_path):
-    """`good(name)`: a good file is written; its content."""
+    """`good(name)` writes an intact file and returns its content."""
 
     def write(name):
         RECORDS[name][0](tmp_path)
@@ -64,12 +64,12 @@ CONTENTS = [
 
 @pytest.mark.parametrize("name", RECORDS)
 @pytest.mark.parametrize("content", [*CONTENTS, b"[" * 100_000], ids=lambda one: repr(one[:20]))
-def test_what_is_something_else_altogether(name, content, tmp_path):
+def test_a_file_of_other_content(name, content, tmp_path):
     refusal(tmp_path, name, content)
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_what_was_cut_off_anywhere(name, good, tmp_path):
+def test_a_truncated_file(name, good, tmp_path):
     content = good(name)
     for length in range(0, len(content) - 2, max(1, len(content) // 50)):
         refusal(tmp_path, name, content[:length])
@@ -84,8 +84,8 @@ def test_a_folder_in_its_place(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_any_byte_exchanged(name, good, tmp_path):
-    """It may be a digit of a number, which nothing can tell; else it is said what is wrong."""
+def test_a_changed_byte(name, good, tmp_path):
+    """A changed digit of a number cannot be detected; other changes are reported."""
     content, chance = good(name), random.Random(0)
     refused = 0
     for _ in range(400):
@@ -125,8 +125,8 @@ OTHERS = [MISSING, None, "x", -1, 1.5, True, [], {}, [1], [None], {"a": 1}, [[["
 
 
 @pytest.mark.parametrize("name", JSON)
-def test_anything_in_place_of_anything(name, good, tmp_path):
-    """Read, where it may be so; else refused in words. Nothing else is raised."""
+def test_a_replaced_json_value(name, good, tmp_path):
+    """It is read if it fits, and refused with a message otherwise. No other error is raised."""
     value = json.loads(good(name))
     for path in places_in(value):
         for other in OTHERS:
@@ -308,7 +308,7 @@ def test_an_array_alone(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "evaluation.json", "curves.npz"])
-def test_a_command_says_so_without_a_traceback(name, good, tmp_path, capsys):
+def test_a_command_reports_damage_without_a_traceback(name, good, tmp_path, capsys):
     for one in ("recipe.json", "evaluation.json", "curves.npz"):
         good(one)
     (tmp_path / name).write_bytes(b"{")

@@ -1,4 +1,4 @@
-"""recipe.json: comes back as it was written; a directory belongs to one run."""
+"""recipe.json is read as it was written; a directory belongs to one run."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def description(recipe="sinusoid", *, seed=0, num_seeds=1, mamlax="0.1.0", **set
 DESCRIPTION = description()
 
 
-class TestWhatComesBack:
+class TestReadingWhatWasWritten:
     @pytest.mark.parametrize("name", RECIPES)
     def test_a_recipe(self, name, tmp_path):
         open_run(tmp_path, description(name, seed=3, num_seeds=2))
@@ -48,7 +48,7 @@ class TestWhatComesBack:
 
     @pytest.mark.parametrize("name", ONE_OF_EACH_PROBLEM)
     def test_every_setting(self, name, tmp_path):
-        """Of each algorithm: each field is changed, so that none can be forgotten on the way."""
+        """Every field of every algorithm is changed, so that none is forgotten."""
         for algorithm in RECIPES[name].algorithms:
             recipe = RECIPES[name].with_algorithm(algorithm)
             groups = {group: all_changed(value) for group, value in recipe.groups.items()}
@@ -64,7 +64,7 @@ class TestWhatComesBack:
             ("sinusoid", {"num_devices": None, "validation_interval": None}),
         ],
     )
-    def test_none_where_something_else_is_usual(self, name, settings, tmp_path):
+    def test_none_where_the_default_is_not_none(self, name, settings, tmp_path):
         open_run(tmp_path, description(name, **settings))
         assert read_run(tmp_path) == description(name, **settings)
 
@@ -149,7 +149,7 @@ class TestADirectoryBelongsToOneRun:
                     "settings.problem.shots: 10 there, 5 now",
                 ],
             ),
-            # of what may grow in reinforcement learning, nothing may here
+            # settings that may grow in reinforcement learning may not grow here
             (
                 {"num_outer_steps": 80_000},
                 ["settings.training.num_outer_steps: 70000 there, 80000 now"],
@@ -185,8 +185,8 @@ class TestADirectoryBelongsToOneRun:
     @pytest.mark.parametrize(
         "name, steps", [("num_outer_steps", 200), ("num_baseline_steps", None)]
     )
-    def test_what_may_grow_grows_and_is_written_down(self, tmp_path, name, steps):
-        """Of reinforcement learning, where no rate falls over the steps asked for."""
+    def test_settings_that_may_grow_are_updated(self, tmp_path, name, steps):
+        """In reinforcement learning no learning rate depends on the number of outer steps."""
         usual = {"num_outer_steps": 100, "num_baseline_steps": 50}
         first = description("navigation-2d", **usual)
         longer = description("navigation-2d", **{**usual, name: steps})
@@ -201,7 +201,7 @@ class TestADirectoryBelongsToOneRun:
             open_run(tmp_path, first)
         assert read_run(tmp_path) == longer
 
-    def test_what_a_killed_process_leaves_does_not_spoil_it(self, tmp_path, monkeypatch):
+    def test_a_directory_with_files_of_a_killed_process_can_be_used(self, tmp_path, monkeypatch):
         class Killed(BaseException):
             pass
 
@@ -237,7 +237,7 @@ class TestADirectoryBelongsToOneRun:
         assert (tmp_path / "recipe.json").read_text() == '{"recipe": "sinu'
 
 
-def test_reading_no_run_says_so_and_names_one_nearby(tmp_path):
+def test_reading_another_directory_suggests_a_run_in_it(tmp_path):
     with pytest.raises(MamlaxError, match=r"not a run directory.*recipe\.json is missing\.$"):
         read_run(tmp_path)
     open_run(tmp_path / "a" / "7", DESCRIPTION)

@@ -1,4 +1,4 @@
-"""metrics.jsonl: appended to, cut back on resume, and read although lines are damaged."""
+"""metrics.jsonl is appended to, cut back on resume, and read even if lines are damaged."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_a_line_cut_short_is_left_out(tmp_path, cut):
 
 
 @pytest.mark.parametrize("garbage", [b"{", b"\xff\xfe\x00", b"[1]", b"3", b'{"a": 1}', b"\0" * 9])
-def test_a_damaged_line_costs_itself_alone_and_is_told(tmp_path, garbage):
+def test_only_the_damaged_line_is_left_out_with_a_warning(tmp_path, garbage):
     path = tmp_path / "metrics.jsonl"
     good = [{"step": step} for step in (10, 20, 40, 50)]
     texts = [json.dumps(line).encode() for line in good]
@@ -49,14 +49,14 @@ def test_a_damaged_line_costs_itself_alone_and_is_told(tmp_path, garbage):
 
 
 @pytest.mark.parametrize("use", [read_metrics, lambda path: append_metrics(path, {"step": 1})])
-def test_a_log_that_is_no_file_is_named(tmp_path, use):
+def test_a_log_that_is_not_a_file_is_named(tmp_path, use):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(mamlax.MamlaxError, match=r"metrics\.jsonl could not be"):
         use(tmp_path / "metrics.jsonl")
 
 
-def test_a_line_with_other_metrics_is_left_out_of_a_series_and_told(tmp_path):
-    """As one changed letter in a name leaves it."""
+def test_a_line_with_other_metrics_is_left_out_with_a_warning(tmp_path):
+    """For example after one letter of a name has changed."""
     path = tmp_path / "metrics.jsonl"
     for step in (1, 2, 3):
         append_metrics(path, {"step": step, "train/query_loss": 0.5, "time/date": "today"})

@@ -1,7 +1,7 @@
-"""Runs that mamlax 0.1.0 trained: their files are read, and what they cannot be is refused.
+"""Files of runs of mamlax 0.1.0 are read, or refused with a message.
 
-The files in old/ are what its code wrote: all settings in one group beside the problem's, those of
-every algorithm, None for those it was not told.
+The files in old/ were written by its code. All settings except those of the problem are in one
+group, including those of every algorithm; None stands for defaults.
 """
 
 import json
@@ -45,7 +45,7 @@ EXPECTED = {
     ),
     "folder": RECIPES["images"].changed(
         images="my/pictures",
-        image_size=None,  # not the 84 of today's recipe: all have one size
+        image_size=None,  # not 84 as in today's recipe
         color=False,
         algorithm=ProtoMaml(inner_learning_rate=0.05, num_inner_steps=5),
     ),
@@ -76,7 +76,7 @@ EXPECTED = {
 
 
 def put(directory, name, change=lambda value: None):
-    """The file of a run, in the directory it is read from."""
+    """Write the file of an old run to a directory, with changes."""
     value = json.loads((OLD / f"{name}.json").read_text())
     change(value)
     directory.mkdir(exist_ok=True)
@@ -99,7 +99,7 @@ def test_it_is_the_recipe_that_was_trained(name, tmp_path):
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_each_setting_that_was_written_is_kept_or_of_another_algorithm(name, tmp_path):
-    """Found without knowing the groups: what both have is the same, or was left to a default."""
+    """Checked without the groups: common settings are equal, or were None for a default."""
     flat = put(tmp_path, name)["settings"]
     flat |= flat.pop("problem")
     found = read_run(tmp_path).recipe.settings
@@ -109,7 +109,7 @@ def test_each_setting_that_was_written_is_kept_or_of_another_algorithm(name, tmp
     renamed = {"algorithm": flat.get("algorithm", found["algorithm"])}
     for setting, value in {**flat, **renamed}.items():
         if setting not in found or (setting == "context_size" and value == 5):
-            continue  # five numbers are as many as suit the sinusoids
+            continue  # five is the default for sinusoids
         new = found[setting]
         new = list(new) if isinstance(new, tuple) else new
         default = getattr(type(EXPECTED[name].algorithm)(), setting, None)
@@ -119,7 +119,7 @@ def test_each_setting_that_was_written_is_kept_or_of_another_algorithm(name, tmp
 @pytest.mark.parametrize(
     "old, new", [("trust-region", "maml-trpo"), ("promp", "promp"), ("adam", "policy-gradient")]
 )
-def test_outer_loops_of_policies_have_names_of_their_own_now(old, new, tmp_path):
+def test_old_names_of_outer_loops_are_converted(old, new, tmp_path):
     put(tmp_path, "navigation", lambda value: value["settings"].update(outer_algorithm=old))
     assert read_run(tmp_path).recipe.algorithm.name == new
 
@@ -167,7 +167,7 @@ def test_a_setting_that_does_not_exist_is_refused_with_a_sentence(name, where, t
         ({"problem": [1]}, "is damaged: Expected `object`"),
     ],
 )
-def test_a_damaged_one_is_refused_with_what_is_wrong(settings, words, tmp_path):
+def test_a_damaged_old_run_is_refused_with_the_reason(settings, words, tmp_path):
     put(tmp_path, "sinusoid", lambda value: value["settings"].update(settings))
     with pytest.raises(MamlaxError) as error:
         read_run(tmp_path)
@@ -215,7 +215,7 @@ def test_curves_call_the_main_stage_by_its_name_of_today(tmp_path):
 
 
 def test_examples_are_to_be_written_again(tmp_path):
-    """What figures show had other names; they are made from the checkpoints."""
+    """Arrays had other names; examples can be made again from the checkpoints."""
     from mamlax.records import read_examples
 
     wave = {"0/truth": np.ones(5), "0/maml": np.ones((2, 5)), "grid": np.ones(5)}

@@ -1,4 +1,4 @@
-"""Evaluations, comparisons, curves and examples come back as they were written."""
+"""Evaluations, comparisons, curves and examples are read as they were written."""
 
 import json
 from dataclasses import fields, replace
@@ -24,7 +24,7 @@ def test_an_evaluation(tmp_path):
     assert written["baselines"].keys() == {"pretrained", "random"}
 
 
-def test_what_an_evaluation_does_not_have_is_not_written(tmp_path):
+def test_missing_parts_of_an_evaluation_are_not_written(tmp_path):
     missing = dict.fromkeys(("published", "seeds", "non_transductive_curve"))
     write_evaluation(tmp_path, evaluation := replace(EVALUATION, **missing))
     assert not missing.keys() & json.loads((tmp_path / "evaluation.json").read_text()).keys()
@@ -43,7 +43,7 @@ def test_a_comparison(tmp_path):
             differences=[replace(COMPARISON.differences[0], paired=True, why_unpaired=None)],
         ),
     )
-    # it has no default, so that a reader of the file is told in any case
+    # it has no default, so that the file always contains it
     (difference,) = json.loads((tmp_path / "comparison.json").read_text())["differences"]
     assert difference["why_unpaired"] is None
     assert read_comparison(tmp_path).differences[0].curve == POINTS
@@ -59,7 +59,7 @@ def test_curves(tmp_path):
 
 
 def test_curves_that_diverged(tmp_path):
-    """NaN is what divergence is; only in JSON it is None."""
+    """Divergence stays NaN or infinite; only in JSON it is None."""
     values = numbers(3, 4)
     values[1, 2:] = np.nan, np.inf
     write_curves(tmp_path, Curves({"main": values}, numbers(3)))
@@ -105,7 +105,7 @@ def test_no_examples_are_none(tmp_path):
         ("comparison.json", "Write it again with: mamlax compare RUN RUN"),
     ],
 )
-def test_a_file_that_is_missing_is_named_with_what_writes_it(name, words, tmp_path):
+def test_a_missing_file_is_named_with_the_command_that_writes_it(name, words, tmp_path):
     with pytest.raises(MamlaxError) as error:
         RECORDS[name][1](tmp_path)
     assert f"{tmp_path / name} is missing" in str(error.value)
