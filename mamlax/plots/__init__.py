@@ -1,8 +1,7 @@
-"""Figures from what a run wrote: nothing is computed here.
+"""Figures from the files of a run; nothing is computed here.
 
-`draw_run` draws all that a run directory has material for, `draw_comparison` what `mamlax compare`
-found; each other function draws one figure from a record already read (`mamlax.records`), and
-returns a matplotlib figure.
+`draw_run` draws all figures of a run directory, `draw_comparison` that of `mamlax compare`. Each
+other function draws one figure from a record of `mamlax.records`, and returns a matplotlib figure.
 """
 
 from ._adaptation import adaptation as adaptation

@@ -22,16 +22,16 @@ from ._style import (
     plain_numbers,
 )
 
-_ORDERS_APART = 20
-_COMPARABLE = 10
-_FAR_START = 1e4
-_MOST_SETTINGS = 6
+_LINEAR_RATIO = 20
+_COMPARABLE_RATIO = 10
+_START_RATIO = 1e4
+_MAX_SETTINGS = 6
 
 
 def adaptation(evaluation: Evaluation) -> Any:
     """The metric against inner steps, with 95 % bands and baselines (the paper's figure 3).
 
-    Where adaptation diverged on some task, an arrow at the edge says so.
+    Arrows at the edge mark steps at which adaptation diverged on some task.
 
     Args:
         evaluation: the content of an `evaluation.json`.
@@ -55,11 +55,11 @@ def adaptation(evaluation: Evaluation) -> Any:
 
 
 def _published(axes: Any, published: Mapping[str, Sequence[float]], num_points: int) -> None:
-    """Means of the paper, as hollow diamonds in the colors of what they are of."""
+    """Published means, as hollow diamonds in the colors of the curves."""
     label = "published"
     for name, curve in published.items():
         curve = list(curve)[:num_points]
-        # one number alone is of something that does not adapt
+        # a single number belongs to a model that does not adapt
         steps = range(len(curve)) if len(curve) > 1 else [0]
         axes.plot(steps, curve, "D", mfc="none", ms=6, color=COLORS.get(name, "#555555"))
         if label:
@@ -70,8 +70,8 @@ def _published(axes: Any, published: Mapping[str, Sequence[float]], num_points: 
 def comparison(compared: Comparison) -> Any:
     """Adaptation curves of several runs, and beside them their differences to the first.
 
-    Where a run diverged, or so nearly that an axis with it would flatten all others, an arrow at
-    the edge says so.
+    Arrows at the edge mark steps at which a run diverged, or is so far off that it would flatten
+    all other curves.
 
     Args:
         compared: the content of a `comparison.json`.
@@ -91,17 +91,17 @@ def comparison(compared: Comparison) -> Any:
 
     differences = compared.differences
     right.axhline(0.0, color=colors[runs[0].name], lw=1.2)
-    lost = {run.name: _lost(curve) for run, curve in zip(runs, curves, strict=True)}
-    first, shown = lost[runs[0].name], []
+    missing = {run.name: _missing(curve) for run, curve in zip(runs, curves, strict=True)}
+    first, shown = missing[runs[0].name], []
     for one in differences:
-        color, other = colors[one.name], lost[one.name]
+        color, other = colors[one.name], missing[one.name]
         shown.append(_without(one.curve, first | other))
         _curve(right, shown[-1], color)
         steps = {point.num_inner_steps for point in one.curve}
-        # a difference is lost towards the side of the run that is; of two it has none
+        # the arrow points to the side of the run that diverged; if both did, there is none
         mark_diverged(right, sorted(steps & other - first), "", color=color, low=metric != "mse")
         mark_diverged(right, sorted(steps & first - other), "", color=color, low=metric == "mse")
-    _orders_apart(right, shown)
+    _compress_outliers(right, shown)
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="inner steps", ylabel=f"difference in {metric}")
     kinds = dict.fromkeys("paired" if one.paired else "unpaired" for one in differences)
@@ -115,16 +115,17 @@ def comparison(compared: Comparison) -> Any:
 
 
 def _comparable(curves: Sequence[Curve], metric: str) -> list[Curve]:
-    """The curves, without points that are worse than all usual ones by an order of magnitude.
+    """The curves, without points that are worse than typical ones by an order of magnitude.
 
-    Usual is where runs start, all of the run that stays the smallest, and every good return.
+    Typical are the values at which runs start, those of the run that stays smallest, and all good
+    returns.
     """
     worse = 1 if metric == "mse" else -1
     sizes = [np.abs(means) for curve in curves if (means := _means([curve]))]
     starts = [size[0] for size in sizes]
-    usual = max(
-        # but for a start that only a diverged training leaves
-        max((start for start in starts if start <= _FAR_START * min(starts)), default=0),
+    typical = max(
+        # except for a start so large that training must have diverged
+        max((start for start in starts if start <= _START_RATIO * min(starts)), default=0),
         min((size.max() for size in sizes), default=0),
         max((-worse * mean for mean in _means(curves)), default=0),
     )
@@ -132,7 +133,7 @@ def _comparable(curves: Sequence[Curve], metric: str) -> list[Curve]:
         {
             point.num_inner_steps
             for point in curve
-            if point.mean is not None and worse * point.mean > _COMPARABLE * usual
+            if point.mean is not None and worse * point.mean > _COMPARABLE_RATIO * typical
         }
         for curve in curves
     ]
@@ -140,29 +141,29 @@ def _comparable(curves: Sequence[Curve], metric: str) -> list[Curve]:
 
 
 def _without(curve: Curve, steps: set[int]) -> Curve:
-    """The curve, with nothing known at some steps."""
+    """The curve, with some steps set to None."""
     return [replace(p, mean=None, ci95=None) if p.num_inner_steps in steps else p for p in curve]
 
 
-def _lost(curve: Curve) -> set[int]:
+def _missing(curve: Curve) -> set[int]:
     return {point.num_inner_steps for point in curve if point.mean is None}
 
 
 def _curve(axes: Any, curve: Curve, color: str, label: str | None = None) -> None:
-    """A line with its band; broken where nothing is known."""
+    """A line with its band, interrupted where the mean is None."""
     steps = np.array([point.num_inner_steps for point in curve])
-    mean = np.array([point.mean for point in curve], float)  # null, diverged, becomes NaN
+    mean = np.array([point.mean for point in curve], float)  # None, diverged, becomes NaN
     ci95 = np.array([point.ci95 for point in curve], float)
     axes.plot(steps, mean, marker="o", ms=3.5, color=color, label=label, lw=1.6)
     axes.fill_between(steps, mean - ci95, mean + ci95, color=color, alpha=0.18, lw=0)
 
 
 def _mark(axes: Any, curve: Curve, color: str, label: str, metric: str) -> None:
-    mark_diverged(axes, sorted(_lost(curve)), label, color=color, low=metric != "mse")
+    mark_diverged(axes, sorted(_missing(curve)), label, color=color, low=metric != "mse")
 
 
 def _axes_of_metric(axes: Any, metric: str, curves: Sequence[Curve]) -> None:
-    """Words and scale of the metric."""
+    """Set the labels and the scale of the metric's axis."""
     axes.set(xlabel="inner steps (gradient steps on the support set)")
     if metric == "return":
         axes.set(xlabel="inner steps (gradient steps, each on new episodes)")
@@ -171,25 +172,25 @@ def _axes_of_metric(axes: Any, metric: str, curves: Sequence[Curve]) -> None:
     if metric == "accuracy":
         axes.set_ylim(0, 1.01)
     elif means and metric == "return":
-        if max(means) < 0:  # sums of distances: orders apart, and better upwards
+        if max(means) < 0:  # negative sums of distances differ by orders of magnitude
             logarithm_of_costs(axes, means)
-    elif means and min(means) > 0:  # errors of an oracle and of a random start: orders apart
+    elif means and min(means) > 0:  # errors differ by orders of magnitude
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(min(means) / 2, 2 * max(means))
         plain_numbers(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _orders_apart(axes: Any, curves: Sequence[Curve]) -> None:
-    """A difference that nearly diverged must not flatten all others: logarithmic beyond those.
+def _compress_outliers(axes: Any, curves: Sequence[Curve]) -> None:
+    """Use a logarithmic scale beyond typical differences, so that outliers do not flatten them.
 
-    Over three decades at most: labels of more would lie on one another.
+    It spans at most three decades, so that labels do not overlap.
     """
     sizes = np.abs(_means(curves))
-    usual = float(np.median(sizes)) if len(sizes) else 0.0
-    if usual > 0 and sizes.max() > _ORDERS_APART * usual:
+    typical = float(np.median(sizes)) if len(sizes) else 0.0
+    if typical > 0 and sizes.max() > _LINEAR_RATIO * typical:
         axes.set_yscale(
-            "symlog", linthresh=10.0 ** np.ceil(np.log10(max(usual, sizes.max() / 1e3)))
+            "symlog", linthresh=10.0 ** np.ceil(np.log10(max(typical, sizes.max() / 1e3)))
         )
         axes.yaxis.get_major_locator().set_params(numticks=9)
 
@@ -206,11 +207,11 @@ def _over(evaluation: Evaluation) -> str:
 
 
 def _label(run: ComparedRun) -> str:
-    """The name of a run and the settings that are its own, on a few lines at most."""
+    """The name of a run and the settings in which runs differ, on a few lines at most."""
     settings = [f"{name}={value}" for name, value in run.settings.items()]
-    if len(settings) > _MOST_SETTINGS:
-        more = len(settings) - _MOST_SETTINGS
-        settings = [*settings[:_MOST_SETTINGS], f"and {more} more"]
+    if len(settings) > _MAX_SETTINGS:
+        more = len(settings) - _MAX_SETTINGS
+        settings = [*settings[:_MAX_SETTINGS], f"and {more} more"]
     notes = [f"{run.num_seeds} seeds"] * (run.num_seeds > 1)
     notes += ["transductive"] * run.transductive
     name = run.name + (f" ({', '.join(notes)})" if notes else "")

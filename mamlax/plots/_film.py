@@ -19,10 +19,10 @@ def write_film(
     *,
     milliseconds: int,
 ) -> Path:
-    """Write a GIF, whole or not at all, that repeats.
+    """Write a GIF that repeats, atomically.
 
     Args:
-        path: of the file.
+        path: where to write it.
         panels: rows of columns of episodes, each `[time, height, width, 3]` of bytes, all of one
             shape.
         titles: what to write above each.
@@ -46,7 +46,7 @@ def write_film(
 
 
 def _frame(pictures: list[list[np.ndarray]], titles: Sequence[Sequence[str]]) -> Any:
-    """One picture of all panels, with words above each."""
+    """One image of all panels, with a title above each."""
     Image, ImageDraw = (optional(f"PIL.{name}", "cli") for name in ("Image", "ImageDraw"))
     height, width = pictures[0][0].shape[:2]
     step_x, step_y = width + _BORDER, height + _BORDER + _HEADER

@@ -17,10 +17,10 @@ from ._style import (
 
 
 def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
-    """Loss before and after adaptation against outer steps, with validation where there is any.
+    """Loss before and after adaptation against outer steps, with validations if there are any.
 
-    Validation errors share the axis of the losses. Where adaptation diverged on some validation
-    task, or so nearly that the error leaves the axis, an arrow at its edge says so.
+    Validation errors share the axis of the losses. Arrows at its edge mark validations that
+    diverged on some task, or are too large for the axis.
 
     Args:
         metrics: the lines of a `metrics.jsonl`.
@@ -33,7 +33,7 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
     ):
         if key in metrics[0]:
             _line(axes, steps, metrics, key, color=color, label=label)
-    # beyond the last step, whose marker would be cut in half
+    # a little further than the last step, so that its marker is drawn in full
     axes.set(xlabel="outer steps", ylabel="meta-training loss", xlim=(0, 1.02 * max(steps)))
     axes.set_yscale("log")
     validated = {
@@ -42,7 +42,7 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
         if name.startswith("validation/")
     }
     for name, points in validated.items():
-        points = np.array(points, float)  # null, diverged, becomes NaN
+        points = np.array(points, float)  # None, diverged, becomes NaN
         label = name.replace("/", " ")
         if name == "validation/mse":
             _validation_error(axes, points, label)
@@ -99,8 +99,8 @@ def return_curves(metrics: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
-    """What tells whether policy search is well: how far outer steps went, how well returns were
-    predicted, and how much the adapted policies still explore.
+    """Diagnostics of policy search: how far outer steps went, how well returns were predicted, and
+    how much the adapted policies still explore.
 
     Args:
         metrics: the lines of a `metrics.jsonl` of a policy.
@@ -131,15 +131,15 @@ def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
 def _line(
     axes: Any, x: Any, metrics: Sequence[Mapping[str, Any]], key: str, **options: Any
 ) -> None:
-    """A value of each line of a log; with markers where so few points are no line to be seen."""
+    """A metric of each log line; with markers if there are too few points for a line."""
     marker = "o" if len(metrics) < 3 else None
     axes.plot(x, [line[key] for line in metrics], marker=marker, ms=4, lw=1.3, **options)
 
 
 def _validation_error(axes: Any, points: np.ndarray, label: str) -> None:
-    """An error has the axis of the losses; where it left it, adaptation diverged on some task."""
+    """Draw validation errors on the axis of the losses; arrows mark those that do not fit."""
     low, high = axes.get_ylim()
-    inside = points[:, 1] <= high  # which NaN is not
+    inside = points[:, 1] <= high  # False for NaN
     shown = points[inside]
     if len(shown):
         axes.plot(*shown.T, ".", color=COLORS["oracle"], label=label, ms=5)

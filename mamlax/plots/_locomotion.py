@@ -11,14 +11,14 @@ _SMOOTHED_SECONDS = 0.1
 
 
 def locomotion(examples: LocomotionExamples) -> Any:
-    """Velocity along the line against time, with what was asked for; or paths on the plane.
+    """Velocity along the line against time, with the goal; or paths on the plane.
 
     Args:
         examples: the content of an `examples.npz` of locomotion.
     """
     tasks, goal = examples.tasks, examples.goal
     steps, names = examples.shown_steps, list(examples.positions)
-    # else standing still would look like running
+    # a shared axis, because otherwise standing still would look like running
     shared = "none" if goal == "position" else "col"
     size = 2.9 * len(tasks) + 0.6, 2.2 * len(names) + 0.7
     figure, rows = panels(len(names), len(tasks), *size, sharey=shared)
@@ -41,7 +41,7 @@ def locomotion(examples: LocomotionExamples) -> Any:
     for axes in rows[-1]:
         axes.set_xlabel("place, m" if goal == "position" else "seconds")
     named = {}
-    for axes in rows.flat:  # not every episode ends before its time
+    for axes in rows.flat:  # only some panels have an episode that ended early
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
     labels = sorted(named, key="episode ended".__eq__)  # it comes last
@@ -50,13 +50,13 @@ def locomotion(examples: LocomotionExamples) -> Any:
 
 
 def _until_the_end(positions: np.ndarray) -> np.ndarray:
-    """`[time, ...]` without what follows the end of an episode, where nothing moves any more."""
+    """`[time, ...]` up to the end of the episode; positions are constant afterwards."""
     moved = np.flatnonzero((positions[1:] != positions[:-1]).any(axis=-1))
     return positions[: max(2, moved[-1] + 2 if len(moved) else 0)]
 
 
 def _speed(places: np.ndarray, seconds_per_step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Times, and velocities as means over a moment."""
+    """Times, and velocities averaged over a short window."""
     width = max(1, round(_SMOOTHED_SECONDS / seconds_per_step))
     speed = (places[width:] - places[:-width]) / (width * seconds_per_step)
     return (np.arange(len(speed)) + width / 2) * seconds_per_step, speed

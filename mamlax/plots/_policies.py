@@ -1,4 +1,4 @@
-"""What adapted policies do in a few tasks."""
+"""Behavior of adapted policies in a few tasks."""
 
 from typing import Any
 

@@ -28,19 +28,19 @@ from ._support import support_sizes
 
 
 def draw_run(directory: Path) -> list[Path]:
-    """Draw every figure a run directory has material for, into its `figures/`.
+    """Draw all figures of a run directory into its `figures/`.
 
     Args:
         directory: a run directory.
 
     Returns:
-        The paths written: `learning_curve.png`, `adaptation.png`, of the examples `sinusoids.png`,
-        `few_shot.png`, `navigation.png`, `bandit.png` or `locomotion.png`, and of episodes
-        `diagnostics.png`.
+        The paths written: `learning_curve.png`, `adaptation.png`, for examples `sinusoids.png`,
+        `few_shot.png`, `navigation.png`, `bandit.png` or `locomotion.png`, and for policies
+        `diagnostics.png`. Figures whose files are missing are left out.
 
     Raises:
-        MamlaxError: if a file is damaged; of examples, which an older version may have written, it
-            is a warning.
+        MamlaxError: if a file is damaged. Damaged examples, which an older version may have
+            written, only give a warning.
     """
     figures = {}
     metrics = read_series(directory / "metrics.jsonl")
@@ -53,15 +53,15 @@ def draw_run(directory: Path) -> list[Path]:
         figures["adaptation"] = adaptation(read_evaluation(directory))
     try:
         if (examples := read_examples(directory)) is not None:
-            name, figure = _drawn(examples)
+            name, figure = _figure_of(examples)
             figures[name] = figure
-    except MamlaxError as error:  # the other figures can be drawn
+    except MamlaxError as error:  # the other figures can still be drawn
         warnings.warn(str(error), stacklevel=2)
     return [save(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()]
 
 
-def _drawn(examples: Examples) -> tuple[str, Any]:
-    """The figure of examples, and its name."""
+def _figure_of(examples: Examples) -> tuple[str, Any]:
+    """The name of a figure of examples, and the figure."""
     match examples:
         case SinusoidExamples():
             return "sinusoids", sinusoids(examples)
@@ -79,7 +79,7 @@ def draw_comparison(directory: Path) -> list[Path]:
     """Draw what `mamlax compare` found.
 
     Args:
-        directory: where its `comparison.json` lies.
+        directory: where its `comparison.json` is.
 
     Returns:
         The path written: `curves.png`, beside it.

@@ -1,4 +1,4 @@
-"""How figures look: colors, words, axes and panels, and the one way they are saved."""
+"""The style of figures: colors, labels, axes and panels, and how they are saved."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ _LABELED_RANGE = 1e4
 
 
 def label_of(name: str, algorithm: str) -> str:
-    """What a curve is called: the algorithm for "main", what a recipe trains, else its own name."""
+    """The label of a curve: the algorithm's name for "main", otherwise its own name."""
     return algorithm.replace("maml", "MAML").replace("trpo", "TRPO") if name == "main" else name
 
 
@@ -69,23 +69,23 @@ def legend_below(figure: Any, *entries: Any, ncols: int, **options: Any) -> None
     """A legend below the panels, in as many columns as the figure has room for.
 
     Args:
-        figure: which must have all its panels.
-        *entries: handles and labels; without them those of all panels.
+        figure: a figure with all its panels.
+        *entries: handles and labels; by default those of all panels.
         ncols: the most columns.
-        **options: of `figure.legend`.
+        **options: arguments of `figure.legend`.
     """
     for columns in range(ncols, 0, -1):
         legend = figure.legend(
             *entries, loc="outside lower center", ncols=columns, frameon=False, **options
         )
-        # a little is left for text that is wider at the resolution of the file
+        # a margin, because text is a little wider at the resolution of the file
         if columns == 1 or legend.get_window_extent().width < 0.97 * figure.bbox.width:
             return
         legend.remove()
 
 
 def save(figure: Any, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all, and close it."""
+    """Write a figure as PNG, atomically, and close it."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=160)
     optional("matplotlib.pyplot", "cli").close(figure)
@@ -93,7 +93,7 @@ def save(figure: Any, path: Path) -> Path:
 
 
 def after(num_steps: Any) -> str:
-    """What a curve or an image after some inner steps is called."""
+    """The label of a curve or an image after some inner steps."""
     if num_steps == 0:
         return "before"
     return f"after {num_steps} step{'s' if num_steps > 1 else ''}"
@@ -102,9 +102,9 @@ def after(num_steps: Any) -> str:
 def mark_diverged(
     axes: Any, x: Any, label: str, *, color: str = COLORS["oracle"], low: bool = False
 ) -> None:
-    """Arrows at the upper edge where a value diverged, or at the lower one of a metric to be large.
+    """Arrows where a value diverged: at the upper edge, or with `low` at the lower edge.
 
-    They lie on the edge whatever the axis shows, so that nothing is missing without a word.
+    They are visible whatever range the axis shows. `low` is for metrics to be maximized.
     """
     if len(x):
         axes.plot(
@@ -124,8 +124,8 @@ def mark_diverged(
 def plain_numbers(axes: Any) -> None:
     """0.1, 0.2, 0.5 on a logarithmic axis whose limits are set, instead of powers of ten.
 
-    Powers remain where the axis spans many of them, and a range that is too narrow for two of
-    these numbers has others.
+    Powers of ten remain if the axis spans many of them. A range too narrow for two of these numbers
+    gets other ticks.
     """
     from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 

@@ -1,4 +1,4 @@
-"""The error of a model and of simpler ones against how many rows of a group they were given."""
+"""The error of a model and of simpler ones against the number of support rows."""
 
 import math
 import textwrap
@@ -53,6 +53,6 @@ def support_sizes(report: Json) -> Any:
 
 
 def _lower(entry: Json, is_log: bool) -> float:
-    """The lower end of an interval; on a logarithmic axis that of the logarithm's, above 0."""
+    """The lower end of an interval; on a logarithmic axis, computed for the logarithm."""
     error, ci95 = entry["error"], entry["ci95"]
     return error * math.exp(-ci95 / error) if is_log else error - ci95

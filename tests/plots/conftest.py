@@ -1,4 +1,4 @@
-"""No figure stays open."""
+"""Close all figures after each test."""
 
 import pytest
 

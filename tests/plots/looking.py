@@ -1,4 +1,4 @@
-"""What is looked at in a figure."""
+"""Checks of figures."""
 
 import numpy as np
 from PIL import Image
@@ -22,7 +22,7 @@ def save(figure, tmp_path):
 
 
 def assert_on_the_edge(arrows, axes, x, *, upper):
-    """Arrows lie there whatever the axis shows, and are seen."""
+    """Arrows are on the edge, whatever range the axis shows, and visible."""
     np.testing.assert_allclose(arrows.get_xdata(), x)
     assert arrows.get_marker() == ("^" if upper else "v") and not arrows.get_clip_on()
     drawn = arrows.get_transform().transform(arrows.get_xydata())[:, 1]
@@ -31,7 +31,7 @@ def assert_on_the_edge(arrows, axes, x, *, upper):
 
 
 def labeled_y_ticks(axes):
-    """Of those within the limits, the words."""
+    """The labels of ticks within the limits."""
     axes.figure.draw_without_rendering()
     low, high = axes.get_ylim()
     places = [(tick.get_position()[1], tick.get_text()) for tick in axes.get_yticklabels()]
@@ -39,7 +39,7 @@ def labeled_y_ticks(axes):
 
 
 def assert_legend_within(figure):
-    """At the resolution of the files, which is another than that of the screen."""
+    """At the resolution of the files, which differs from that of the screen."""
     figure.set_dpi(160)
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()

@@ -1,4 +1,4 @@
-"""Small records of what a run leaves."""
+"""Small records of a run."""
 
 import numpy as np
 

@@ -52,7 +52,7 @@ def test_adaptation_shows_the_result_that_is_not_transductive_beside_the_other(t
     save(figure, tmp_path)
 
 
-def test_adaptation_of_one_point_and_of_what_diverged(tmp_path):
+def test_adaptation_of_a_single_point_and_of_divergence(tmp_path):
     save(plots.adaptation(replace(EVALUATION, curve=curve(4.0), baselines={})), tmp_path)
     figure = plots.adaptation(replace(EVALUATION, baselines={"random": curve(4.0, None)}))
     axes = figure.axes[0]
@@ -87,13 +87,13 @@ def test_a_narrow_range_of_costs_has_numbers_on_its_axis():
     "algorithm, label",
     [("maml", "MAML"), ("anil", "anil"), ("ridge-maml", "ridge-MAML"), ("maml-trpo", "MAML-TRPO")],
 )
-def test_the_curve_is_called_as_what_learned(algorithm, label):
+def test_the_curve_is_labeled_with_the_algorithm(algorithm, label):
     figure = plots.adaptation(replace(EVALUATION, algorithm=algorithm))
     assert figure.axes[0].lines[0].get_label() == label
     assert label in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_published_means_are_diamonds_in_the_colors_of_what_they_are_of(tmp_path):
+def test_published_means_are_diamonds_in_the_colors_of_the_curves(tmp_path):
     published = {"main": [4.1, 1.2, 0.6, 0.3], "random": [3.9]}
     figure = plots.adaptation(replace(EVALUATION, published=published))
     lines = {line.get_label(): line for line in figure.axes[0].lines}

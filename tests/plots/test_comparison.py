@@ -76,7 +76,7 @@ def test_a_comparison_shows_all_curves_and_their_differences_to_the_first(tmp_pa
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "return"])
-def test_a_comparison_of_what_is_to_be_large_marks_divergence_below(tmp_path, metric):
+def test_divergence_of_a_metric_to_maximize_is_marked_below(tmp_path, metric):
     figure = plots.comparison(comparison(metric))
     (arrows,) = (line for line in figure.axes[0].lines if line.get_label() == "third: diverged")
     assert_on_the_edge(arrows, figure.axes[0], [2], upper=False)
@@ -131,7 +131,7 @@ def test_a_run_that_diverges_does_not_flatten_the_others(tmp_path, metric, sign,
     save(figure, tmp_path)
 
 
-def test_where_the_first_run_diverged_differences_to_it_leave_the_other_way(tmp_path):
+def test_if_the_first_run_diverged_arrows_point_the_other_way(tmp_path):
     figure = plots.comparison(
         compared_curves("mse", bad=[3.3, 9e5, None], good=[3.2, 1.0, 0.5], worse=[3.2, 9e5, 4.0])
     )
@@ -140,7 +140,7 @@ def test_where_the_first_run_diverged_differences_to_it_leave_the_other_way(tmp_
     for line in (good, worse):
         np.testing.assert_allclose(line.get_ydata(), [-0.1, np.nan, np.nan])
     assert_on_the_edge(good_arrows, right, [1, 2], upper=False)
-    assert_on_the_edge(worse_arrows, right, [2], upper=False)  # of two that diverged there is none
+    assert_on_the_edge(worse_arrows, right, [2], upper=False)  # none if both diverged
     save(figure, tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_runs_that_differ_much_without_diverging_are_all_on_the_axis(metric, cur
         assert low <= min(means) and max(means) <= high
 
 
-def test_runs_of_which_nothing_is_known_are_drawn_as_that(tmp_path):
+def test_runs_that_diverged_from_the_start_are_drawn(tmp_path):
     figure = plots.comparison(compared_curves("mse", one=[None, None], other=[None, None]))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["one", "one: diverged", "other", "other: diverged"]
@@ -196,7 +196,7 @@ def test_many_settings_do_not_fill_the_legend(tmp_path):
     save(figure, tmp_path)
 
 
-def test_a_comparison_on_disk_is_drawn_beside_itself(tmp_path):
+def test_the_figure_of_a_comparison_is_written_beside_it(tmp_path):
     write_comparison(tmp_path, comparison())
     (path,) = plots.draw_comparison(tmp_path)
     assert path == tmp_path / "curves.png"

@@ -36,7 +36,7 @@ def test_the_title_of_few_shot_fits_the_figure(ways):
 
 
 @pytest.mark.parametrize("ways, shots, num_query", [(3, 1, 2), (5, 5, 15), (1, 1, 1)])
-def test_few_shot_marks_what_was_guessed_right(tmp_path, ways, shots, num_query):
+def test_few_shot_marks_correct_predictions(tmp_path, ways, shots, num_query):
     examples = few_shot_examples(ways, shots, num_query)
     figure = plots.few_shot(examples)
     shown = min(num_query, 5)
@@ -56,7 +56,7 @@ def test_few_shot_marks_what_was_guessed_right(tmp_path, ways, shots, num_query)
 
 
 @pytest.mark.parametrize("goal", ["direction", "position"])
-def test_an_episode_that_ended_is_not_drawn_as_one_that_stands(goal):
+def test_an_episode_is_drawn_only_until_its_end(goal):
     path = np.cumsum(np.full((1, 4, 60, 3), 0.1), axis=2)  # [tasks, steps, time, coordinates]
     path[0, 1, 30:] = path[0, 1, 29]
     figure = plots.locomotion(locomotion_examples(goal, path))

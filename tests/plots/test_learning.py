@@ -1,4 +1,4 @@
-"""Figures of meta-training: losses, returns, validation, and what diverged of it."""
+"""Figures of meta-training: losses, returns, and validations, also if they diverged."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_a_learning_curve_shows_both_losses_and_validation(tmp_path):
     save(figure, tmp_path)
 
 
-def test_validation_errors_share_the_axis_and_none_that_diverged_stretches_it(tmp_path):
+def test_diverged_validation_errors_do_not_stretch_the_shared_axis(tmp_path):
     errors = [0.05, None, 5e22, 0.2]
     metrics = [
         {**{k: v for k, v in line.items() if k[:10] != "validation"}, "validation/mse": error}
@@ -65,7 +65,7 @@ def test_the_legend_of_a_validation_that_diverged_is_within_the_figure(errors):
     assert_legend_within(figure)
 
 
-def test_where_an_accuracy_diverged_an_arrow_points_down(tmp_path):
+def test_an_arrow_points_down_where_the_accuracy_diverged(tmp_path):
     metrics = [{**line} for line in METRICS]
     metrics[1]["validation/accuracy"] = None
     figure = plots.learning_curve(metrics)
@@ -91,7 +91,7 @@ RETURNS = [
 ]
 
 
-def test_return_curves_mark_what_diverged_but_not_what_was_not_due(tmp_path):
+def test_return_curves_mark_only_validations_that_diverged(tmp_path):
     figure = plots.return_curves(RETURNS)
     for axes, x in zip(figure.axes, ([1, 2, 3, 4], [2, 4, 6, 8]), strict=True):
         lines = {line.get_label(): line for line in axes.lines}
@@ -103,7 +103,7 @@ def test_return_curves_mark_what_diverged_but_not_what_was_not_due(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_so_few_points_that_a_line_is_not_seen_have_markers(count):
+def test_few_points_have_markers(count):
     figures = [
         plots.learning_curve(METRICS[:count]),
         plots.return_curves(RETURNS[:count]),

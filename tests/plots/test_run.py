@@ -1,4 +1,4 @@
-"""All figures of a run directory: as many as it has material for."""
+"""All figures of a run directory, depending on its files."""
 
 import json
 
@@ -31,7 +31,7 @@ def run(tmp_path):
     return folder
 
 
-def test_all_of_a_run_is_drawn_and_no_figure_left_open(run):
+def test_all_figures_of_a_run_are_drawn_and_closed(run):
     import matplotlib.pyplot as plt
 
     paths = plots.draw_run(run)
@@ -47,14 +47,14 @@ def test_all_of_a_run_is_drawn_and_no_figure_left_open(run):
     "examples",
     [few_shot_examples, navigation_examples, bandit_examples, locomotion_examples],
 )
-def test_the_figure_of_examples_is_named_after_what_they_are(run, examples):
+def test_the_figure_of_examples_is_named_after_their_kind(run, examples):
     write_examples(run, examples())
     path = plots.draw_run(run)[-1]
     assert path.stem == examples.__name__.removesuffix("_examples")
     assert_drawn(path)
 
 
-def test_a_run_that_is_still_training_is_drawn_as_far_as_it_is(run):
+def test_an_unfinished_run_can_be_drawn(run):
     (run / "evaluation.json").unlink()
     (run / "examples.npz").unlink()
     assert [path.stem for path in plots.draw_run(run)] == ["learning_curve"]

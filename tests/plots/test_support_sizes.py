@@ -86,7 +86,7 @@ def matplotlib_color(line):
     return to_rgb(line.get_color())
 
 
-def test_the_adapted_model_lies_in_front():
+def test_the_adapted_model_is_in_front():
     (axes,) = plots.support_sizes(report()).axes
     lines = lines_of(axes)
     others = [line for model, line in lines.items() if model != FIRST]
@@ -94,7 +94,7 @@ def test_the_adapted_model_lies_in_front():
     assert all(lines[FIRST].get_linewidth() > other.get_linewidth() for other in others)
 
 
-def test_axes_say_what_they_are():
+def test_axes_are_labeled():
     (axes,) = plots.support_sizes(report()).axes
     assert axes.get_xlabel() == "rows of support" and axes.get_ylabel() == "squared error"
     assert "7 groups held out" in axes.get_title()
@@ -107,7 +107,7 @@ def test_a_model_without_errors_can_be_drawn():
     np.testing.assert_array_equal(lines_of(axes)[FIRST].get_ydata(), np.zeros(4))
 
 
-def test_a_model_that_is_missing_at_a_size_is_drawn_where_it_is():
+def test_a_model_without_every_size_is_drawn():
     found = report()
     found["entries"] = [
         entry
@@ -118,7 +118,7 @@ def test_a_model_that_is_missing_at_a_size_is_drawn_where_it_is():
     assert lines_of(axes)[MODELS[1]].get_xydata().tolist() == [[2, error_of(MODELS[1], 5)]]
 
 
-def test_the_figure_is_written_whole(tmp_path):
+def test_the_figure_is_written_atomically(tmp_path):
     """Also where an interval is not known: a single group had rows enough."""
     found = report()
     for entry in found["entries"]:
