@@ -1,4 +1,4 @@
-"""What to try where training left the finite numbers: by what of it did, and where."""
+"""Advice if training diverges, depending on what was not finite first."""
 
 from typing import Any
 
@@ -32,11 +32,11 @@ def what_to_try(
     """Advice, in sentences.
 
     Args:
-        metrics: `[(seeds,) steps, ...]` of the steps that were taken last.
-        start: outer steps before these.
+        metrics: `[(seeds,) steps, ...]` of the last steps.
+        start: number of outer steps before these.
         before: the state before them.
         after: the state after them.
-        num_seeds: trained side by side; None: one.
+        num_seeds: number of seeds trained side by side; None: a single run.
     """
     values = {}  # [seeds, steps]
     for name, value in metrics.items():
@@ -79,7 +79,7 @@ def what_to_try(
 
 
 def _of_the_state(before: PyTree, after: PyTree) -> str:
-    """Which arrays of the state left the finite numbers."""
+    """The arrays of the state that are no longer finite."""
     names = [
         f"{jax.tree_util.keystr(path)} ({new.dtype})"
         for (path, new), old in zip(
