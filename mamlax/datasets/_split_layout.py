@@ -115,7 +115,15 @@ def splits_by_folder(names: Iterable[str]) -> dict[str, str]:
             groups[rest][name] = _SPLITS[found[1]]
     named = max(groups.values(), key=lambda group: (len({*group.values()}), len(group)), default={})
     is_layout = len({*named.values()}) > 1 or all(folded(name) in _SPLITS for name in names)
+    if len(named) < len(names):  # beside other folders, base and holdout may well be classes
+        is_layout = is_layout and all(_split_word(name) in _ALONE for name in named)
     return dict(sorted(named.items())) if is_layout else {}
+
+
+def _split_word(name: str) -> str | None:
+    """The word in a folder's name that a split is called by."""
+    found = _SPLIT_WORD.search(folded(_CAMEL.sub(" ", name)))
+    return found and found[1]
 
 
 def check_disjoint(source: str, splits: SplitClasses) -> None:

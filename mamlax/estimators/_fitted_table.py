@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._errors import MamlaxError
 from .._files import Json
+from ..training._run import TrainingInterruptedError
 from ._conventions import Conventions
 from ._described import Described, Role, categories_of, described, has_decimal_commas
 from ._few_shot import FewShotClassifier, FewShotRegressor
@@ -75,6 +76,11 @@ def fit(
         MamlaxError: if a column is missing or makes no sense.
     """
     _check_out(out, path)
+    if both := {*columns.targets} & {*columns.tasks, *columns.splits}:
+        raise MamlaxError(
+            f"{sorted(both)[0]!r} is the target, and is to tell tasks apart: a new task would need "
+            "its target known. Give another column to --task-column or --split-column."
+        )
     table = read_table(path)
     left_out, features = _features_of(table, columns)
     with_commas = [
@@ -207,5 +213,10 @@ def _in_words_of_the_command_line() -> Iterator[None]:
     """Arguments of `fit` as its options are called."""
     try:
         yield
+    except TrainingInterruptedError as stop:
+        raise TrainingInterruptedError(
+            "stopped. No model was written: mamlax fit does not resume, repeat it from the start.",
+            stop.signal,
+        ) from stop
     except MamlaxError as error:
         raise MamlaxError(str(error).replace("split_by", "--split-column")) from error

@@ -4,6 +4,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def warn_of_names(
         conventions: how text is read.
         what: they are names of: `task`, say.
     """
-    seen: dict[str | float, str] = {}
+    seen: dict[str | Decimal, str] = {}
     alike = []
     for text in cells.texts:
         first = seen.setdefault(_spelled_alike(text), text)
@@ -112,7 +113,7 @@ def _sortable(texts: list[str]) -> np.ndarray:
     return np.array(texts)
 
 
-def _spelled_alike(text: str) -> str | float:
+def _spelled_alike(text: str) -> str | Decimal:
     """The same for names that differ in case, blanks, kinds of letters or how a number is said."""
     plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return float(plain) if _NUMBER.fullmatch(plain) else plain
+    return Decimal(plain).normalize() if _NUMBER.fullmatch(plain) else plain
