@@ -429,7 +429,8 @@ def test_a_large_residual_is_warned_of_after_training(tiny, alone, tmp_path, mon
 
 
 def test_divergence_of_imaml_names_settings_that_help(tiny, alone, tmp_path):
-    recipe = tiny("imaml", num_inner_steps=300, inner_learning_rate=0.9)
+    rates = {"inner_learning_rate": 0.9, "inner_gradient_clip": None}
+    recipe = tiny("imaml", num_inner_steps=300, **rates)
     experiment = alone(recipe, tmp_path)
     words = r"stationarity far below 1.*proximal.strength.* sinusoid-imaml"
     with pytest.raises(mamlax.TrainingDivergedError, match=words):
