@@ -244,7 +244,7 @@ def test_rewards_of_the_papers_cheetah(goal, walked):
 @pytest.mark.parametrize("goal", ["direction", "velocity", "position"])
 def test_rewards_of_the_papers_ant(goal, walked):
     env = rl.Ant(goal)
-    key, task, state = walked(env, num_steps=30, seed=1)  # two feet on the ground
+    key, task, state = walked(env, num_steps=20, seed=1)  # two feet on the ground
     action = jnp.linspace(-1.5, 1, 8)
     after, seen, reward, _ = env.step(key, task, state, action)
     control = np.clip(action, -1, 1)
