@@ -81,12 +81,15 @@ def test_steps_that_diverged_are_not_those_of_the_file(sinusoid_run, tmp_path):
 
 
 def test_adapting_that_diverges_is_an_error(sinusoid_run):
-    model = learner_of_run(sinusoid_run)
-    with (
-        pytest.warns(UserWarning, match="standard deviations away"),
-        pytest.raises(mamlax.MamlaxError, match="4 rows diverged within 3 inner steps"),
-    ):
-        model.adapt([[0.0], [1e15], [-2e15], [3e15]], [1.0, -1.0, 1.0, -1.0])
+    model, x = learner_of_run(sinusoid_run), [[0.0], [1.0], [2.0], [3.0]]
+    settings = model.learner_.settings
+    algorithm = replace(settings.algorithm, inner_learning_rate=1e20, inner_gradient_clip=None)
+    model.learner_ = replace(model.learner_, settings=replace(settings, algorithm=algorithm))
+    with pytest.raises(mamlax.MamlaxError, match="4 rows diverged within 3 inner steps"):
+        model.adapt(x, [1.0, -1.0, 1.0, -1.0])
+    words = r"adapting to 2 of 2 groups diverged within 3 inner steps: 'a', 'b'\. .*numpy\.isin"
+    with pytest.raises(mamlax.MamlaxError, match=words):
+        model.adapt_many(x, [1.0, -1.0, 1.0, -1.0], ["a", "a", "b", "b"])
 
 
 @pytest.mark.slow
