@@ -89,8 +89,7 @@ def _layout(path: Path) -> tuple[str, int]:
         ]
         counts[one] = found or [0]
     regular = [one for one, found in counts.items() if found[0] > 1 and len(set(found)) == 1]
-    # that of the suffix, if it fits
-    separator = own if own in regular else max(regular, key=lambda one: counts[one][0], default=own)
+    separator = max(regular, key=lambda one: counts[one][0], default=own)
     return separator, counts[separator][0]
 
 
