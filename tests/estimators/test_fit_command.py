@@ -375,6 +375,7 @@ SUBJECTS = [*(f"{i:04}" for i in range(1, 11)), *map(str, range(1, 11))]
 OF_SUBJECTS = ("--task-column", "subject")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default:.*differ in spelling alone")
 def test_a_table_of_a_hospital_is_read_as_it_is_meant_and_said(command):
     """Subjects 0001 and 1 are two; commas, percent signs and an exported index are recognized."""

@@ -331,6 +331,7 @@ def trained(small, tmp_path_factory):
     return folder / "a", folder / "b"
 
 
+@pytest.mark.slow
 class TestFromEndToEnd:
     @pytest.mark.slow
     def test_the_curves_kept_are_those_evaluated(self, trained):
