@@ -97,7 +97,19 @@ def _targets_of(
 ) -> tuple[np.ndarray, list[Described]]:
     """Targets as the model takes them, and their columns."""
     if not isinstance(model, FewShotClassifier):
-        found = [described(table, name, conventions, _TARGET) for name in names]
+        of_numbers = {one.name for one in model.columns_.columns if not one.categories}
+        beside = [one for one in table.names if one in {*names, *of_numbers}]
+        with_commas = [one for one in beside if has_decimal_commas(table, one, conventions)]
+        found = [
+            described(
+                table,
+                name,
+                conventions,
+                _TARGET,
+                among_commas=any(one != name for one in with_commas),
+            )
+            for name in names
+        ]
         y = np.stack([np.asarray(one.values) for one in found], axis=1)
         return (y[:, 0] if len(names) == 1 else y), found
     known = {str(label): label for label in model.classes_.tolist()}

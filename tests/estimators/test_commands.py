@@ -65,6 +65,16 @@ def test_columns_may_be_in_another_order_and_others_be_there(command, of_table, 
     np.testing.assert_array_equal(written["predicted wear"], expected)
 
 
+def test_a_target_beside_decimal_commas_is_read_as_fit_reads_it(command, of_table, table):
+    """With points before three digits it may be a thousand times as large."""
+    speed = [f"{value:.1f}".replace(".", ",") for value in table["speed"][:5].fillna(100.0)]
+    support = table[:5].assign(speed=speed, wear=[f"1{i}.{i}34" for i in range(5)])
+    support.to_csv("support.csv", index=False, sep=";")
+    assert "thousands end cannot be told" in fails(command, "adapt", of_table, *PAIR)
+    support.assign(wear=[f"1{i},5" for i in range(5)]).to_csv("support.csv", index=False, sep=";")
+    assert command("adapt", of_table, *PAIR)[0] == 0
+
+
 @pytest.mark.parametrize("name", ["support", "query"])
 def test_a_column_that_is_absent_is_named(name, command, of_table, table):
     table[:5].drop(columns="kind").to_csv(f"{name}.csv", index=False)
