@@ -219,9 +219,8 @@ def test_choices_are_named():
 
 @pytest.mark.slow
 def test_a_line_search_is_no_inner_optimizer():
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match="takes no step: .* optax.lbfgs with its line search"):
         mamlax.inner_loop(loss_fn, optax.lbfgs(), PARAMS, SUPPORT, num_steps=1)
-    assert any("linesearch=None" in note for note in caught.value.__notes__)
     without = optax.lbfgs(0.1, linesearch=None)
     assert mamlax.inner_loop(loss_fn, without, PARAMS, SUPPORT, num_steps=1).params is not None
 
