@@ -219,7 +219,7 @@ def test_choices_are_named():
 
 @pytest.mark.slow
 def test_a_line_search_is_no_inner_optimizer():
-    with pytest.raises(TypeError, match="takes no step: .* optax.lbfgs with its line search"):
+    with pytest.raises(TypeError, match="lbfgs with its line search"):
         mamlax.inner_loop(loss_fn, optax.lbfgs(), PARAMS, SUPPORT, num_steps=1)
     without = optax.lbfgs(0.1, linesearch=None)
     assert mamlax.inner_loop(loss_fn, without, PARAMS, SUPPORT, num_steps=1).params is not None
