@@ -55,6 +55,26 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.delenv("MAMLAX_DATA", raising=False)
 
 
+@pytest.fixture(scope="session")
+def tiny_sinusoid():
+    """The smallest recipe that logs, validates and checkpoints twice, without baselines."""
+    from mamlax.config import RECIPES
+
+    return RECIPES["sinusoid"].changed(
+        hidden_sizes=(4,),
+        meta_batch_size=2,
+        num_outer_steps=4,
+        num_baseline_steps=0,
+        log_interval=2,
+        checkpoint_interval=2,
+        validation_interval=2,
+        num_validation_tasks=3,
+        num_validation_inner_steps=1,
+        num_test_tasks=3,
+        num_test_inner_steps=1,
+    )
+
+
 @pytest.fixture(scope="module", autouse=True)
 def room_for_programs():
     """Forget compiled programs before there are too many: each takes pieces of the memory map.

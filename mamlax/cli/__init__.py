@@ -3,7 +3,6 @@
 Nothing heavy is imported before a command runs, so that `mamlax --help` is fast.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ import tyro
 
 from .. import __version__
 from .._errors import MamlaxError
+from .._files import remedy
 from . import _models, _runs
 from ._console import escape, say, say_warning
 from ._flags import Flags
@@ -73,8 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"[bold red]error:[/] {escape(in_flags(str(error)))}")
         return 1
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        advice = " Free some disk space, then repeat the command." if full else ""
-        say(f"[bold red]error:[/] {escape(str(error))}.{advice}")
+        said = f"{error}. {remedy(error)}, then repeat the command."
+        say(f"[bold red]error:[/] {escape(said)}")
         return 1
     return 0

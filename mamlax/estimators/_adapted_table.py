@@ -11,7 +11,14 @@ import pandas as pd
 from .._errors import MamlaxError
 from ._columns import category_of
 from ._conventions import Conventions
-from ._described import Described, Role, categories_of, described, has_decimal_commas
+from ._described import (
+    Described,
+    Role,
+    categories_of,
+    described,
+    has_decimal_commas,
+    has_others,
+)
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._names import names_of, text_of
 from ._table_summary import assumptions
@@ -106,7 +113,7 @@ def _targets_of(
                 name,
                 conventions,
                 _TARGET,
-                among_commas=any(one != name for one in with_commas),
+                among_commas=has_others(name, with_commas),
             )
             for name in names
         ]
@@ -160,7 +167,7 @@ def _inputs_of(
             name,
             conventions,
             _FEATURE,
-            among_commas=any(one != name for one in with_commas),
+            among_commas=has_others(name, with_commas),
         )
         for name, column in zip(names, columns, strict=True)
     ]

@@ -1,6 +1,6 @@
 """What a column of a table holds, numbers or categories, and what had to be assumed to say so."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,6 +158,11 @@ def has_decimal_commas(table: Table, name: str, conventions: Conventions) -> boo
     found = numerals(_sample(cells.texts))
     has_all = bool(found.values) and None not in found.values
     return has_all and found.doubtful is None and found.notation.mark == ","
+
+
+def has_others(name: str, names: Sequence[str]) -> bool:
+    """Whether there are names beside this one: other columns with decimal commas."""
+    return any(one != name for one in names)
 
 
 def is_text(column: Any) -> bool:

@@ -1,6 +1,6 @@
 """Episodes as a machine logs them, checked, and padded as a policy learns from them."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,28 +9,7 @@ from jaxtyping import PyTree
 
 from .. import rl
 from .._errors import MamlaxError
-from .._files import Json
-from ..config._policies import Episodes, PolicyAlgorithm, PolicyNetwork
-
-
-class PolicySettings(NamedTuple):
-    """How a policy acts and adapts.
-
-    Attributes:
-        network: its hidden layers.
-        algorithm: how it adapts.
-        episodes: how it judges its actions.
-        observation_size: numbers of an observation.
-        action: what it may do.
-        environment: what it was trained in: the name of its class, and its settings.
-    """
-
-    network: PolicyNetwork
-    algorithm: PolicyAlgorithm
-    episodes: Episodes
-    observation_size: int
-    action: rl.Box | rl.Discrete
-    environment: Json
+from ._policy_settings import PolicySettings
 
 
 def observations_of(settings: PolicySettings, observations: Any) -> np.ndarray:

@@ -14,7 +14,14 @@ from .._errors import MamlaxError
 from .._files import Json
 from ..training._run import TrainingInterruptedError
 from ._conventions import Conventions
-from ._described import Described, Role, categories_of, described, has_decimal_commas
+from ._described import (
+    Described,
+    Role,
+    categories_of,
+    described,
+    has_decimal_commas,
+    has_others,
+)
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._names import labels_of, names_of, text_of, warn_of_names
 from ._splits import split_groups
@@ -103,7 +110,7 @@ def fit(
         categories_of(table, name, conventions)
         if name in columns.categories
         else described(
-            table, name, conventions, _FEATURE, among_commas=_has_others(name, with_commas)
+            table, name, conventions, _FEATURE, among_commas=has_others(name, with_commas)
         )
         for name in features
     ]
@@ -169,9 +176,7 @@ def _targets_of(
     found = []
     if kind != "classes":
         found = [
-            described(
-                table, name, conventions, _TARGET, among_commas=_has_others(name, with_commas)
-            )
+            described(table, name, conventions, _TARGET, among_commas=has_others(name, with_commas))
             for name in names
         ]
         if all(one.is_numbers for one in found) and not (
@@ -195,10 +200,6 @@ def _targets_of(
     warn_of_names(table, names[0], cells, conventions, "class")
     values = pd.Categorical.from_codes(cells.codes, cells.texts)  # pyright: ignore[reportArgumentType]
     return text_of(cells), True, [Described(names[0], values, "", cells.words)]
-
-
-def _has_others(name: str, names: Sequence[str]) -> bool:
-    return any(one != name for one in names)
 
 
 def _held(column: Described) -> str:

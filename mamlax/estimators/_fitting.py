@@ -156,7 +156,7 @@ def meta_train(
     losses = (of_best if is_best else of_last).mean(0)
     of_learner = replace(of_learner, num_inner_steps=int(np.argmin(losses)))
     state = trained.best_state if is_best else trained.state
-    step = trained.best_step if is_best else int(trained.state.outer_step)
+    step = trained.best_step if is_best else trained.step
     learner = ArrayLearner(of_learner, state.meta_params)
     return MetaTrained(learner, step, tuple(map(float, losses)))
 

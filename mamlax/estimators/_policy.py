@@ -28,7 +28,8 @@ from ..models import MLP
 from ..records._settings import algorithm_from_json, settings_as_json, settings_from_json
 from ..rl._policy import check_policy
 from ._container import Container, filled, named_arrays, write_container
-from ._episode_log import PolicySettings, episodes_of, observations_of
+from ._episode_log import episodes_of, observations_of
+from ._policy_settings import PolicySettings
 
 _FILE, _REMEDY = Path("the file"), "Export the run again."
 

@@ -7,29 +7,15 @@ import pytest
 
 import mamlax
 from mamlax import cli
-from mamlax.config import RECIPES
 
 FILES = ["recipe.json", "metrics.jsonl", "evaluation.json", "curves.npz", "examples.npz"]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tiny_sinusoid, tmp_path_factory):
     """A small run."""
-    recipe = RECIPES["sinusoid"].changed(
-        hidden_sizes=(4,),
-        meta_batch_size=2,
-        num_outer_steps=4,
-        num_baseline_steps=0,
-        log_interval=2,
-        checkpoint_interval=2,
-        validation_interval=2,
-        num_validation_tasks=3,
-        num_validation_inner_steps=1,
-        num_test_tasks=3,
-        num_test_inner_steps=1,
-    )
     directory = tmp_path_factory.mktemp("runs") / "run"
-    mamlax.train(recipe, directory=directory)
+    mamlax.train(tiny_sinusoid, directory=directory)
     return directory
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import mamlax
-from mamlax.config import RECIPES
 from mamlax.training._checkpoint import Checkpoints
 
 from .crashes import moments
@@ -109,20 +108,8 @@ def test_a_run_killed_again_while_resuming_resumes_to_the_same_bits(walk, killed
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:every validation diverged")
-def test_a_recipe_killed_in_any_stage_resumes_to_the_same_files(tmp_path):
-    recipe = RECIPES["sinusoid"].changed(
-        hidden_sizes=(4,),
-        meta_batch_size=2,
-        num_outer_steps=4,
-        num_baseline_steps=4,
-        log_interval=2,
-        checkpoint_interval=2,
-        validation_interval=2,
-        num_validation_tasks=3,
-        num_validation_inner_steps=1,
-        num_test_tasks=3,
-        num_test_inner_steps=1,
-    )
+def test_a_recipe_killed_in_any_stage_resumes_to_the_same_files(tiny_sinusoid, tmp_path):
+    recipe = tiny_sinusoid.changed(num_baseline_steps=4)
     directory = tmp_path / "run"
     with moments(directory, tmp_path / "copies") as kept:
         mamlax.train(recipe, directory=directory)
