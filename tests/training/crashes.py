@@ -2,11 +2,10 @@
 
 import hashlib
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHANGES = {
@@ -22,8 +21,8 @@ def moments(directory: Path, copies: Path) -> Iterator[list[Path]]:
     """Copies of `directory` before each change of a file in it, as a kill would leave it.
 
     Python calls its audit hooks for every file that it opens, renames or removes, in any thread.
-    Equal copies are kept once. Files written by TensorStore itself are not seen, but it writes them
-    to temporary directories.
+    Equal copies are kept once. Changes by TensorStore itself are not seen; it makes
+    them in temporary directories, from threads of its own that go on while a copy is made.
 
     Yields:
         The copies, complete when the context ends.
@@ -61,12 +60,24 @@ def _see(event: str, arguments: tuple) -> None:
 def _copy(directory: Path, copies: Path, found: dict[str, Path]) -> None:
     if not directory.exists():
         return
-    digest = hashlib.sha256()
-    for path in sorted(directory.rglob("*")):
-        digest.update(str(path.relative_to(directory)).encode())
-        if path.is_file():
-            digest.update(path.read_bytes())
-    name = digest.hexdigest()
-    if name not in found:
-        found[name] = copies / f"{len(found):03d}"
-        shutil.copytree(directory, found[name], symlinks=True)
+    folders, files = _content(directory)
+    digest = hashlib.sha256(repr((folders, sorted(files.items()))).encode()).hexdigest()
+    if digest in found:
+        return
+    found[digest] = place = copies / f"{len(found):03d}"
+    for name in ["", *folders]:
+        (place / name).mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+
+
+def _content(directory: Path) -> tuple[list[str], dict[str, bytes]]:
+    """The folders in `directory`, and the bytes of its files; TensorStore's may vanish meanwhile."""
+    folders, files = [], {}
+    for parent, names, leaves in os.walk(directory):
+        here = Path(parent)
+        folders += [str((here / name).relative_to(directory)) for name in names]
+        for leaf in leaves:
+            with suppress(FileNotFoundError):
+                files[str((here / leaf).relative_to(directory))] = (here / leaf).read_bytes()
+    return sorted(folders), files
