@@ -46,9 +46,10 @@ class PolicySearch:
         inner_learning_rate: float | Array,
         *,
         num_episodes: int | None = None,
+        refill: bool = False,
         step_weights: tuple[float, ...] | None = None,
     ) -> rl.PolicyLearner:
-        """The policy learner; by default with as many episodes as in the evaluation."""
+        """The policy learner; by default its episodes are those of evaluation: as many, and whole."""
         algorithm, episodes = self.recipe.algorithm, self.recipe.episodes
         decay = algorithm.inner_learning_rate_decay
 
@@ -68,6 +69,7 @@ class PolicySearch:
             gae_lambda=episodes.gae_lambda,
             baseline_fn=rl.linear_baseline if episodes.baseline == "linear" else None,
             normalize_advantages=episodes.normalize_advantages,
+            refill=refill,
             max_unstable_share=episodes.max_unstable_share,
             remat=algorithm.remat,
         )
@@ -86,6 +88,7 @@ class PolicySearch:
             algorithm.num_inner_steps,
             algorithm.inner_learning_rate,
             num_episodes=self.recipe.episodes.episodes_per_task,
+            refill=self.recipe.episodes.refill,
             step_weights=algorithm.step_weights if algorithm.num_inner_steps else None,
         )
         return self._outer_loop(learner, algorithm.num_inner_steps, mesh)
@@ -97,8 +100,14 @@ class PolicySearch:
         after all inner steps.
         """
         algorithm = self.recipe.algorithm
-        num_episodes = self.recipe.episodes.episodes_per_task * (1 + algorithm.num_inner_steps)
-        learner = self.learner(tasks, 0, algorithm.inner_learning_rate, num_episodes=num_episodes)
+        episodes = self.recipe.episodes
+        learner = self.learner(
+            tasks,
+            0,
+            algorithm.inner_learning_rate,
+            num_episodes=episodes.episodes_per_task * (1 + algorithm.num_inner_steps),
+            refill=episodes.refill,
+        )
         return self._outer_loop(learner, 0, mesh)
 
     def _outer_loop(

@@ -1,10 +1,10 @@
 """Reinforcement learning: policies that adapt to a task from a few episodes (Algorithm 3)."""
 
-from ._advantages import BaselineFn as BaselineFn
 from ._advantages import Experience as Experience
 from ._advantages import discounted_returns as discounted_returns
 from ._advantages import estimate_advantages as estimate_advantages
-from ._advantages import linear_baseline as linear_baseline
+from ._baseline import BaselineFn as BaselineFn
+from ._baseline import linear_baseline as linear_baseline
 from ._distribution import Categorical as Categorical
 from ._distribution import Distribution as Distribution
 from ._distribution import Gaussian as Gaussian
@@ -21,6 +21,7 @@ from ._policy_gradient import promp as promp
 from ._policy_learner import Exploration as Exploration
 from ._policy_learner import PolicyLearner as PolicyLearner
 from ._policy_learner import policy_learner as policy_learner
+from ._rollout import Refill as Refill
 from ._rollout import Trajectory as Trajectory
 from ._rollout import record_states as record_states
 from ._rollout import rollout as rollout

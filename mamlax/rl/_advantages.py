@@ -1,16 +1,13 @@
 """Advantages: how much better an action was than expected, from the episodes of one task."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ._baseline import BaselineFn, linear_baseline
 from ._rollout import Trajectory
-
-BaselineFn: TypeAlias = Callable[[Trajectory, Any], Any]
-"""`baseline_fn(trajectory, returns) -> values` `[episodes, time]`, fitted anew at each call."""
 
 
 class Experience(NamedTuple):
@@ -30,12 +27,14 @@ class Experience(NamedTuple):
     scale: Float[Array, "*tasks"]
 
 
-def discounted_returns(rewards: Any, discount: float) -> PyTree:
+def discounted_returns(rewards: Any, discount: float, *, ends: Any = None) -> PyTree:
     """What is still to come, at each time: Gₜ = rₜ + γ Gₜ₊₁, over the last axis.
 
     Args:
         rewards: `[..., time]`, zero after the end.
         discount: γ.
+        ends: `[..., time]`, where an episode ends with this step and the next step is another's;
+            None: nowhere.
 
     Example:
         >>> import jax.numpy as jnp, mamlax
@@ -43,78 +42,15 @@ def discounted_returns(rewards: Any, discount: float) -> PyTree:
         [2. 4. 8.]
     """
 
-    def back(later, reward):
-        now = reward + discount * later
-        return now, now
+    def back(later, now):
+        reward, end = now
+        later = reward + discount * jnp.where(end, 0.0, later)
+        return later, later
 
-    rewards = jnp.moveaxis(rewards, -1, 0)
-    _, returns = jax.lax.scan(back, jnp.zeros_like(rewards[0]), rewards, reverse=True)
+    ends = jnp.zeros(rewards.shape, bool) if ends is None else ends
+    steps = (jnp.moveaxis(rewards, -1, 0), jnp.moveaxis(ends, -1, 0))
+    _, returns = jax.lax.scan(back, jnp.zeros_like(steps[0][0]), steps, reverse=True)
     return jnp.moveaxis(returns, 0, -1)
-
-
-def linear_baseline(trajectory: Trajectory, returns: Any, *, ridge: float = 1e-5) -> PyTree:
-    """Expected returns: ridge regression on observations, their squares, and time.
-
-    Features are those of Duan et al. 2016: the observation clipped to ±10, its square, t, t² and
-    t³, and a constant. They are standardized over the steps at hand, without which single precision
-    is not enough: features may be constant, or copies of one another.
-
-    Args:
-        trajectory: episodes of one task.
-        returns: `[episodes, time]`, the targets.
-        ridge: strength of the penalty, relative to a feature's variance; more where rounding asks
-            for it.
-
-    Returns:
-        `[episodes, time]`, zero after the end.
-    """
-    trajectory, returns = jax.lax.stop_gradient((trajectory, returns))  # they are data
-    weight = trajectory.mask.astype(returns.dtype)
-    observations = jnp.clip(trajectory.observations, -10.0, 10.0)
-    time = jnp.broadcast_to(jnp.arange(returns.shape[-1]) / 100.0, returns.shape)[..., None]
-    powers = (observations, observations**2, time, time**2, time**3)
-    features = jnp.concatenate([x.astype(returns.dtype) for x in powers], axis=-1)
-
-    features = features.reshape(-1, features.shape[-1])
-    weight, targets = weight.reshape(-1), returns.reshape(-1)
-    weight = weight / jnp.maximum(jnp.sum(weight), 1.0)
-    with jax.default_matmul_precision("highest"):  # TensorFloat-32 would not do
-        centered = features - (weight @ features)[None]
-        deviation = jnp.sqrt(weight @ centered**2)
-        # rounding makes the deviation of a constant tiny, not zero
-        usable = deviation > 1e-5 * jnp.sqrt(weight @ features**2)
-        centered = jnp.where(usable[None], centered / jnp.where(usable, deviation, 1.0)[None], 0.0)
-        mean = weight @ targets
-        covariance = (centered * weight[:, None]).T @ centered
-        slopes = _slopes(covariance, centered.T @ (weight * (targets - mean)), jnp.array(ridge))
-        values = (mean + centered @ slopes).reshape(returns.shape)
-    return jnp.where(trajectory.mask, values, 0.0)
-
-
-# One after another where there are many tasks: JAX splits many factorizations over the threads of
-# the processor and waits for them on one, and devices that do so at once wait forever.
-@jax.custom_batching.sequential_vmap
-def _slopes(covariance: Any, correlation: Any, ridge: Any) -> PyTree:
-    """x in (`covariance` + `ridge` · 1) x = `correlation`.
-
-    Rounding may leave the covariance of many features that depend on one another with eigenvalues
-    below −`ridge`: then the penalty grows tenfold until the matrix can be factorized.
-    """
-    identity = jnp.eye(len(covariance), dtype=covariance.dtype)
-
-    def solve(ridge):
-        factor = jax.scipy.linalg.cho_factor(covariance + ridge.astype(identity.dtype) * identity)
-        return jax.scipy.linalg.cho_solve(factor, correlation)
-
-    def grow(found):
-        ridge, _ = found
-        return 10 * ridge, solve(10 * ridge)
-
-    def fails(found):
-        ridge, slopes = found
-        return ~jnp.all(jnp.isfinite(slopes)) & (ridge < 1)
-
-    return jax.lax.while_loop(fails, grow, (ridge, solve(ridge)))[1]
 
 
 def estimate_advantages(
@@ -130,37 +66,35 @@ def estimate_advantages(
     Aₜ = Σₖ (γλ)ᵏ δₜ₊ₖ with δₜ = rₜ + γ V(sₜ₊₁) − V(sₜ), where V is zero after the end of an
     episode, at the horizon too (V knows the time). With λ = 1, Aₜ = Gₜ − V(sₜ).
 
+    Where rows are refilled, the baseline is fitted to the first episode of each row, which had the
+    whole horizon. An episode that its row cut short goes on with V of what was seen last.
+
     Args:
         trajectory: episodes of one task.
         discount: γ.
         gae_lambda: λ.
-        baseline_fn: `baseline_fn(trajectory, returns) -> values` `[episodes, time]`; None: V = 0.
+        baseline_fn: `baseline_fn(observations, time, returns, weights) -> values`
+            `[episodes, time]`, see `linear_baseline`; None: V = 0.
         normalize: bring the advantages to mean 0 and standard deviation 1 (less where they are
             tiny beside the returns).
 
     Raises:
-        ValueError: if `discount` or `gae_lambda` is not in [0, 1], or the baseline's values have
-            another shape than the returns.
+        ValueError: if `discount` or `gae_lambda` is not in [0, 1], the baseline's values have
+            another shape than the returns, or rows are refilled and there is no baseline.
 
     References:
         Schulman et al., High-Dimensional Continuous Control Using Generalized Advantage
         Estimation, ICLR 2016.
     """
     check_discounts(discount, gae_lambda)
-    mask = trajectory.mask
-    returns = discounted_returns(trajectory.rewards, discount)
-    values = jnp.zeros_like(returns) if baseline_fn is None else baseline_fn(trajectory, returns)
-    if values.shape != returns.shape:
-        raise ValueError(
-            f"baseline_fn must return values of the shape of the returns, {list(returns.shape)}, "
-            f"got {list(values.shape)}."
-        )
-    values = jnp.where(mask, values, 0.0)
-    following = jnp.concatenate([values[:, 1:], jnp.zeros_like(values[:, :1])], axis=1)
-    errors = jnp.where(mask, trajectory.rewards + discount * following - values, 0.0)
-    advantages = discounted_returns(errors, discount * gae_lambda)
-    residual = masked_variance(returns - values, mask)
-    explained = 1.0 - residual / jnp.maximum(masked_variance(returns, mask), 1e-12)
+    mask, first, ends = trajectory.mask, trajectory.first, trajectory.time[:, 1:] == 0
+    returns = discounted_returns(trajectory.rewards, discount, ends=ends)
+    values, last = _values(trajectory, returns, baseline_fn)
+    following = jnp.concatenate([values[:, 1:], last[:, None]], axis=1)
+    errors = trajectory.rewards + discount * jnp.where(ends, 0.0, following) - values
+    advantages = discounted_returns(jnp.where(mask, errors, 0.0), discount * gae_lambda, ends=ends)
+    residual = masked_variance(returns - values, first)
+    explained = 1.0 - residual / jnp.maximum(masked_variance(returns, first), 1e-12)
     scale = jnp.ones_like(explained)
     if normalize:
         # where all returns are alike, what is left is misfit of the baseline: not to be blown up
@@ -168,6 +102,34 @@ def estimate_advantages(
         scale = jnp.sqrt(masked_variance(advantages, mask)) + smallest
         advantages = (advantages - masked_mean(advantages, mask)) / scale
     return Experience(trajectory, jnp.where(mask, advantages, 0.0), explained, scale)
+
+
+def _values(
+    trajectory: Trajectory, returns: Any, baseline_fn: BaselineFn | None
+) -> tuple[PyTree, PyTree]:
+    """V at each step `[episodes, time]`, and after the last where the row cut an episode short."""
+    refill, time = trajectory.refill, trajectory.time
+    nothing = jnp.zeros_like(returns[:, 0])
+    if baseline_fn is None:
+        if refill is not None:
+            raise ValueError(
+                "rows that are refilled need a baseline: it stands for what a row cuts off."
+            )
+        return jnp.zeros_like(returns), nothing
+    steps = (trajectory.observations, time[:, :-1], returns, trajectory.first)
+    if refill is not None:
+        after = (refill.following, time[:, -1], nothing, jnp.zeros(nothing.shape, bool))
+        steps = jax.tree.map(lambda x, y: jnp.concatenate([x, y[:, None]], axis=1), steps, after)
+    values = baseline_fn(*steps)
+    if values.shape != steps[1].shape:
+        raise ValueError(
+            f"baseline_fn must return values of the shape of the returns, {list(steps[1].shape)}, "
+            f"got {list(values.shape)}."
+        )
+    if refill is not None:
+        cut = (time[:, -1] > 0) & (time[:, -1] < returns.shape[1])
+        values, nothing = values[:, :-1], jnp.where(cut, values[:, -1], 0.0)
+    return jnp.where(trajectory.mask, values, 0.0), nothing
 
 
 def check_discounts(discount: float, gae_lambda: float) -> None:

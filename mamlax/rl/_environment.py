@@ -66,7 +66,8 @@ class TaskEnv(Protocol):
     observation that is not finite ends it too, without that step.
 
     An environment whose steps are taken outside of the compiled program, where many at once cost
-    little more than one, says so by an attribute `acts_together = True`.
+    little more than one, says so by an attribute `acts_together = True`. One that keeps its state
+    to itself, so that an episode cannot be begun again from a state, says `keeps_state = True`.
 
     Attributes:
         observation_size: numbers per observation.
@@ -159,6 +160,19 @@ def check_environment(env: Any) -> None:
 def acts_together(env: Any) -> bool:
     """Whether steps of many tasks are cheaper side by side than task by task, on a processor."""
     return bool(getattr(env, "acts_together", False))
+
+
+def check_refillable(env: Any) -> None:
+    """Refuse to begin episodes from states, where the environment keeps them to itself.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if getattr(env, "keeps_state", False):
+        raise ValueError(
+            f"{type(env).__name__} keeps the states of its episodes to itself, so rows cannot be "
+            "refilled with others: leave refill=False."
+        )
 
 
 def action_shape(action: ActionSpace) -> jax.ShapeDtypeStruct:

@@ -22,7 +22,7 @@ from ..algorithms._over_tasks import (
 )
 from ._advantages import masked_mean
 from ._policy_learner import Exploration, PolicyLearner
-from ._rollout import total_rewards
+from ._rollout import episode_lengths, total_rewards
 
 Update = Callable[["MetaBatch", OuterState], tuple[OuterState, dict[str, Any]]]
 
@@ -124,7 +124,7 @@ def policy_outer_loop(
         others = (total - returns) / max(1, meta_batch_size - 1)
         gains = returns - others if meta_batch_size > 1 else returns
         # the units of the outer loss: per step, and as advantages are scaled
-        lengths = jnp.mean(jnp.sum(query.trajectory.mask, axis=-1), axis=-1)
+        lengths = jnp.mean(episode_lengths(query.trajectory), axis=-1)
         scores = gains / (lengths * query.scale)
         meta_batch = MetaBatch(explorations, scores, batch_size, average)
         new, metrics = update(meta_batch, state)
@@ -164,7 +164,7 @@ def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
         "train/post_adaptation_return": jnp.mean(total_rewards(query.trajectory), axis=-1),
         "train/explained_variance": query.explained_variance,
         "train/entropy": entropy,
-        "train/episode_length": jnp.mean(jnp.sum(query.trajectory.mask, axis=-1) * 1.0, axis=-1),
+        "train/episode_length": jnp.mean(episode_lengths(query.trajectory) * 1.0, axis=-1),
         "train/terminated_episodes": _share(query.trajectory.terminated),
         "train/unstable_episodes": _share(query.trajectory.unstable),
     }

@@ -23,14 +23,9 @@ from ..algorithms._inner_loop import Remat, inner_loop
 from ..algorithms._optimizer import check_differentiable
 from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
-from ._advantages import (
-    BaselineFn,
-    Experience,
-    check_discounts,
-    estimate_advantages,
-    linear_baseline,
-)
-from ._environment import TaskEnv, acts_together, check_environment
+from ._advantages import Experience, check_discounts, estimate_advantages
+from ._baseline import BaselineFn, linear_baseline
+from ._environment import TaskEnv, acts_together, check_environment, check_refillable
 from ._policy import check_policy
 from ._rollout import rollout
 from ._surrogates import likelihood_ratio, log_likelihood
@@ -94,6 +89,7 @@ def policy_learner(
     gae_lambda: float = 1.0,
     baseline_fn: BaselineFn | None = linear_baseline,
     normalize_advantages: bool = True,
+    refill: bool = False,
     max_unstable_share: float = 0.1,
     remat: Remat = "none",
 ) -> PolicyLearner:
@@ -123,14 +119,16 @@ def policy_learner(
         gae_lambda: λ of generalized advantage estimation.
         baseline_fn: see `estimate_advantages`.
         normalize_advantages: bring advantages to mean 0 and standard deviation 1, per task.
+        refill: begin another episode where one has ended, so that each task gives
+            `episodes_per_task` × horizon steps; see `rollout`.
         max_unstable_share: share of the episodes of an outer step that may break down (a reward or
             an observation is not finite, and the episode is cut off before it); where there are
             more, training stops.
         remat: what of the inner loop is recomputed instead of stored; see `inner_loop`.
 
     Raises:
-        ValueError: if a number is out of range, or the environment does not keep to its
-            declaration.
+        ValueError: if a number is out of range, the environment does not keep to its declaration,
+            or keeps its states to itself and rows are to be refilled.
         TypeError: if the environment lacks something.
 
     Example:
@@ -173,6 +171,8 @@ def policy_learner(
         raise ValueError(f"max_unstable_share must be in [0, 1], got {max_unstable_share}.")
     check_discounts(discount, gae_lambda)
     check_environment(env)
+    if refill:
+        check_refillable(env)
     default_num_inner_steps, default_first_order = num_inner_steps, first_order
     loop = functools.partial(inner_loop, surrogate, inner_optimizer, remat=remat)
 
@@ -183,7 +183,7 @@ def policy_learner(
 
         def act(policy, key):
             return estimate_advantages(
-                rollout(key, env, task, policy, num_episodes=episodes_per_task),
+                rollout(key, env, task, policy, num_episodes=episodes_per_task, refill=refill),
                 discount=discount,
                 gae_lambda=gae_lambda,
                 baseline_fn=baseline_fn,

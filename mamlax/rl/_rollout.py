@@ -5,13 +5,26 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ._environment import Box, TaskEnv
+from ._environment import Box, TaskEnv, check_refillable
+
+
+class Refill(NamedTuple):
+    """Where the rows of a trajectory hold several episodes, one after another.
+
+    Attributes:
+        time: `[episodes, time + 1]`, steps since the episode began, of each step and of what would
+            follow the last: 0 where another episode begins.
+        following: `[episodes, features]`, what the policy saw after the last step.
+    """
+
+    time: Int[Array, "*tasks episodes time_and_one"]
+    following: Float[Array, "*tasks episodes features"]
 
 
 class Trajectory(NamedTuple):
-    """Episodes of one task, padded to the horizon.
+    """Episodes of one task, padded to the horizon, or rows of episodes.
 
     Attributes:
         observations: `[episodes, time, features]`, what the policy saw before it acted.
@@ -25,6 +38,9 @@ class Trajectory(NamedTuple):
         unstable: `[episodes]`, whether the environment broke down: a reward or an observation was
             not finite. The step that led there does not count, and the episode ends before it;
             where the first observation was not finite, zeros stand in its place.
+        refill: None where each row is one episode. Else another begins in the row wherever one has
+            ended, until the horizon; `terminated` is then that of the row's first episode, and
+            `unstable` that of any.
     """
 
     observations: Float[Array, "*tasks episodes time features"]
@@ -34,6 +50,20 @@ class Trajectory(NamedTuple):
     mask: Bool[Array, "*tasks episodes time"]
     terminated: Bool[Array, "*tasks episodes"]
     unstable: Bool[Array, "*tasks episodes"]
+    refill: Refill | None = None
+
+    @property
+    def time(self) -> PyTree:
+        """`[episodes, time + 1]`, steps since the episode began; see `Refill`."""
+        return _of_one_episode(self.mask) if self.refill is None else self.refill.time
+
+    @property
+    def first(self) -> PyTree:
+        """`[episodes, time]`, the steps of each row's first episode, without those after its end.
+
+        It had the whole horizon; a later one is cut off sooner.
+        """
+        return self.mask & (self.time == _of_one_episode(self.mask))[..., :-1]
 
 
 def rollout(
@@ -44,11 +74,12 @@ def rollout(
     *,
     num_episodes: int,
     greedy: bool = False,
+    refill: bool = False,
 ) -> Trajectory:
     """Act in one task for `num_episodes` episodes, side by side.
 
     Where an episode has ended, the state and the observation of its last action stay as they are
-    until the horizon.
+    until the horizon; or another one begins, if they are to be refilled.
     Nothing is differentiated: what was recorded is data.
 
     Args:
@@ -58,9 +89,13 @@ def rollout(
         policy: who acts: `policy(observations) -> Distribution`.
         num_episodes: how many.
         greedy: take the likeliest actions, instead of drawing them.
+        refill: begin another episode where one has ended, so that `num_episodes` × horizon steps
+            are recorded, whatever ends early. It begins where one of the others began, drawn at
+            random: nothing is reset, which would take as long as a step.
 
     Raises:
-        ValueError: if `num_episodes` is not positive.
+        ValueError: if `num_episodes` is not positive, or the environment keeps its states to
+            itself and rows are to be refilled.
 
     Example:
         >>> import jax, mamlax
@@ -75,7 +110,9 @@ def rollout(
     """
     if num_episodes < 1:
         raise ValueError(f"num_episodes must be positive, got {num_episodes}.")
-    return _act_out(key, env, task, policy, num_episodes, greedy)[0]
+    if refill:
+        check_refillable(env)
+    return _act_out(key, env, task, policy, num_episodes, greedy, refill=refill)[0]
 
 
 def record_states(
@@ -102,6 +139,7 @@ def _act_out(
     num_episodes: int,
     greedy: bool,
     *,
+    refill: bool = False,
     with_states: bool = False,
 ) -> tuple[Trajectory, Any]:
     """The episodes, and their states where asked for, `[episodes, time, ...]`."""
@@ -113,9 +151,10 @@ def _act_out(
     state, observation = jax.vmap(env.reset, (0, None))(reset_keys, task)
     alive = jnp.all(jnp.isfinite(observation), axis=-1)
     observation = jnp.where(alive[:, None], observation, 0.0)
+    begin = (state, observation, alive)
 
     def act(carry, key):
-        state, observation, alive, unstable = carry
+        (state, observation, alive), unstable = carry
         action_key, step_key = jax.random.split(key)
         distribution = policy(observation)
         action = distribution.mode() if greedy else distribution.sample(action_key)
@@ -129,28 +168,52 @@ def _act_out(
         sound = jnp.isfinite(reward) & jnp.all(jnp.isfinite(seen), axis=-1)
         counts = alive & sound
         goes_on = counts & ~ended
-        after, seen = jax.tree.map(
-            lambda new, old: jnp.where(_like(goes_on, new), new, old),
-            (after, seen),
-            (state, observation),
-        )
+        other = (state, observation, goes_on)
+        if refill:
+            which = jax.random.randint(jax.random.fold_in(key, 0), goes_on.shape, 0, num_episodes)
+            other = jax.tree.map(lambda x: x[which], begin)
+        new = _where(goes_on, (after, seen, goes_on), other)
         record = (observation, action, log_prob, jnp.where(counts, reward, 0.0), counts)
         begun = state if with_states else None
-        return (after, seen, goes_on, unstable | (alive & ~sound)), (record, begun)
+        return (new, unstable | (alive & ~sound)), (record, begun, goes_on)
 
     keys = jax.random.split(time_key, env.horizon)
-    begin = (state, observation, alive, ~alive)
-    (_, _, alive, unstable), recorded = jax.lax.scan(act, begin, keys)
-    recorded, states = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
-    ended = ~alive & ~unstable
-    return Trajectory(*recorded, terminated=ended, unstable=unstable), states
+    last, recorded = jax.lax.scan(act, (begin, ~alive), keys)
+    (_, following, _), unstable = last
+    recorded, states, goes_on = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
+    rows = Refill(_since_the_beginning(goes_on), following) if refill else None
+    trajectory = Trajectory(*recorded, unstable, unstable, rows)
+    ended = jnp.any(trajectory.first & ~goes_on, axis=1)
+    return trajectory._replace(terminated=ended), states
 
 
 def total_rewards(trajectory: Trajectory) -> PyTree:
-    """The undiscounted return of each episode, `[..., episodes]`."""
-    return jnp.sum(trajectory.rewards, axis=-1)
+    """The undiscounted return of each episode, of each row's first, `[..., episodes]`."""
+    return jnp.sum(jnp.where(trajectory.first, trajectory.rewards, 0.0), axis=-1)
 
 
-def _like(alive: Any, array: Any) -> PyTree:
-    """`alive` `[episodes]` with as many axes as `array` `[episodes, ...]`."""
-    return alive.reshape(alive.shape + (1,) * (array.ndim - 1))
+def episode_lengths(trajectory: Trajectory) -> PyTree:
+    """The steps of each episode, of each row's first, `[..., episodes]`."""
+    return jnp.sum(trajectory.first, axis=-1)
+
+
+def _of_one_episode(mask: Any) -> PyTree:
+    """Steps since the row began, `[..., time + 1]`."""
+    *rows, horizon = mask.shape
+    return jnp.broadcast_to(jnp.arange(horizon + 1), (*rows, horizon + 1))
+
+
+def _since_the_beginning(goes_on: Any) -> PyTree:
+    """Steps since the episode began, `[episodes, time + 1]`, by whether it goes on after each."""
+    steps = _of_one_episode(goes_on)
+    ended = jnp.pad(~goes_on, ((0, 0), (1, 0)))
+    return steps - jax.lax.cummax(jnp.where(ended, steps, 0), axis=1)
+
+
+def _where(chosen: Any, these: PyTree, others: PyTree) -> PyTree:
+    """For each episode `these` where it is chosen, else `others`; arrays are `[episodes, ...]`."""
+
+    def pick(x, y):
+        return jnp.where(chosen.reshape(chosen.shape + (1,) * (x.ndim - 1)), x, y)
+
+    return jax.tree.map(pick, these, others)

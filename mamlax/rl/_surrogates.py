@@ -85,8 +85,11 @@ def dice(policy: PyTree, experience: Experience) -> PyTree:
         Foerster et al., DiCE: The Infinitely Differentiable Monte Carlo Estimator, ICML 2018;
         Farquhar et al., Loaded DiCE, NeurIPS 2019.
     """
-    products = jnp.exp(jnp.cumsum(_log_ratios(policy, experience), axis=-1))
-    before = jnp.concatenate([jnp.ones_like(products[:, :1]), products[:, :-1]], axis=-1)
+    time = experience.trajectory.time[:, :-1]
+    so_far = jnp.cumsum(_log_ratios(policy, experience), axis=-1)
+    until = jnp.pad(so_far, ((0, 0), (1, 0)))  # before each step, and after the last
+    began = jnp.take_along_axis(until, jnp.arange(time.shape[1])[None] - time, axis=1)
+    products, before = jnp.exp(so_far - began), jnp.exp(until[:, :-1] - began)
     return -masked_mean((products - before) * experience.advantages, _mask(experience))
 
 

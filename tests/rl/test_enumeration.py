@@ -240,7 +240,7 @@ def derivatives(problem):
 
     def gains(params, acting, baseline):
         def of_dataset(episodes):
-            values = lambda trajectory, _: trajectory.observations @ baseline  # noqa: E731
+            values = lambda observations, *_: observations @ baseline  # noqa: E731
             experience = problem.record(acting, episodes, {**RAW, "baseline_fn": values})
             policy = TablePolicy(params)
             return [-problem.horizon * s(policy, experience) for s in surrogates.values()]

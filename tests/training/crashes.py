@@ -72,7 +72,7 @@ def _copy(directory: Path, copies: Path, found: dict[str, Path]) -> None:
 
 
 def _content(directory: Path) -> tuple[list[str], dict[str, bytes]]:
-    """The folders in `directory`, and the bytes of its files; TensorStore's may vanish meanwhile."""
+    """Folders in `directory`, and the bytes of its files; TensorStore's may vanish meanwhile."""
     folders, files = [], {}
     for parent, names, leaves in os.walk(directory):
         here = Path(parent)

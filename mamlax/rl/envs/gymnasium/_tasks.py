@@ -92,6 +92,7 @@ class GymnasiumTasks:
     """
 
     acts_together = True
+    keeps_state = True
 
     def __init__(
         self,
