@@ -49,7 +49,7 @@ class PolicySearch:
         refill: bool = False,
         step_weights: tuple[float, ...] | None = None,
     ) -> rl.PolicyLearner:
-        """The policy learner; by default its episodes are those of evaluation: as many, and whole."""
+        """The policy learner; by default with episodes as evaluation has them, whole ones."""
         algorithm, episodes = self.recipe.algorithm, self.recipe.episodes
         decay = algorithm.inner_learning_rate_decay
 
