@@ -140,7 +140,7 @@ def export(
     Args:
         source: A run directory, or a model that was written.
         out: The file; model.safetensors or model.stablehlo where None. Beside a program, FILE.json
-            says how it is called.
+            says how it is called; a policy has a second program, FILE.adapt.
         format: safetensors, for mamlax.load and mamlax adapt; or stablehlo, a jax.export program
             that adapts and predicts, or predicts if the model is adapted.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
@@ -163,8 +163,7 @@ def export(
     else:
         model = _load.load(source)
     if format == "stablehlo":
-        _export.write_stablehlo(out, model)
-        say_paths([out, beside])
+        say_paths(_export.write_stablehlo(out, model))
         return
     model.save(out)
     say_paths([out])

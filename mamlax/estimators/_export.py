@@ -25,6 +25,7 @@ from ._images import FewShotImageClassifier, Reading
 from ._learner import ArrayLearner, LearnerSettings
 from ._load import Model
 from ._policy import FewShotPolicy
+from ._policy_program import acting_program, adapting_program, description_of_policy
 from ._program_description import PLATFORMS, adaptation_of, description_of_program
 from ._targets import Values
 
@@ -64,8 +65,8 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Mod
     return _regressor(learner, result.outer_step)
 
 
-def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> None:
-    """Write a model as one program for processors, GPUs and TPUs, which runs without this package.
+def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> list[Path]:
+    """Write a model as a program for processors, GPUs and TPUs, which runs without this package.
 
     A model that is not adapted becomes a program that adapts and predicts, of
     `(support_inputs [s, ...], support_targets, support_weights [s], query_inputs [q, ...])`, for
@@ -73,17 +74,36 @@ def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> None:
     give the network's `[q, outputs]`. How columns or images become its numbers, and how its
     outputs are read, is written beside it as JSON.
 
+    A policy becomes two programs: one acts, and one, with `.adapt` after its name, takes an inner
+    step; see `acting_program` and `adapting_program`.
+
     Args:
         path: of the file; the JSON's is the same with `.json` after it.
-        model: an estimator or an image classifier.
+        model: an estimator, an image classifier or a policy.
 
-    Raises:
-        MamlaxError: if it is a policy.
+    Returns:
+        The files.
     """
+    path = Path(path)
+    described = path.with_suffix(path.suffix + ".json")
     if isinstance(model, FewShotPolicy):
-        raise MamlaxError(
-            "a policy is written as safetensors, for mamlax.load; there is no program of one yet."
-        )
+        adapting = path.with_suffix(path.suffix + ".adapt")
+        _write_program(path, acting_program(model))
+        _write_program(adapting, adapting_program(model))
+        write_json(described, description_of_policy(model))
+        return [path, adapting, described]
+    _write_program(path, _program(model))
+    write_json(described, description_of_program(model))
+    return [path, described]
+
+
+def _write_program(path: Path, program: jax.export.Exported) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(program.serialize())
+
+
+def _program(model: Model) -> jax.export.Exported:
+    """What adapts and predicts; or, of an adapted model, predicts."""
     learner: ArrayLearner = model.learner_
     settings, adapted = learner.settings, adaptation_of(model)
     adapt, shapes = settings.adapt_fn(), settings.network
@@ -112,11 +132,7 @@ def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> None:
     program, arguments = (
         (adapt_and_predict, (*support, queries)) if adapted is None else (predict, (queries,))
     )
-    exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(*arguments)
-    path = Path(path)
-    with replacing(path) as temporary:
-        temporary.write_bytes(exported.serialize())
-    write_json(path.with_suffix(path.suffix + ".json"), description_of_program(model))
+    return jax.export.export(jax.jit(program), platforms=PLATFORMS)(*arguments)
 
 
 def _policy(

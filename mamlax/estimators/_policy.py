@@ -171,7 +171,7 @@ class FewShotPolicy:
         algorithm, episodes = self.settings.algorithm, self.settings.episodes
         rate = algorithm.inner_learning_rate
         rate *= algorithm.inner_learning_rate_decay**self.num_inner_steps
-        adapted = _adapt(algorithm.surrogate, episodes, self.params, trajectory, rate)
+        adapted = _adapted_to(algorithm.surrogate, episodes, self.params, trajectory, rate)
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(adapted)):
             raise MamlaxError(
                 "the inner step diverged: a parameter is no longer finite. Look for rewards that "
@@ -229,8 +229,7 @@ def _act(policy: PyTree, observations: PyTree, key: Any) -> PyTree:
     return distribution.mode() if key is None else distribution.sample(key)
 
 
-@eqx.filter_jit
-def _adapt(
+def adapted_to(
     surrogate: str, episodes: Episodes, policy: PyTree, trajectory: rl.Trajectory, rate: Any
 ) -> PyTree:
     """The policy after one inner step."""
@@ -244,6 +243,9 @@ def _adapt(
     return inner_loop(
         SURROGATES[surrogate], optax.sgd(rate), policy, experience, num_steps=1
     ).params
+
+
+_adapted_to = eqx.filter_jit(adapted_to)
 
 
 def _is_plain(network: MLP) -> bool:

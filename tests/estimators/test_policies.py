@@ -12,6 +12,7 @@ import mamlax
 from mamlax import MamlaxError, cli, rl
 from mamlax.config import RECIPES
 from mamlax.estimators._container import Container, write_container
+from mamlax.estimators._export import write_stablehlo
 
 KEY = jax.random.key(0)
 
@@ -270,16 +271,31 @@ def test_a_run_is_exported_and_adapts_as_in_its_evaluation(tmp_path, monkeypatch
     capsys.readouterr()
     assert cli.main(["adapt", str(out), "--support", "a.csv", "--query", "b.csv"]) == 1
     assert "is a policy" in capsys.readouterr().err
-    command = [
-        "export",
-        str(tmp_path / "run"),
-        "--format",
-        "stablehlo",
-        "--out",
-        str(tmp_path / "p"),
-    ]
-    assert cli.main(command) == 1
-    assert "safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_programs_act_and_adapt_as_the_policy_does(name, tmp_path):
+    """For any number of observations and episodes, of any length, also after a step."""
+    env = ENVIRONMENTS[name]
+    policy = policy_for(env, name)
+    files = write_stablehlo(tmp_path / "policy", policy)
+    assert [file.name for file in files] == ["policy", "policy.adapt", "policy.json"]
+    act, adapt = (jax.export.deserialize(file.read_bytes()).call for file in files[:2])
+    described = json.loads(files[2].read_text())
+    parameters = jnp.asarray(described["parameters"], jnp.float32)
+    rate = jnp.float32(described["rate"])
+    for count in (3, 5):
+        task = env.sample_task(KEY)
+        trajectory = rl.rollout(KEY, env, task, policy.params, num_episodes=count)
+        before = act(parameters, trajectory.observations[0])
+        expected = policy.params(trajectory.observations[0])
+        np.testing.assert_allclose(before[0], jax.tree.leaves(expected)[0], rtol=1e-4, atol=1e-5)
+        recorded = (trajectory.observations, trajectory.actions, trajectory.rewards)
+        parameters = adapt(parameters, *recorded, trajectory.mask, rate)
+        policy = policy.adapt(*log_of(trajectory))
+        rate *= described["rate_decay"]
+        assert_close(parameters, jax.flatten_util.ravel_pytree(policy.params)[0])
 
 
 def test_a_whole_number_is_a_key():
