@@ -182,7 +182,7 @@ def _act_out(
     (_, following, _), unstable = last
     recorded, states, goes_on = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
     rows = Refill(_since_the_beginning(goes_on), following) if refill else None
-    trajectory = Trajectory(*recorded, unstable, unstable, rows)
+    trajectory = Trajectory(*recorded, terminated=unstable, unstable=unstable, refill=rows)
     ended = jnp.any(trajectory.first & ~goes_on, axis=1)
     return trajectory._replace(terminated=ended), states
 
