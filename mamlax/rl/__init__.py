@@ -31,6 +31,7 @@ from ._surrogates import dice as dice
 from ._surrogates import likelihood_ratio as likelihood_ratio
 from ._surrogates import log_likelihood as log_likelihood
 from .envs.gymnasium._tasks import GymnasiumTasks as GymnasiumTasks
+from .envs.gymnax._tasks import GymnaxTasks as GymnaxTasks
 from .envs.mujoco._ant import Ant as Ant
 from .envs.mujoco._half_cheetah import HalfCheetah as HalfCheetah
 from .envs.mujoco._randomized_body import RandomizedBody as RandomizedBody

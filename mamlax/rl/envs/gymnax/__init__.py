@@ -1,0 +1,1 @@
+"""Environments of gymnax: pure functions already."""

@@ -1,0 +1,118 @@
+"""Environments of gymnax: pure functions already, whose parameters are the task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from ..._environment import ActionSpace, Box, Discrete
+
+
+class GymnaxTasks:
+    """An environment of gymnax whose parameters differ from task to task.
+
+    A task is the environment's parameters, so whatever they have can be adapted to: gravity,
+    lengths, a place. Nothing resets by itself. An episode ends where the environment says so, or at
+    its own time limit.
+
+    gymnax is not imported here: any object with its functions `reset_env`, `step_env`,
+    `action_space` and `default_params` will do.
+
+    Args:
+        env: the environment, the first of what `gymnax.make` returns.
+        sample_task: `sample_task(key) -> parameters`, a JAX function.
+        horizon: steps per episode; None: the parameters' `max_steps_in_episode`.
+
+    Raises:
+        TypeError: if a function is missing, or actions are neither a number out of several nor
+            numbers with the same bounds.
+        ValueError: if there is no horizon.
+
+    Example:
+        Pendulums on planets of different gravity (`pip install gymnax`)::
+
+            env, params = gymnax.make("Pendulum-v1")
+            tasks = mamlax.rl.GymnaxTasks(
+                env,
+                sample_task=lambda key: params.replace(
+                    g=jax.random.uniform(key, (), minval=3, maxval=15)
+                ),
+            )
+
+    References:
+        Lange, gymnax: A JAX-based Reinforcement Learning Environment Library, 2022.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        sample_task: Callable[[PyTree], PyTree],
+        horizon: int | None = None,
+    ):
+        lacking = [name for name in _FUNCTIONS if not hasattr(env, name)]
+        if lacking:
+            raise TypeError(
+                f"{type(env).__name__} is no environment of gymnax: it lacks {', '.join(lacking)}. "
+                "gymnax.make gives (environment, parameters)."
+            )
+        params = env.default_params
+        if horizon is None:
+            horizon = getattr(params, "max_steps_in_episode", None)
+        if horizon is None or horizon < 1:
+            raise ValueError(f"{type(env).__name__} has no time limit of its own: give horizon.")
+        self._env, self._sample_task, self.horizon = env, sample_task, int(horizon)
+        self.action, self._shape = _action(env.action_space(params))
+        seen, _ = jax.eval_shape(env.reset_env, jax.random.key(0), params)
+        self.observation_size = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(seen))
+
+    def sample_task(self, key: PRNGKeyArray) -> PyTree:
+        """Draw the parameters of an environment."""
+        return _arrays(self._sample_task(key))
+
+    def reset(self, key: PRNGKeyArray, task: PyTree) -> tuple[PyTree, PyTree]:
+        """Begin an episode: gymnax's state, and the observation `[observation_size]`."""
+        seen, state = self._env.reset_env(key, task)
+        return _arrays(state), _flat(seen)
+
+    def step(
+        self, key: PRNGKeyArray, task: PyTree, state: PyTree, action: PyTree
+    ) -> tuple[PyTree, PyTree, PyTree, PyTree]:
+        """Act: the state, observation, reward, and whether the episode is over."""
+        if isinstance(self.action, Box):
+            action = action.reshape(self._shape)
+        seen, after, reward, ended, _ = self._env.step_env(key, state, action, task)
+        if hasattr(self._env, "is_truncated"):
+            ended = ended | self._env.is_truncated(after, task)
+        after = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), after, state)
+        reward = jnp.asarray(reward, jnp.result_type(float)).reshape(())
+        return after, _flat(seen), reward, jnp.asarray(ended, bool).reshape(())
+
+
+_FUNCTIONS = ("reset_env", "step_env", "action_space", "default_params")
+
+
+def _action(space: Any) -> tuple[ActionSpace, tuple[int, ...]]:
+    """How policies act in a space, and the shape of its actions."""
+    if hasattr(space, "n"):
+        return Discrete(int(space.n)), ()
+    if not hasattr(space, "low"):
+        raise TypeError(f"actions must be a Discrete or a Box of gymnax, got {space}.")
+    bounds = [np.unique(np.asarray(bound, float)) for bound in (space.low, space.high)]
+    if any(len(bound) > 1 for bound in bounds):
+        raise TypeError(f"the numbers of an action must have the same bounds, got {space}.")
+    low, high = (float(bound[0]) for bound in bounds)
+    return Box(int(np.prod(space.shape)), low, high), tuple(space.shape)
+
+
+def _arrays(tree: PyTree) -> PyTree:
+    """Numbers of Python become arrays: a task or a state is mapped over."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), tree)
+
+
+def _flat(seen: PyTree) -> PyTree:
+    leaves = [jnp.ravel(jnp.asarray(x, jnp.result_type(float))) for x in jax.tree.leaves(seen)]
+    return jnp.concatenate(leaves)
