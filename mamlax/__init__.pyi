@@ -79,6 +79,8 @@ from .training._evaluation import Point as Point
 from .experiments._train import train as train
 from .experiments._evaluate import evaluate as evaluate
 from .experiments._load import load_run as load_run
+from .experiments._weights import load_into as load_into
+from .experiments._weights import LoadedWeights as LoadedWeights
 from .experiments._load import LoadedRun as LoadedRun
 
 # estimators

@@ -33,6 +33,7 @@ from ._experiment import (
 )
 from ._result import result_of, validation_score
 from ._stage import Stage
+from ._weights import matched_into, read_weights
 from .problems._build import parts_of
 
 Report = Callable[[str, Json], None]
@@ -126,7 +127,7 @@ def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report) -> R
     training = experiment.recipe.training
     return run(
         loop_of(experiment, stage),
-        initial_params(experiment, stage),
+        _initial(experiment, stage),
         key=key,
         num_outer_steps=stage.num_outer_steps,
         directory=stage.directory,
@@ -135,6 +136,24 @@ def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report) -> R
         validation=None if stage.is_baseline else _validation(experiment, stage),
         report=lambda line: report(stage.shown, {**line, "num_outer_steps": stage.num_outer_steps}),
     )
+
+
+def _initial(experiment: Experiment, stage: Stage) -> PyTree:
+    """Random parameters, or those that the recipe says to begin from."""
+    source = experiment.recipe.training.init_from
+    if stage.is_baseline or source is None:
+        return initial_params(experiment, stage)
+    arrays = read_weights(source)
+    init_key, _ = experiment.seeds.keys(stage.key_index)
+    one = experiment.seeds.first_of(init_key)
+    experiment.announce(
+        f"{stage.shown}: beginning from {source}: "
+        f"{matched_into(stage.init_params(one), arrays, source)}"
+    )
+    begin = experiment.seeds.each(
+        lambda key: matched_into(stage.init_params(key), arrays, source).params
+    )
+    return begin(init_key)
 
 
 @contextmanager

@@ -1,0 +1,115 @@
+"""Meta-training begins from weights one has: those that fit, and it says which."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import mamlax
+from mamlax import MamlaxError, cli
+
+
+def model(hidden=3):
+    return mamlax.models.mlp(jax.random.key(0), 1, 1, hidden_sizes=(hidden,))
+
+
+def write(path, arrays):
+    safetensors.numpy.save_file(
+        {name: np.asarray(x, np.float32) for name, x in arrays.items()}, path
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("weights.0", "biases.1"),
+        ("['weights'][0]", "['biases'][1]"),
+        ("model.weights.0", "model.biases.1"),
+    ],
+    ids=["same", "other_brackets", "within_another"],
+)
+def test_arrays_are_matched_by_the_words_of_their_names(names, tmp_path):
+    arrays = dict(zip(names, (np.full((1, 3), 2.0), np.full(1, 5.0)), strict=True))
+    before = model()
+    loaded = mamlax.load_into(before, write(tmp_path / "w", {**arrays, "other": np.ones(4)}))
+    assert loaded.matched == ("weights.0", "biases.1") and loaded.unused == ("other",)
+    assert loaded.missing == ("weights.1", "biases.0") and not loaded.other_shapes
+    assert (loaded.params.weights[0] == 2).all() and (loaded.params.biases[1] == 5).all()
+    np.testing.assert_array_equal(loaded.params.weights[1], before.weights[1])
+    assert (
+        str(loaded)
+        == "2 of 4 parameters were found; not there: weights.1, biases.0; not used: other."
+    )
+
+
+def test_a_name_that_could_be_two_arrays_is_none(tmp_path):
+    path = write(
+        tmp_path / "w",
+        {"a.weights.0": np.ones((1, 3)), "b.weights.0": np.ones((1, 3)), "biases.0": np.ones(3)},
+    )
+    loaded = mamlax.load_into(model(), path)
+    assert loaded.matched == ("biases.0",) and "weights.0" in loaded.missing
+
+
+def test_another_shape_is_said_and_left_alone(tmp_path):
+    path = write(tmp_path / "w", {"weights.0": np.ones((3, 1)), "biases.0": np.ones(3)})
+    before = model()
+    loaded = mamlax.load_into(before, path)
+    assert loaded.other_shapes == ("weights.0: [3, 1] there, [1, 3] here",)
+    np.testing.assert_array_equal(loaded.params.weights[0], before.weights[0])
+
+
+def test_types_stay_those_of_the_parameters(tmp_path):
+    path = write(tmp_path / "w", {"weights.0": np.ones((1, 3))})
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), model())
+    assert mamlax.load_into(half, path).params.weights[0].dtype == jnp.bfloat16
+
+
+def test_what_cannot_be_read_or_does_not_fit_at_all_is_said(tmp_path):
+    with pytest.raises(MamlaxError, match=r"absent does not exist.*safetensors file, or"):
+        mamlax.load_into(model(), tmp_path / "absent")
+    junk = tmp_path / "junk"
+    junk.write_bytes(b"junk")
+    with pytest.raises(MamlaxError, match="junk is no safetensors file, or is damaged"):
+        mamlax.load_into(model(), junk)
+    path = write(tmp_path / "w", {"conv\x1b[31m.weight": np.ones((3, 3))})
+    with pytest.raises(MamlaxError, match=r"begin with: weights\.0 \[1, 3\].*There: conv") as error:
+        mamlax.load_into(model(), path)
+    assert "\x1b" not in str(error.value)
+
+
+def test_a_run_begins_from_a_file_or_from_another_run(tiny_sinusoid, tmp_path):
+    """With next to no outer learning rate it also ends there."""
+    one, other = model(4), model(4)
+    one = jax.tree.map(lambda x: x + 0.25, one)
+    leaves = {name: x for name, x in zip(NAMES, jax.tree.leaves(one), strict=True)}
+    recipe = tiny_sinusoid.changed(outer_learning_rate=1e-9, num_inner_steps=1)
+    said = []
+    first = tmp_path / "first"
+    mamlax.train(
+        recipe.changed(init_from=str(write(tmp_path / "w", leaves))),
+        directory=first,
+        announce=said.append,
+    )
+    assert_close(mamlax.load_run(first).params, one)
+    assert any("beginning from" in line and "4 of 4 parameters" in line for line in said)
+    second = tmp_path / "second"
+    mamlax.train(recipe.changed(init_from=str(first)), directory=second, num_seeds=2)
+    assert_close(mamlax.load_run(second).params, one)
+    assert not np.allclose(one.weights[0], other.weights[0])
+
+
+def test_a_source_that_is_missing_is_said_before_training(tmp_path, capsys):
+    command = ["train", "sinusoid", "--init-from", "absent.safetensors", "--out", str(tmp_path)]
+    assert cli.main(command) == 1
+    assert "absent.safetensors does not exist" in capsys.readouterr().err
+
+
+NAMES = ("weights.0", "weights.1", "biases.0", "biases.1")
+
+
+def assert_close(found, expected):
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-6)
