@@ -123,9 +123,12 @@ def fit(
     check_tasks(groups, columns.tasks, table)
     make: Any = FewShotClassifier if is_class else FewShotRegressor
     model = make(verbose=report, **settings)
-    with _in_words_of_the_command_line():
+    with _no_model_after_a_stop():
         shares = model.validation_fraction, model.test_fraction
-        counts = split_groups(groups, split_by, len(y), *shares, model._seed()).counts
+        parts = split_groups(
+            groups, split_by, len(y), *shares, model._seed(), called="--split-column"
+        )
+        counts = parts.counts
         say(choices(y, columns.targets, features, columns.tasks, columns.splits, counts, is_class))
         X = pd.DataFrame({one.name: one.values for one in inputs})
         model.fit(X, y, groups=groups, split_by=split_by)
@@ -210,8 +213,8 @@ def _held(column: Described) -> str:
 
 
 @contextmanager
-def _in_words_of_the_command_line() -> Iterator[None]:
-    """Arguments of `fit` as its options are called."""
+def _no_model_after_a_stop() -> Iterator[None]:
+    """Say that a fit that was stopped leaves nothing to resume from."""
     try:
         yield
     except TrainingInterruptedError as stop:
@@ -219,5 +222,3 @@ def _in_words_of_the_command_line() -> Iterator[None]:
             "stopped. No model was written: mamlax fit does not resume, repeat it from the start.",
             stop.signal,
         ) from stop
-    except MamlaxError as error:
-        raise MamlaxError(str(error).replace("split_by", "--split-column")) from error

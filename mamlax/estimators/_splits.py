@@ -47,6 +47,8 @@ def split_groups(
     validation_fraction: float,
     test_fraction: float,
     seed: int,
+    *,
+    called: str = "split_by",
 ) -> GroupSplit:
     """Deal groups out at random; with `split_by`, those of the same value to the same part.
 
@@ -57,6 +59,7 @@ def split_groups(
         validation_fraction: share to choose by.
         test_fraction: share for the report; five, where that is not more than a quarter.
         seed: of the deal.
+        called: what `split_by` is called in messages.
 
     Raises:
         MamlaxError: if there is one group only, lengths differ, or fractions make no sense.
@@ -68,7 +71,7 @@ def split_groups(
         )
     if groups is None:
         if split_by is not None:
-            raise MamlaxError("split_by says which groups go together: give groups as well.")
+            raise MamlaxError(f"{called} says which groups go together: give groups as well.")
         one = np.zeros(num_rows, int)
         return GroupSplit(one, np.array(["all rows"]), np.array([TRAIN]), one)
     names, numbers = numbered("groups", groups, num_rows)
@@ -80,7 +83,7 @@ def split_groups(
         )
     units, unit_of = names, np.arange(len(names))
     if split_by is not None:
-        units, unit_of = _units("split_by", split_by, numbers, names)
+        units, unit_of = _units(called, split_by, numbers, names)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(units))
     # two or more are left to learn from; a share is one or more where that allows it
@@ -104,7 +107,7 @@ def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
     units, unit_of_row = numbered(name, values, len(numbers))
     if len(units) == 1:
         raise MamlaxError(
-            f"split_by is {_shown(units[0])} in all rows, so that no group could be held out."
+            f"{name} is {_shown(units[0])} in all rows, so that no group could be held out."
         )
     unit_of = np.zeros(len(groups), int)
     unit_of[numbers] = unit_of_row
@@ -113,9 +116,9 @@ def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
         group = numbers[mixed[0]]
         there = np.unique(unit_of_row[numbers == group])
         raise MamlaxError(
-            f"group {_shown(groups[group])} has rows of several values of split_by "
+            f"group {_shown(groups[group])} has rows of several values of {name} "
             f"({', '.join(_shown(units[i]) for i in there[:4])}), so that it could not be held out "
-            "with either. Make groups finer, or leave split_by away."
+            f"with either. Make groups finer, or leave {name} away."
         )
     return units, unit_of
 

@@ -247,7 +247,12 @@ def make_no_sense():
         "a split that holds nothing out": (
             table.assign(hall="a"),
             (*OF_MACHINES, "--split-column", "hall"),
-            ["--split-column is"],
+            ["--split-column is 'a' in all rows"],
+        ),
+        "a task in two halls, called like an argument": (
+            table.assign(machine="split_by " + table["machine"], hall=["a", "b"] * 84),
+            (*OF_MACHINES, "--split-column", "hall"),
+            ["'split_by machine 00' has rows of several values of --split-column ('a', 'b')"],
         ),
         "an unknown algorithm": (table, (*OF_MACHINES, "--algorithm", "sgd"), ["maml", "'sgd'"]),
         "an algorithm for classes": (
