@@ -1,5 +1,6 @@
 """The command `mamlax`, and `python -m mamlax`."""
 
+import os
 import sys
 
 from ._extras import missing
@@ -12,7 +13,12 @@ def main() -> int:
     except ModuleNotFoundError as error:
         print(f"error: {missing(error.name or 'a library', 'cli')}", file=sys.stderr)
         return 1
-    return run()
+    status = run()
+    if status > 128:  # stopped by a signal: do not wait for the program that is still running
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 if __name__ == "__main__":

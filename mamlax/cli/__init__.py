@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # the status of a command ended by SIGPIPE
     except KeyboardInterrupt as stop:  # the message of a run names its last checkpoint
-        resume = "stopped. Repeat the command to resume from the last checkpoint."
-        say(escape(str(stop) or resume))
+        resume = " Repeat the command: what is trained is kept." * (arguments[:1] == ["train"])
+        say(escape(str(stop) or f"stopped.{resume}"))
         return 128 + getattr(stop, "signal", signal.SIGINT)  # as shells expect
     except (MamlaxError, ValueError) as error:
         say(f"[bold red]error:[/] {escape(in_flags(str(error)))}")

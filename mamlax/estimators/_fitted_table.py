@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGINT
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -217,8 +218,8 @@ def _no_model_after_a_stop() -> Iterator[None]:
     """Say that a fit that was stopped leaves nothing to resume from."""
     try:
         yield
-    except TrainingInterruptedError as stop:
+    except KeyboardInterrupt as stop:
         raise TrainingInterruptedError(
             "stopped. No model was written: mamlax fit does not resume, repeat it from the start.",
-            stop.signal,
+            getattr(stop, "signal", SIGINT),
         ) from stop

@@ -1,9 +1,11 @@
 """Ctrl-C and SIGTERM set a flag, which a loop checks where it can stop without loss."""
 
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -12,6 +14,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @contextmanager
 def interruptible() -> Iterator[Callable[[], signal.Signals | None]]:
     """Remember a signal, so that a loop can stop after its current block; a second stops at once.
+
+    The first is answered on the error stream, since a block may take minutes.
 
     SIGINT is Ctrl-C. SIGTERM is sent by schedulers (SLURM, Kubernetes, `docker stop`).
 
@@ -24,6 +28,13 @@ def interruptible() -> Iterator[Callable[[], signal.Signals | None]]:
         nonlocal received
         if received is None:
             received = signal.Signals(number)
+            again = "press Ctrl-C again" if number == signal.SIGINT else "send SIGTERM again"
+            with suppress(RuntimeError, OSError):  # where it interrupts another print, or is closed
+                print(
+                    f"stopping after this block of outer steps; {again} to stop at once",
+                    file=sys.stderr,
+                    flush=True,
+                )
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
@@ -43,3 +54,13 @@ def interruptible() -> Iterator[Callable[[], signal.Signals | None]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def wait_until(is_ready: Callable[[], bool]) -> None:
+    """Wait so that a signal is handled meanwhile.
+
+    Python handles signals between two of its instructions: not while a library waits.
+    """
+    began = time.perf_counter()
+    while not is_ready():
+        time.sleep(min(0.1, (time.perf_counter() - began) / 100))  # a percent late at most

@@ -150,6 +150,11 @@ class Record:
             os.close(self._lock)
             self._lock = None
 
+    @property
+    def how_to_resume(self) -> str:
+        """Where the last checkpoint is, and how to go on from there, if there is one."""
+        return f"{self}{'' if self._saved is None else ' Repeat the command to resume.'}"
+
     def __str__(self) -> str:
         if self.directory is None:
             return "Nothing was written: no directory was given."

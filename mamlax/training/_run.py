@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGINT, Signals
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from .._errors import MamlaxError
 from .._files import Json
 from .._types import OuterLoop
 from ._divergence import above_limit, not_finite, stayed_finite
-from ._interruption import interruptible
+from ._interruption import interruptible, wait_until
 from ._record import Progress, Record
 from ._remedies import what_to_try
 
@@ -155,7 +155,7 @@ def run(
             )
         record.drop_lines_after(now.step)
         advance = _Advance(loop.step, key, num_seeds is not None)
-        with interruptible() as interrupted:
+        with _stopped_at_once(record), interruptible() as interrupted:
             for end in _block_ends(now.step, num_outer_steps, log_interval):
                 if validation is not None and validation.is_over(now.step, now.best_step):
                     break
@@ -205,8 +205,7 @@ def run(
         # checked again: Ctrl-C during the last step must also stop what the caller does next
         if (received := interrupted()) is not None:
             raise TrainingInterruptedError(
-                f"stopped after outer step {now.step} of {num_outer_steps}. {record}"
-                + ("" if directory is None else " Repeat the command to resume."),
+                f"stopped after outer step {now.step} of {num_outer_steps}. {record.how_to_resume}",
                 received,
             )
     return _finished(now)
@@ -231,6 +230,15 @@ def restore_run(
     if progress is None:
         raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
     return _finished(progress)
+
+
+@contextmanager
+def _stopped_at_once(record: Record) -> Iterator[None]:
+    """Say after a second Ctrl-C what there is to resume from."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise TrainingInterruptedError(f"stopped at once. {record.how_to_resume}") from stop
 
 
 def _initial_state(loop: OuterLoop, params: PyTree, seeds: bool) -> PyTree:
@@ -302,6 +310,8 @@ class _Advance:
         """Take the steps; returns the seconds they took and the result of `_steps`."""
         began = time.perf_counter()
         result = self.compiled[end - start](*self._arguments(state, start, end - start))
+        *_, finite = result
+        wait_until(finite.is_ready)
         result = jax.block_until_ready(result)
         return time.perf_counter() - began, result
 

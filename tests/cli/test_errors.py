@@ -2,7 +2,10 @@
 
 import errno
 import signal
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +20,7 @@ from .answers import exits
     [
         (mamlax.MamlaxError("what to do"), 1, ["error: what to do"]),
         (mamlax.TrainingDivergedError("not finite at step 3"), 1, ["error: not finite at step 3"]),
-        (KeyboardInterrupt(), 130, ["stopped", "Repeat the command to resume"]),
+        (KeyboardInterrupt(), 130, ["stopped. Repeat the command: what is trained is kept."]),
         (mamlax.TrainingInterruptedError("stopped after step 3", signal.SIGTERM), 143, ["step 3"]),
     ],
 )
@@ -27,6 +30,29 @@ def test_an_exception_becomes_a_message_and_a_status(raised, status, words, caps
     text = capsys.readouterr().err
     for word in words:
         assert word in text
+
+
+def test_a_command_that_keeps_nothing_promises_no_resume(capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mamlax.plots.draw_run", stop)
+    Path("run").mkdir()
+    Path("run/metrics.jsonl").write_text("")
+    assert exits(["plot", "run"]) == 130
+    assert capsys.readouterr().err == "stopped.\n"
+
+
+def test_a_command_that_was_stopped_does_not_wait_for_what_still_runs():
+    """Where Python ends, JAX waits for its programs."""
+    program = (
+        "import atexit, mamlax.cli, mamlax.__main__\n"
+        "atexit.register(print, 'waited')\n"
+        "mamlax.cli.main = lambda: 130\n"
+        "mamlax.__main__.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (130, ""), ended.stderr
 
 
 def test_a_full_disk_at_the_end_is_an_error_without_a_traceback(capsys, train_raises):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import pytest
 
 import mamlax
+from mamlax.training._interruption import interruptible, wait_until
 
 SCORES = [3.0, 5.0, 1.0, 4.0, 6.0, 2.0]
 
@@ -519,7 +520,7 @@ def interrupt(at, times=1, sent=signal.SIGINT):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", [10, 20, 50])
 def test_a_signal_writes_a_checkpoint_that_resumes_to_the_same_bits(
-    walk, whole, tmp_path, at, sent
+    walk, whole, tmp_path, at, sent, capsys
 ):
     handler = signal.getsignal(sent)
     with pytest.raises(mamlax.TrainingInterruptedError) as error:
@@ -528,6 +529,9 @@ def test_a_signal_writes_a_checkpoint_that_resumes_to_the_same_bits(
     message = str(error.value)
     for words in (f"outer step {at} of 60", f"step {at},", str(tmp_path), "Repeat the command"):
         assert words in message, message
+    again = "press Ctrl-C again" if sent == signal.SIGINT else "send SIGTERM again"
+    said = f"stopping after this block of outer steps; {again} to stop at once\n"
+    assert capsys.readouterr().err == said
     assert walk.steps(tmp_path)[-1] == at and walk.lines(tmp_path)[-1]["step"] == at
     assert signal.getsignal(sent) is handler, "the handler was not restored"
     walk.assert_same_bits(walk.run(tmp_path).state, whole[0].state)
@@ -622,9 +626,34 @@ def test_ctrl_c_without_a_directory_says_that_nothing_was_written(walk):
 
 def test_a_second_ctrl_c_stops_at_once(walk, tmp_path):
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(mamlax.TrainingInterruptedError) as error:
         walk.run(tmp_path, report=interrupt(30, times=2))
+    for words in ("stopped at once", "of step 20,", str(tmp_path), "Repeat the command to resume"):
+        assert words in str(error.value)
     assert walk.steps(tmp_path) == [20] and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_second_ctrl_c_before_the_first_checkpoint_names_none(walk, tmp_path):
+    with pytest.raises(mamlax.TrainingInterruptedError) as error:
+        walk.run(tmp_path, report=interrupt(10, times=2))
+    assert str(error.value) == f"stopped at once. There is no checkpoint yet in {tmp_path}."
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_signal_is_answered_while_a_block_runs(capsys):
+    """Python handles signals between two of its instructions, and a block may take minutes."""
+    answers = []
+
+    def is_ready():
+        if not answers:
+            os.kill(os.getpid(), signal.SIGINT)
+        answers.append(asked())
+        return len(answers) > 3
+
+    with interruptible() as asked:
+        wait_until(is_ready)
+    assert answers[-1] == signal.SIGINT
+    assert capsys.readouterr().err.count("stopping after this block") == 1
 
 
 def test_ctrl_c_at_the_last_step_still_raises(walk, whole, tmp_path):
