@@ -67,7 +67,7 @@ from .tasks._placement import place as place
 # training and evaluation
 from .training._run import run as run
 from .training._run import Run as Run
-from .training._run import Validation as Validation
+from .training._validation import Validation as Validation
 from .training._run import restore_run as restore_run
 from .training._run import TrainingDivergedError as TrainingDivergedError
 from .training._run import TrainingFailedError as TrainingFailedError

@@ -20,7 +20,8 @@ from ..algorithms._over_tasks import adaptation_curves
 from ..config._algorithms import Algorithm, Boil, Cavia
 from ..config._tables import TableTraining
 from ..tasks._grouped_rows import GroupedRows
-from ..training._run import Validation, run
+from ..training._run import run
+from ..training._validation import Validation
 from ._architecture import architecture
 from ._learner import ArrayLearner, LearnerSettings, Loss
 

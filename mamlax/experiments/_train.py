@@ -20,7 +20,8 @@ from ..config._recipe import Recipe
 from ..records._description import RunDescription, environment, open_run
 from ..records._evaluation import Evaluation
 from ..records._metrics import read_metrics
-from ..training._run import Run, TrainingDivergedError, TrainingFailedError, Validation, run
+from ..training._run import Run, TrainingDivergedError, TrainingFailedError, run
+from ..training._validation import Validation
 from ._evaluate import evaluate_results
 from ._experiment import (
     Announce,

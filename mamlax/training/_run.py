@@ -1,6 +1,5 @@
 """Run an outer loop: many steps per dispatch, logged, checkpointed, resumable bit for bit."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from ._divergence import above_limit, not_finite, stayed_finite
 from ._interruption import interruptible, wait_until
 from ._record import Progress, Record
 from ._remedies import what_to_try
+from ._validation import Validation
 
 
 class TrainingDivergedError(MamlaxError):
@@ -42,28 +42,6 @@ class TrainingInterruptedError(MamlaxError, KeyboardInterrupt):
     def __init__(self, message: str, signal: Signals = SIGINT):
         super().__init__(message)
         self.signal = signal
-
-
-class Validation(NamedTuple):
-    """How to choose the best checkpoint while training.
-
-    Attributes:
-        fn: `fn(state) -> {metric key: number}`, evaluated on tasks not trained on.
-        interval: outer steps between validations.
-        metric: the key to choose by, e.g. `"validation/accuracy"`.
-        maximize: whether larger is better.
-        patience: end the run after this many validations without a new best one. None: never.
-    """
-
-    fn: Callable[[Any], dict[str, float]]
-    interval: int
-    metric: str
-    maximize: bool = True
-    patience: int | None = None
-
-    def is_over(self, step: int, best_step: int) -> bool:
-        """Whether patience has run out at `step`, if the best validation was at `best_step`."""
-        return self.patience is not None and step - best_step >= self.patience * self.interval
 
 
 class Run(NamedTuple):
@@ -187,8 +165,8 @@ def run(
                 begin, now = now.step, now._replace(step=end, state=state)
                 last = end == num_outer_steps
                 if validation is not None and (last or end % validation.interval == 0):
-                    line.update(_validated(validation, state))
-                    if _is_better(line[validation.metric], now.best_value, validation.maximize):
+                    line.update(validation.measured(state))
+                    if validation.is_better(line[validation.metric], now.best_value):
                         value = line[validation.metric]
                         now = now._replace(best_value=value, best_step=end, best_state=state)
                 line["time/outer_steps_per_second"] = (end - begin) / seconds
@@ -264,28 +242,6 @@ def _message_of(error: Exception) -> str:
 
 def _mean(values: Any) -> float:
     return float(np.mean(np.asarray(values, np.float64)))
-
-
-def _validated(validation: Validation, state: PyTree) -> dict[str, float]:
-    values = validation.fn(state)
-    if validation.metric not in values:
-        raise ValueError(
-            f"the best state is to be chosen by {validation.metric!r}, but the validation returned "
-            f"{sorted(values)}. Give one of these as the metric."
-        )
-    for name, value in values.items():
-        if np.ndim(value):
-            raise ValueError(
-                f"the validation returned an array of shape {np.shape(value)} for {name!r}; it "
-                "must be one number. Return e.g. the mean (over seeds too)."
-            )
-    return {name: float(value) for name, value in values.items()}
-
-
-def _is_better(value: float, best: float | None, maximize: bool) -> bool:
-    if not math.isfinite(value):
-        return False
-    return best is None or (value > best if maximize else value < best)
 
 
 class _Advance:

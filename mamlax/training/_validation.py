@@ -1,0 +1,55 @@
+"""How to choose the best state of a run while it is trained, and when to end it."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Validation(NamedTuple):
+    """How to choose the best checkpoint while training.
+
+    Attributes:
+        fn: `fn(state) -> {metric key: number}`, evaluated on tasks not trained on.
+        interval: outer steps between validations.
+        metric: the key to choose by, e.g. `"validation/accuracy"`.
+        maximize: whether larger is better.
+        patience: end the run after this many validations without a new best one. None: never.
+    """
+
+    fn: Callable[[Any], dict[str, float]]
+    interval: int
+    metric: str
+    maximize: bool = True
+    patience: int | None = None
+
+    def is_over(self, step: int, best_step: int) -> bool:
+        """Whether patience has run out at `step`, if the best validation was at `best_step`."""
+        return self.patience is not None and step - best_step >= self.patience * self.interval
+
+    def measured(self, state: Any) -> dict[str, float]:
+        """Its metrics of a state, checked.
+
+        Raises:
+            ValueError: if the metric to choose by is not among them, or one is not a number.
+        """
+        values = self.fn(state)
+        if self.metric not in values:
+            raise ValueError(
+                f"the best state is to be chosen by {self.metric!r}, but the validation returned "
+                f"{sorted(values)}. Give one of these as the metric."
+            )
+        for name, value in values.items():
+            if np.ndim(value):
+                raise ValueError(
+                    f"the validation returned an array of shape {np.shape(value)} for {name!r}; it "
+                    "must be one number. Return e.g. the mean (over seeds too)."
+                )
+        return {name: float(value) for name, value in values.items()}
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Whether a validation is better than the best so far; None: there is none yet."""
+        if not math.isfinite(value):
+            return False
+        return best is None or (value > best if self.maximize else value < best)
