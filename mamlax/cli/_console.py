@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A progress bar on a terminal, plain lines elsewhere."""
+    """A progress bar on a terminal, plain lines elsewhere.
+
+    Attributes:
+        stopped: how training ended before its last outer step, in words; empty if it did not.
+    """
 
     def __enter__(self):
-        self.stage, self.bar, self.status, self.last = None, None, None, 0.0
+        self.stage, self.bar, self.status, self.last, self.stopped = None, None, None, 0.0, ""
         return self
 
     def announce(self, words: str) -> None:
@@ -58,16 +62,19 @@ class Progress:
             if name.startswith("validation/"):
                 shown = f"{value:.4g}" if math.isfinite(value) else "diverged"
                 text += f"  {name.replace('/', ' ')} {shown}"
+        if "stopped" in line:
+            self.stopped = f"stopped after {line['step']} of {total} outer steps: {line['stopped']}"
         if not console.is_terminal:
-            finished = line["step"] == total
+            finished = line["step"] == total or self.stopped
             if finished or stage != self.stage or time.monotonic() - self.last > 10:
-                left = (total - line["step"]) / rate
+                left = 0 if finished else (total - line["step"]) / rate
                 console.print(
                     f"{stage}: step {line['step']}/{total}  {text}  {speed}  {left:.0f} s left",
                     soft_wrap=True,
                     highlight=False,
                 )
                 self.last = time.monotonic()
+            self._say_why_stopped(stage, console)
             self.stage = stage
             return
         if stage != self.stage:
@@ -76,6 +83,11 @@ class Progress:
             self.stage = stage
         assert self.bar is not None
         self.bar.update(self.task, completed=line["step"], text=f"{text}  {speed}")
+        self._say_why_stopped(stage, self.bar.console)
+
+    def _say_why_stopped(self, stage: str, console: Any) -> None:
+        if self.stopped:
+            console.print(escape(f"{stage}: {self.stopped}"), soft_wrap=True, highlight=False)
 
     def _open(self, console, stage: str, total: int) -> None:
         from rich.progress import (

@@ -77,6 +77,8 @@ def fit(
     else:
         print(model.report_)
         paths.append(plots.draw_report(model.report_.as_json(), out.with_suffix(".png")))
+    if progress.stopped:
+        say(escape(f"Training {progress.stopped}. The model is of step {model.outer_step_}."))
     say_paths(paths)
 
 

@@ -392,5 +392,7 @@ class FewShotEstimator(BaseEstimator, ABC):
             if "validation/loss" in line:
                 text += f", on groups held out {line['validation/loss']:.4g}"
             print(text, flush=True)
+            if "stopped" in line:
+                print(f"stopped after outer step {line['step']}: {line['stopped']}", flush=True)
 
         return report

@@ -40,7 +40,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         patience: twentieths of `num_outer_steps` without improvement before training stops.
         compare: fit simpler models too, for `report()`.
         random_state: seed of the split of the groups, of initialization and of training.
-        verbose: print progress; or a function that is called with each log line.
+        verbose: print progress; or a function that is called with each log line, as `report` of
+            [`run`][mamlax.run].
 
     Attributes:
         num_inner_steps_: steps of `adapt`.

@@ -90,7 +90,8 @@ def run(
         checkpoint_interval: outer steps between checkpoints, a multiple of `log_interval`; None:
             about twenty over the run.
         validation: how to choose the best state.
-        report: called with each log line.
+        report: called with each log line; where patience ends the run, the last has a sentence
+            more, `"stopped"`, which says why.
 
     Returns:
         The last and the best state.
@@ -174,6 +175,9 @@ def run(
                 line["time/date"] = time.strftime("%Y-%m-%dT%H:%M:%S")
                 record.log(line)
                 if report is not None:
+                    ends = not last and validation is not None
+                    if ends and validation.is_over(end, now.best_step):
+                        line["stopped"] = validation.why_over(now.best_step)
                     report(line)
                 if end % checkpoint_interval == 0:
                     record.save(now, key)

@@ -28,6 +28,13 @@ class Validation(NamedTuple):
         """Whether patience has run out at `step`, if the best validation was at `best_step`."""
         return self.patience is not None and step - best_step >= self.patience * self.interval
 
+    def why_over(self, best_step: int) -> str:
+        """Why patience has run out, in words."""
+        name = self.metric.replace("/", " ")
+        return (
+            f"{name} has not improved in {self.patience} validations since outer step {best_step}"
+        )
+
     def measured(self, state: Any) -> dict[str, float]:
         """Its metrics of a state, checked.
 

@@ -188,6 +188,21 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
     ]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_run_that_stops_early_says_so(terminal, capsys, monkeypatch):
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    with _console.Progress() as progress:
+        progress("fit", {**LINE, "step": 10})
+        assert not progress.stopped
+        progress("fit", {**LINE, "step": 20, "stopped": "loss [x] has not improved"})
+    said = "stopped after 20 of 100 outer steps: loss [x] has not improved"
+    assert progress.stopped == said
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert text.count(f"fit: {said}\n") == 1
+    assert terminal or ("step 20/100" in text and "  0 s left\nfit: stopped" in text)
+
+
 @pytest.mark.parametrize("rate, speed", [(12345.6, "12,346 steps/s"), (0.0432, "0.043 steps/s")])
 @pytest.mark.parametrize("terminal", [False, True])
 def test_phases_are_announced_and_a_slow_run_has_a_speed(

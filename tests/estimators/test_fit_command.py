@@ -1,5 +1,7 @@
 """The command fit: a table becomes a model, or a line says what is wrong with it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,6 +49,20 @@ def test_a_csv_is_fitted_judged_and_saved(command, csv, table, tmp_path):
     assert model.feature_names_in_.tolist() == ["speed", "kind"]
     assert model.num_groups_ == {"train": 9, "validation": 2, "test": 3}
     assert str(model.report()) == out.rstrip() and out.rstrip().endswith(model.report().verdict)
+
+
+def test_a_fit_that_stops_early_says_so(command, monkeypatch):
+    def fit(*_, report, **__):
+        of_all = {"train/query_loss": 0.5, "time/outer_steps_per_second": 10.0}
+        report({**of_all, "step": 70, "stopped": "validation loss has not improved"})
+        return SimpleNamespace(report_=None, outer_step_=20)
+
+    monkeypatch.setattr("mamlax.estimators._fitted_table.fit", fit)
+    status, _, err = command("fit", "table.csv", *OF_MACHINES, "--num-outer-steps", 100)
+    assert status == 0
+    said = "stopped after 70 of 100 outer steps: validation loss has not improved"
+    assert f"\nfit: {said}\n" in err
+    assert err.splitlines()[-2] == f"Training {said}. The model is of step 20."
 
 
 @pytest.mark.slow

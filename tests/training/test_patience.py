@@ -16,7 +16,14 @@ def patient(walk, patience, scores=SCORES, **settings):
 
 @pytest.mark.parametrize("patience, end", [(1, 30), (2, 40), (4, 60), (None, 60)])
 def test_a_run_ends_after_validations_without_improvement(walk, by_hand, tmp_path, patience, end):
-    result = walk.run(tmp_path, validation=patient(walk, patience))
+    reported = []
+    validation = patient(walk, patience)
+    result = walk.run(tmp_path, validation=validation, report=reported.append)
+    why = f"validation score has not improved in {patience} validations since outer step 20"
+    assert [line.get("stopped") for line in reported] == [
+        *[None] * (len(reported) - 1),
+        why if end < 60 else None,
+    ]
     walk.assert_same_bits(result.state, by_hand[0][end])
     walk.assert_same_bits(result.best_state, by_hand[0][20])
     assert result.best_step == 20
