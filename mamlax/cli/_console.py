@@ -24,11 +24,13 @@ class Progress:
     """A progress bar on a terminal, plain lines elsewhere.
 
     Attributes:
+        has_trained: whether there was anything to train.
         stopped: how training ended before its last outer step, in words; empty if it did not.
     """
 
     def __enter__(self):
-        self.stage, self.bar, self.status, self.last, self.stopped = None, None, None, 0.0, ""
+        self.stage, self.bar, self.status, self.last = None, None, None, 0.0
+        self.has_trained, self.stopped = False, ""
         return self
 
     def announce(self, words: str) -> None:
@@ -49,6 +51,7 @@ class Progress:
         from rich.console import Console
 
         console = Console(stderr=True)
+        self.has_trained = True
         total = line["num_outer_steps"]
         rate = line["time/outer_steps_per_second"]
         speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"

@@ -1,5 +1,6 @@
 """Commands on recipes and their runs."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,6 +90,10 @@ def train(
             report=progress,
             announce=progress.announce,
         )
+    if not progress.has_trained:
+        again = " or ".join(f"mamlax {how} {shlex.quote(str(out))}" for how in ("evaluate", "plot"))
+        words = f"{out} was trained already; it was only evaluated again. The next time: {again}."
+        say(escape(words))
     show_evaluation(evaluation)
     say_paths([out / "evaluation.json", *plots.draw_run(out)])
 

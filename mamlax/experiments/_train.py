@@ -67,7 +67,8 @@ def train(
         num_seeds: seeds trained side by side in one program.
         data_dir: where data sets are; see `omniglot`.
         report: called with what is running (the algorithm or a baseline's name) and each log line.
-        announce: called with the name of each phase before it starts; some compile for minutes.
+        announce: called with the name of each phase before it starts (some compile for minutes),
+            and with where an earlier run resumes.
 
     Returns:
         The evaluation, as written to `evaluation.json`.
@@ -136,6 +137,7 @@ def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report) -> R
         checkpoint_interval=training.checkpoint_interval,
         validation=None if stage.is_baseline else _validation(experiment, stage),
         report=lambda line: report(stage.shown, {**line, "num_outer_steps": stage.num_outer_steps}),
+        announce=lambda words: experiment.announce(f"{stage.shown}: {words}"),
     )
 
 

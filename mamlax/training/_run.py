@@ -71,6 +71,7 @@ def run(
     checkpoint_interval: int | None = None,
     validation: Validation | None = None,
     report: Callable[[Json], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Run:
     """Take `num_outer_steps` outer steps; with a `directory`, log them and keep checkpoints.
 
@@ -92,6 +93,7 @@ def run(
         validation: how to choose the best state.
         report: called with each log line; where patience ends the run, the last has a sentence
             more, `"stopped"`, which says why.
+        announce: called with words on where an earlier run resumes, before it does.
 
     Returns:
         The last and the best state.
@@ -132,6 +134,11 @@ def run(
                 f"{directory} has already taken {now.step} outer steps, more than "
                 f"num_outer_steps={num_outer_steps}. Ask for as many, or give another directory."
             )
+        if announce is not None and now.step:
+            is_over = validation is not None and validation.is_over(now.step, now.best_step)
+            is_whole = is_over or now.step == num_outer_steps
+            how = "trained already, to" if is_whole else "resuming from"
+            announce(f"{how} outer step {now.step} of {num_outer_steps}")
         record.drop_lines_after(now.step)
         advance = _Advance(loop.step, key, num_seeds is not None)
         with _stopped_at_once(record), interruptible() as interrupted:

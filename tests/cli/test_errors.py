@@ -13,6 +13,7 @@ import mamlax
 from mamlax import cli
 
 from .answers import exits
+from .test_console import EVALUATION
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,23 @@ def test_a_command_that_was_stopped_does_not_wait_for_what_still_runs():
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (130, ""), ended.stderr
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_run_that_was_trained_already_says_so(is_new, capsys, train_does, monkeypatch):
+    def train(*_, report, **__):
+        if is_new:
+            rates = {"time/outer_steps_per_second": 1.0, "train/query_loss": 0.5}
+            report("maml", {"step": 1, "num_outer_steps": 1, **rates})
+        return EVALUATION
+
+    train_does(train)
+    monkeypatch.setattr("mamlax.plots.draw_run", lambda out: [])
+    assert exits(["train", "sinusoid", "--out", "a run"]) == 0
+    assert is_new != (
+        "a run was trained already; it was only evaluated again. The next time: "
+        "mamlax evaluate 'a run' or mamlax plot 'a run'." in capsys.readouterr().err
+    )
 
 
 def test_a_full_disk_at_the_end_is_an_error_without_a_traceback(capsys, train_raises):

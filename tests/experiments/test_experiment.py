@@ -232,7 +232,11 @@ def test_repeating_the_command_trains_nothing_and_gives_the_same_numbers(trained
     def report(stage, line):
         raise AssertionError(f"{stage} was trained again")
 
-    assert train(small.sinusoid(), directory=copy, report=report) == trained[0]
+    said = []
+    again = train(small.sinusoid(), directory=copy, report=report, announce=said.append)
+    assert again == trained[0]
+    for stage in ("maml", "pretrained", "oracle"):
+        assert any(words.startswith(f"{stage}: trained already, to outer step") for words in said)
 
 
 @pytest.mark.parametrize(

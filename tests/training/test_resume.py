@@ -506,6 +506,23 @@ def test_a_full_disk_is_reported_when_resuming(walk, copy, monkeypatch):
     assert (copy / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_run_says_where_it_resumes(walk, copy, tmp_path):
+    said = []
+    with pytest.raises(walk.Crash):
+        walk.run(tmp_path / "new", crash_at=40, announce=said.append)
+    assert said == []
+    walk.run(tmp_path / "new", announce=said.append)
+    walk.run(copy, announce=said.append)
+    once = walk.validation(SCORES)._replace(patience=1)
+    for _ in range(2):
+        walk.run(tmp_path / "patient", validation=once, announce=said.append)
+    assert said == [
+        "resuming from outer step 20 of 60",
+        "trained already, to outer step 60 of 60",
+        "trained already, to outer step 30 of 60",
+    ]
+
+
 def interrupt(at, times=1, sent=signal.SIGINT):
     """A report callback that sends a signal, as Ctrl-C does, at a log line."""
 
