@@ -1,10 +1,20 @@
-"""The command line that repeats a recipe."""
+"""The command lines that repeat a recipe and a run."""
 
 import shlex
 from dataclasses import fields
+from pathlib import Path
 
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
+from ..records._description import RunDescription
+
+
+def command_of_run(run: RunDescription, directory: Path) -> str:
+    """The command that resumes a run."""
+    words = [command_of(run.recipe)]
+    words += [f"--seed {run.seed}"] * (run.seed != 0)
+    words += [f"--num-seeds {run.num_seeds}"] * (run.num_seeds != 1)
+    return " ".join([*words, f"--out {shlex.quote(str(directory))}"])
 
 
 def command_of(recipe: Recipe) -> str:

@@ -1,15 +1,20 @@
 """Commands on recipes and their runs."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from .. import __version__
 from .._errors import MamlaxError
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
+from ..records._description import OtherRunError
 from . import _devices
+from ._commands import command_of, command_of_run
 from ._console import (
     Progress,
     escape,
@@ -80,7 +85,7 @@ def train(
     from .. import plots
     from ..experiments import _train
 
-    with Progress() as progress:
+    with _ways_out_of_another_run(out), Progress() as progress:
         evaluation = _train.train(
             recipe,
             seed=seed,
@@ -98,6 +103,18 @@ def train(
     say_paths([out / "evaluation.json", *plots.draw_run(out)])
 
 
+@contextmanager
+def _ways_out_of_another_run(out: Path) -> Iterator[None]:
+    """Name the commands that help where a directory holds another run."""
+    try:
+        yield
+    except OtherRunError as error:
+        ways = "To train this one: the same command with another --out DIR."
+        if error.found.mamlax == __version__:
+            ways += f"\nTo resume that one: {command_of_run(error.found, out)}"
+        raise MamlaxError(f"{error}\n{ways}") from error
+
+
 def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | None = None) -> None:
     """Before training: find memory, operations and time of an outer step, and flags that fit.
 
@@ -110,7 +127,6 @@ def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | No
     """
     _devices.prepare_jax()
     from ..experiments import _plan
-    from ._commands import command_of
 
     size = None if memory is None else _plan.bytes_of(memory)
     found = _plan.plan(recipe, memory=size, data_dir=data_dir, report=show_choice)

@@ -24,6 +24,18 @@ from ._settings import (
 _REMEDY = "Train again in another directory."
 
 
+class OtherRunError(MamlaxError):
+    """A directory holds another run than the one that is to be trained there.
+
+    Attributes:
+        found: the run that it holds.
+    """
+
+    def __init__(self, message: str, found: "RunDescription"):
+        super().__init__(message)
+        self.found = found
+
+
 @dataclass(frozen=True)
 class RunDescription:
     """The recipe and seeds of a run.
@@ -80,8 +92,8 @@ def open_run(directory: Path, description: RunDescription) -> None:
         description: the description of the run.
 
     Raises:
-        MamlaxError: if the directory belongs to another run, or cannot be written. The message
-            lists the differences.
+        OtherRunError: if the directory belongs to another run. The message lists the differences.
+        MamlaxError: if it cannot be written, or holds other files.
     """
     path = directory / "recipe.json"
     if path.exists():
@@ -90,7 +102,7 @@ def open_run(directory: Path, description: RunDescription) -> None:
         grown = {
             name
             for name, (old, new) in differences.items()
-            if name.rpartition(".")[2] in description.recipe.may_grow
+            if name in description.recipe.may_grow
             and old is not None
             and (new is None or new > old)
         }
@@ -100,11 +112,11 @@ def open_run(directory: Path, description: RunDescription) -> None:
             if name not in grown
         ]
         if other:
-            raise MamlaxError(
+            raise OtherRunError(
                 f"{directory} holds another run:\n"
                 + "\n".join(other)
-                + "\nRepeat its command to resume it, choose another directory with --out, or "
-                "delete it."
+                + "\nGive another directory, or resume that run with its own settings.",
+                found,
             )
         if grown:
             _write(path, description)
@@ -192,9 +204,13 @@ def _grouped(written: Mapping[str, Any], known: Recipe) -> Json:
 
 
 def _compared(description: RunDescription) -> Json:
-    """What must be equal for a run to be resumed."""
+    """What must be equal for a run to be resumed; names of settings are unique across groups."""
     value = description.as_json()
     del value["environment"]
+    groups = value.pop("settings")
+    groups["algorithm"]["algorithm"] = groups["algorithm"].pop("name")
+    for group in groups.values():
+        value |= group
     return value
 
 
@@ -207,11 +223,9 @@ def _write(path: Path, description: RunDescription) -> None:
         ) from error
 
 
-def _differences(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = {}
-        for key in sorted(old.keys() | new.keys()):
-            path = f"{name}.{key}" if name else key
-            found.update(_differences(old.get(key), new.get(key), path))
-        return found
-    return {} if old == new else {name: (old, new)}
+def _differences(old: Json, new: Json) -> dict[str, tuple[Any, Any]]:
+    """What differs; of another recipe or algorithm, not the settings that only one of them has."""
+    if old["recipe"] != new["recipe"]:
+        return {"recipe": (old["recipe"], new["recipe"])}
+    names = sorted(old.keys() & new.keys())
+    return {name: (old[name], new[name]) for name in names if old[name] != new[name]}

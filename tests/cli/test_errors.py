@@ -1,6 +1,7 @@
 """Errors become a message and an exit status; other files are not touched."""
 
 import errno
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 import mamlax
 from mamlax import cli
+from mamlax.config import RECIPES
+from mamlax.records._description import RunDescription, open_run
 
 from .answers import exits
 from .test_console import EVALUATION
@@ -71,6 +74,31 @@ def test_a_run_that_was_trained_already_says_so(is_new, capsys, train_does, monk
         "a run was trained already; it was only evaluated again. The next time: "
         "mamlax evaluate 'a run' or mamlax plot 'a run'." in capsys.readouterr().err
     )
+
+
+def test_a_directory_of_another_run_is_met_with_both_ways_out(capsys, train_does):
+    """The differences, and the command that resumes what is there."""
+
+    def train(recipe, *, seed, num_seeds, directory, **_):
+        open_run(directory, RunDescription(recipe, seed, num_seeds))
+        raise mamlax.MamlaxError("it is the same run")
+
+    train_does(train)
+    other = RECIPES["sinusoid"].changed(shots=5, meta_batch_size=8)
+    open_run(Path("my run"), RunDescription(other, 3, 1))
+    assert exits(["train", "sinusoid", "--out", "my run"]) == 1
+    head, *differences, _, anew, resume = capsys.readouterr().err.splitlines()
+    assert head == "error: my run holds another run:"
+    assert differences == [
+        "  --meta-batch-size: 8 there, 25 now",
+        "  seed: 3 there, 0 now",
+        "  shots: 5 there, 10 now",
+    ]
+    assert anew == "To train this one: the same command with another --out DIR."
+    command = "mamlax train sinusoid --shots 5 --meta-batch-size 8 --seed 3 --out 'my run'"
+    assert resume == f"To resume that one: {command}"
+    assert exits(shlex.split(command)[1:]) == 1
+    assert "it is the same run" in capsys.readouterr().err
 
 
 def test_a_full_disk_at_the_end_is_an_error_without_a_traceback(capsys, train_raises):

@@ -308,8 +308,8 @@ def test_what_is_evaluated_does_not_depend_on_the_log(small, tmp_path):
     [
         ({}, {"seed": 1}, ["seed: 0 there, 1 now"]),
         ({}, {"num_seeds": 2}, ["num_seeds: 1 there, 2 now"]),
-        ({"num_outer_steps": 40}, {}, ["settings.training.num_outer_steps: 30 there, 40 now"]),
-        ({"shots": 7}, {}, ["settings.problem.shots: 5 there, 7 now"]),
+        ({"num_outer_steps": 40}, {}, ["num_outer_steps: 30 there, 40 now"]),
+        ({"shots": 7}, {}, ["shots: 5 there, 7 now"]),
         ({"name": "sinusoid-5-shot"}, {}, ["recipe: 'sinusoid' there, 'sinusoid-5-shot' now"]),
     ],
 )

@@ -141,26 +141,22 @@ class TestADirectoryBelongsToOneRun:
             ({"seed": 1}, ["seed: 0 there, 1 now"]),
             ({"num_seeds": 2}, ["num_seeds: 1 there, 2 now"]),
             ({"mamlax": "0.2.0"}, ["mamlax: '0.1.0' there, '0.2.0' now"]),
-            ({"num_inner_steps": 5}, ["settings.algorithm.num_inner_steps: 1 there, 5 now"]),
+            ({"num_inner_steps": 5}, ["num_inner_steps: 1 there, 5 now"]),
             (
                 {"shots": 5, "hidden_sizes": (9,)},
                 [
-                    "settings.problem.hidden_sizes: [40, 40] there, [9] now",
-                    "settings.problem.shots: 10 there, 5 now",
+                    "hidden_sizes: [40, 40] there, [9] now",
+                    "shots: 10 there, 5 now",
                 ],
             ),
             # settings that may grow in reinforcement learning may not grow here
             (
                 {"num_outer_steps": 80_000},
-                ["settings.training.num_outer_steps: 70000 there, 80000 now"],
+                ["num_outer_steps: 70000 there, 80000 now"],
             ),
             (
                 {"algorithm": "fomaml"},
-                [
-                    "settings.algorithm.first_order: False there, None now",
-                    "settings.algorithm.name: 'maml' there, 'fomaml' now",
-                    "settings.algorithm.remat: 'none' there, None now",
-                ],
+                ["algorithm: 'maml' there, 'fomaml' now"],
             ),
         ],
     )
@@ -170,7 +166,7 @@ class TestADirectoryBelongsToOneRun:
         with pytest.raises(MamlaxError) as error:
             open_run(tmp_path, description(**other))
         message = str(error.value)
-        assert str(tmp_path) in message and "holds another run" in message and "--out" in message
+        assert str(tmp_path) in message and "holds another run" in message
         said = [text.strip() for text in message.splitlines() if " there, " in text]
         assert len(said) == len(lines), "something else is said to differ"
         for one, line in zip(said, lines, strict=True):
