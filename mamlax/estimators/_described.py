@@ -108,7 +108,7 @@ def described(
     """
     column = table.columns[name]
     if not is_text(column):
-        return _typed(table, name, role)
+        return _typed(table, name, conventions, role)
     is_plain = conventions.decimal_mark != "comma" and not among_commas
     if is_plain and (found := _plain(column, conventions.for_values)) is not None:
         _check_finite(table, name, role, found)
@@ -143,7 +143,7 @@ def categories_of(
         known: words that are categories, though they mean elsewhere that a value is missing.
     """
     column = table.columns[name]
-    words = conventions.for_values if table.separator or conventions.missing else ()
+    words = conventions.for_values if is_text(column) else conventions.for_names
     cells = names_in(column).without(words, known)
     values = pd.Categorical.from_codes(cells.codes, cells.texts)  # pyright: ignore[reportArgumentType]
     return Described(name, values, "", cells.words)
@@ -193,8 +193,8 @@ def names_in(column: Any) -> Cells:
     return Cells(list(index), np.array([*(index[name] for name in names), -1])[codes])
 
 
-def _typed(table: Table, name: str, role: Role) -> Described:
-    """A column that says what it holds."""
+def _typed(table: Table, name: str, conventions: Conventions, role: Role) -> Described:
+    """A column that says what it holds; words for missing values are only those chosen."""
     column, kind = table.columns[name], table.columns[name].type
     if pa.types.is_temporal(kind):
         raise dates_error(name)
@@ -217,17 +217,18 @@ def _typed(table: Table, name: str, role: Role) -> Described:
             f"{role.what} {name!r} of {table.path} holds {kind}, which is neither numbers nor "
             "text. Make columns of what matters in it."
         )
-    cells = names_in(column)
-    return Described(name, pd.Categorical.from_codes(cells.codes, cells.texts))  # pyright: ignore[reportArgumentType]
+    return categories_of(table, name, conventions)
 
 
 def _plain(column: Any, words: Collection[str]) -> np.ndarray | None:
-    """Numbers as programs write them; None where it holds others."""
+    """Numbers as programs write them; None where it holds others, or "nan" that is no such word."""
     trimmed = _compute.utf8_trim_whitespace(column)
     is_missing = _compute.is_in(trimmed, pa.array(["", *words]))
     try:
         found = _compute.if_else(is_missing, None, trimmed).cast(pa.float64())
     except pa.ArrowInvalid:
+        return None
+    if _compute.any(_compute.is_nan(found)).as_py():
         return None
     return np.asarray(found.to_numpy(), np.float64)
 

@@ -34,7 +34,9 @@ Kind = Literal["auto", "values", "classes"]
 _MOST_CLASSES = 50
 _TARGET = Role("the target", "leave it empty: the row is then left out")
 _FEATURE = Role(
-    "column", "leave it empty: it then counts as missing; --categories takes a column for names"
+    "column",
+    "leave it empty: it then counts as missing, as words of --missing do; --categories takes a "
+    "column for names",
 )
 
 

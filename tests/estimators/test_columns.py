@@ -87,6 +87,15 @@ def test_what_is_missing_only_later_counts_as_the_mean():
     np.testing.assert_array_equal(columns.encode(np.array([[np.nan], [3.0]])), [[0], [1]])
 
 
+def test_the_word_nan_is_a_category_in_text_and_missing_among_numbers():
+    """As `docs/tables.md` says of frames."""
+    text = Columns.fit(pd.DataFrame({"x": ["oak", "nan", "nan", None]}))
+    assert text.columns[0].categories == ("nan", "oak")
+    numbers = Columns.fit(np.array([[1.0], [3.0], [np.nan]]))
+    asked = np.array([["3"], ["nan"]], object)
+    np.testing.assert_array_equal(numbers.encode(asked), [[1, 0], [0, 1]])
+
+
 def test_constant_columns_are_zero_and_do_not_explode():
     values = np.array([[7.0, 1e30, 0.1], [7.0, 1e30, 0.1], [7.0, 1e30, 0.1]])
     columns = Columns.fit(values)

@@ -1,10 +1,11 @@
 """What columns of text are taken for, and what is refused with its line."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mamlax
-from mamlax.estimators._conventions import Conventions
+from mamlax.estimators._conventions import MISSING_WORDS, Conventions
 from mamlax.estimators._described import Role, categories_of, described, has_decimal_commas
 from mamlax.estimators._names import labels_of, names_of
 from mamlax.estimators._tables import read_table
@@ -55,6 +56,33 @@ def test_text_is_categories_and_the_words_met_are_told(table):
     assert found.is_missing.tolist() == [False, True, False, False]
     chosen = seen(table("oak", "NA", "fir", "-"), Conventions(missing=("-",)))
     assert chosen.is_missing.tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "-nan"])
+@pytest.mark.parametrize("mark", [".", ","])
+def test_nan_among_numbers_is_text_unless_it_is_one_of_the_words_chosen(word, mark, table):
+    one = table(*(f"{i}{mark}5" for i in range(20)), word, "-")
+    with pytest.raises(mamlax.MamlaxError, match=f"is {word!r} in line 22"):
+        seen(one, Conventions(missing=("-",)))
+    for conventions in (Conventions(missing=("-", word)), Conventions((*MISSING_WORDS, "-"))):
+        found = seen(one, conventions)
+        assert found.is_numbers and np.flatnonzero(found.is_missing).tolist() == [20, 21]
+
+
+@pytest.mark.parametrize("kind", [None, "category"])
+def test_words_in_text_of_a_typed_file_are_those_of_a_csv(kind, tmp_path):
+    path = tmp_path / "table.parquet"
+    frame = pd.DataFrame({"x": ["oak", "NA", "-"], "number": [1.0, np.nan, 2.0]})
+    frame.astype({"x": kind or object}).to_parquet(path)
+    for conventions, expected in (
+        (Conventions(), [False, kind is None, False]),  # a category is what it is called
+        (Conventions(missing=("-",)), [False, False, True]),
+    ):
+        one = read_table(path)
+        assert seen(one, conventions).is_missing.tolist() == expected
+        assert categories_of(one, "x", conventions).is_missing.tolist() == expected
+        numbers = described(one, "number", conventions, ROLE)
+        assert numbers.is_missing.tolist() == [False, True, False]
 
 
 def test_numbers_are_names_where_they_are_said_to_be(table):
