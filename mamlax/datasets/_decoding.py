@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .._extras import optional
-from ._gray_levels import Levels, is_negative, is_wide, levels_of, stated_levels
+from ._gray_levels import Levels, is_negative, is_wide, levels_of, on_screens, stated_levels
 from ._image_kinds import FORMATS
 from ._listing import BrokenFileError, File, reason
 
@@ -92,8 +92,10 @@ def decode(
                 image = _upright(pillow.fromarray(gray), image)
             else:
                 image = _upright(image, image)
-                if is_deep and np.max(image.getextrema()) < _TWELVE_OF_SIXTEEN:
-                    notes.append(_DARK)
+                if is_deep:
+                    _in_upper_bits(image)
+                    if np.max(image.convert("RGB").getextrema()) < _TWELVE_OF_SIXTEEN:
+                        notes.append(_DARK)
             image = _in_channels(image, color)
             if size is not None:
                 image = image.resize((size, size), pillow.Resampling.LANCZOS)
@@ -143,8 +145,9 @@ def _gray_of(
                 raise ValueError(f"it has values of {found.bits} bits, more than gray_bits={bits}")
             found = found._replace(bits=bits)
         scale = levels or found
-    gray = scale.in_bytes(values)
-    return (255 - gray if is_negative(image) else gray), found
+    gray = scale.in_bytes(values, are_light=_is_linear(image))
+    gray = 255 - gray if is_negative(image) else gray
+    return np.where(values == image.info.get("transparency"), np.uint8(255), gray), found
 
 
 def _upright(image: "Image", original: "Image") -> "Image":
@@ -166,6 +169,13 @@ def _upright(image: "Image", original: "Image") -> "Image":
     return image.transpose(turns[orientation]) if orientation in turns else image
 
 
+def _in_upper_bits(image: "Image") -> None:
+    """Say which color is transparent as Pillow gives colors of 16 bits: by the upper eight."""
+    color = image.info.get("transparency")
+    if isinstance(color, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in color)
+
+
 def _in_channels(image: "Image", color: bool) -> "Image":
     """`convert` to three channels or one, where it would lose the picture."""
     pillow = optional("PIL.Image", "cli")
@@ -184,9 +194,4 @@ def _is_linear(image: "Image") -> bool:
     return gamma is not None and not others and abs(gamma - _LINEAR_GAMMA) < 0.01
 
 
-def _on_screens(light: float) -> float:
-    """sRGB's value for an amount of light, both from 0 to 1."""
-    return 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
-
-
-_AS_ON_SCREENS = [round(255 * _on_screens(value / 255)) for value in range(256)]
+_AS_ON_SCREENS = on_screens(np.arange(256) / 255).tolist()

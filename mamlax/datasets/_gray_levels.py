@@ -35,12 +35,21 @@ class Levels(NamedTuple):
         low = -(2.0 ** (self.bits - 1)) if self.is_signed else 0.0
         return low, low + 2.0**self.bits
 
-    def in_bytes(self, values: np.ndarray) -> np.ndarray:
-        """Bytes of values between these bounds."""
-        low, high = self.bounds
-        shares = (values.astype(np.float64) - low) / (high - low)
+    def in_bytes(self, values: np.ndarray, *, are_light: bool = False) -> np.ndarray:
+        """Bytes of values between these bounds; `are_light`: they are amounts of light."""
+        (low, high), values = self.bounds, values.astype(np.float64)
+        if are_light:
+            white = high - 1 if self.bits else high
+            return on_screens((values - low) / (white - low))
+        shares = (values - low) / (high - low)
         levels = np.floor(shares * 256) if self.bits else np.round(shares * 255)
         return levels.astype(np.uint8)
+
+
+def on_screens(light: np.ndarray) -> np.ndarray:
+    """Bytes by which a screen shows (sRGB) amounts of light from 0 to 1."""
+    shown = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.round(255 * shown).astype(np.uint8)
 
 
 def is_wide(image: "Image") -> bool:

@@ -132,7 +132,7 @@ def read_classes(
     """The images of each class, in the order given, from the cache where they are in one."""
     stamps = [(name, [(f.name, f.stamp) for f in files]) for name, files in classes.items()]
     # repr: names need not be Unicode, and may hold any separator
-    key = repr((4, *settings, stamps))
+    key = repr((5, *settings, stamps))
     return cached_arrays(key, beside, lambda rows: _decode_all(rows, classes, settings, progress))
 
 

@@ -161,14 +161,40 @@ def test_values_that_are_none_are_refused(tmp_path):
         read(tmp_path, {"a.tif": gray(values, np.float32)})
 
 
-def test_colors_of_sixteen_bits_that_come_out_dark_are_said(tmp_path, capfd):
+DEEP = {"gray": (0, 1), "rgb": (2, 3), "gray with alpha": (4, 2), "rgb with alpha": (6, 4)}
+
+
+def deep_png(kind, values, *others):
+    """A PNG of 16 bits; opaque, where it has an alpha."""
+    number, channels = DEEP[kind]
+    pixels = np.repeat(np.round(values)[..., None], channels, 2).astype(">u2")
+    if "alpha" in kind:
+        pixels[..., -1] = 65535
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    return png_of(rows, 16, number, *others)
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_a_png_of_sixteen_bits_goes_from_black_to_white(tmp_path, kind):
+    assert_ramp(read(tmp_path, {"a.png": deep_png(kind, RAMP * 65535)})[0, :, :, 0])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DEEP if kind != "gray"])
+def test_colors_of_sixteen_bits_that_come_out_dark_are_said(tmp_path, kind, capfd):
     """Pillow gives of these the upper eight bits alone."""
-    values = np.zeros((SIDE, SIDE, 3), ">u2")
     for most, is_dark in ((65535, False), (4095, True)):
-        values[:] = np.round(RAMP * most)[..., None]
-        rows = b"".join(b"\0" + row.tobytes() for row in values)
-        read(tmp_path, {"a.png": png_of(rows, depth=16, kind=2)})
+        read(tmp_path, {"a.png": deep_png(kind, RAMP * most)})
         assert ("1 have 16 bits a color" in capfd.readouterr().err) is is_dark
+
+
+@pytest.mark.parametrize("kind", ["gray", "rgb"])
+def test_the_transparent_color_of_a_png_of_sixteen_bits_becomes_white(tmp_path, kind):
+    values = np.round(RAMP * 65535)
+    third = int(values[0, 2])
+    color = (b"tRNS", struct.pack(">H", third) * DEEP[kind][1])
+    expected = np.where(values == third, 255, values // 256)
+    pixels = read(tmp_path, {"a.png": deep_png(kind, values, color)})[0, :, :, 0]
+    np.testing.assert_array_equal(pixels, expected)
 
 
 def png_of(rows, depth, kind, *others):
@@ -184,12 +210,29 @@ def png_of(rows, depth, kind, *others):
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
 
 
+GAMMA = (b"gAMA", struct.pack(">I", 100_000))
+
+
 @pytest.mark.parametrize("others", [(), ((b"sRGB", b"\0"),)], ids=["linear", "srgb"])
-def test_amounts_of_light_become_what_screens_show(tmp_path, others):
-    rows = b"".join(b"\0" + bytes([55] * SIDE) for _ in range(SIDE))
-    gamma = (b"gAMA", struct.pack(">I", 100_000))
-    pixels = read(tmp_path, {"a.png": png_of(rows, 8, 0, *others, gamma)})
-    assert (pixels == (55 if others else 128)).all()
+@pytest.mark.parametrize("kind", ["8 bits", *DEEP])
+def test_amounts_of_light_become_what_screens_show(tmp_path, others, kind):
+    if kind == "8 bits":
+        content = png_of((b"\0" + bytes([55] * SIDE)) * SIDE, 8, 0, *others, GAMMA)
+    else:
+        values = np.full((SIDE, SIDE), 55 * 257)
+        values[0] = 65535
+        content = deep_png(kind, values, *others, GAMMA)
+    pixels = read(tmp_path, {"a.png": content})
+    assert (pixels[0, 1:] == (55 if others else 128)).all()
+    assert kind == "8 bits" or (pixels[0, 0] == 255).all()
+
+
+def test_dark_light_of_sixteen_bits_of_gray_keeps_its_steps(tmp_path):
+    """Of which eight bits would make two."""
+    values = np.repeat(np.arange(SIDE)[None] * 64, SIDE, 0)
+    values[-1] = 65535
+    pixels = read(tmp_path, {"a.png": deep_png("gray", values, GAMMA)})[0, 0, :, 0]
+    assert len(set(pixels.tolist())) == SIDE
 
 
 COLOR = np.zeros((SIDE, SIDE, 3), np.uint8)
