@@ -9,22 +9,30 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from .._errors import MamlaxError
+from ._numerals import numerals
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-_BEGINNING = 1 << 18
+_BEGINNING, _LINES_COMPARED = 1 << 18, 100
 _MOST_BYTES = 4 << 30
 _MOST_UNPACKED, _MOST_GROWTH = 256 << 20, 100
 """What is compressed may become as large as the first, or its own size times the second."""
 
 
-def read_cells(path: Path) -> tuple[pa.Table, str]:
+class Separators(NamedTuple):
+    """What separates cells; others that cut all of the first lines into as many cells."""
+
+    chosen: str
+    others: tuple[str, ...] = ()
+
+
+def read_cells(path: Path) -> tuple[pa.Table, Separators]:
     """All cells of a file as they are written, as text, and what separates them.
 
     Args:
@@ -34,7 +42,8 @@ def read_cells(path: Path) -> tuple[pa.Table, str]:
         MamlaxError: if it is no UTF-8 text, is too large, or a line has more or fewer cells than
             the header.
     """
-    separator, num_columns = _layout(path)
+    separators, num_columns = _layout(path)
+    separator = separators.chosen
     names = [f"f{i}" for i in range(num_columns)]
     try:
         with _opened(path) as file:
@@ -52,7 +61,7 @@ def read_cells(path: Path) -> tuple[pa.Table, str]:
         _refuse_ragged(path, separator)
         raise
     header = [column[0].as_py() for column in cells.columns]
-    return cells.slice(1).rename_columns(_named(header)), separator
+    return cells.slice(1).rename_columns(_named(header)), separators
 
 
 def line_of(path: Path, separator: str, row: int) -> int:
@@ -68,11 +77,11 @@ def words_of(separator: str) -> str:
     return _WORDS[separator]
 
 
-def _layout(path: Path) -> tuple[str, int]:
+def _layout(path: Path) -> tuple[Separators, int]:
     """What separates cells, and how many there are in the header.
 
     The suffix says what separates, unless something else cuts the first lines into more cells, as
-    many in each.
+    many in each; of several that do, that by which the most of the cells are numbers.
     """
     own = next(SEPARATORS[kind] for kind in map(str.lower, path.suffixes) if kind in SEPARATORS)
     with _opened(path) as file:
@@ -80,17 +89,27 @@ def _layout(path: Path) -> tuple[str, int]:
     text = beginning.decode("utf-8-sig", errors="replace")
     if len(beginning) == _BEGINNING:
         text = text[: text.rfind("\n") + 1] or text
-    counts = {}
+    lines = {}
     for one in (own, *(_WORDS.keys() - {own})):
-        found = [
-            len(cells)
-            for cells in csv.reader(io.StringIO(text, newline=""), delimiter=one)
-            if cells
-        ]
-        counts[one] = found or [0]
-    regular = [one for one, found in counts.items() if found[0] > 1 and len(set(found)) == 1]
-    separator = max(regular, key=lambda one: counts[one][0], default=own)
-    return separator, counts[separator][0]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=one)
+        lines[one] = [cells for cells in reader if cells] or [[]]
+    regular = [
+        one for one, found in lines.items() if len(found[0]) > 1 and len({*map(len, found)}) == 1
+    ]
+    chosen = regular[0] if regular else own
+    if len(regular) > 1:
+        chosen = max(regular, key=lambda one: (_share_of_numbers(lines[one]), len(lines[one][0])))
+    others = tuple(one for one in regular if one != chosen)
+    return Separators(chosen, others), len(lines[chosen][0])
+
+
+def _share_of_numbers(lines: list[list[str]]) -> float:
+    """Of the cells below the header; less than none where a name in it cannot be shown."""
+    header, *rows = lines[:_LINES_COMPARED]
+    if not all(name.isprintable() for name in header):
+        return -1.0
+    cells = [cell for row in rows for cell in row]
+    return sum(value is not None for value in numerals(cells).values) / max(len(cells), 1)
 
 
 def _named(header: list[str]) -> list[str]:

@@ -85,11 +85,13 @@ def _with_assumed(column: Described) -> str:
 
 
 def _separated(table: Table) -> str:
-    """What separates cells, where the suffix says otherwise."""
+    """What separates cells, where the suffix says otherwise, or another would do as well."""
     own = [SEPARATORS[kind] for kind in map(str.lower, table.path.suffixes) if kind in SEPARATORS]
-    if table.separator is None or table.separator in own:
+    others = " and ".join(map(words_of, table.other_separators))
+    if table.separator is None or (table.separator in own and not others):
         return ""
-    return f" separated by {words_of(table.separator)}"
+    doubt = f" ({others} would fit, too)" if others else ""
+    return f" separated by {words_of(table.separator)}{doubt}"
 
 
 def _missing(columns: Sequence[Described]) -> list[str]:

@@ -29,12 +29,14 @@ class Table:
         columns: as Arrow holds them; of text with separators, cells of text as they are written.
         separator: of cells in text; None: columns have types.
         rows: `[rows]`, which rows of the file these are.
+        other_separators: of text, those that would have cut it into columns as well.
     """
 
     path: Path
     columns: pa.Table
     separator: str | None
     rows: np.ndarray
+    other_separators: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,14 +92,14 @@ def read_table(path: str | Path, *, may_be_empty: bool = False) -> Table:
         raise MamlaxError(f"{path} is no ordinary file (a pipe or a device). Write it to one.")
     if not path.stat().st_size:
         raise MamlaxError(f"{path} is empty (0 bytes).")
-    separator = None
+    separator, others = None, ()
     try:
         if ".parquet" in kinds:
             columns = _parquet(path)
         elif any(kind in _FEATHER for kind in kinds):
             columns = _feather(path)
         elif any(kind in SEPARATORS for kind in kinds):
-            columns, separator = read_cells(path)
+            columns, (separator, others) = read_cells(path)
         else:
             more = " Save the spreadsheet as CSV UTF-8." if _SPREADSHEETS & set(kinds) else ""
             raise MamlaxError(
@@ -116,7 +118,7 @@ def read_table(path: str | Path, *, may_be_empty: bool = False) -> Table:
         raise MamlaxError(f"two columns of {path} are called {min(twice)!r}. Rename one.")
     if not len(columns) and not may_be_empty:
         raise MamlaxError(f"{path} has no rows.")
-    return Table(path, columns, separator, np.arange(len(columns)))
+    return Table(path, columns, separator, np.arange(len(columns)), others)
 
 
 def shown(name: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 import mamlax
 from mamlax.estimators import _delimited, _tables
+from mamlax.estimators._table_summary import summary
 from mamlax.estimators._tables import read_table
 
 TEXT = "code,x\n0012,1.50\nNA,\n"
@@ -51,6 +52,32 @@ def test_what_separates_is_seen(separator, text, tmp_path):
     (tmp_path / "table.csv").write_text(text)
     table = read_table(tmp_path / "table.csv")
     assert table.separator == separator and table.columns["a"].to_pylist() == ["1,5"]
+
+
+@pytest.mark.parametrize(
+    "text, columns, others",
+    [
+        # units in the header, decimal commas below: more cells, were they cut by commas
+        ("t, C;b, m\n0,5;0,2\n", ["t, C", "b, m"], (",",)),
+        ("a,m;b,m;c,m\n0,5;0,25;1,5\n", ["a,m", "b,m", "c,m"], (",",)),
+        ("n,a;b;c\n1,x;y;z\n2,u;v;w\n", ["n", "a;b;c"], (";",)),
+        ('n,"x;y;z"\n1,"1;2;3"\n', ["n", "x;y;z"], (";",)),
+        ("a, k\tb, x\n1, 2\tfoo, bar\n", ["a, k", "b, x"], (",",)),
+        ("n;x\n1,5;2,5\n", ["n", "x"], ()),
+    ],
+)
+def test_of_two_separators_that_fit_the_one_is_taken_that_leaves_numbers(
+    text, columns, others, tmp_path
+):
+    (tmp_path / "table.csv").write_text(text)
+    table = read_table(tmp_path / "table.csv")
+    assert (table.names, table.other_separators) == (columns, others)
+
+
+def test_a_separator_that_would_fit_as_well_is_said(tmp_path):
+    (tmp_path / "table.csv").write_text("a,m;b,m\n0,5;0,25\n")
+    said = summary(read_table(tmp_path / "table.csv"), [], [], [], [])
+    assert said.endswith("1 rows, 2 columns separated by semicolons (commas would fit, too).")
 
 
 def test_a_byte_order_mark_and_lines_of_windows_are_no_content(tmp_path):
