@@ -24,6 +24,23 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mamlax"
 
 
+def bytes_of(path: Path) -> bytes:
+    """What is in a regular file.
+
+    Raises:
+        OSError: if it cannot be read; a pipe or a device, which may have no end, is not.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError("it is no regular file: a pipe or a device, perhaps")
+    return path.read_bytes()
+
+
+def most_unpacked(num_bytes: int) -> int:
+    """What a packed file of so many bytes may become: 256 MB, or a hundred times its size."""
+    return max(_MOST_UNPACKED, _MOST_GROWTH * num_bytes)
+
+
+_MOST_UNPACKED, _MOST_GROWTH = 256 << 20, 100
 _TEMPORARY = ".new-"
 _JUST_MADE = 60.0
 """Seconds within which a file may not be locked yet by the process that made it."""

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from .._errors import MamlaxError
+from ..records._arrays import unpacked
 from ..tasks._class_arrays import ClassArrays, Splits, in_splits
 from ._cache import parent_of
 from ._decoding import ImageSettings
@@ -121,14 +120,11 @@ def _split(
 
 
 def _arrays_of(path: Path, repeated_names: bool) -> SplitClasses | dict:
-    arrays = {}
     if path.exists():
         check_regular(path)
     try:
-        # opened here: np.load leaves a damaged file open
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            for name in stored.files:
-                arrays[name] = stored[name]
+        with path.open("rb") as file:
+            arrays = unpacked(file, path.stat().st_size)
     except FileNotFoundError as error:
         raise MamlaxError(f"{path} does not exist: expected an .npz of classes.") from error
     except Exception as error:  # damage raises whatever comes of it

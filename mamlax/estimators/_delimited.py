@@ -15,14 +15,13 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from .._errors import MamlaxError
+from .._files import most_unpacked
 from ._numerals import numerals
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _BEGINNING, _LINES_COMPARED = 1 << 18, 100
 _MOST_BYTES = 4 << 30
-_MOST_UNPACKED, _MOST_GROWTH = 256 << 20, 100
-"""What is compressed may become as large as the first, or its own size times the second."""
 
 
 class Separators(NamedTuple):
@@ -190,7 +189,7 @@ def _opened(path: Path) -> Iterator[_Bounded]:
     suffix = path.suffix.lower()
     size, most = path.stat().st_size, _MOST_BYTES
     if suffix in _UNPACKED:
-        most = min(most, max(_MOST_UNPACKED, _MOST_GROWTH * size))
+        most = min(most, most_unpacked(size))
     with _UNPACKED.get(suffix, open)(path, "rb") as file:
         yield _Bounded(path, file, most)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._errors import MamlaxError
 from .._extras import optional
-from .._files import Json
+from .._files import Json, bytes_of
 
 msgspec = optional("msgspec", "cli")
 
@@ -26,7 +26,7 @@ def read_json(path: Path, remedy: str) -> Json:
         MamlaxError: if it cannot be read, or holds no JSON object.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Json)
+        return msgspec.json.decode(bytes_of(path), type=Json)
     except OSError as error:
         raise MamlaxError(f"{path} could not be read ({error}).") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -11,7 +11,7 @@ from types import NoneType
 from typing import Any
 
 from .._errors import MamlaxError
-from .._files import Json, remedy, replacing
+from .._files import Json, bytes_of, remedy, replacing
 
 
 def append_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
@@ -30,7 +30,7 @@ def read_metrics(path: Path) -> list[Json]:
     A last line cut short by a crash is left out; other damaged ones too, with a warning.
     """
     with _file_errors(path, "read"):
-        texts = path.read_bytes().split(b"\n") if path.exists() else []
+        texts = bytes_of(path).split(b"\n") if path.exists() else []
     lines = [_parsed(text) for text in texts]
     # what comes after the last newline is empty, or the beginning of a line
     damaged = [number for number, line in enumerate(lines[:-1], 1) if line is None]

@@ -1,5 +1,7 @@
 """One's own images: by folders named after splits, or split by a seed; from files or arrays."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -357,3 +359,11 @@ def test_a_truncated_npz_is_named(tmp_path, kept):
     path.write_bytes(content[: int(kept * len(content))])
     message = refused(path)
     assert "mine.npz cannot be read" in message and "np.savez" in message
+
+
+def test_arrays_that_would_fill_the_memory_are_not_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
+        archive.writestr("cat.npy", b"")
+        archive.infolist()[0].file_size = 4 << 30  # says the directory of the zip
+    message = refused(tmp_path / "mine.npz")
+    assert "mine.npz cannot be read (it holds 4,096 MB, though it has 0 MB itself" in message

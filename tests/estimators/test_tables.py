@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import mamlax
+from mamlax import _files
 from mamlax.estimators import _delimited, _tables
 from mamlax.estimators._table_summary import summary
 from mamlax.estimators._tables import read_table
@@ -114,7 +115,7 @@ def test_a_row_is_found_by_its_line_past_empty_lines_and_breaks_in_cells(tmp_pat
 
 
 def test_little_that_becomes_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_delimited, "_MOST_UNPACKED", 1 << 20)
+    monkeypatch.setattr(_files, "_MOST_UNPACKED", 1 << 20)
     with gzip.open(tmp_path / "table.csv.gz", "wb") as file:
         file.write(b"a,b\n" + b"1,2\n" * 1_000_000)
     with pytest.raises(mamlax.MamlaxError, match="made to fill the memory"):

@@ -1,7 +1,9 @@
 """Errors for damaged files name the path and say what to do, whatever is wrong."""
 
 import copy
+import io
 import json
+import os
 import random
 import zipfile
 
@@ -81,6 +83,32 @@ def test_a_folder_in_its_place(name, tmp_path):
     with pytest.raises(MamlaxError) as error:
         RECORDS[name][1](tmp_path)
     assert str(error.value).startswith(f"{tmp_path / name} could not be read")
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_pipe_in_its_place(name, tmp_path):
+    """Which would be waited for, without end."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(MamlaxError) as error:
+        RECORDS[name][1](tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / name} could not be read (it is no regular")
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_that_would_fill_the_memory_are_not_read(name, tmp_path):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("values.npy", b"")
+        archive.infolist()[0].file_size = 4 << 30  # says the directory of the zip
+    said = refusal(tmp_path, name, content.getvalue())
+    assert "holds 4,096 MB, though it has 0 MB itself: it is damaged, or made to fill" in said
+    array, content = io.BytesIO(), io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 42,)}
+    np.lib.format.write_array_header_1_0(array, header)
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("values.npy", array.getvalue() + bytes(100))
+    said = refusal(tmp_path, name, content.getvalue())
+    assert "values.npy is cut off, or states a wrong size" in said
 
 
 @pytest.mark.parametrize("name", RECORDS)
