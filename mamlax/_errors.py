@@ -1,6 +1,7 @@
-"""The base class of errors that a user can fix; cheap to import."""
+"""The base class of errors that a user can fix, and warnings; cheap to import."""
 
 import unicodedata
+import warnings
 
 _UNPRINTABLE = {"Cc", "Cf", "Cs"}
 """Unicode categories: control characters, which may move the cursor; formats; half characters."""
@@ -11,6 +12,11 @@ class MamlaxError(Exception):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+
+def warn(text: str, *, stacklevel: int) -> None:
+    """`warnings.warn`, with control characters escaped: all warnings are given by this."""
+    warnings.warn(printable(text), stacklevel=stacklevel + 1)
 
 
 def printable(text: str) -> str:

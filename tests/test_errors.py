@@ -1,9 +1,12 @@
 """What is said shows what is there: nothing in a file's name moves the cursor of a terminal."""
 
+from pathlib import Path
+
 import pytest
 
 import mamlax
 from mamlax._errors import printable
+from mamlax.records._metrics import read_metrics
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,19 @@ def test_what_would_move_the_cursor_is_escaped(text, shown):
     assert printable(text) == shown
     assert str(mamlax.MamlaxError(text)) == shown
     assert str(mamlax.TrainingInterruptedError(text)) == shown
+
+
+def test_a_warning_of_a_file_escapes_its_name(tmp_path):
+    path = tmp_path / "metrics\x1b[2J.jsonl"
+    path.write_text("{\n{\n")
+    with pytest.warns(UserWarning, match=r"metrics\\x1b\[2J\.jsonl is damaged"):
+        assert read_metrics(path) == []
+
+
+def test_all_warnings_are_given_by_the_function_that_escapes():
+    package = Path(mamlax.__file__).parent
+    direct = [path for path in package.rglob("*.py") if "warnings.warn(" in path.read_text()]
+    assert direct == [package / "_errors.py"]
 
 
 def test_the_command_line_escapes_what_it_says(capsys):

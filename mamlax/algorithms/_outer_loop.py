@@ -1,6 +1,5 @@
 """The one outer loop: sample tasks, take their meta-gradient, let an optimizer step."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
+from .._errors import warn
 from .._types import MetaLearner, OuterLoop, SampleTask
 from ._optimizer import check_is_optimizer, optimizer_state, optimizer_step
 from ._over_tasks import sample_tasks
@@ -90,7 +90,7 @@ def outer_loop(
         for sentence in overlooked(
             lambda params: learner.meta_gradient(params, tasks)[0][0], state.meta_params
         ):
-            warnings.warn(sentence, stacklevel=2)
+            warn(sentence, stacklevel=2)
         learnable, rest = split(state.meta_params)
         learnable, optimizer_state = optimizer_step(
             optimizer, gradient, state.optimizer_state, learnable, loss, "outer"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .._errors import printable
 from .._extras import optional
 
 
@@ -23,7 +24,8 @@ class Progress:
             progress = optional("rich.progress", "cli")
             self.bar = progress.Progress(console=console, transient=True, disable=not seen)
             self.bar.start()
-            self.task = self.bar.add_task(self.description)
+            escape = optional("rich.markup", "cli").escape
+            self.task = self.bar.add_task(escape(printable(self.description)))
         self.bar.update(self.task, completed=done, total=total or None)
 
     def __exit__(self, *_):

@@ -1,6 +1,5 @@
 """What the command adapt does with a model of tables: rows of a task become predictions."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from ._columns import category_of
 from ._conventions import Conventions
 from ._described import (
@@ -58,7 +57,7 @@ def predictions_of(
     y, targets = _targets_of(model, support, names, conventions)
     there = ~np.any([one.is_missing for one in targets], axis=0)
     if dropped := int((~there).sum()):
-        warnings.warn(
+        warn(
             f"{dropped} rows of {support.path} have no target; they are left out. The first is "
             f"{support.place_of(int(np.argmin(there)))}.",
             stacklevel=2,
@@ -92,7 +91,7 @@ def predictions_of(
 def warn_of_one_class(labels: Sequence[Any], support: Path) -> None:
     """Warn where nothing is said of the other classes."""
     if len(labels) and len(set(labels)) == 1:
-        warnings.warn(
+        warn(
             f"all examples of {support} are of one class ({labels[0]!r}): they tell nothing of the "
             "others. Add examples of another class.",
             stacklevel=3,

@@ -5,14 +5,13 @@ column of categories becomes one of zeros and ones for each category.
 """
 
 import datetime
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._files import Json
 from ._moments import are_lost, exponent_of
 from ._numerals import numerals
@@ -135,13 +134,13 @@ class Columns(NamedTuple):
         for column, place in zip(self.columns, places, strict=True):
             values = _values(table, place)
             if new := column.unknown(values):
-                warnings.warn(
+                warn(
                     f"column {column.name!r} has categories that were not there when the model "
                     f"was fitted: {_listed(new)}. They count as missing.",
                     stacklevel=2,
                 )
             if len(far := column.far(values)):
-                warnings.warn(
+                warn(
                     f"column {column.name!r} is {values[far[0]]} in row {far[0]}"
                     f"{_more(len(far))}, which is more than {_FAR:,} standard deviations away from "
                     f"what the model was fitted to (mean {column.mean:.4g}, deviation "
@@ -232,14 +231,14 @@ def _fitted(name: str, values: np.ndarray) -> Column:
 def _warn_of(column: Column, values: np.ndarray, are_categories_meant: bool) -> None:
     """Warn of a column that is likely to hold something else than it seems to."""
     if column.name.startswith("Unnamed: "):
-        warnings.warn(
+        warn(
             f"column {column.name!r} has no name: it is likely an index that was exported with the "
             "table, and numbers rows. Leave it out.",
             stacklevel=4,
         )
     if column.categories and not are_categories_meant:
         if column.categories != ("",) and None not in numerals(column.categories).values:
-            warnings.warn(
+            warn(
                 f"column {column.name!r} holds numbers as text, such as {column.categories[0]!r}: "
                 f"they are taken for {len(column.categories)} categories. Make numbers of it; or "
                 'astype("category"), where categories are meant.',
@@ -249,7 +248,7 @@ def _warn_of(column: Column, values: np.ndarray, are_categories_meant: bool) -> 
         values := _as_numbers(values, column.name), column.encode(values)[:, 0]
     ):
         row = int(np.nanargmax(np.abs(values - column.mean)))
-        warnings.warn(
+        warn(
             f"column {column.name!r} is {values[row]} in row {row}, so far from the others that "
             "they can hardly be told apart. Correct it, or take the logarithm of the column.",
             stacklevel=4,

@@ -1,12 +1,12 @@
 """Is meta-learning worth it here? The adapted model beside simpler ones, on groups held out."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from .._errors import warn
 from ._fitting import Rows
 from ._report import ADAPTED, UNADAPTED, Entry, Report
 from ._simpler_models import SUPPORT_SIZES, simpler_models
@@ -97,7 +97,7 @@ def _adapted_predictions(estimator: Any, supports: list[Rows], queries: list[Row
     adapted = learner.adapt_many(joined.inputs, joined.targets, sizes, joined.weights)
     unadapted = learner.adapt_many(joined.inputs[:0], joined.targets[:0], 0 * sizes)
     if (diverged := adapted.diverged).any():
-        warnings.warn(
+        warn(
             f"this model diverges for {int(diverged.sum())} of {len(sizes)} groups held out, "
             f"adapted to {sizes[0]} rows: adapt would raise. The report takes it unadapted there.",
             stacklevel=2,

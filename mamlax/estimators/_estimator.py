@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from ..config._algorithms import ALGORITHMS, Algorithm, OnMinibatches
 from ..config._tables import TABLE_ALGORITHMS, TableTraining
 from ._adapted_many import AdaptedMany
@@ -184,7 +184,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         check_is_fitted(self)
         adapted, X = copy.copy(self), as_pandas(X)
         if _num_samples(X) == 0:
-            warnings.warn(
+            warn(
                 "the support has no rows: predictions are those of the initialization.",
                 stacklevel=2,
             )

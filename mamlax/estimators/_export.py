@@ -1,6 +1,5 @@
 """A trained run, or a saved model, in a form that others can use."""
 
-import warnings
 from pathlib import Path
 
 import equinox as eqx
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import rl
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._files import Json, replacing, write_json
 from .._types import Batch
 from ..config._problems import ClassificationProblem, FolderProblem
@@ -157,7 +156,7 @@ def _num_inner_steps(recipe: SupervisedRecipe, evaluation: Evaluation | None) ->
     point = None if evaluation is None else _point(evaluation.curve, steps)
     if steps == trained or point is None or point.mean is not None:
         return steps
-    warnings.warn(
+    warn(
         f"{steps} inner steps, those of the run's validation, diverged on its held-out tasks; the "
         f"file adapts by {trained}, as in training.",
         stacklevel=3,

@@ -1,7 +1,6 @@
 """What the command fit does: a table in a file becomes a model in another."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._files import Json
 from ..training._run import TrainingInterruptedError
 from ._conventions import Conventions
@@ -103,7 +102,7 @@ def fit(
     if not there.any():
         raise MamlaxError(f"{columns.targets[0]!r} is missing in every row of {path}.")
     if dropped := int((~there).sum()):
-        warnings.warn(
+        warn(
             f"{dropped} of {len(there)} rows have no target; they are left out. The first is "
             f"{table.place_of(int(np.argmin(there)))}.",
             stacklevel=2,

@@ -2,13 +2,12 @@
 
 import re
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from ._conventions import MISSING_WORDS, Conventions
 from ._described import Cells, names_in
 from ._tables import Table
@@ -52,7 +51,7 @@ def warn_of_names(
     if alike:
         first, second = alike[0]
         more = f", and {len(alike) - 1} more pairs" if len(alike) > 1 else ""
-        warnings.warn(
+        warn(
             f"{first!r} and {second!r}{more} in the column {name!r} differ in spelling alone; they "
             f"are taken for different names of a {what}. Spell them alike where they mean one.",
             stacklevel=3,
@@ -61,7 +60,7 @@ def warn_of_names(
     if doubtful and conventions.missing is None:
         row = int(np.argmax(cells.codes == cells.texts.index(doubtful[0])))
         count = int(np.sum(cells.codes == cells.codes[row]))
-        warnings.warn(
+        warn(
             f"{doubtful[0]!r} in {table.place_of(row)} is taken for the name of a {what} ({count} "
             f"rows of {name!r}). Where it means that the value is missing: --missing "
             f"{' '.join(doubtful)}.",

@@ -1,11 +1,10 @@
 """What in a table could mislead, before anything is fitted to it."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from ._described import Described
 from ._tables import Table
 
@@ -93,4 +92,4 @@ def _counts_up(values: np.ndarray) -> bool:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=3)
+    warn(text, stacklevel=3)

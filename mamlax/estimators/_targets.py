@@ -1,12 +1,11 @@
 """What is predicted, as numbers that a network learns: standardized values, or class numbers."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import softmax
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._files import Json
 from ._moments import are_lost, exponent_of
 
@@ -46,7 +45,7 @@ class Values(NamedTuple):
         for i, encoded in enumerate(found.encode(targets).T):
             if are_lost(columns[:, i], encoded):
                 row = int(np.argmax(np.abs(columns[:, i] - mean[i])))
-                warnings.warn(
+                warn(
                     f"the target of row {row} is {columns[row, i]:.6g}, so far from the others "
                     "that they can hardly be told apart. Correct it, or predict the logarithm.",
                     stacklevel=4,

@@ -1,12 +1,11 @@
 """The result of a stage: its parameters and its inner step size."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import PyTree
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from ..training._run import Run, restore_run
 from ._experiment import Experiment, initial_params, loop_of
 from ._metric import VALIDATION_SEED
@@ -97,7 +96,7 @@ def _restored(experiment: Experiment, stage: Stage) -> Run | None:
     )
     if restored.step < stage.num_outer_steps:
         unfinished = _unfinished(experiment, stage, restored.step)
-        warnings.warn(f"{unfinished} This is what there is so far.", stacklevel=2)
+        warn(f"{unfinished} This is what there is so far.", stacklevel=2)
     return restored
 
 

@@ -5,7 +5,6 @@ A run directory holds `recipe.json`, `metrics.jsonl`, `checkpoint/`, `evaluation
 baselines.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._files import Json
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
@@ -204,7 +203,7 @@ def _warn_of_inexact_gradients(lines: Sequence[Mapping[str, Any]]) -> None:
     """Warn if the implicit gradients at the end of training were far from exact."""
     residual = (lines[-1].get("train/residual") if lines else None) or 0.0
     if residual > _LARGE_RESIDUAL:
-        warnings.warn(
+        warn(
             f"train/residual is {residual:.2g} at the end of training: conjugate gradients left so "
             "much of the linear system unsolved, and the meta-gradients were inexact. A larger "
             "proximal_strength or more num_conjugate_gradient_steps make them less so. "
@@ -219,7 +218,7 @@ def _warn_of_validations(experiment: Experiment, lines: Sequence[Mapping[str, An
     values = [line[metric] for line in lines if metric in line]
     trained, validated = recipe.algorithm.num_inner_steps, recipe.num_validation_inner_steps
     if values and values.count(None) == len(values) and validated != trained:
-        warnings.warn(
+        warn(
             f"every validation diverged: they take {validated} inner steps, training "
             f"{trained}. The last checkpoint is taken. num_validation_inner_steps={trained} "
             "would choose the best after as many as in training.",

@@ -1,10 +1,9 @@
 """Every figure of a run directory, and that of a comparison."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._files import Json
 from ..records._comparison import read_comparison
 from ..records._evaluation import evaluation_path, read_evaluation
@@ -56,7 +55,7 @@ def draw_run(directory: Path) -> list[Path]:
             name, figure = _figure_of(examples)
             figures[name] = figure
     except MamlaxError as error:  # the other figures can still be drawn
-        warnings.warn(str(error), stacklevel=2)
+        warn(str(error), stacklevel=2)
     return [save(figure, directory / "figures" / f"{name}.png") for name, figure in figures.items()]
 
 

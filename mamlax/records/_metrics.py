@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._files import Json, bytes_of, remedy, replacing
 
 
@@ -35,7 +34,7 @@ def read_metrics(path: Path) -> list[Json]:
     # what comes after the last newline is empty, or the beginning of a line
     damaged = [number for number, line in enumerate(lines[:-1], 1) if line is None]
     if damaged:
-        warnings.warn(
+        warn(
             f"{path} is damaged in {'line' if len(damaged) == 1 else 'lines'} "
             f"{', '.join(map(str, damaged[:5]))}{', …' * (len(damaged) > 5)}: left out.",
             stacklevel=2,
@@ -53,7 +52,7 @@ def read_series(path: Path) -> list[Json]:
     usual = Counter(names).most_common(1)[0][0] if names else frozenset()
     steps = [line["step"] for line, own in zip(lines, names, strict=True) if own != usual]
     if steps:
-        warnings.warn(
+        warn(
             f"{path} is damaged: the line of step {steps[0]} has other metrics than most lines"
             f"{f', and so have {len(steps) - 1} more' * (len(steps) > 1)}. Left out.",
             stacklevel=2,

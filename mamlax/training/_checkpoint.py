@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._extras import optional
 from .._files import Json, remedy
 from ._orbax_messages import ignoring_follow_up_errors, without_orbax_messages
@@ -88,7 +87,7 @@ class Checkpoints:
                     raise
                 except Exception as error:  # orbax reports damaged files in many ways
                     self._found_damage = True
-                    warnings.warn(
+                    warn(
                         f"the checkpoint of step {step} in {self.directory} is damaged "
                         f"({_reason(error)})"
                         + ("." if older is None else f"; going back to that of step {older}."),

@@ -1,7 +1,6 @@
 """The files of a run: its log and its checkpoints. Without a directory nothing is written."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from .._files import Json, open_locked
 from ..records._metrics import append_metrics, keep_metrics_until
 from ._checkpoint import Checkpoints
@@ -80,7 +79,7 @@ class Record:
         try:
             best = self._best.restore_step(best_step, state)
         except MamlaxError as error:
-            warnings.warn(
+            warn(
                 f"{error} The best state so far is lost. The best of later validations is used "
                 "instead, or the last state.",
                 stacklevel=2,

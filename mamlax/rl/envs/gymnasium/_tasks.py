@@ -1,7 +1,6 @@
 """Environments of Gymnasium, whoever wrote them, as tasks to meta-learn."""
 
 import functools
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from ...._errors import warn
 from ...._host_call import host_call
 from ..._environment import Discrete
 from .._checks import check_choice
@@ -130,7 +130,7 @@ class GymnasiumTasks:
         finally:
             self._sessions.close()  # two would be idle while a run plays as many as it asks for
         for sentence in filter(None, sentences):
-            warnings.warn(sentence, stacklevel=2)
+            warn(sentence, stacklevel=2)
 
     def sample_task(self, key: PRNGKeyArray) -> PyTree:
         """Draw a task."""
