@@ -158,7 +158,7 @@ def export(
             "that mamlax fit or mamlax export wrote."
         )
     _devices.prepare_jax()
-    from ..estimators import _export, _load
+    from ..estimators import _commands, _export, _load
 
     if source.is_dir():
         model = _export.learner_of_run(source, data_dir=data_dir)
@@ -168,4 +168,5 @@ def export(
         say_paths(_export.write_stablehlo(out, model))
         return
     model.save(out)
+    say(escape(_commands.what_it_takes(model)))
     say_paths([out])

@@ -14,7 +14,7 @@ from ._images import FewShotImageClassifier
 from ._load import Model, load
 from ._numerals import DecimalMark
 from ._policy import FewShotPolicy
-from ._tables import SUFFIXES
+from ._tables import SUFFIXES, listed
 
 
 def adapt(
@@ -58,6 +58,30 @@ def adapt(
     adapted, result = predictions_of(model, support, query, conventions=chosen, say=say)
     _write_csv(result, out)
     return adapted, len(result)
+
+
+def what_it_takes(model: Model | FewShotPolicy) -> str:
+    """What the command adapt wants of a model's user, in a sentence."""
+    if isinstance(model, FewShotPolicy):
+        return "A policy adapts to episodes, from Python: mamlax.load(path).adapt."
+    if isinstance(model, FewShotImageClassifier):
+        return (
+            "mamlax adapt takes --support, a folder with a folder of images for each class in it, "
+            "and --query, a folder of images."
+        )
+    columns, targets = model.columns_, model.target_names_ or ["target"]
+    names = listed([one.name for one in columns.columns])
+    count = len(columns.columns)
+    several = "s" * (count != 1)
+    inputs = (
+        f"column{several} {names}, in any order"
+        if columns.named
+        else f"{count} column{several} of any name, in the order of the inputs"
+    )
+    return (
+        f"mamlax adapt takes tables: --query with {inputs}; --support with the same and "
+        f"{listed(targets)}, the target{'s' * (len(targets) > 1)}."
+    )
 
 
 def _check_kind(model: Model, path: Path, *given: Path) -> None:

@@ -118,7 +118,8 @@ def _of_table(header: Json) -> list[str]:
     lines = [f"  predicts      {names}: {what}"]
     if tasks := header.get("task_names"):
         lines.append(f"  a task is     one {', '.join(tasks)}")
-    lines.append("  from")
+    by_order = "          columns of any name, in this order; the target's is called target"
+    lines.append("  from" + ("" if header["columns"]["named"] else by_order))
     for column in header["columns"]["columns"]:
         about = f"numbers, mean {column['mean']:.4g}, deviation {column['scale']:.4g}"
         if column["categories"]:

@@ -391,9 +391,13 @@ def test_a_run_is_exported_and_adapted(command, tmp_path):
     train(sinusoid_recipe(), tmp_path / "run")
     status, out, err = command("export", "run", "--out", "wave.safetensors")
     assert status == 0 and out == "" and err.splitlines()[-1] == "wave.safetensors"
+    assert err.splitlines()[-2] == (
+        "mamlax adapt takes tables: --query with 1 column of any name, in the order of the inputs; "
+        "--support with the same and target, the target."
+    )
     x = np.linspace(-4, 4, 6)
-    pd.DataFrame({"0": x, "target": np.sin(x)}).to_csv("support.csv", index=False)
-    pd.DataFrame({"0": [0.0, 1.0]}).to_csv("query.csv", index=False)
+    pd.DataFrame({"x": x, "target": np.sin(x)}).to_csv("support.csv", index=False)
+    pd.DataFrame({"any": [0.0, 1.0]}).to_csv("query.csv", index=False)
     status, _, err = command("adapt", "wave.safetensors", *PAIR)
     assert status == 0, err
     written = pd.read_csv("predictions.csv")["predicted target"]
@@ -401,6 +405,7 @@ def test_a_run_is_exported_and_adapted(command, tmp_path):
     np.testing.assert_allclose(written, adapted.predict([[0.0], [1.0]]), rtol=1e-5)
     status, out, _ = command("inspect", "wave.safetensors")
     assert status == 0 and "adapted to    nothing yet" in out
+    assert "from          columns of any name, in this order; the target's is called target" in out
 
 
 def test_a_model_is_exported_as_a_program(command, of_table, tmp_path):
@@ -412,7 +417,11 @@ def test_a_model_is_exported_as_a_program(command, of_table, tmp_path):
 
 
 def test_a_model_is_written_again(command, of_table, tmp_path):
-    assert command("export", of_table, "--out", "again.safetensors")[0] == 0
+    status, _, err = command("export", of_table, "--out", "again.safetensors")
+    assert status == 0 and err.splitlines()[0] == (
+        "mamlax adapt takes tables: --query with columns speed, kind, in any order; --support with "
+        "the same and wear, the target."
+    )
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / of_table).read_bytes()
 
 
