@@ -76,6 +76,8 @@ from .training._cost import cost_of as cost_of
 from .training._cost import Cost as Cost
 from .training._evaluation import summarize as summarize
 from .training._evaluation import Point as Point
+
+# experiments
 from .experiments._train import train as train
 from .experiments._evaluate import evaluate as evaluate
 from .experiments._load import load_run as load_run

@@ -182,8 +182,11 @@ def run(
                 line["time/date"] = time.strftime("%Y-%m-%dT%H:%M:%S")
                 record.log(line)
                 if report is not None:
-                    ends = not last and validation is not None
-                    if ends and validation.is_over(end, now.best_step):
+                    if (
+                        validation is not None
+                        and not last
+                        and validation.is_over(end, now.best_step)
+                    ):
                         line["stopped"] = validation.why_over(now.best_step)
                     report(line)
                 if end % checkpoint_interval == 0:

@@ -87,6 +87,7 @@ CHOICES = {
     "gradient_clip": 0.5,
     "sparse_radius": 0.5,
     "images": "folder",
+    "init_from": "weights",
     "stream": True,
     "per_step_normalization": True,
     "velocities": (1.0, 2.5),
