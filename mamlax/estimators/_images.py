@@ -47,7 +47,8 @@ class FewShotImageClassifier:
     """What a run of an image recipe has learned, read by `mamlax.load` from what `export` wrote.
 
     `adapt` takes a few labelled images of new classes, `predict` classifies others. Moments of the
-    support normalize all images: what is predicted for one does not depend on the others.
+    support normalize all images: what is predicted for one does not depend on the others, and each
+    size of support has a program of its own, compiled when it first comes.
 
     Attributes:
         classes_: the labels adapted to; None before.

@@ -199,7 +199,7 @@ class ArrayLearner:
         starts, sizes = bounds_of(sizes)
         if not len(inputs):  # a row of weight zero, for supports that are all empty
             inputs, targets, weights = (_padded(one, 1) for one in (inputs, targets, weights))
-        programs, own, shared = _programs(self.settings), None, None
+        programs, own, shared = self._programs(None), None, None
         for bucket, tasks in _by_bucket(sizes):
             chosen = _padded(tasks, _bucket(len(tasks)))
             there = np.arange(bucket) < sizes[chosen, None]
@@ -238,7 +238,7 @@ class ArrayLearner:
             there[len(those) :] = False
             rows = order[np.where(there, starts[chosen, None] + np.arange(bucket), 0)]
             own = jax.tree.map(lambda x, at=present[chosen]: x[at], adapted.own)
-            found = _programs(self.settings).predict_many(own, adapted.shared, inputs[rows])
+            found = self._programs(None).predict_many(own, adapted.shared, inputs[rows])
             outputs[rows[there]] = np.asarray(found)[there]
         return outputs
 

@@ -97,7 +97,7 @@ def contents_of(path):
     return header, 8 + length + max(ends)
 
 
-def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=6):
+def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=6, norm="batch"):
     """A classifier of images of 6×6 that has not been trained; its head is not zero."""
     recipe = RECIPES["omniglot-5-way-1-shot"].changed(algorithm=algorithm, inner_learning_rate=0.5)
     architecture = {
@@ -106,7 +106,7 @@ def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=
         "num_outputs": ways,
         "channels": 4,
         "downsample": "stride",
-        "norm": "batch",
+        "norm": norm,
         "context_size": 0,
     }
     settings = LearnerSettings(

@@ -238,6 +238,24 @@ def test_a_damaged_image_is_named(classifier, pictures, tmp_path):
         classifier.read(tmp_path / "support")
 
 
+@pytest.mark.parametrize("algorithm", ["maml", "proto-maml"])
+@pytest.mark.slow
+def test_without_moments_of_the_support_one_program_is_of_many_sizes(algorithm, pictures):
+    """And says what one of exactly that size says."""
+    classifier = image_classifier(algorithm=algorithm, norm="group")
+    images = pictures.swapaxes(0, 1).reshape(-1, 6, 6, 1) / np.float32(255)
+    labels = np.tile([0, 1, 2], 4)
+    for size in (5, 6, 7):
+        adapted = classifier.adapt(images[:size], labels[:size])
+        found = adapted.predict_proba(images)
+    programs = adapted.learner_._programs(None)
+    assert programs.adapt._cache_size() == programs.predict._cache_size() == 1
+    params = jax.tree.map(jax.numpy.asarray, classifier.learner_.meta_params)
+    exact = jax.jit(adapted.learner_.settings.adapt_fn())
+    outputs = exact(params, mamlax.Batch(images[:size], labels[:size]))(images)
+    np.testing.assert_allclose(found, jax.nn.softmax(outputs), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_programs_of_many_sizes_of_support_are_not_all_kept(pictures, monkeypatch):
     few = functools.lru_cache(maxsize=2)(_learner._programs.__wrapped__)
