@@ -17,7 +17,7 @@ from .._files import remedy
 from . import _models, _runs
 from ._console import escape, say, say_warning
 from ._flags import Flags
-from ._hints import in_flags, suggest_algorithm, suggest_order, suggest_recipe
+from ._hints import in_flags, suggest_algorithm, suggest_flag, suggest_order, suggest_recipe
 
 _COMMANDS = (
     _runs.recipes,
@@ -40,14 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"mamlax {__version__}")
         return 0
+    commands = {command.__name__: command for command in _COMMANDS}
     try:
         suggest_recipe(arguments)
         suggest_algorithm(arguments)
+        suggest_flag(arguments, commands)
         suggest_order(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = say_warning
             tyro.extras.subcommand_cli_from_dict(
-                {command.__name__: command for command in _COMMANDS},
+                commands,
                 prog="mamlax",
                 description=(
                     "Learning to learn: meta-train on many small tasks, adapt to a new one. "

@@ -1,15 +1,77 @@
 """Hints for mistakes in a command that tyro does not explain; flags in error messages."""
 
+import difflib
+import inspect
 import re
 import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from .._errors import MamlaxError
 from ..config._algorithms import ALGORITHMS
 from ..config._catalog import RECIPES, nearest_recipe
 from ..config._policies import OLD_NAMES, POLICY_ALGORITHMS
+from ..config._settings import hints_of
+
+_RATES = ("inner-learning-rate", "outer-learning-rate")
+_BY_MEANING = {
+    **dict.fromkeys(("lr", "learning-rate", "step-size"), _RATES),
+    **dict.fromkeys(("alpha", "inner-lr", "fast-lr"), _RATES[:1]),
+    **dict.fromkeys(("beta", "outer-lr", "meta-lr"), _RATES[1:]),
+    **dict.fromkeys(("epochs", "num-epochs", "steps", "num-steps"), ("num-outer-steps",)),
+    **dict.fromkeys(("iterations", "num-iterations", "max-steps"), ("num-outer-steps",)),
+    **dict.fromkeys(("batch-size", "batch", "tasks-per-batch"), ("meta-batch-size",)),
+    **dict.fromkeys(("adaptation-steps", "inner-steps", "num-updates"), ("num-inner-steps",)),
+    **dict.fromkeys(("random-state", "random-seed"), ("seed",)),
+    **dict.fromkeys(("seeds", "runs"), ("num-seeds",)),
+    **dict.fromkeys(("output", "output-dir", "dir", "directory", "save"), ("out",)),
+    **dict.fromkeys(("data", "data-path", "dataset-dir"), ("data-dir", "images")),
+    **dict.fromkeys(("gpus", "devices"), ("num-devices",)),
+    **dict.fromkeys(("way", "n-way", "num-ways"), ("ways",)),
+    **dict.fromkeys(("k-shot", "num-shots", "n-shot"), ("shots",)),
+    **dict.fromkeys(("group", "groups", "task"), ("task-column",)),
+    **dict.fromkeys(("label", "target", "y"), ("target-column",)),
+}
+"""What flags of other programs are called here."""
+
+
+def suggest_flag(arguments: list[str], commands: Mapping[str, Callable[..., Any]]) -> None:
+    """Raise an error that names the nearest flags if the command has no such flag."""
+    words = arguments[1:]
+    if arguments[:1] not in ([name] for name in commands) or {"-h", "--help"} & set(words):
+        return
+    parameters = inspect.signature(commands[arguments[0]]).parameters
+    known = {name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
+    command, recipe = f"mamlax {arguments[0]}", None
+    if "recipe" in parameters:
+        if (place := place_of_recipe(arguments)) is None:
+            return
+        recipe = RECIPES[arguments[place]]
+        command += f" {recipe.name}"
+        # such a word may be the value of a flag: what any of them has is let through
+        chosen = [word for word in arguments[place + 1 :] if word in recipe.algorithms]
+        command = " ".join([command, *chosen])
+        for algorithm in chosen or [recipe.algorithm.name]:
+            known |= recipe.with_algorithm(algorithm).settings.keys() - {"algorithm"}
+    known = {name.replace("_", "-") for name in known}
+    for word in words:
+        name = word.split("=")[0].removeprefix("--").replace("_", "-")
+        of_tyro = name == "help-all" or name.startswith("tyro-")
+        if not word.startswith("--") or of_tyro or {name, name.removeprefix("no-")} & known:
+            continue
+        near = [one for one in _BY_MEANING.get(name, ()) if one in known]
+        near = near or difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {' or '.join(f'--{one}' for one in near)}?" if near else ""
+        others = {} if recipe is None else recipe.algorithms
+        having = [one for one, kind in others.items() if name.replace("-", "_") in hints_of(kind)]
+        every = f"{command} {'--help-all' if recipe else '--help'} lists its flags."
+        if recipe and having:
+            hint = f" It is for {', '.join(having)}:"
+            every = f"mamlax {arguments[0]} {recipe.name} {having[0]} --help."
+        raise MamlaxError(f"{command} has no --{name}.{hint} {every}")
 
 
 def suggest_recipe(arguments: list[str]) -> None:
