@@ -1,11 +1,13 @@
 """Commands on saved models, of tables or of runs."""
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from .._errors import MamlaxError
+from ..records._evaluation import evaluation_path
 from . import _devices
 from ._console import Progress, escape, say, say_paths
 
@@ -162,6 +164,9 @@ def export(
 
     if source.is_dir():
         model = _export.learner_of_run(source, data_dir=data_dir)
+        if not evaluation_path(source).exists():
+            words = f"{source} was never evaluated: nothing says how well it does. To measure it: "
+            say(escape(f"{words}mamlax evaluate {shlex.quote(str(source))}"))
     else:
         model = _load.load(source)
     if format == "stablehlo":

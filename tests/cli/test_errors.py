@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,6 +100,18 @@ def test_a_directory_of_another_run_is_met_with_both_ways_out(capsys, train_does
     assert resume == f"To resume that one: {command}"
     assert exits(shlex.split(command)[1:]) == 1
     assert "it is the same run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_evaluated", [True, False])
+def test_a_run_that_was_never_evaluated_is_exported_with_a_word(is_evaluated, capsys, monkeypatch):
+    model = SimpleNamespace(save=lambda out: None)
+    monkeypatch.setattr("mamlax.estimators._export.learner_of_run", lambda run, data_dir: model)
+    Path("run").mkdir()
+    if is_evaluated:
+        Path("run/evaluation.json").write_text("{}")
+    assert exits(["export", "run"]) == 0
+    said = capsys.readouterr().err
+    assert is_evaluated != ("run was never evaluated" in said and "mamlax evaluate run" in said)
 
 
 def test_a_full_disk_at_the_end_is_an_error_without_a_traceback(capsys, train_raises):
