@@ -129,7 +129,13 @@ def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | No
     from ..experiments import _plan
 
     size = None if memory is None else _plan.bytes_of(memory)
-    found = _plan.plan(recipe, memory=size, data_dir=data_dir, report=show_choice)
+    found = _plan.plan(
+        recipe,
+        memory=size,
+        data_dir=data_dir,
+        report=show_choice,
+        announce=lambda words: say(escape(words)),
+    )
     place = "" if data_dir is None else f" --data-dir {data_dir}"
     say(
         f"The fastest that fits in {_plan.in_bytes(found.memory)}:\n"

@@ -22,12 +22,12 @@ from ..config._policies import PolicyAlgorithm
 from ..config._recipe import Recipe, SupervisedRecipe
 from ..records._evaluation import MAIN
 from ..training._cost import Cost, cost_of
-from ._experiment import check, experiment_of, loop_of
+from ._experiment import Announce, check, experiment_of, loop_of, silent
 from ._mesh import mesh_for
 from .problems._build import parts_of
 from .problems._parts import Parts
 
-_TIMED_SECONDS = 1.0
+_TIMED_SECONDS = 0.25
 _WITH_REMAT = (Unrolled, PolicyAlgorithm)
 
 
@@ -77,6 +77,7 @@ def plan(
     memory: int | None = None,
     data_dir: str | None = None,
     report: Callable[..., None] = lambda choice, *, first: None,
+    announce: Announce = silent,
 ) -> Plan:
     """Compile the outer step of a recipe for every choice, and take the fastest that fits.
 
@@ -85,6 +86,7 @@ def plan(
         memory: bytes to fit in; None: the free memory.
         data_dir: where data sets are.
         report: `report(choice, first=...)`, called with each choice once it is known.
+        announce: called with what is measured, before it is: compiling takes most of the time.
 
     Returns:
         The choices and the fastest that fits.
@@ -94,8 +96,9 @@ def plan(
     """
     memory = free_memory() if memory is None else memory
     parts = parts_of(recipe, data_dir)
-    choices = []
-    for variant in _variants(recipe):
+    choices, variants = [], list(_variants(recipe))
+    announce(f"measuring one outer step of {len(variants)} settings; each is compiled first")
+    for variant in variants:
         choices.append(_measured(variant, parts, memory))
         report(choices[-1], first=len(choices) == 1)
     fitting = [(choice.seconds, choice) for choice in choices if choice.seconds is not None]
@@ -198,7 +201,7 @@ def _measured(variant: Recipe, parts: Parts, memory: int) -> Choice:
 
 
 def _seconds(cost: Cost, state: PyTree) -> float:
-    """The time of an outer step: the fastest of those that fit in a second."""
+    """The time of an outer step: the fastest of those that fit in a moment, two or more."""
     times = []
     while sum(times) < _TIMED_SECONDS or len(times) < 2:  # the first also moves data
         began = time.perf_counter()
