@@ -74,7 +74,7 @@ def train(
     Args:
         recipe: which recipe.
         seed: Seed of initialization and training.
-        num_seeds: Seeds to train side by side in one program, from --seed on.
+        num_seeds: Seeds side by side, from --seed on.
         out: The run directory; runs/RECIPE/SEED where None.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """

@@ -39,7 +39,7 @@ class Algorithm(Settings):
     name: ClassVar[str]
     """Its name on the command line and in files."""
     inner_learning_rate: Positive = 0.01
-    """Step size α of the inner gradient descent."""
+    """Step size α of inner steps."""
     num_inner_steps: Natural = 1
     """Inner steps while meta-training."""
     compute_dtype: Advanced[Literal["float32", "bfloat16"]] = "float32"

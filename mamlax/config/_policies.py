@@ -22,7 +22,7 @@ class PolicyAlgorithm(Settings):
     name: ClassVar[str]
     """Its name on the command line and in files."""
     inner_learning_rate: Positive = 0.1
-    """Step size α of the inner gradient descent."""
+    """Step size α of inner steps."""
     num_inner_steps: Natural = 1
     """Inner steps while meta-training."""
     first_order: bool = False

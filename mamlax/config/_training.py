@@ -61,7 +61,7 @@ class Adam(Settings):
     """The outer optimizer for support and query sets."""
 
     outer_learning_rate: Positive = 1e-3
-    """Adam's learning rate β in the outer loop."""
+    """Outer learning rate β, of Adam."""
     gradient_clip: Positive | None = None
     """Largest norm of the outer gradient; longer ones are scaled down."""
     outer_schedule: Advanced[Literal["constant", "cosine"]] = "constant"
