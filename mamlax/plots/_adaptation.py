@@ -46,7 +46,7 @@ def adaptation(evaluation: Evaluation) -> Any:
         label = label_of(name, evaluation.algorithm)
         _curve(axes, curve, color, label)
         _mark(axes, curve, color, f"{label}: diverged", evaluation.metric)
-    _published(axes, evaluation.published or {}, len(evaluation.curve))
+    _published(axes, evaluation.published or {}, len(evaluation.curve), set(curves))
     _axes_of_metric(axes, evaluation.metric, list(curves.values()))
     note = ", transductive" if evaluation.transductive else ""
     axes.set_title(f"{_over(evaluation)}, mean and 95 % interval{note}", fontsize=9, loc="left")
@@ -54,17 +54,19 @@ def adaptation(evaluation: Evaluation) -> Any:
     return figure
 
 
-def _published(axes: Any, published: Mapping[str, Sequence[float]], num_points: int) -> None:
-    """Published means, as hollow diamonds in the colors of the curves."""
-    label = "published"
+def _published(
+    axes: Any, published: Mapping[str, Sequence[float]], num_points: int, drawn: set[str]
+) -> None:
+    """Published means: hollow diamonds in the colors of the curves, named where there is none."""
+    hollow: dict[str, Any] = {"marker": "D", "ls": "none", "mfc": "none", "ms": 6}
+    if published.keys() & drawn:
+        axes.plot([], [], color="#555555", label="published", **hollow)
     for name, curve in published.items():
         curve = list(curve)[:num_points]
         # a single number belongs to a model that does not adapt
         steps = range(len(curve)) if len(curve) > 1 else [0]
-        axes.plot(steps, curve, "D", mfc="none", ms=6, color=COLORS.get(name, "#555555"))
-        if label:
-            axes.plot([], [], "D", mfc="none", ms=6, color="#555555", label=label)
-            label = None
+        label = None if name in drawn else f"{name}, published"
+        axes.plot(steps, curve, color=COLORS.get(name, "#555555"), label=label, **hollow)
 
 
 def comparison(compared: Comparison) -> Any:
