@@ -40,9 +40,9 @@ def pytest_configure(config):
 
 
 def _flags_of_xla():
-    """Without what takes XLA longest, if it has that option: they come and go."""
+    """Without what takes XLA longest, if it has those options: they come and go."""
     given = os.environ.get("XLA_FLAGS", "")
-    quick = f"{given} --xla_cpu_use_fusion_emitters=false"
+    quick = f"{given} --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     trial = [sys.executable, "-c", "import jax; jax.devices()"]
     done = subprocess.run(trial, env={**os.environ, "XLA_FLAGS": quick}, capture_output=True)
     return quick if done.returncode == 0 else given
