@@ -1,5 +1,6 @@
 """Strict JAX for every test: silent promotion of ranks and types is an error."""
 
+import functools
 import gc
 import os
 import signal
@@ -16,9 +17,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax._src.interpreters import mlir
 from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# JAX makes a context of MLIR for each program, which takes longer than lowering most of them
+_one_context = functools.cache(mlir.make_ir_context)
 
 
 def pytest_configure(config):
@@ -32,6 +37,7 @@ def pytest_configure(config):
         return
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     jax.config.update("jax_disable_most_optimizations", True)
+    mlir.make_ir_context = _one_context
     # for workers, which inherit it: this process has read its flags, and others must have the same
     if getattr(config.option, "numprocesses", None):
         os.environ["XLA_FLAGS"] = _flags_of_xla()
@@ -85,6 +91,7 @@ def room_for_programs():
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_text().count("\n") > 20_000:
         jax.clear_caches()
+        _one_context.cache_clear()
         gc.collect()
 
 
