@@ -28,7 +28,7 @@ docs: .venv/installed-dev
 peers: .venv-peers/installed
 
 clean:
-	rm -rf .venv .venv-peers site
+	rm -rf .venv .venv-peers .pytest_cache site
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mamlax needs Python 3.11 or newer; say PYTHON=python3.12 make ...")'

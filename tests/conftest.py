@@ -11,14 +11,12 @@ import sys
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from jax._src.interpreters import mlir
-from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -27,10 +25,12 @@ _one_context = functools.cache(mlir.make_ir_context)
 
 
 def pytest_configure(config):
-    """Most programs run once: compile them quickly, also those of other processes.
+    """Keep compiled programs from run to run; compile them quickly, also those of other processes.
 
     The slow tests train, and compile as users do.
     """
+    if getattr(config, "cache", None):
+        _keep_programs(config.cache.mkdir("programs"))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `make test &` leaves it so
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.markexpr != "not slow":
@@ -43,6 +43,17 @@ def pytest_configure(config):
         os.environ["XLA_FLAGS"] = _flags_of_xla()
     # looking for garbage among thousands of programs that stay takes more than leaving it
     gc.set_threshold(100_000, 20, 100)
+
+
+def _keep_programs(folder):
+    """By what they compute and by JAX's settings: `pytest --cache-clear` forgets them."""
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
 
 
 def _flags_of_xla():
@@ -99,32 +110,6 @@ def room_for_programs():
 def key():
     """A PRNG key."""
     return jax.random.key(0)
-
-
-@pytest.fixture(scope="session")
-def compiled_once():
-    """`with compiled_once(folder):` each program is compiled once and kept in the folder."""
-    return _compiled_once
-
-
-@contextmanager
-def _compiled_once(folder):
-    settings = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    _configure_cache(settings)
-    try:
-        yield
-    finally:
-        _configure_cache(before)
-
-
-def _configure_cache(settings):
-    compilation_cache.reset_cache()  # it stays in the folder where it was first used
-    for name, value in settings.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

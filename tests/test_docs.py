@@ -46,13 +46,6 @@ def pages_with(language):
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def kept_programs(compiled_once, tmp_path_factory):
-    """Pages repeat one another: compile each program only once."""
-    with compiled_once(tmp_path_factory.mktemp("compiled")):
-        yield
-
-
 @pages_with("python")
 def test_python_runs(page, monkeypatch, tmp_path):
     """The blocks of a page, one after another."""

@@ -15,13 +15,6 @@ NUM_TASKS = 50
 
 
 @pytest.fixture(scope="package", autouse=True)
-def kept_programs(compiled_once, tmp_path_factory):
-    """Experiments are repeated: compile each of their programs only once."""
-    with compiled_once(tmp_path_factory.mktemp("compiled")):
-        yield
-
-
-@pytest.fixture(scope="package", autouse=True)
 def few_tuning_tasks():
     """As many tasks to choose step sizes on as to evaluate on: one program does both."""
     with pytest.MonkeyPatch.context() as monkeypatch:

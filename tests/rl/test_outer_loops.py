@@ -23,13 +23,6 @@ NUM_TASKS = 4
 KEY = jax.random.key(7)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def kept_programs(compiled_once, tmp_path_factory):
-    """Keep compiled programs between runs, as the command line does."""
-    with compiled_once(tmp_path_factory.mktemp("compiled")):
-        yield
-
-
 def make_learner(env, **options):
     settings = {"inner_optimizer": optax.sgd(0.3), "num_inner_steps": 1, "episodes_per_task": 3}
     return rl.policy_learner(env, **(settings | options))

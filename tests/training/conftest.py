@@ -143,13 +143,6 @@ class Walk:
         return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
 
 
-@pytest.fixture(scope="package", autouse=True)
-def kept_programs(compiled_once, tmp_path_factory):
-    """Keep compiled programs between tests, as the command line does between runs."""
-    with compiled_once(tmp_path_factory.mktemp("compiled")):
-        yield
-
-
 @pytest.fixture(scope="session")
 def walk():
     return Walk()
