@@ -11,17 +11,14 @@ import sys
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from contextlib import suppress
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from jax._src.interpreters import mlir
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-# JAX makes a context of MLIR for each program, which takes longer than lowering most of them
-_one_context = functools.cache(mlir.make_ir_context)
 
 
 def pytest_configure(config):
@@ -37,7 +34,7 @@ def pytest_configure(config):
         return
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     jax.config.update("jax_disable_most_optimizations", True)
-    mlir.make_ir_context = _one_context
+    _lower_in_one_context()
     # for workers, which inherit it: this process has read its flags, and others must have the same
     if getattr(config.option, "numprocesses", None):
         os.environ["XLA_FLAGS"] = _flags_of_xla()
@@ -54,6 +51,22 @@ def _keep_programs(folder):
     for name, value in settings.items():
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)
+
+
+def _lower_in_one_context():
+    """JAX makes a context of MLIR for each program, which takes longer than lowering most of them.
+
+    Where JAX has another way, it stays as it is: this is private.
+    """
+    with suppress(ImportError, AttributeError):
+        from jax._src.interpreters import mlir
+
+        mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+        _contexts.append(mlir.make_ir_context)
+
+
+_contexts = []
+"""The function that gives the one context, if there is one."""
 
 
 def _flags_of_xla():
@@ -102,7 +115,8 @@ def room_for_programs():
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_text().count("\n") > 20_000:
         jax.clear_caches()
-        _one_context.cache_clear()
+        for one in _contexts:
+            one.cache_clear()
         gc.collect()
 
 
