@@ -160,6 +160,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "A planar body that runs at some speed",
         "return -129.5 before, -78.6 after 1 step",
         goal="velocity",
+        gae_lambda=1.0,  # as measured
         num_outer_steps=450,
         measured="-142 before, -89 ± 12 after 1 step, -76 ± 10 after 3",
         duration="an hour of meta-training on 2 processor cores that had other work",
