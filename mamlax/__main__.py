@@ -14,7 +14,7 @@ def main() -> int:
         print(f"error: {missing(error.name or 'a library', 'cli')}", file=sys.stderr)
         return 1
     status = run()
-    if status > 128:  # stopped by a signal: do not wait for the program that is still running
+    if status in (130, 143):  # a signal: do not wait for the program that is still running
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from .._errors import MamlaxError
 from ._algorithms import Remat
 from ._settings import (
     Advanced,
@@ -107,14 +106,6 @@ class Episodes(Settings):
     max_unstable_share: Advanced[Fraction] = 0.1
     """Stop if the simulation became unstable in more than this share of the episodes of an outer
     step."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.refill and self.baseline == "none":
-            raise MamlaxError(
-                "refill=True needs baseline='linear': it stands for what is cut off where the last "
-                "episode of a row does not end."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

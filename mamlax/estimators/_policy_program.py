@@ -43,8 +43,11 @@ def adapting_program(policy: FewShotPolicy) -> jax.export.Exported:
 
     def adapt(parameters, observations, actions, rewards, mask, rate):
         acting, none = unravel(parameters), jnp.zeros(mask.shape[0], bool)
-        log_probs = acting(observations).log_prob(actions)
+        observations = jnp.where(mask[..., None], observations, 0.0)
+        counts = mask.reshape(mask.shape + (1,) * (actions.ndim - 2))
+        actions = jnp.where(counts, actions, jnp.zeros((), actions.dtype))
         rewards = jnp.where(mask, rewards, 0.0)
+        log_probs = acting(observations).log_prob(actions)
         trajectory = rl.Trajectory(
             observations, actions, log_probs, rewards, mask, terminated=none, unstable=none
         )

@@ -17,7 +17,7 @@ from .._files import Json
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
 from ..records._description import RunDescription, environment, open_run
-from ..records._evaluation import Evaluation
+from ..records._evaluation import MAIN, Evaluation
 from ..records._metrics import read_metrics
 from ..training._run import Run, TrainingDivergedError, TrainingFailedError, run
 from ..training._validation import Validation
@@ -99,9 +99,14 @@ def train(
         recipe, parts, directory, seed=seed, num_seeds=num_seeds, announce=announce
     )
     check(experiment)
+    begin = _beginning(experiment, data_dir)  # before anything is written
     open_run(directory, RunDescription(recipe, seed, num_seeds, environment=environment()))
     results = {
-        name: result_of(experiment, stage, train_stage(experiment, stage, report))
+        name: result_of(
+            experiment,
+            stage,
+            train_stage(experiment, stage, report, begin=begin if name == MAIN else None),
+        )
         for name, stage in experiment.stages.items()
     }
     evaluation = recipe.evaluation
@@ -110,25 +115,30 @@ def train(
     )
 
 
-def train_stage(experiment: Experiment, stage: Stage, report: Report = silent) -> Run | None:
-    """Train a stage to its end, from its last checkpoint; None if it has nothing to train."""
+def train_stage(
+    experiment: Experiment, stage: Stage, report: Report = silent, *, begin: PyTree = None
+) -> Run | None:
+    """Train a stage to its end, from its last checkpoint; None if it has nothing to train.
+
+    It begins from `begin`; from random parameters where that is None.
+    """
     if stage.train_tasks is None:
         return None
     _, run_key = experiment.seeds.keys(stage.key_index)
     experiment.announce(f"{stage.shown}: preparing")
     with _named_settings(experiment.recipe):
-        trained = _run(experiment, stage, run_key, report)
+        trained = _run(experiment, stage, run_key, report, begin)
     lines = read_metrics(stage.directory / "metrics.jsonl")
     _warn_of_inexact_gradients(lines)
     _warn_of_validations(experiment, lines)
     return trained
 
 
-def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report) -> Run:
+def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report, begin: PyTree) -> Run:
     training = experiment.recipe.training
     return run(
         loop_of(experiment, stage),
-        _initial(experiment, stage),
+        initial_params(experiment, stage) if begin is None else begin,
         key=key,
         num_outer_steps=stage.num_outer_steps,
         directory=stage.directory,
@@ -140,18 +150,17 @@ def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report) -> R
     )
 
 
-def _initial(experiment: Experiment, stage: Stage) -> PyTree:
-    """Random parameters, or those that the recipe says to begin from."""
-    source = experiment.recipe.training.init_from
-    if stage.is_baseline or source is None:
-        return initial_params(experiment, stage)
-    arrays = read_weights(source)
+def _beginning(experiment: Experiment, data_dir: str | None) -> PyTree:
+    """The parameters that the recipe says to begin from; None: random ones, or a checkpoint's."""
+    source, stage = experiment.recipe.training.init_from, experiment.stages[MAIN]
+    latest = stage.directory / "checkpoint" / "latest"
+    if source is None or any(path.name.isdigit() for path in latest.glob("*")):
+        return None
+    arrays = read_weights(source, data_dir)
     init_key, _ = experiment.seeds.keys(stage.key_index)
-    one = experiment.seeds.first_of(init_key)
-    experiment.announce(
-        f"{stage.shown}: beginning from {source}: "
-        f"{matched_into(stage.init_params(one), arrays, source)}"
-    )
+    first = stage.init_params(experiment.seeds.first_of(init_key))
+    found = matched_into(first, arrays, source)
+    experiment.announce(f"{stage.shown}: beginning from {source}: {found}")
     begin = experiment.seeds.each(
         lambda key: matched_into(stage.init_params(key), arrays, source).params
     )

@@ -1,6 +1,7 @@
 """Weights that one has, as the parameters to begin with: matched by name and shape."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,8 +51,8 @@ def load_into(params: PyTree, source: str | Path, *, data_dir: str | None = None
 
     An array belongs to a parameter if its name has the same words in the same order, whatever
     separates them, or ends with them, or the parameter's ends with its: `encoder.layers.0.weight`
-    and `['layers'][0]['weight']`. Where several would do, none is taken. It must have the same
-    shape; nothing is transposed.
+    and `['layers'][0]['weight']`. Where several arrays would do, none is taken, nor is one that
+    several parameters would take. It must have the same shape; nothing is transposed.
 
     Args:
         params: parameters, e.g. of a model that was just made.
@@ -62,15 +63,15 @@ def load_into(params: PyTree, source: str | Path, *, data_dir: str | None = None
         The parameters, and what was found and what was not; printed, it is a sentence.
 
     Raises:
-        MamlaxError: if the source cannot be read, or nothing in it fits.
+        MamlaxError: if the source cannot be read, holds numbers that are not finite, or nothing in
+            it fits.
 
     Example:
-        >>> import jax, mamlax, numpy as np, safetensors.numpy
-        >>> safetensors.numpy.save_file(
-        ...     {"net.weights.0": np.ones((1, 8), np.float32)}, "weights.safetensors"
-        ... )
+        >>> import jax, mamlax, numpy as np, pathlib, safetensors.numpy, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "weights.safetensors"
+        >>> safetensors.numpy.save_file({"net.weights.0": np.ones((1, 8), np.float32)}, path)
         >>> model = mamlax.models.mlp(jax.random.key(0), 1, 1, hidden_sizes=(8,))
-        >>> loaded = mamlax.load_into(model, "weights.safetensors")
+        >>> loaded = mamlax.load_into(model, path)
         >>> print(loaded)
         1 of 4 parameters were found; not there: weights.1, biases.0, biases.1.
         >>> float(loaded.params.weights[0].mean())
@@ -111,11 +112,16 @@ def matched_into(
     Raises:
         MamlaxError: if nothing does.
     """
+    if broken := [name for name, array in arrays.items() if not _is_finite(array)]:
+        raise MamlaxError(f"{source}: {printable(broken[0])} has numbers that are not finite.")
     there = {name: _words(name) for name in arrays}
+    claims = {name: _only(name, there) for name, _ in _named(params)}
+    claimed = Counter(claims.values())
     taken, matched, missing, other_shapes = {}, [], [], []
     for name, leaf in _named(params):
-        found = _only(name, there)
-        if found is None:
+        found = claims[name]
+        is_shared = claimed[found] > 1 and there.get(found or "") != _words(name)
+        if found is None or is_shared:
             missing.append(name)
         elif arrays[found].shape != leaf.shape:
             shapes = f"{list(arrays[found].shape)} there, {list(leaf.shape)} here"
@@ -162,6 +168,10 @@ def _only(name: str, there: Mapping[str, tuple[str, ...]]) -> str | None:
 
 def _is_end(words: tuple[str, ...], others: tuple[str, ...]) -> bool:
     return bool(words) and others[-len(words) :] == words
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return bool(np.isfinite(np.asarray(array, np.float32)).all())
 
 
 def _begin_with(named: Iterable[tuple[str, Any]]) -> str:

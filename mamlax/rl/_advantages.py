@@ -67,7 +67,8 @@ def estimate_advantages(
     episode, at the horizon too (V knows the time). With λ = 1, Aₜ = Gₜ − V(sₜ).
 
     Where rows are refilled, the baseline is fitted to the first episode of each row, which had the
-    whole horizon. An episode that its row cut short goes on with V of what was seen last.
+    whole horizon, and V stays within their returns. An episode that its row cut short goes on with
+    V of what was seen last.
 
     Args:
         trajectory: episodes of one task.
@@ -127,6 +128,13 @@ def _values(
             f"got {list(values.shape)}."
         )
     if refill is not None:
+        # a later episode may live longer than any that was fitted: nothing is extrapolated
+        seen, first = returns, trajectory.first
+        values = jnp.clip(
+            values,
+            jnp.min(seen, where=first, initial=jnp.inf),
+            jnp.max(seen, where=first, initial=-jnp.inf),
+        )
         cut = (time[:, -1] > 0) & (time[:, -1] < returns.shape[1])
         values, nothing = values[:, :-1], jnp.where(cut, values[:, -1], 0.0)
     return jnp.where(trajectory.mask, values, 0.0), nothing

@@ -173,6 +173,8 @@ def policy_learner(
     check_environment(env)
     if refill:
         check_refillable(env)
+        if baseline_fn is None:
+            raise ValueError("refill=True needs a baseline: it stands for what a row cuts off.")
     default_num_inner_steps, default_first_order = num_inner_steps, first_order
     loop = functools.partial(inner_loop, surrogate, inner_optimizer, remat=remat)
 

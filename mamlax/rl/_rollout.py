@@ -39,8 +39,8 @@ class Trajectory(NamedTuple):
             not finite. The step that led there does not count, and the episode ends before it;
             where the first observation was not finite, zeros stand in its place.
         refill: None where each row is one episode. Else another begins in the row wherever one has
-            ended, until the horizon; `terminated` is then that of the row's first episode, and
-            `unstable` that of any.
+            ended, until the horizon; `terminated` and `unstable` are then those of the row's first
+            episode.
     """
 
     observations: Float[Array, "*tasks episodes time features"]
@@ -91,7 +91,8 @@ def rollout(
         greedy: take the likeliest actions, instead of drawing them.
         refill: begin another episode where one has ended, so that `num_episodes` × horizon steps
             are recorded, whatever ends early. It begins where one of the others began, drawn at
-            random: nothing is reset, which would take as long as a step.
+            random: nothing is reset, which would take as long as a step. So there are
+            `num_episodes` beginnings, and random numbers that a state holds are repeated.
 
     Raises:
         ValueError: if `num_episodes` is not positive, or the environment keeps its states to
@@ -170,7 +171,7 @@ def _act_out(
         goes_on = counts & ~ended
         other = (state, observation, goes_on)
         if refill:
-            which = jax.random.randint(jax.random.fold_in(key, 0), goes_on.shape, 0, num_episodes)
+            which = jax.random.randint(jax.random.fold_in(key, 2), goes_on.shape, 0, num_episodes)
             other = jax.tree.map(lambda x: x[which], begin)
         new = _where(goes_on, (after, seen, goes_on), other)
         record = (observation, action, log_prob, jnp.where(counts, reward, 0.0), counts)
@@ -184,7 +185,10 @@ def _act_out(
     rows = Refill(_since_the_beginning(goes_on), following) if refill else None
     trajectory = Trajectory(*recorded, terminated=unstable, unstable=unstable, refill=rows)
     ended = jnp.any(trajectory.first & ~goes_on, axis=1)
-    return trajectory._replace(terminated=ended), states
+    if refill:  # of a later episode the mask alone says it
+        is_first = (trajectory.time == _of_one_episode(trajectory.mask))[:, :-1]
+        unstable = jnp.any(is_first & ~trajectory.mask, axis=1)
+    return trajectory._replace(terminated=ended, unstable=unstable), states
 
 
 def total_rewards(trajectory: Trajectory) -> PyTree:

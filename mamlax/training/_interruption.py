@@ -29,7 +29,8 @@ def interruptible() -> Iterator[Callable[[], signal.Signals | None]]:
         if received is None:
             received = signal.Signals(number)
             again = "press Ctrl-C again" if number == signal.SIGINT else "send SIGTERM again"
-            with suppress(RuntimeError, OSError):  # where it interrupts another print, or is closed
+            # where it interrupts another print, or the stream is closed
+            with suppress(RuntimeError, OSError, ValueError):
                 print(
                     f"stopping after this block of outer steps; {again} to stop at once",
                     file=sys.stderr,

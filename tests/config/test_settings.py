@@ -363,9 +363,3 @@ def test_settings_import_no_jax():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert not {"jax", "numpy", "optax", "tyro"} & set(done.stdout.split())
-
-
-def test_rows_are_refilled_only_with_a_baseline():
-    with pytest.raises(MamlaxError, match="refill=True needs baseline='linear'"):
-        RECIPES["ant-direction"].changed(baseline="none")
-    assert not RECIPES["ant-direction"].changed(baseline="none", refill=False).episodes.refill

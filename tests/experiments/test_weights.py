@@ -53,6 +53,19 @@ def test_a_name_that_could_be_two_arrays_is_none(tmp_path):
     assert loaded.matched == ("biases.0",) and "weights.0" in loaded.missing
 
 
+def test_an_array_that_several_parameters_would_take_is_taken_by_none(tmp_path):
+    path = write(tmp_path / "w", {"weight": np.ones(2), "bias": np.ones(3)})
+    params = {"encoder": {"weight": jnp.zeros(2)}, "decoder": {"weight": jnp.zeros(2)}}
+    loaded = mamlax.load_into({**params, "bias": jnp.zeros(3)}, path)
+    assert loaded.matched == ("bias",) and loaded.unused == ("weight",)
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    path = write(tmp_path / "w", {"weights.0": np.full((1, 3), np.nan)})
+    with pytest.raises(MamlaxError, match=r"weights\.0 has numbers that are not finite"):
+        mamlax.load_into(model(), path)
+
+
 def test_another_shape_is_said_and_left_alone(tmp_path):
     path = write(tmp_path / "w", {"weights.0": np.ones((3, 1)), "biases.0": np.ones(3)})
     before = model()
@@ -94,6 +107,8 @@ def test_a_run_begins_from_a_file_or_from_another_run(tiny_sinusoid, tmp_path):
         announce=said.append,
     )
     assert_close(mamlax.load_run(first).params, one)
+    (tmp_path / "w").unlink()  # a run that has begun does not need it any more
+    mamlax.train(recipe.changed(init_from=str(tmp_path / "w")), directory=first)
     assert any("beginning from" in line and "4 of 4 parameters" in line for line in said)
     second = tmp_path / "second"
     mamlax.train(recipe.changed(init_from=str(first)), directory=second, num_seeds=2)
@@ -105,6 +120,7 @@ def test_a_source_that_is_missing_is_said_before_training(tmp_path, capsys):
     command = ["train", "sinusoid", "--init-from", "absent.safetensors", "--out", str(tmp_path)]
     assert cli.main(command) == 1
     assert "absent.safetensors does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing is written that would be in the way later"
 
 
 NAMES = ("weights.0", "weights.1", "biases.0", "biases.1")

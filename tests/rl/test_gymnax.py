@@ -87,6 +87,23 @@ def test_a_policy_learns_its_tasks():
     assert metrics["train/environment_steps"] == 2 * 2 * 4 * 5
 
 
+def test_a_state_that_begins_as_an_integer_and_goes_on_as_a_float_is_not_cut():
+    class Halves(Spring):
+        def reset_env(self, key, params):
+            return {"place": jnp.zeros(1)}, State(0, 0)
+
+        def step_env(self, key, state, action, params):
+            after = State(state.place + 0.5, state.time + 1)
+            return {"place": jnp.ones(1) * after.place}, after, after.place, False, {}
+
+    env = rl.GymnaxTasks(Halves(), sample_task=lambda key: Parameters())
+    rl.check_environment(env)
+    task = env.sample_task(jax.random.key(0))
+    policy = rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(4,))
+    trajectory = rl.rollout(jax.random.key(0), env, task, policy, num_episodes=1)
+    np.testing.assert_allclose(trajectory.rewards[0], [0.5, 1, 1.5, 2, 2.5, 3])
+
+
 def test_what_does_not_fit_is_said():
     with pytest.raises(TypeError, match="tuple is no environment of gymnax: it lacks reset_env"):
         rl.GymnaxTasks((Spring(), Parameters()), sample_task=lambda key: Parameters())

@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import mamlax
@@ -189,6 +190,41 @@ def test_without_a_baseline_they_are_refused():
     trajectory = jax.tree.map(jnp.asarray, rollout(HAZARD))
     with pytest.raises(ValueError, match="need a baseline"):
         rl.estimate_advantages(trajectory, baseline_fn=None)
+
+
+def test_a_learner_without_a_baseline_is_refused_before_it_runs():
+    with pytest.raises(ValueError, match="refill=True needs a baseline"):
+        rl.policy_learner(
+            HAZARD,
+            inner_optimizer=optax.sgd(0.1),
+            num_inner_steps=1,
+            episodes_per_task=2,
+            baseline_fn=None,
+            refill=True,
+        )
+
+
+def test_values_stay_within_the_returns_that_were_seen():
+    """Also of an episode that lives longer than every first one: a cubic in time would explode."""
+    rng = np.random.default_rng(0)
+    whole = rng.geometric(0.2, size=6).clip(1, 12)
+    time = np.zeros((6, 61), int)
+    for row, length in enumerate(whole):  # then one episode to the end
+        time[row, :length] = np.arange(length)
+        time[row, length:] = np.arange(61 - length)
+    shape = (6, 60)
+    trajectory = rl.Trajectory(
+        observations=jnp.zeros((*shape, 1)),
+        actions=jnp.zeros((*shape, 1)),
+        log_probs=jnp.zeros(shape),
+        rewards=jnp.ones(shape),
+        mask=jnp.ones(shape, bool),
+        terminated=jnp.ones(6, bool),
+        unstable=jnp.zeros(6, bool),
+        refill=rl.Refill(jnp.asarray(time), jnp.zeros((6, 1))),
+    )
+    found = rl.estimate_advantages(trajectory, gae_lambda=0.0, normalize=False)
+    assert np.abs(found.advantages).max() <= 1 + 12, "reward, and two values within the returns"
 
 
 def test_an_environment_that_keeps_its_states_cannot_be_refilled():

@@ -76,7 +76,7 @@ class GymnaxTasks:
     def reset(self, key: PRNGKeyArray, task: PyTree) -> tuple[PyTree, PyTree]:
         """Begin an episode: gymnax's state, and the observation `[observation_size]`."""
         seen, state = self._env.reset_env(key, task)
-        return _arrays(state), _flat(seen)
+        return self._like_later_ones(_arrays(state), task), _flat(seen)
 
     def step(
         self, key: PRNGKeyArray, task: PyTree, state: PyTree, action: PyTree
@@ -87,9 +87,18 @@ class GymnaxTasks:
         seen, after, reward, ended, _ = self._env.step_env(key, state, action, task)
         if hasattr(self._env, "is_truncated"):
             ended = ended | self._env.is_truncated(after, task)
-        after = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), after, state)
+        # a state may begin with numbers of Python: only what is not lost by it is converted
+        after = jax.tree.map(lambda x, like: _as(like.dtype, x), after, state)
         reward = jnp.asarray(reward, jnp.result_type(float)).reshape(())
         return after, _flat(seen), reward, jnp.asarray(ended, bool).reshape(())
+
+    def _like_later_ones(self, state: PyTree, task: PyTree) -> PyTree:
+        """Integers that a step makes floats begin as such."""
+        action = jnp.zeros(self._shape) if isinstance(self.action, Box) else jnp.zeros((), int)
+        _, after, *_ = jax.eval_shape(self._env.step_env, jax.random.key(0), state, action, task)
+        return jax.tree.map(
+            lambda x, y: jnp.asarray(x, jnp.promote_types(x.dtype, y.dtype)), state, after
+        )
 
 
 _FUNCTIONS = ("reset_env", "step_env", "action_space", "default_params")
@@ -111,6 +120,12 @@ def _action(space: Any) -> tuple[ActionSpace, tuple[int, ...]]:
 def _arrays(tree: PyTree) -> PyTree:
     """Numbers of Python become arrays: a task or a state is mapped over."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), tree)
+
+
+def _as(dtype: Any, x: Any) -> PyTree:
+    x = jnp.asarray(x)
+    is_lost = jnp.issubdtype(x.dtype, jnp.inexact) and not jnp.issubdtype(dtype, jnp.inexact)
+    return x if is_lost else x.astype(dtype)
 
 
 def _flat(seen: PyTree) -> PyTree:
