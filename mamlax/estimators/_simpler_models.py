@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._entry import NOTHING, OFFSET, POOLED, SUPPORT_ONLY, TREES, TREES_OF_GROUP
 from ._fitting import Rows
-from ._report import NOTHING, OFFSET, POOLED, SUPPORT_ONLY, TREES, TREES_OF_GROUP
 
 SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
 _MOST_ROWS = 200_000
@@ -122,48 +122,59 @@ def _classifiers(train: Rows, classes: int, rng: np.random.Generator, seed: int)
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
-    def chances(model):
-        def outputs(inputs):
-            found = np.full((len(inputs), classes), -np.inf)
-            found[:, model.classes_] = np.log(model.predict_proba(inputs) + 1e-12)
-            return found
-
-        return outputs
-
-    def linear(rows):
-        fitted = LogisticRegression(max_iter=200)
-        return chances(fitted.fit(rows.inputs, rows.targets, rows.weights))
-
-    def boosted(inputs):
-        fitted = HistGradientBoostingClassifier(**_TREES, random_state=seed)
-        return chances(fitted.fit(inputs, rows.targets, rows.weights))
-
-    def counts_of(support):
-        return np.bincount(support.targets, minlength=classes).astype(float)
-
     one_hot = train._replace(targets=np.eye(classes)[train.targets])
     mean = one_hot.targets.mean(0)
     rows, sums, counts = _some(train, *_peers(one_hot, rng), rng)
 
+    def fitted(model, inputs, targets, weights):
+        """`chances(inputs)` `[rows, classes]`; of a single class nothing is to be learned."""
+        if len(np.unique(targets)) < 2:
+            only = np.eye(classes)[targets[0]]
+            return lambda inputs: np.repeat(only[None], len(inputs), 0)
+        model.fit(inputs, targets, weights)
+
+        def chances(inputs):
+            found = np.zeros((len(inputs), classes))
+            found[:, model.classes_] = model.predict_proba(inputs)
+            return found
+
+        return chances
+
+    def linear(of):
+        return fitted(LogisticRegression(max_iter=200), of.inputs, of.targets, of.weights)
+
+    def boosted(inputs):
+        trees = HistGradientBoostingClassifier(**_TREES, random_state=seed)
+        chances = fitted(trees, inputs, rows.targets, rows.weights)
+        return lambda x: _logs(chances(x))
+
+    def counts_of(support):
+        return np.bincount(support.targets, minlength=classes).astype(float)
+
     def offset(support):  # log-odds moved by how often the classes came in the support
         seen = counts_of(support) + _PRIOR_COUNT * mean
-        return np.log(seen / seen.sum() + 1e-9) - np.log(mean + 1e-9)
+        return _logs(seen / seen.sum()) - _logs(mean)
 
-    def support_only(support, query):
-        if len(np.unique(support.targets)) < 2:
-            return np.repeat((counts_of(support) + mean)[None], len(query.inputs), 0)
-        return linear(support)(query.inputs)
+    def support_only(support, query):  # beside it the frequencies of all, as if one row more
+        number = len(support.inputs)
+        found = linear(support)(query.inputs) if number else np.zeros((len(query.inputs), 1))
+        return _logs((number * found + mean) / (number + 1))
 
+    pooled = linear(rows)
     trees_of_group = boosted(_with_mean(rows.inputs, sums, counts))
     return _Models(
-        mean,
-        linear(rows),
+        _logs(mean),
+        lambda inputs: _logs(pooled(inputs)),
         offset,
         support_only,
         boosted(rows.inputs),
         trees_of_group,
         counts_of,
     )
+
+
+def _logs(chances: np.ndarray) -> np.ndarray:
+    return np.log(chances + 1e-12)
 
 
 def _of_all(
