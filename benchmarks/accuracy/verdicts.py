@@ -1,6 +1,6 @@
 """Is the verdict of a report true? Tables of a known law: `results/verdicts.json`.
 
-    .venv/bin/python -m benchmarks.accuracy.verdicts --seeds 3     # 20 minutes on 2 cores
+    .venv/bin/python -m benchmarks.accuracy.verdicts --seeds 5     # 20 minutes on 2 cores
 
 Each table has 40 groups of 24 rows. What a verdict says is checked on 400 fresh groups, with the
 model that was fitted to all 40 and the simpler models fitted to the same. *Use X* is wrong where X
@@ -25,6 +25,7 @@ from mamlax.estimators._fitting import Rows
 
 NUM_GROUPS, NUM_ROWS, NUM_FRESH = 40, 24, 400
 MARGIN = 1.1
+SAID = ("law", "seed", "seconds", "verdict", "wrong")
 
 LAWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "offset": lambda x, z: 2 * x[0] + z[0],
@@ -50,19 +51,15 @@ def main() -> None:
     parser.add_argument("--note", default="")
     parser.add_argument("--output", type=Path, default=report.RESULTS / "verdicts.json")
     args = parser.parse_args()
-    machine, found = report.machine(), {}
-    for law in LAWS:
-        found[law] = [checked(law, seed) for seed in range(args.seeds)]
-        for seed, one in enumerate(found[law]):
-            print(law, seed, one["seconds"], one["verdict"], one["wrong"], sep="\n  ", flush=True)
-    every = [one for of_law in found.values() for one in of_law]
-    results = {
-        "tables": len(every),
-        "wrong": sum(bool(one["wrong"]) for one in every),
-        "verdicts": found,
-    }
-    print(f"wrong: {results['wrong']} of {results['tables']}")
+    machine, found = report.machine(), []
+    for seed in range(args.seeds):
+        for law in LAWS:
+            found.append({"law": law, "seed": seed, **checked(law, seed)})
+            print(*(found[-1][name] for name in SAID), sep="\n  ", flush=True)
+    num_wrong = sum(bool(one["wrong"]) for one in found)
+    print(f"wrong: {num_wrong} of {len(found)}")
     versions = report.versions("jax", "mamlax", "scikit-learn", "numpy")
+    results = {"num_tables": len(found), "num_wrong": num_wrong, "tables": found}
     document = {"note": args.note, "machine": machine, "versions": versions, "results": results}
     report.write_report(args.output, document)
 

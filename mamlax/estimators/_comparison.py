@@ -69,7 +69,7 @@ def judge(
     # of few rows, threads cost more than they bring where others use the cores as well
     limit = 1 if len(train.inputs) < _FEW_ROWS else None
     with threadpool_limits(limit, user_api="openmp"):
-        fitted = simpler_models(train, classes, rng, seed)
+        fitted = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
     measures = 1 if classes is None else 3
     shape = (len(tasks), len(SUPPORT_SIZES), measures)
     errors = {name: np.full(shape, np.nan) for name in (ADAPTED, UNADAPTED, *fitted)}

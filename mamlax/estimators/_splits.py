@@ -186,11 +186,11 @@ class _Deal(NamedTuple):
         return max(len(self.order) - 2 - self.num_validation, 0)
 
     def split(self, start: int, num_test: int) -> GroupSplit:
-        """So many units from a place in the order are held out; those after them are chosen by."""
+        """From a place in the order on, some units are chosen by, and so many then held out."""
         order = np.roll(self.order, -start)
         parts = np.full(len(order), TRAIN, dtype="<U10")
-        parts[order[:num_test]] = TEST
-        parts[order[num_test : num_test + self.num_validation]] = VALIDATION
+        parts[order[: self.num_validation]] = VALIDATION
+        parts[order[self.num_validation : self.num_validation + num_test]] = TEST
         return GroupSplit(self.groups, self.names, parts[self.unit_of], self.unit_of[self.groups])
 
 

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from scipy.stats import t
+from sklearn.metrics import brier_score_loss, log_loss
 from threadpoolctl import threadpool_limits
 
 import mamlax
 from mamlax.estimators import _entry
-from mamlax.estimators._comparison import judge, report_of
+from mamlax.estimators._comparison import Judged, _measured, judge, report_of
 from mamlax.estimators._entry import OFFSET, Entry
 from mamlax.estimators._fitting import Rows
 from mamlax.estimators._report import Report, report_from_json
@@ -186,6 +188,50 @@ def test_of_a_single_group_there_is_no_interval(fitted, alike):
     assert text.startswith(f"{single.metric}, 1 group held out\n")
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_chances_are_judged_as_scikit_learn_does(classes):
+    """By the log loss, the Brier score and the share misclassified; rows count by their weights."""
+    rng = np.random.default_rng(0)
+    outputs, targets = 2 * rng.normal(size=(40, classes)), rng.integers(0, classes, 40)
+    weights = rng.uniform(size=40).astype(np.float32)
+    rows = Rows(np.zeros((40, 1)), targets, weights, np.zeros(40, int), np.zeros(40, int))
+    chances = softmax(outputs, axis=1)
+    given = chances if classes > 2 else chances[:, 1]
+    np.testing.assert_allclose(
+        _measured(outputs, rows, classes),
+        [
+            log_loss(targets, chances, sample_weight=weights),
+            brier_score_loss(targets, given, sample_weight=weights),
+            np.average(outputs.argmax(1) != targets, weights=weights),
+        ],
+        rtol=1e-5,
+    )
+
+
+def test_a_chance_of_nothing_counts_as_a_millionth():
+    rows = Rows(*(np.zeros((1, 1)), np.array([1]), np.ones(1), np.zeros(1, int), np.zeros(1, int)))
+    assert _measured(np.array([[900.0, 0.0]]), rows, 2)[0] == pytest.approx(np.log(1e6))
+
+
+def test_a_report_of_classes_has_a_table_for_each_measure():
+    """The verdict is by the first."""
+    errors = {
+        model: np.full((6, 7, 3), np.nan) for model in (_entry.ADAPTED, _entry.UNADAPTED, OFFSET)
+    }
+    for place, model in enumerate(errors):
+        errors[model][:, :3] = [0.5 + place, 0.25, 0.02]
+        errors[model][0, :, 0] += 0.001
+    found = report_of([Judged(np.arange(6), errors, np.zeros(6, int))])
+    assert (found.metric, found.sizes) == ("log loss", [0, 1, 2])
+    lines = str(found).splitlines()
+    titles = ["log loss, 6 groups held out", "Brier score", "share of rows misclassified"]
+    for title, cell in zip(titles, ("0.500 ± ", "0.250", "0.020"), strict=True):
+        (start,) = (i for i, line in enumerate(lines) if line.startswith(title))
+        assert lines[start + 2].startswith(_entry.ADAPTED) and cell in lines[start + 2]
+    assert found.verdict.startswith("At every number of rows tried (0, 1 and 2) the adapted")
+    assert report_from_json(json.loads(json.dumps(found.as_json()))) == found
+
+
 def test_cells_of_any_length_stay_apart():
     wide = Report(
         "error",
@@ -237,7 +283,7 @@ def test_a_class_that_training_groups_lack_does_not_stop_the_comparison():
     """Classes are those of all rows: a rare one may be in groups held out alone."""
     x, y, groups = table(30, 12, offsets)
     labels = np.where(groups < 2, "rare", np.where(y > 0, "up", "down"))
-    for seed in range(4):
+    for seed in range(2):
         model = mamlax.FewShotClassifier(num_outer_steps=20, **SETTINGS | dict(random_state=seed))
         model.fit(x, labels, groups=groups)
         assert str(model.report())
