@@ -115,7 +115,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         step: outer steps to take: the median of theirs.
-        curve: the mean of their validation losses after 0, 1, … inner steps; empty without.
+        curve: the mean of their validation losses after 0, 1, … inner steps.
     """
 
     step: int
@@ -123,12 +123,13 @@ class Chosen(NamedTuple):
 
     @staticmethod
     def of(trainings: Sequence[MetaTrained]) -> "Chosen | None":
-        """None where there are none."""
-        if not trainings:
+        """None where none of them was chosen by groups held out."""
+        chosen = [one for one in trainings if one.curve]
+        if not chosen:
             return None
-        steps = sorted(one.step for one in trainings)
-        curves = np.array([one.curve for one in trainings])
-        return Chosen(steps[(len(steps) - 1) // 2], tuple(map(float, curves.mean(0))))
+        steps = sorted(one.step for one in chosen)
+        curve = np.mean([one.curve for one in chosen], axis=0)
+        return Chosen(steps[(len(steps) - 1) // 2], tuple(map(float, curve)))
 
 
 def meta_train(
