@@ -65,6 +65,7 @@ class Progress:
             if name.startswith("validation/"):
                 shown = f"{value:.4g}" if math.isfinite(value) else "diverged"
                 text += f"  {name.replace('/', ' ')} {shown}"
+        self.stopped = ""  # of an earlier training, of which there may be several
         if "stopped" in line:
             self.stopped = f"stopped after {line['step']} of {total} outer steps: {line['stopped']}"
         if not console.is_terminal:

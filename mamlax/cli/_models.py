@@ -19,6 +19,7 @@ def fit(
     target_column: tuple[str, ...],
     features: tuple[str, ...] = (),
     split_column: tuple[str, ...] = (),
+    order_column: str | None = None,
     kind: Literal["auto", "values", "classes"] = "auto",
     categories: tuple[str, ...] = (),
     missing: tuple[str, ...] | None = None,
@@ -41,6 +42,8 @@ def fit(
         features: Columns to predict from; all others where none is given, but for an index.
         split_column: Hold tasks of the same value out together: what tasks share that new ones will
             not, e.g. the month; several columns are taken together.
+        order_column: By which rows of a task come one after another, numbers or dates: what is
+            adapted to are then the first, as in use.
         kind: Whether the target is values or classes; auto: classes where it is text.
         categories: Features that hold names, though they look like numbers, as codes do.
         missing: Words that mean that a value is missing, in any column, beside empty cells. Where
@@ -58,7 +61,9 @@ def fit(
     from ..estimators import _fitted_table
     from ..estimators._conventions import Conventions
 
-    columns = _fitted_table.Chosen(task_column, target_column, features, split_column, categories)
+    columns = _fitted_table.Chosen(
+        task_column, target_column, features, split_column, categories, order_column
+    )
     with Progress() as progress:
         model = _fitted_table.fit(
             table,
@@ -67,7 +72,9 @@ def fit(
             conventions=Conventions(missing, decimal_mark),
             out=out,
             say=lambda words: say(escape(words)),
-            report=lambda line: progress("fit", {**line, "num_outer_steps": num_outer_steps}),
+            report=lambda line: progress(
+                line["stage"], {**line, "num_outer_steps": num_outer_steps}
+            ),
             algorithm=algorithm,
             num_outer_steps=num_outer_steps,
             max_support=max_support,

@@ -1,97 +1,198 @@
 """Is meta-learning worth it here? The adapted model beside simpler ones, on groups held out."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from .._errors import warn
+from ._entry import ADAPTED, CONFIDENCE, MARGIN, UNADAPTED, Entry
+from ._evidence import is_shown_positive, mean_and_interval
 from ._fitting import Rows
-from ._report import ADAPTED, UNADAPTED, Entry, Report
+from ._learner import ArrayLearner
+from ._report import Report
 from ._simpler_models import SUPPORT_SIZES, simpler_models
-from ._targets import Classes
 
 _MOST_GROUPS = 300
 _MOST_QUERY = 200
 _FEW_ROWS = 20_000
+_LEAST_CHANCE = 1e-6
+"""Of a class; a smaller one counts as this, so that one row alone does not decide."""
 
 
-def compare_with_simpler_models(
-    estimator: Any, train: Rows, test: Rows, *, seed: int
-) -> Report | None:
+class Judged(NamedTuple):
+    """Errors on the groups that were held out together.
+
+    Attributes:
+        units: `[groups]`, the number of what each was held out with.
+        errors: for each model `[groups, sizes, measures]`, the sizes being `SUPPORT_SIZES`; NaN
+            where a group has too few rows. Measures are the squared error; of classification the
+            log loss, the Brier score and the share of rows misclassified.
+        targets: `[rows, outputs]` or `[rows]`, all that were held out.
+    """
+
+    units: np.ndarray
+    errors: dict[str, np.ndarray]
+    targets: np.ndarray
+
+
+def judge(
+    learner: ArrayLearner,
+    train: Rows,
+    test: Rows,
+    *,
+    classes: int | None,
+    is_ordered: bool = False,
+    seed: int,
+) -> Judged | None:
     """Give every model the same support rows of each group held out, and the same queries.
 
     Args:
-        estimator: a fitted one.
-        train: rows that simpler models learn from, those that the estimator was chosen by among
-            them.
+        learner: meta-trained.
+        train: rows that simpler models learn from, those that the learner was chosen by among them.
         test: rows of groups held out.
+        classes: how many; None: a regression.
+        is_ordered: whether rows of a group stand in an order: support rows are then the first, and
+            the query is what follows them.
         seed: of the rows drawn.
 
     Returns:
         What was found; None where no group held out has two rows.
     """
     rng = np.random.default_rng(seed)
-    classes = estimator.targets_.num_outputs if isinstance(estimator.targets_, Classes) else None
-    tasks = _tasks(test, rng)
+    tasks = _tasks(test, rng, is_ordered)
     if not tasks:
         return None
-    # sizes that half of the groups have: fewer would be another question
-    least = max(len(tasks) / 2, min(len(tasks), 2))
-    sizes = [n for n in SUPPORT_SIZES if sum(len(one.support) >= n for one in tasks) >= least]
     # of few rows, threads cost more than they bring where others use the cores as well
     limit = 1 if len(train.inputs) < _FEW_ROWS else None
     with threadpool_limits(limit, user_api="openmp"):
-        fitted = simpler_models(train, classes, rng, seed)
-    scale, entries = 1.0 if classes else _variance(test), []
-    for size in sizes:
-        at_size = [task for task in tasks if len(task.support) >= size]
-        supports = [test.of(task.support[:size]) for task in at_size]
-        queries = [test.of(task.query) for task in at_size]
-        predicted = _adapted_predictions(estimator, supports, queries)
+        fitted = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
+    measures = 1 if classes is None else 3
+    shape = (len(tasks), len(SUPPORT_SIZES), measures)
+    errors = {name: np.full(shape, np.nan) for name in (ADAPTED, UNADAPTED, *fitted)}
+    for column, size in enumerate(SUPPORT_SIZES):
+        there = [i for i, task in enumerate(tasks) if task.most_support >= size]
+        if not there:
+            break
+        supports = [test.of(tasks[i].rows[:size]) for i in there]
+        queries = [test.of(tasks[i].query(size)) for i in there]
+        predicted = _adapted_predictions(learner, supports, queries)
         for name, predict in fitted.items():
             predicted[name] = predict(supports, queries)
-        errors = {
-            name: np.array([_error(v, q, classes) for v, q in zip(values, queries, strict=True)])
-            for name, values in predicted.items()
-        }
-        units = np.array([query.units[0] for query in queries])
-        for name, values in errors.items():
-            mean = _mean_and_interval(values / scale, units)
-            worse = _mean_and_interval((values - errors[ADAPTED]) / scale, units)
-            entries.append(Entry(name, size, *mean, *worse, len(at_size)))
-    models = [entry.model for entry in entries]
-    entries.sort(key=lambda entry: models.index(entry.model))
-    metric = "squared error / variance of the target over the rows held out"
-    metric = "share of rows misclassified" if classes else metric
-    num_units = len({int(test.units[task.query[0]]) for task in tasks})
-    return Report(metric, len(tasks), num_units, tuple(entries))
+        for name, outputs in predicted.items():
+            errors[name][there, column] = [
+                _measured(values, query, classes)
+                for values, query in zip(outputs, queries, strict=True)
+            ]
+    units = np.array([test.units[task.rows[0]] for task in tasks])
+    return Judged(units, errors, test.targets)
+
+
+def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
+    """What rounds that held out different groups found together."""
+    units = np.concatenate([one.units for one in rounds])
+    errors = {
+        model: np.concatenate([one.errors[model] for one in rounds]) for model in rounds[0].errors
+    }
+    is_class = errors[ADAPTED].shape[-1] > 1
+    scale, metric = 1.0, "log loss"
+    if not is_class:
+        targets = np.concatenate([one.targets for one in rounds])
+        scale = float(np.mean(np.var(targets, axis=0))) or 1.0
+        metric = "squared error / variance of the target over the rows held out"
+    has_rows = ~np.isnan(errors[ADAPTED][:, :, 0])
+    # sizes that half of the groups have: fewer would be another question
+    least = max(len(units) / 2, min(len(units), 2))
+    columns = np.flatnonzero(has_rows.sum(0) >= least).tolist()
+    num_simpler = len(errors) - 2
+    chance = (1 - CONFIDENCE) / max(num_simpler, len(columns))
+    confidence = 1 - chance, 1 - (1 - CONFIDENCE) / (num_simpler * len(columns))
+    entries = []
+    for model, values in errors.items():
+        for column in columns:
+            there = has_rows[:, column]
+            ours, theirs = (one[there, column] / scale for one in (errors[ADAPTED], values))
+            entry = _entry(model, column, ours[:, 0], theirs[:, 0], units[there], confidence)
+            if is_class:
+                _, brier, misclassified = theirs.mean(0).tolist()
+                entry = entry._replace(brier=brier, misclassified=misclassified)
+            entries.append(entry)
+    return Report(
+        metric, len(units), len(np.unique(units)), tuple(entries), len(rounds), is_ordered
+    )
+
+
+def _entry(
+    model: str,
+    column: int,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    units: np.ndarray,
+    confidence: tuple[float, float],
+) -> Entry:
+    """A model beside the adapted one, at one size; confidences of one of several, and of each."""
+    worse, close = theirs - ours, (1 + MARGIN) * ours - theirs
+    is_it = model == ADAPTED
+    return Entry(
+        model,
+        SUPPORT_SIZES[column],
+        *mean_and_interval(theirs, units),
+        *mean_and_interval(worse, units),
+        len(units),
+        is_worse=not is_it and is_shown_positive(worse, units, confidence[0]),
+        is_better=not is_it and is_shown_positive(-worse, units, confidence[1]),
+        is_close=not is_it and is_shown_positive(close, units, confidence[0]),
+    )
 
 
 class _Task(NamedTuple):
-    """Rows of a group: as many as wanted of `support` to adapt on, all of `query` to judge on."""
+    """Rows of a group: as many as wanted of the first to adapt on, later ones to judge on.
 
-    support: np.ndarray
-    query: np.ndarray
+    Attributes:
+        rows: `[rows]`, their indices.
+        most_support: how many there may be to adapt on.
+        judged: positions among them that may be judged on.
+    """
+
+    rows: np.ndarray
+    most_support: int
+    judged: np.ndarray
+
+    def query(self, size: int) -> np.ndarray:
+        """The rows to judge on, after so many to adapt on."""
+        return self.rows[self.judged[self.judged >= size]]
 
 
-def _tasks(test: Rows, rng: np.random.Generator) -> list[_Task]:
-    """The groups held out that have two rows or more, shuffled and cut in two."""
+def _tasks(test: Rows, rng: np.random.Generator, is_ordered: bool) -> list[_Task]:
+    """The groups held out that have two rows or more.
+
+    Shuffled, and cut in two: then the query is the same after every support. In an order, it is all
+    that follows the support.
+    """
     order = np.argsort(test.groups, kind="stable")
     _, starts = np.unique(test.groups[order], return_index=True)
     groups = [rows for rows in np.split(order, starts[1:]) if len(rows) >= 2]
     tasks = []
     for index in rng.permutation(len(groups))[:_MOST_GROUPS]:
-        rows = rng.permutation(groups[index])[: max(SUPPORT_SIZES) + _MOST_QUERY]
+        rows = groups[index]
         cut = min(max(SUPPORT_SIZES), len(rows) // 2)
-        tasks.append(_Task(rows[:cut], rows[cut:]))
+        if is_ordered:
+            number = min(len(rows), cut + _MOST_QUERY)
+            judged = np.sort(rng.choice(len(rows), number, replace=False))
+        else:
+            rows = rng.permutation(rows)[: max(SUPPORT_SIZES) + _MOST_QUERY]
+            judged = np.arange(cut, len(rows))
+        tasks.append(_Task(rows, cut, judged))
     return tasks
 
 
-def _adapted_predictions(estimator: Any, supports: list[Rows], queries: list[Rows]):
+def _adapted_predictions(
+    learner: ArrayLearner, supports: list[Rows], queries: list[Rows]
+) -> dict[str, list[np.ndarray]]:
     """Of the model itself, adapted and not."""
-    learner = estimator.learner_
     sizes = np.array([len(one.inputs) for one in supports])
     joined = Rows(*map(np.concatenate, zip(*supports, strict=True)))
     adapted = learner.adapt_many(joined.inputs, joined.targets, sizes, joined.weights)
@@ -117,25 +218,19 @@ def _adapted_predictions(estimator: Any, supports: list[Rows], queries: list[Row
     }
 
 
-def _error(outputs: np.ndarray, query: Rows, classes: int | None) -> float:
+def _measured(outputs: np.ndarray, query: Rows, classes: int | None) -> np.ndarray:
+    """`[measures]`, see `Judged`."""
     if classes is None:
-        wrong = np.mean((outputs - query.targets) ** 2, axis=1)
+        measures = np.mean((outputs - query.targets) ** 2, axis=1)[None]
     else:
-        wrong = np.argmax(outputs, axis=1) != query.targets
-    return float(np.average(wrong, weights=query.weights + 1e-12))
-
-
-def _variance(test: Rows) -> float:
-    return float(np.mean(np.var(test.targets, axis=0))) or 1.0
-
-
-def _mean_and_interval(values: np.ndarray, units: np.ndarray) -> tuple[float, float]:
-    """The mean over groups, and Student's interval, groups of a unit counting as one draw."""
-    from scipy.stats import t
-
-    _, index = np.unique(units, return_inverse=True)
-    sums = np.bincount(index, values - values.mean())
-    if len(sums) < 2:
-        return float(values.mean()), float("nan")
-    deviation = np.sqrt(np.sum(sums**2) * len(sums) / (len(sums) - 1)) / len(values)
-    return float(values.mean()), float(t.ppf(0.975, len(sums) - 1) * deviation)
+        chances = softmax(np.asarray(outputs, np.float64), axis=1)
+        truth = np.eye(classes)[query.targets]
+        brier = np.sum((chances - truth) ** 2, axis=1)
+        measures = np.stack(
+            [
+                -np.log(np.maximum(np.sum(chances * truth, axis=1), _LEAST_CHANCE)),
+                brier / 2 if classes == 2 else brier,  # as scikit-learn has it
+                np.argmax(outputs, axis=1) != query.targets,
+            ]
+        )
+    return np.average(measures, axis=1, weights=query.weights + 1e-12)

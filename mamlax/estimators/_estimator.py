@@ -24,14 +24,15 @@ from ..config._algorithms import ALGORITHMS, Algorithm, OnMinibatches
 from ..config._tables import TABLE_ALGORITHMS, TableTraining
 from ._adapted_many import AdaptedMany
 from ._columns import Columns, is_frame, names_of
-from ._comparison import compare_with_simpler_models
 from ._container import Container, write_container
 from ._conventions import Conventions
 from ._estimator_state import restored, state_of
-from ._fitting import Rows, meta_train
+from ._fitting import Plan, Rows
 from ._frames import as_pandas
 from ._learner import AdaptedParams, ArrayLearner, Loss
-from ._splits import numbered, split_groups
+from ._order import positions_in, warn_of_time
+from ._rounds import learn_in_rounds, learn_once, print_line
+from ._splits import TRAIN, GroupSplit, numbered, splits_of
 from ._targets import Targets
 
 E = TypeVar("E", bound="FewShotEstimator")
@@ -65,9 +66,10 @@ class FewShotEstimator(BaseEstimator, ABC):
         weight_decay=0.1,
         max_support=32,
         validation_fraction=0.15,
-        test_fraction=0.15,
+        test_fraction=0.2,
         patience=10,
         compare=True,
+        refit=True,
         random_state=None,
         verbose=False,
     ):
@@ -85,10 +87,11 @@ class FewShotEstimator(BaseEstimator, ABC):
         self.test_fraction = test_fraction
         self.patience = patience
         self.compare = compare
+        self.refit = refit
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, groups=None, *, sample_weight=None, split_by=None):
+    def fit(self, X, y, groups=None, *, sample_weight=None, split_by=None, order_by=None):
         """Meta-train on the groups of a table.
 
         Args:
@@ -100,6 +103,9 @@ class FewShotEstimator(BaseEstimator, ABC):
             sample_weight: `[rows]`, how much each row counts.
             split_by: `[rows]`; groups of the same value are held out together. Give it where groups
                 share something that new ones will not, a month, say. None: every group by itself.
+            order_by: `[rows]` of numbers or dates, in which the rows of a group come one after
+                another. What is adapted to then comes before what is judged on, as it will in use.
+                None: any rows of a group may be adapted to.
 
         Returns:
             The estimator itself.
@@ -117,53 +123,33 @@ class FewShotEstimator(BaseEstimator, ABC):
         if not weights.sum() > 0:
             raise ValueError("sample_weight is zero everywhere: no row is left to learn from.")
         seed = self._seed()
-        parts = split_groups(
-            groups, split_by, len(X), self.validation_fraction, self.test_fraction, seed
-        )
-
-        kept = np.flatnonzero(weights > 0)
-        train, validation, test = (
-            np.intersect1d(parts.rows(part), kept, assume_unique=True)
-            for part in ("train", "validation", "test")
-        )
-        if groups is not None and np.bincount(parts.groups[train]).max(initial=0) < 2:
-            raise MamlaxError(
-                "no group that is learned from has two rows: there is nothing to adapt to and be "
-                "judged on. Are these the groups that you mean?"
-            )
-        self.columns_ = Columns.fit(X.iloc[train] if is_frame(X) else X[train])
-        self.targets_ = self._fit_targets(y, weights, train)
-        self.weight_scale_ = float(weights[train].mean())
-        with warnings.catch_warnings():  # new categories are what is held out for
-            warnings.simplefilter("ignore", UserWarning)
-            inputs = self.columns_.encode(X)
-        rows = Rows(
-            inputs,
-            self.targets_.encode(y),
-            (weights / self.weight_scale_).astype(np.float32),
-            parts.groups,
-            parts.units,
-        )
-        fitted = meta_train(
+        splits = splits_of(groups, split_by, len(X), self, seed)
+        order = np.arange(len(X)) if order_by is None else positions_in(order_by, len(X))
+        if groups is not None and order_by is None:
+            warn_of_time(X, splits[0].groups)
+        rows = self._encoded(X, y, weights, splits[0], order[weights[order] > 0])
+        plan = Plan(
             algorithm,
             training,
             self._loss,
-            rows.of(train),
-            rows.of(validation) if len(validation) else None,
             num_outputs=self.targets_.num_outputs,
             seed=seed,
-            is_one_task=groups is None,
-            report=self._report_fn(),
+            is_meta=groups is not None,
+            is_ordered=order_by is not None,
+            num_rows=len(X),
+            num_groups=len(splits[0].names),
         )
-        self.learner_ = fitted.learner
-        self.validation_curve_ = fitted.curve
-        self.outer_step_ = fitted.step
-        self.num_groups_ = parts.counts
+        report = self._report_fn()
+        if self.refit:
+            learned = learn_in_rounds(rows, splits, plan, report=report)
+        else:
+            learned = learn_once(rows, splits[0], plan, compare=self.compare, report=report)
+        self.learner_ = learned.trained.learner
+        self.validation_curve_ = learned.trained.curve
+        self.outer_step_ = learned.trained.step
+        self.num_groups_ = learned.counts
+        self.report_ = learned.report
         self._adapted, self.num_support_ = self._unadapted(), 0
-        self.report_ = None
-        if self.compare and len(test):
-            learned_from = rows.of(np.concatenate([train, validation]))
-            self.report_ = compare_with_simpler_models(self, learned_from, rows.of(test), seed=seed)
         return self
 
     def adapt(self, X, y, *, sample_weight=None):
@@ -252,8 +238,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         check_is_fitted(self)
         if self.report_ is None:
             raise MamlaxError(
-                "there is no report: it needs compare=True, groups, and enough of them that some "
-                "can be held out (test_fraction)."
+                "there is no report: it needs compare=True, a test_fraction above zero, and four "
+                "groups or more, of two rows or more."
             )
         return self.report_
 
@@ -289,6 +275,23 @@ class FewShotEstimator(BaseEstimator, ABC):
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _encoded(self, X, y, weights, split: GroupSplit, order: np.ndarray) -> Rows:
+        """Rows as numbers, in an order; how they become numbers is taken from all that are learned
+        from in the end.
+        """
+        learned_from = np.sort(order)
+        if not self.refit:
+            learned_from = learned_from[(split.parts == TRAIN)[split.groups[learned_from]]]
+        self.columns_ = Columns.fit(X.iloc[learned_from] if is_frame(X) else X[learned_from])
+        self.targets_ = self._fit_targets(y, weights, learned_from)
+        self.weight_scale_ = float(weights[learned_from].mean())
+        with warnings.catch_warnings():  # new categories are what is held out for
+            warnings.simplefilter("ignore", UserWarning)
+            inputs = self.columns_.encode(X)
+        scaled = (weights / self.weight_scale_).astype(np.float32)
+        rows = Rows(inputs, self.targets_.encode(y), scaled, split.groups, split.units)
+        return rows.of(order)
 
     def _weights(self, sample_weight, X) -> np.ndarray:
         """How much rows of a support count, in the unit of those fitted; plain rows count 1."""
@@ -382,17 +385,6 @@ class FewShotEstimator(BaseEstimator, ABC):
         return TableTraining(**settings)
 
     def _report_fn(self) -> Any:
-        if not self.verbose:
-            return None
         if callable(self.verbose):
             return self.verbose
-
-        def report(line):
-            text = f"outer step {line['step']}: loss {line['train/query_loss']:.4g}"
-            if "validation/loss" in line:
-                text += f", on groups held out {line['validation/loss']:.4g}"
-            print(text, flush=True)
-            if "stopped" in line:
-                print(f"stopped after outer step {line['step']}: {line['stopped']}", flush=True)
-
-        return report
+        return print_line if self.verbose else None

@@ -36,18 +36,23 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         weight_decay: of the outer loop.
         max_support: the most rows that are adapted on in training. `adapt` takes any number.
         validation_fraction: share of the groups that training is stopped by.
-        test_fraction: share of the groups held out for `report()`.
+        test_fraction: share of the groups held out at a time for `report()`. Each is held out once,
+            in as many rounds as that takes; of hundreds, as many as are enough.
         patience: twentieths of `num_outer_steps` without improvement before training stops.
-        compare: fit simpler models too, for `report()`.
+        compare: hold groups out in rounds and fit simpler models too, for `report()`. Without, a
+            fit takes less than half of the time.
+        refit: learn from all groups in the end, for as many steps as rounds have chosen. False: one
+            round, and what it has learned from the groups that are not held out is kept.
         random_state: seed of the split of the groups, of initialization and of training.
         verbose: print progress; or a function that is called with each log line, as `report` of
             [`run`][mamlax.run].
 
     Attributes:
         num_inner_steps_: steps of `adapt`.
-        validation_curve_: loss on groups held out, after 0, 1, … inner steps.
+        validation_curve_: loss on groups held out, after 0, 1, … inner steps; the mean of rounds.
         outer_step_: the outer step that the model is of.
-        num_groups_: how many groups were learned from, chosen by and held out.
+        num_groups_: how many groups this model has learned from, was chosen by, and was judged on;
+            with `refit` all are learned from, and rounds are judged.
         num_support_: rows that this estimator is adapted to; 0: it is not.
 
     Raises:

@@ -1,6 +1,7 @@
 """What the command fit does: a table in a file becomes a model in another."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from ._described import (
 )
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._names import labels_of, names_of, text_of, warn_of_names
-from ._splits import split_groups
+from ._splits import splits_of
 from ._table_faults import check_tasks, index_columns, warn_of_features
 from ._table_summary import choices, summary
 from ._tables import Table, read_table
@@ -48,6 +49,7 @@ class Chosen(NamedTuple):
         features: what it is predicted from; empty: all other columns.
         splits: what tasks must share to be held out together; empty: nothing.
         categories: features that hold names, though they may look like numbers.
+        order: by which rows of a task come one after another; None: in no order.
     """
 
     tasks: Sequence[str]
@@ -55,6 +57,7 @@ class Chosen(NamedTuple):
     features: Sequence[str] = ()
     splits: Sequence[str] = ()
     categories: Sequence[str] = ()
+    order: str | None = None
 
 
 def fit(
@@ -125,15 +128,12 @@ def fit(
     check_tasks(groups, columns.tasks, table)
     make: Any = FewShotClassifier if is_class else FewShotRegressor
     model = make(verbose=report, **settings)
-    with _no_model_after_a_stop():
-        shares = model.validation_fraction, model.test_fraction
-        parts = split_groups(
-            groups, split_by, len(y), *shares, model._seed(), called="--split-column"
-        )
-        counts = parts.counts
-        say(choices(y, columns.targets, features, columns.tasks, columns.splits, counts, is_class))
+    with _in_words_of_the_command_line():
+        rounds = splits_of(groups, split_by, len(y), model, model._seed())
+        say(choices(y, columns.targets, features, columns.tasks, columns.splits, rounds, is_class))
         X = pd.DataFrame({one.name: one.values for one in inputs})
-        model.fit(X, y, groups=groups, split_by=split_by)
+        order_by = None if columns.order is None else _order_of(table, columns.order, conventions)
+        model.fit(X, y, groups=groups, split_by=split_by, order_by=order_by)
     model.target_names_, model.task_names_ = list(columns.targets), list(columns.tasks)
     model.reading_ = conventions
     model.save(out)
@@ -160,6 +160,10 @@ def _features_of(table: Table, columns: Chosen) -> tuple[list[str], list[str]]:
     table.check_has(columns.features, "--features")
     table.check_has(columns.categories, "--categories")
     used = {*columns.tasks, *columns.targets, *columns.splits}
+    if columns.order is not None:
+        table.check_has([columns.order], "--order-column")
+        if not _is_number(table, columns.order):  # a date is no feature
+            used.add(columns.order)
     index = [name for name in index_columns(table) if name not in used]
     left_out = [name for name in index if name not in columns.features]
     names = list(columns.features)
@@ -207,6 +211,25 @@ def _targets_of(
     return text_of(cells), True, [Described(names[0], values, "", cells.words)]
 
 
+def _is_number(table: Table, name: str) -> bool:
+    try:
+        table.columns[name].cast("float64")
+    except ValueError:
+        return False
+    return True
+
+
+def _order_of(table: Table, name: str, conventions: Conventions) -> np.ndarray:
+    """`[rows]` of what a column is ordered by: of text as it is written."""
+    cells = names_of(table, name, conventions)
+    if (missing := cells.codes < 0).any():
+        raise MamlaxError(
+            f"the column {name!r} (--order-column) is missing in {int(missing.sum())} rows (the "
+            f"first: {table.place_of(int(missing.argmax()))}). Fill it in, or leave these rows out."
+        )
+    return text_of(cells) if table.separator else table.columns[name].to_pandas().to_numpy()
+
+
 def _held(column: Described) -> str:
     """What a column holds, in words."""
     if isinstance(column.values, np.ndarray):
@@ -215,8 +238,8 @@ def _held(column: Described) -> str:
 
 
 @contextmanager
-def _no_model_after_a_stop() -> Iterator[None]:
-    """Say that a fit that was stopped leaves nothing to resume from."""
+def _in_words_of_the_command_line() -> Iterator[None]:
+    """Arguments as options are called; and a fit that was stopped leaves nothing to resume from."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -224,3 +247,11 @@ def _no_model_after_a_stop() -> Iterator[None]:
             "stopped. No model was written: mamlax fit does not resume, repeat it from the start.",
             getattr(stop, "signal", SIGINT),
         ) from stop
+    except MamlaxError as error:
+        words = re.sub(_ARGUMENT, lambda found: found[1] or _AS_OPTIONS[found[2]], str(error))
+        raise MamlaxError(words) from error
+
+
+_AS_OPTIONS = {"split_by": "--split-column", "order_by": "--order-column"}
+_ARGUMENT = re.compile(r"('[^']*')|(" + "|".join(_AS_OPTIONS) + ")")
+"""An argument, but not within the name of a group, which stands in quotes."""

@@ -1,7 +1,7 @@
 """Meta-training on the groups of a table."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -54,17 +54,45 @@ class Rows(NamedTuple):
         """Some of them."""
         return Rows(*(array[rows] for array in self))
 
-    def tasks(self, max_support: int, num_query: int, num_support: int | None = None):
-        """Their distribution, padded."""
+
+class Plan(NamedTuple):
+    """How to meta-train on rows, whichever groups they are of.
+
+    Attributes:
+        algorithm: what learns.
+        training: how long, and what network.
+        loss: of a row.
+        num_outputs: of the network.
+        seed: of initialization and training.
+        is_meta: whether to learn to adapt; else a plain network is learned.
+        is_ordered: whether rows of a group stand in an order, so that what is adapted to comes
+            before what is judged on.
+        num_rows: of the whole table; what is compiled serves all parts of it.
+        num_groups: of the whole table.
+    """
+
+    algorithm: Algorithm
+    training: TableTraining
+    loss: Loss
+    num_outputs: int
+    seed: int
+    is_meta: bool
+    is_ordered: bool
+    num_rows: int
+    num_groups: int
+
+    def tasks(self, rows: Rows, num_query: int) -> GroupedRows:
+        """The distribution of tasks of these rows."""
         return GroupedRows.of(
-            self.inputs,
-            self.targets,
-            self.groups,
-            weights=self.weights,
-            max_support=max_support,
+            rows.inputs,
+            rows.targets,
+            rows.groups,
+            weights=rows.weights,
+            max_support=self.training.max_support,
             num_query=num_query,
-            num_support=num_support,
-        ).padded()
+            num_support=None if self.is_meta else 0,
+            is_ordered=self.is_ordered,
+        ).padded(self.num_rows, self.num_groups)
 
 
 class MetaTrained(NamedTuple):
@@ -83,59 +111,72 @@ class MetaTrained(NamedTuple):
     curve: tuple[float, ...]
 
 
+class Chosen(NamedTuple):
+    """What other trainings found by validation.
+
+    Attributes:
+        step: outer steps to take: the median of theirs.
+        curve: the mean of their validation losses after 0, 1, … inner steps.
+    """
+
+    step: int
+    curve: tuple[float, ...]
+
+    @staticmethod
+    def of(trainings: Sequence[MetaTrained]) -> "Chosen | None":
+        """None where none of them was chosen by groups held out."""
+        chosen = [one for one in trainings if one.curve]
+        if not chosen:
+            return None
+        steps = sorted(one.step for one in chosen)
+        curve = np.mean([one.curve for one in chosen], axis=0)
+        return Chosen(steps[(len(steps) - 1) // 2], tuple(map(float, curve)))
+
+
 def meta_train(
-    algorithm: Algorithm,
-    training: TableTraining,
-    loss: Loss,
+    plan: Plan,
     train: Rows,
     validation: Rows | None,
     *,
-    num_outputs: int,
-    seed: int,
-    is_one_task: bool = False,
+    chosen: Chosen | None = None,
     report: Callable[[Json], None] | None = None,
 ) -> MetaTrained:
     """Meta-train on some groups, and choose by others.
 
     Args:
-        algorithm: what learns.
-        training: how long, and what network.
-        loss: of a row.
+        plan: how.
         train: groups to learn from.
         validation: groups to stop and choose the number of inner steps by; None: neither.
-        num_outputs: of the network.
-        seed: of initialization and training.
-        is_one_task: learn a plain network, without adaptation in training.
+        chosen: what other trainings chose, for one without validation.
         report: called with each log line.
     """
+    algorithm, training = plan.algorithm, plan.training
     context_size = 0
     if isinstance(algorithm, Cavia):
         context_size = algorithm.context_size or _CONTEXT_SIZE
     network = architecture(
         name="mlp",
         num_inputs=train.inputs.shape[1],
-        num_outputs=num_outputs,
+        num_outputs=plan.num_outputs,
         hidden_sizes=training.hidden_sizes,
         norm="none",
         context_size=context_size,
     )
     steps = algorithm.num_inner_steps
-    of_learner = LearnerSettings(network, algorithm, loss, _PRIOR_WEIGHT, steps)
-    init_key, run_key = jax.random.split(jax.random.key(seed))
+    of_learner = LearnerSettings(network, algorithm, plan.loss, _PRIOR_WEIGHT, steps)
+    init_key, run_key = jax.random.split(jax.random.key(plan.seed))
     params = of_learner.initial(init_key)
     if not isinstance(algorithm, Boil):  # whose head must tell the body where to go
         # from zero all predict the mean at first: no inner step is too long
         params = params.with_head(*jax.tree.map(jnp.zeros_like, params.head))
-    num_support = 0 if is_one_task else None
-    tasks = train.tasks(training.max_support, _NUM_QUERY, num_support)
-    loop = with_tasks(_any_loop(training, of_learner), tasks.sample)
+    loop = with_tasks(_any_loop(training, of_learner), plan.tasks(train, _NUM_QUERY).sample)
     interval = max(1, training.num_outer_steps // _NUM_VALIDATIONS)
-    curves = None if validation is None else _curves_fn(training, of_learner, validation)
+    curves = None if validation is None else _curves_fn(plan, of_learner, validation)
     trained = run(
         loop,
         params,
         key=run_key,
-        num_outer_steps=training.num_outer_steps,
+        num_outer_steps=training.num_outer_steps if chosen is None else chosen.step,
         log_interval=interval,
         validation=None
         if curves is None
@@ -149,8 +190,11 @@ def meta_train(
         report=report,
     )
     if curves is None:
+        losses = () if chosen is None else chosen.curve
+        if losses:
+            of_learner = replace(of_learner, num_inner_steps=int(np.argmin(losses)))
         return MetaTrained(
-            ArrayLearner(of_learner, trained.state.meta_params), training.num_outer_steps, ()
+            ArrayLearner(of_learner, trained.state.meta_params), trained.step, losses
         )
     of_best, of_last = (curves(state.meta_params) for state in (trained.best_state, trained.state))
     is_best = _is_worse(of_last[:, steps], of_best[:, steps])
@@ -206,16 +250,14 @@ def _tasks_of(rows: GroupedRows, keys: Any, groups: Any) -> Any:
     return jax.vmap(rows.task_of)(keys, groups)
 
 
-def _curves_fn(
-    training: TableTraining, of_learner: LearnerSettings, rows: Rows
-) -> Callable[[Any], np.ndarray]:
+def _curves_fn(plan: Plan, of_learner: LearnerSettings, rows: Rows) -> Callable[[Any], np.ndarray]:
     """`curves(meta_params) -> [units, steps + 1]`: losses on groups held out, by inner steps.
 
     The mean over the tasks of each unit: of the groups that are held out together. Up to twice the
     steps of training are tried. What diverges counts with a number so large that such steps are
     never chosen.
     """
-    tasks_of = rows.tasks(training.max_support, _NUM_VALIDATION_QUERY)
+    tasks_of = plan.tasks(rows, _NUM_VALIDATION_QUERY)
     num_groups = len(np.unique(rows.groups))
     order = np.random.default_rng(0).permutation(num_groups)
     groups = np.resize(order, _NUM_VALIDATION_TASKS)

@@ -128,9 +128,9 @@ def _of_table(header: Json) -> list[str]:
             about += ", ..." * (len(column["categories"]) > 8)
         lines.append(f"    {column['name']:<20} {about}")
     if groups:
-        lines.append(
-            f"  learned from  {groups['train']} tasks, chosen by {groups['validation']}, judged on "
-            f"{groups['test']}; outer step {attributes['outer_step_']}"
-        )
+        others = {"chosen by": groups["validation"], "judged on": groups["test"]}
+        more = "".join(f", {what} {number}" for what, number in others.items() if number)
+        step = attributes["outer_step_"]
+        lines.append(f"  learned from  {groups['train']} tasks{more}; outer step {step}")
     lines.append(f"  adapted to    {f'{support} rows' if support else 'nothing yet'}")
     return lines

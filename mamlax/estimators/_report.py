@@ -1,44 +1,12 @@
-"""What the comparison of a model with simpler ones found, and what it says in words."""
+"""What the comparison of a model with simpler ones found: a table and a verdict."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .._files import Json
-
-ENOUGH_UNITS = 5
-"""Held out together or alone; of fewer, an interval says little."""
-
-ADAPTED = "this model, adapted"
-UNADAPTED = "this model, not adapted"
-NOTHING = "no model (the mean)"
-POOLED = "one pooled linear model"
-OFFSET = "pooled + offset of the group"
-SUPPORT_ONLY = "fitted to the support alone"
-TREES = "gradient-boosted trees"
-TREES_OF_GROUP = "trees + mean of the support"
-
-
-class Entry(NamedTuple):
-    """One model at one number of support rows.
-
-    Attributes:
-        model: what it is called.
-        num_support: rows that it was given of the group.
-        error: mean over groups; of regression relative to the variance of the targets over all rows
-            held out, of classification the share of rows misclassified.
-        ci95: half the width of the 95 % interval over groups.
-        worse_than_adapted: mean over groups of its error minus that of the adapted model.
-        worse_ci95: half the width of that difference's interval.
-        num_groups: groups that have so many rows, and more to judge on.
-    """
-
-    model: str
-    num_support: int
-    error: float
-    ci95: float
-    worse_than_adapted: float
-    worse_ci95: float
-    num_groups: int
+from ._entry import ADAPTED, Entry, counted, shown
+from ._verdict import verdict_of
 
 
 class Report(NamedTuple):
@@ -49,12 +17,17 @@ class Report(NamedTuple):
         num_groups: groups held out.
         num_units: of groups that were held out together, which intervals take for independent.
         entries: a list of `Entry`.
+        num_rounds: trainings by which they were judged, each of them with other groups held out.
+        is_ordered: whether support rows were the first of a group, by an order that was given; else
+            they were drawn at random.
     """
 
     metric: str
     num_groups: int
     num_units: int
     entries: tuple[Entry, ...]
+    num_rounds: int = 1
+    is_ordered: bool = False
 
     @property
     def sizes(self) -> list[int]:
@@ -76,89 +49,45 @@ class Report(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What to use, in a sentence or two.
+        """What to use, in a sentence or two; not more than is shown.
 
-        The adapted model is the best at a number of rows where the best of the simpler ones is
-        worse by more than chance. Where it is so at none, a simpler one that is the best of them
-        somewhere and nowhere worse by more than chance is to be used.
+        *Use X*: at every number of rows tried, X is shown to be at most 10 % worse than the adapted
+        model. *The adapted model is the best*: with so many rows, every simpler one is shown to be
+        worse. Otherwise *it cannot be told*, with both errors. What is shown of the numbers of rows
+        and of the simpler models holds for all of them at once, with 95 % confidence; groups are
+        compared in pairs.
         """
-        if self.num_units < ENOUGH_UNITS:
-            return (
-                f"Only {_counted(self.num_units, self._over)} held out: too few to say which of "
-                f"these models is better; {ENOUGH_UNITS} or more can. More groups would help, or "
-                "in Python a larger share of them held out (test_fraction)."
-            )
-        best = {size: self._best(size) for size in self.sizes}
-        wins = [size for size, one in best.items() if one.worse_than_adapted > one.worse_ci95]
-        if len(wins) == len(best):
-            return "At every number of rows the adapted model is the best: use it."
-        if not wins and (enough := self._enough({one.model for one in best.values()})):
-            return (
-                f"Use {enough}: it is simpler, and at no number of rows is it worse than the "
-                "adapted model by more than chance."
-            )
-        better: dict[str, list[int]] = {}
-        even: dict[str, list[int]] = {}
-        for size, one in best.items():
-            if size not in wins:
-                is_better = one.worse_than_adapted < -one.worse_ci95
-                (better if is_better else even).setdefault(one.model, []).append(size)
-        words = [f"{model} does as well with {_rows(sizes)}" for model, sizes in even.items()]
-        words += [f"{model} is better with {_rows(sizes)}" for model, sizes in better.items()]
-        if wins:
-            first = f"With {_rows(wins)} of support the adapted model is the best: use it there."
-            return f"{first} {_sentence(words)}."
-        return (
-            f"{_sentence(words)}. But none of these keeps up at every number of rows: where one "
-            "model is to serve all, use the adapted one."
-        )
-
-    def _best(self, size: int) -> Entry:
-        """The best of the simpler models."""
-        others = [self.entry(model, size) for model in self.models]
-        return min(
-            (one for one in others if one.model not in (ADAPTED, UNADAPTED)),
-            key=lambda entry: entry.error,
-        )
-
-    def _enough(self, models: set[str]) -> str | None:
-        """The best of some models that are nowhere worse than the adapted one."""
-        of_each = {
-            model: [self.entry(model, size) for size in self.sizes]
-            for model in self.models
-            if model in models
-        }
-        as_good = [
-            model
-            for model, entries in of_each.items()
-            if all(one.worse_than_adapted <= one.worse_ci95 for one in entries)
-        ]
-        return min(
-            as_good, key=lambda model: sum(one.error for one in of_each[model]), default=None
-        )
-
-    @property
-    def _over(self) -> str:
-        """What intervals are over, one of them."""
-        return "group" if self.num_units == self.num_groups else "set of groups"
+        over = "group" if self.num_units == self.num_groups else "set of groups"
+        return verdict_of(self.entries, self.num_units, over)
 
     def __str__(self) -> str:
         over = "groups"
         if self.num_units < self.num_groups:
-            over = f"the {_counted(self.num_units, 'set')} of groups held out together"
+            over = f"the {counted(self.num_units, 'set')} of groups held out together"
         interval = f", mean ± 95 % interval over {over}" if self.num_units > 1 else ""
-        lines = [f"{self.metric}, {_counted(self.num_groups, 'group')} held out{interval}"]
+        rounds = f" in {self.num_rounds} rounds" if self.num_rounds > 1 else ""
+        groups = f"{counted(self.num_groups, 'group')} held out{rounds}"
+        first = ", the first rows of a group as support" if self.is_ordered else ""
+        lines = self._table(f"{self.metric}, {groups}{first}{interval}", _with_interval)
+        for name, of_entry in _OTHER_MEASURES.items():
+            if of_entry(self.entries[0]) is not None:
+                lines += ["", *self._table(name, lambda one, of=of_entry: shown(of(one) or 0.0))]
+        return "\n".join([*lines, "", self.verdict])
+
+    def _table(self, title: str, cell: Callable[[Entry], str]) -> list[str]:
+        """A line of each model."""
         rows = [["rows of support", *map(str, self.sizes)]]
         for model in self.models:
-            rows.append([model, *(_cell(self.entry(model, size)) for size in self.sizes)])
+            rows.append([model, *(cell(self.entry(model, size)) for size in self.sizes)])
         counts = [self.entry(ADAPTED, size).num_groups for size in self.sizes]
         if min(counts) < self.num_groups:  # others have too few rows
             rows.append(["groups", *map(str, counts)])
         first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines = [title]
         for name, *cells in rows:
-            shown = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-            lines.append("   ".join([f"{name:<{first}}", *shown]))
-        return "\n".join([*lines, "", self.verdict])
+            padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+            lines.append("   ".join([f"{name:<{first}}", *padded]))
+        return lines
 
     def as_json(self) -> Json:
         """For `report_from_json`."""
@@ -166,28 +95,17 @@ class Report(NamedTuple):
         return {**self._asdict(), "entries": entries}
 
 
+_OTHER_MEASURES: dict[str, Callable[[Entry], float | None]] = {
+    "Brier score": lambda entry: entry.brier,
+    "share of rows misclassified": lambda entry: entry.misclassified,
+}
+
+
 def report_from_json(value: Json) -> Report:
-    """What `as_json` gave."""
-    entries = tuple(Entry(**entry) for entry in value["entries"])
-    return Report(value["metric"], value["num_groups"], value["num_units"], entries)
+    """What `as_json` gave, also of an earlier version, whose verdict then says less."""
+    return Report(**{**value, "entries": tuple(Entry(**entry) for entry in value["entries"])})
 
 
-def _cell(entry: Entry) -> str:
-    interval = f" ± {entry.ci95:.3f}" if math.isfinite(entry.ci95) else ""
-    return f"{entry.error:.3f}{interval}"
-
-
-def _counted(number: int, noun: str) -> str:
-    """`1 group`, `4 groups`; of a noun of several words the first has the s."""
-    first, *more = noun.split()
-    return " ".join([str(number), first + "s" * (number != 1), *more])
-
-
-def _sentence(clauses: list[str]) -> str:
-    text = "; ".join(clauses)
-    return text[:1].upper() + text[1:]
-
-
-def _rows(sizes: list[int]) -> str:
-    words = ", ".join(map(str, sizes[:-1])) + " and " * (len(sizes) > 1) + str(sizes[-1])
-    return f"{words} row{'s' * (sizes != [1])}"
+def _with_interval(entry: Entry) -> str:
+    interval = f" ± {shown(entry.ci95)}" if math.isfinite(entry.ci95) else ""
+    return f"{shown(entry.error)}{interval}"

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._entry import NOTHING, OFFSET, POOLED, SUPPORT_ONLY, TREES, TREES_OF_GROUP
 from ._fitting import Rows
-from ._report import NOTHING, OFFSET, POOLED, SUPPORT_ONLY, TREES, TREES_OF_GROUP
 
 SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
 _MOST_ROWS = 200_000
@@ -17,6 +17,7 @@ _PRIOR_COUNT = 5.0
 
 Predict = Callable[[list[Rows], list[Rows]], list[np.ndarray]]
 """`predict(supports, queries) -> outputs` `[rows, outputs]` for each query."""
+_Peers = Callable[[Rows, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
 class _Models(NamedTuple):
@@ -42,7 +43,12 @@ class _Models(NamedTuple):
 
 
 def simpler_models(
-    train: Rows, classes: int | None, rng: np.random.Generator, seed: int
+    train: Rows,
+    classes: int | None,
+    rng: np.random.Generator,
+    seed: int,
+    *,
+    is_ordered: bool = False,
 ) -> dict[str, Predict]:
     """Fit them.
 
@@ -51,14 +57,16 @@ def simpler_models(
         classes: how many; None: a regression.
         rng: draws the rows whose mean trees are given.
         seed: of the trees.
+        is_ordered: whether rows of a group stand in an order, the support being the first.
 
     Returns:
         What predicts, by the name of the model.
     """
+    peers = _before if is_ordered else _peers
     if classes is None:
-        made = _regressors(train, rng, seed)
+        made = _regressors(train, peers, rng, seed)
     else:
-        made = _classifiers(train, classes, rng, seed)
+        made = _classifiers(train, classes, peers, rng, seed)
 
     def support_only(supports, queries):
         return [made.support_only(s, q) for s, q in zip(supports, queries, strict=True)]
@@ -77,7 +85,7 @@ def simpler_models(
     }
 
 
-def _regressors(train: Rows, rng: np.random.Generator, seed: int) -> _Models:
+def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int) -> _Models:
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.linear_model import Ridge
 
@@ -92,7 +100,7 @@ def _regressors(train: Rows, rng: np.random.Generator, seed: int) -> _Models:
         ]
         return lambda x: np.stack([model.predict(x) for model in models], axis=1)
 
-    rows, sums, counts = _some(train, *_peers(train, rng), rng)
+    rows, sums, counts = _some(train, *peers(train, rng), rng)
     pooled, mean = linear(train), train.targets.mean(0)
     # a group's offset, shrunken by how much groups differ and how much rows do
     shrinkage = _shrinkage(train, train.targets - pooled(train.inputs))
@@ -118,52 +126,65 @@ def _regressors(train: Rows, rng: np.random.Generator, seed: int) -> _Models:
     )
 
 
-def _classifiers(train: Rows, classes: int, rng: np.random.Generator, seed: int) -> _Models:
+def _classifiers(
+    train: Rows, classes: int, peers: _Peers, rng: np.random.Generator, seed: int
+) -> _Models:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
-    def chances(model):
-        def outputs(inputs):
-            found = np.full((len(inputs), classes), -np.inf)
-            found[:, model.classes_] = np.log(model.predict_proba(inputs) + 1e-12)
+    one_hot = train._replace(targets=np.eye(classes)[train.targets])
+    mean = one_hot.targets.mean(0)
+    rows, sums, counts = _some(train, *peers(one_hot, rng), rng)
+
+    def fitted(model, inputs, targets, weights):
+        """`chances(inputs)` `[rows, classes]`; of a single class nothing is to be learned."""
+        if len(np.unique(targets)) < 2:
+            only = np.eye(classes)[targets[0]]
+            return lambda inputs: np.repeat(only[None], len(inputs), 0)
+        model.fit(inputs, targets, weights)
+
+        def chances(inputs):
+            found = np.zeros((len(inputs), classes))
+            found[:, model.classes_] = model.predict_proba(inputs)
             return found
 
-        return outputs
+        return chances
 
-    def linear(rows):
-        fitted = LogisticRegression(max_iter=200)
-        return chances(fitted.fit(rows.inputs, rows.targets, rows.weights))
+    def linear(of):
+        return fitted(LogisticRegression(max_iter=200), of.inputs, of.targets, of.weights)
 
     def boosted(inputs):
-        fitted = HistGradientBoostingClassifier(**_TREES, random_state=seed)
-        return chances(fitted.fit(inputs, rows.targets, rows.weights))
+        trees = HistGradientBoostingClassifier(**_TREES, random_state=seed)
+        chances = fitted(trees, inputs, rows.targets, rows.weights)
+        return lambda x: _logs(chances(x))
 
     def counts_of(support):
         return np.bincount(support.targets, minlength=classes).astype(float)
 
-    one_hot = train._replace(targets=np.eye(classes)[train.targets])
-    mean = one_hot.targets.mean(0)
-    rows, sums, counts = _some(train, *_peers(one_hot, rng), rng)
-
     def offset(support):  # log-odds moved by how often the classes came in the support
         seen = counts_of(support) + _PRIOR_COUNT * mean
-        return np.log(seen / seen.sum() + 1e-9) - np.log(mean + 1e-9)
+        return _logs(seen / seen.sum()) - _logs(mean)
 
-    def support_only(support, query):
-        if len(np.unique(support.targets)) < 2:
-            return np.repeat((counts_of(support) + mean)[None], len(query.inputs), 0)
-        return linear(support)(query.inputs)
+    def support_only(support, query):  # beside it the frequencies of all, as if one row more
+        number = len(support.inputs)
+        found = linear(support)(query.inputs) if number else np.zeros((len(query.inputs), 1))
+        return _logs((number * found + mean) / (number + 1))
 
+    pooled = linear(rows)
     trees_of_group = boosted(_with_mean(rows.inputs, sums, counts))
     return _Models(
-        mean,
-        linear(rows),
+        _logs(mean),
+        lambda inputs: _logs(pooled(inputs)),
         offset,
         support_only,
         boosted(rows.inputs),
         trees_of_group,
         counts_of,
     )
+
+
+def _logs(chances: np.ndarray) -> np.ndarray:
+    return np.log(chances + 1e-12)
 
 
 def _of_all(
@@ -212,6 +233,19 @@ def _peers(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return sums[back], wanted[back]
+
+
+def _before(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the first rows of its group, as many as come before a row at most."""
+    order = np.argsort(rows.groups, kind="stable")
+    _, starts, sizes = np.unique(rows.groups[order], return_index=True, return_counts=True)
+    start = np.repeat(starts, sizes)
+    wanted = np.minimum(rng.choice(SUPPORT_SIZES, len(order)), np.arange(len(order)) - start)
+    targets = rows.targets[order].astype(np.float64)
+    before = np.concatenate([np.zeros((1, targets.shape[1])), np.cumsum(targets, axis=0)])
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return (before[start + wanted] - before[start])[back], wanted[back]
 
 
 def _with_mean(inputs: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Which groups are learned from, which chosen by, and which held out for the report."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from .._errors import MamlaxError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _LEAST_TEST = 5
+_ENOUGH_TEST = 100
+"""Held out in turn; more would cost trainings, and hardly narrow an interval."""
 
 
 class GroupSplit(NamedTuple):
@@ -47,8 +50,6 @@ def split_groups(
     validation_fraction: float,
     test_fraction: float,
     seed: int,
-    *,
-    called: str = "split_by",
 ) -> GroupSplit:
     """Deal groups out at random; with `split_by`, those of the same value to the same part.
 
@@ -59,43 +60,146 @@ def split_groups(
         validation_fraction: share to choose by.
         test_fraction: share for the report; five, where that is not more than a quarter.
         seed: of the deal.
-        called: what `split_by` is called in messages.
 
     Raises:
         MamlaxError: if there is one group only, lengths differ, or fractions make no sense.
     """
+    dealt = _Deal.of(groups, split_by, num_rows, validation_fraction, test_fraction, seed)
+    num_test = _share(test_fraction, len(dealt.order))
+    if num_test:  # where there are few, a share is too few to say anything
+        num_test = max(num_test, min(_LEAST_TEST, len(dealt.order) // 4))
+    return dealt.split(0, min(num_test, dealt.most_test))
+
+
+def splits_in_turn(
+    groups: Any,
+    split_by: Any,
+    num_rows: int,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> list[GroupSplit]:
+    """Deals in which every group is held out once for the report; or as many as are enough.
+
+    Args:
+        groups, split_by, num_rows, validation_fraction, seed: as those of `split_groups`.
+        test_fraction: share that is held out at a time, or about that.
+
+    Returns:
+        One of each round; none where there are too few groups to hold one out.
+
+    Raises:
+        MamlaxError: as `split_groups`.
+    """
+    dealt = _Deal.of(groups, split_by, num_rows, validation_fraction, test_fraction, seed)
+    total = len(dealt.order)
+    most = min(math.ceil(test_fraction * total), dealt.most_test)
+    if most < 1:
+        return []
+    num_rounds = max(1, round(total / most))
+    while -(-total // num_rounds) > dealt.most_test:
+        num_rounds += 1
+    ends = [total * (i + 1) // num_rounds for i in range(num_rounds)]
+    starts = [0, *ends[:-1]]
+    needed = 1 + sum(end < _ENOUGH_TEST for end in ends[:-1])
+    return [
+        dealt.split(start, end - start)
+        for start, end in zip(starts[:needed], ends[:needed], strict=True)
+    ]
+
+
+def splits_of(
+    groups: Any, split_by: Any, num_rows: int, settings: Any, seed: int
+) -> list[GroupSplit]:
+    """The rounds of a fit.
+
+    Args:
+        groups, split_by, num_rows, seed: as those of `split_groups`.
+        settings: `refit`, whether all groups are learned from in the end: only then can they be
+            held out in turn; `compare`, whether to hold out any for the report;
+            `validation_fraction` and `test_fraction`.
+
+    Returns:
+        One or more; the last resort is one that holds nothing out.
+
+    Raises:
+        MamlaxError: as `split_groups`.
+    """
+    _check_shares(settings.validation_fraction, settings.test_fraction)
+    given = groups, split_by, num_rows, settings.validation_fraction
+    if not settings.refit:
+        return [split_groups(*given, settings.test_fraction, seed)]
+    in_turn = splits_in_turn(*given, settings.test_fraction, seed) if settings.compare else []
+    return in_turn or [split_groups(*given, 0.0, seed)]
+
+
+class _Deal(NamedTuple):
+    """Groups in a random order, to be cut.
+
+    Attributes:
+        groups: `[rows]`, the number of each row's group.
+        names: `[groups]`.
+        unit_of: `[groups]`, the number of what each is held out with.
+        order: `[units]`, their numbers at random.
+        num_validation: units to choose by.
+    """
+
+    groups: np.ndarray
+    names: np.ndarray
+    unit_of: np.ndarray
+    order: np.ndarray
+    num_validation: int
+
+    @staticmethod
+    def of(
+        groups: Any,
+        split_by: Any,
+        num_rows: int,
+        validation_fraction: float,
+        test_fraction: float,
+        seed: int,
+    ) -> "_Deal":
+        _check_shares(validation_fraction, test_fraction)
+        if groups is None:
+            if split_by is not None:
+                raise MamlaxError("split_by says which groups go together: give groups as well.")
+            one = np.zeros(1, int)
+            return _Deal(np.zeros(num_rows, int), np.array(["all rows"]), one, one, 0)
+        names, numbers = numbered("groups", groups, num_rows)
+        if len(names) == 1:
+            raise MamlaxError(
+                f"all {num_rows} rows belong to one group ({_shown(names[0])}): there is nothing "
+                "to learn across. Give the column that says which task a row belongs to, or fit an "
+                "ordinary model (groups=None fits a plain network)."
+            )
+        units, unit_of = names, np.arange(len(names))
+        if split_by is not None:
+            units, unit_of = _units("split_by", split_by, numbers, names)
+        order = np.random.default_rng(seed).permutation(len(units))
+        # two or more are left to learn from; a share is one or more where that allows it
+        num_validation = min(_share(validation_fraction, len(units)), len(units) - 2)
+        return _Deal(numbers, names, unit_of, order, num_validation)
+
+    @property
+    def most_test(self) -> int:
+        """Units that can be held out for the report."""
+        return max(len(self.order) - 2 - self.num_validation, 0)
+
+    def split(self, start: int, num_test: int) -> GroupSplit:
+        """From a place in the order on, some units are chosen by, and so many then held out."""
+        order = np.roll(self.order, -start)
+        parts = np.full(len(order), TRAIN, dtype="<U10")
+        parts[order[: self.num_validation]] = VALIDATION
+        parts[order[self.num_validation : self.num_validation + num_test]] = TEST
+        return GroupSplit(self.groups, self.names, parts[self.unit_of], self.unit_of[self.groups])
+
+
+def _check_shares(validation_fraction: float, test_fraction: float) -> None:
     if min(validation_fraction, test_fraction) < 0 or validation_fraction + test_fraction >= 1:
         raise MamlaxError(
             "validation_fraction and test_fraction must be 0 or more, and less than 1 together, "
             f"got {validation_fraction} and {test_fraction}."
         )
-    if groups is None:
-        if split_by is not None:
-            raise MamlaxError(f"{called} says which groups go together: give groups as well.")
-        one = np.zeros(num_rows, int)
-        return GroupSplit(one, np.array(["all rows"]), np.array([TRAIN]), one)
-    names, numbers = numbered("groups", groups, num_rows)
-    if len(names) == 1:
-        raise MamlaxError(
-            f"all {num_rows} rows belong to one group ({_shown(names[0])}): there is nothing to "
-            "learn across. Give the column that says which task a row belongs to, or fit an "
-            "ordinary model (groups=None fits a plain network)."
-        )
-    units, unit_of = names, np.arange(len(names))
-    if split_by is not None:
-        units, unit_of = _units(called, split_by, numbers, names)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(units))
-    # two or more are left to learn from; a share is one or more where that allows it
-    num_validation = min(_share(validation_fraction, len(units)), len(units) - 2)
-    num_test = _share(test_fraction, len(units))
-    if num_test:  # where there are few, a share is too few to say anything
-        num_test = max(num_test, min(_LEAST_TEST, len(units) // 4))
-    num_test = min(num_test, len(units) - 2 - num_validation)
-    parts = np.full(len(units), TRAIN, dtype="<U10")
-    parts[order[:num_validation]] = VALIDATION
-    parts[order[num_validation : num_validation + num_test]] = TEST
-    return GroupSplit(numbers, names, parts[unit_of], unit_of[numbers])
 
 
 def _share(fraction: float, total: int) -> int:
@@ -107,7 +211,7 @@ def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
     units, unit_of_row = numbered(name, values, len(numbers))
     if len(units) == 1:
         raise MamlaxError(
-            f"{name} is {_shown(units[0])} in all rows, so that no group could be held out."
+            f"split_by is {_shown(units[0])} in all rows, so that no group could be held out."
         )
     unit_of = np.zeros(len(groups), int)
     unit_of[numbers] = unit_of_row
@@ -116,9 +220,9 @@ def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
         group = numbers[mixed[0]]
         there = np.unique(unit_of_row[numbers == group])
         raise MamlaxError(
-            f"group {_shown(groups[group])} has rows of several values of {name} "
+            f"group {_shown(groups[group])} has rows of several values of split_by "
             f"({', '.join(_shown(units[i]) for i in there[:4])}), so that it could not be held out "
-            f"with either. Make groups finer, or leave {name} away."
+            "with either. Make groups finer, or leave split_by away."
         )
     return units, unit_of
 

@@ -7,6 +7,7 @@ import numpy as np
 from .._errors import printable
 from ._delimited import SEPARATORS, words_of
 from ._described import Described
+from ._splits import TEST, GroupSplit
 from ._tables import Table, listed, shown
 
 _FEW_VALUES = 10
@@ -60,7 +61,7 @@ def choices(
     features: Sequence[str],
     tasks: Sequence[str],
     splits: Sequence[str],
-    counts: dict[str, int],
+    rounds: Sequence[GroupSplit],
     is_class: bool,
 ) -> str:
     """What was made of a table, before anything is learned from it."""
@@ -70,13 +71,16 @@ def choices(
         what = f"classification of {targets[0]} ({len(labels)} classes: {listed(labels, 6)})"
     elif y.ndim == 1 and (count := len(np.unique(y))) <= _FEW_VALUES:
         hint = f" (--kind classes takes the {count} values of {targets[0]} for classes.)"
-    total = sum(counts.values())
     held_out = f", held out by {' and '.join(splits)}" if splits else ""
+    judged = sum(split.counts[TEST] for split in rounds)
+    judging = "too few to hold some out and judge by"
+    if judged:
+        judging = f"{judged} to judge by, held out in {len(rounds)} rounds"
+        judging = judging.replace(" in 1 rounds", "")
     return printable(
         f"{what} on {len(features)} column{'s' * (len(features) != 1)} ({listed(features)}), "
-        f"{len(y)} rows; {total} tasks ({', '.join(tasks)}{held_out}): {counts['train']} to learn "
-        f"from, {counts['validation']} to choose steps and to stop by, {counts['test']} to judge "
-        f"by.{hint}"
+        f"{len(y)} rows; {len(rounds[0].names)} tasks ({', '.join(tasks)}{held_out}) to learn "
+        f"from, {judging}.{hint}"
     )
 
 

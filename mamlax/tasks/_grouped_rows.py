@@ -13,6 +13,8 @@ from .._types import Batch, Task
 from ._choice import choose
 from ._class_arrays import bounds_of
 
+_OF_ROWS = ("inputs", "targets", "weights")
+
 
 class GroupedRows(eqx.Module):
     """Rows sorted by group. A task is a group: some of its rows to adapt on, others to judge on.
@@ -31,6 +33,8 @@ class GroupedRows(eqx.Module):
             learns to do with few.
         num_support: so many in each task instead (fewer in groups that have no more); None: drawn.
         num_query: the most rows to judge on.
+        is_ordered: whether rows of a group stand in an order, as in time: those adapted on are then
+            the first, and those judged on are drawn from what follows them.
 
     Example:
         >>> import jax, numpy as np, mamlax
@@ -53,6 +57,7 @@ class GroupedRows(eqx.Module):
     max_support: int = eqx.field(static=True)
     num_query: int = eqx.field(static=True)
     num_support: int | None = eqx.field(static=True, default=None)
+    is_ordered: bool = eqx.field(static=True, default=False)
 
     @staticmethod
     def of(
@@ -64,6 +69,7 @@ class GroupedRows(eqx.Module):
         max_support: int,
         num_query: int,
         num_support: int | None = None,
+        is_ordered: bool = False,
     ) -> "GroupedRows":
         """From rows in any order.
 
@@ -75,6 +81,7 @@ class GroupedRows(eqx.Module):
             max_support: the most rows to adapt on.
             num_query: the most rows to judge on.
             num_support: so many rows to adapt on in each task; None: drawn.
+            is_ordered: whether rows of a group stand in an order that counts.
 
         Raises:
             MamlaxError: if lengths differ, there are no rows, or a number is not positive.
@@ -102,20 +109,26 @@ class GroupedRows(eqx.Module):
             max_support if num_support is None else max(num_support, 1),
             num_query,
             num_support,
+            is_ordered,
         )
 
-    def padded(self) -> "GroupedRows":
+    def padded(self, num_rows: int = 1, num_groups: int = 1) -> "GroupedRows":
         """The same, with as many rows and groups as the next powers of two: what is compiled for it
         serves other tables of about that size.
+
+        Args:
+            num_rows: make room for so many at least.
+            num_groups: the same of groups.
         """
 
-        def pad(array):
+        def pad(array, least):
             array = np.asarray(array)
-            more = (1 << (len(array) - 1).bit_length()) - len(array)
+            more = (1 << (max(len(array), least) - 1).bit_length()) - len(array)
             return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
 
-        names = ("inputs", "targets", "weights", "starts", "sizes")
-        return dataclasses.replace(self, **{name: pad(getattr(self, name)) for name in names})
+        rows = {name: pad(getattr(self, name), num_rows) for name in _OF_ROWS}
+        groups = {name: pad(getattr(self, name), num_groups) for name in ("starts", "sizes")}
+        return dataclasses.replace(self, **rows, **groups)
 
     def sample(self, key) -> Task:
         """Draw a group, and rows of it without replacement.
@@ -131,7 +144,6 @@ class GroupedRows(eqx.Module):
         """Draw rows of the group with this number, as `sample` does."""
         row_key, number_key = jax.random.split(key)
         start, size = jnp.asarray(self.starts)[group], jnp.asarray(self.sizes)[group]
-        rows, there = _draw(row_key, size, self.max_support + self.num_query)
         if self.num_support is None:
             most = jnp.log(self.max_support + 2.0)
             drawn = jnp.exp(most * jax.random.uniform(number_key)).astype(jnp.int32) - 1
@@ -140,6 +152,15 @@ class GroupedRows(eqx.Module):
             num_support = jnp.asarray(self.num_support)
         # a row is left to be judged on
         num_support = jnp.minimum(num_support, size - 1)
+        if self.is_ordered:
+            later, is_later = _draw(row_key, size - num_support, self.num_query)
+            first = jnp.arange(self.max_support)
+            rows = jnp.concatenate([first, num_support + later])
+            there = jnp.concatenate([first < size, is_later])
+            after = self.max_support
+        else:
+            rows, there = _draw(row_key, size, self.max_support + self.num_query)
+            after = num_support
 
         def batch(positions, counts):
             chosen = start + jnp.where(there[positions], rows[positions], 0)
@@ -153,7 +174,7 @@ class GroupedRows(eqx.Module):
         first = jnp.arange(self.max_support)
         return Task(
             batch(first, first < num_support),
-            batch(num_support + jnp.arange(self.num_query), jnp.ones(self.num_query, bool)),
+            batch(after + jnp.arange(self.num_query), jnp.ones(self.num_query, bool)),
         )
 
 

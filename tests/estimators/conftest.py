@@ -31,7 +31,7 @@ def few(table):
 @pytest.fixture(scope="session")
 def regressor(table):
     """Adapts by a regression on the support; has a report."""
-    model = mamlax.FewShotRegressor(validation_fraction=0.0, **TINY)
+    model = mamlax.FewShotRegressor(validation_fraction=0.0, refit=False, **TINY)
     return model.fit(table[["speed", "kind"]], table["wear"], groups=table["machine"])
 
 

@@ -318,7 +318,7 @@ def test_a_model_of_a_table_is_described(command, of_table, regressor):
     assert any(
         line in ("kind 2 categories: dry, wet", "kind 2 categories: wet, dry") for line in lines
     )
-    assert "learned from 11 tasks, chosen by 0, judged on 3; outer step 20" in lines
+    assert "learned from 11 tasks, judged on 3; outer step 20" in lines
     assert "adapted to nothing yet" in lines
     assert str(regressor.report()) in out
 

@@ -341,7 +341,7 @@ def test_adapting_compiles_once_for_each_power_of_two(model):
 
 
 def test_what_a_fit_says_of_itself(model):
-    assert model.num_groups_ == {"train": 28, "validation": 6, "test": 6}
+    assert model.num_groups_ == {"train": 40, "validation": 0, "test": 0}
     assert 0 < model.outer_step_ <= SMALL["num_outer_steps"]
     assert model.num_inner_steps_ == int(np.argmin(model.validation_curve_))
     assert model.n_features_in_ == 2

@@ -31,29 +31,29 @@ def csv(tmp_path, table):
 def test_a_csv_is_fitted_judged_and_saved(command, csv, table, tmp_path):
     status, out, err = command("fit", csv, *OF_MACHINES, *QUICK, "--out", "m.safetensors")
     assert status == 0, err
-    assert "3 groups held out" in out and "gradient-boosted trees" in out
+    assert "14 groups held out in 5 rounds" in out and "gradient-boosted trees" in out
     assert err.splitlines()[0] == (
         f"{csv}: 168 rows, 4 columns; numbers: wear, speed; categories: kind; names: machine; "
         f"missing: {table['speed'].isna().sum()} of speed."
     )
     assert err.splitlines()[1] == (
-        "regression of wear on 2 columns (speed, kind), 168 rows; 14 tasks (machine): 9 to learn "
-        "from, 2 to choose steps and to stop by, 3 to judge by."
+        "regression of wear on 2 columns (speed, kind), 168 rows; 14 tasks (machine) to learn "
+        "from, 14 to judge by, held out in 5 rounds."
     )
-    assert "fit: step 2/50" in err
+    assert "round 1 of 5: step 2/50" in err and "fit: step 2/50" in err
     assert err.splitlines()[-2:] == ["m.safetensors", "m.png"]
     assert (tmp_path / "m.png").read_bytes()[:4] == b"\x89PNG"
     model = mamlax.load(tmp_path / "m.safetensors")
     assert isinstance(model, mamlax.FewShotRegressor)
     assert model.target_names_ == ["wear"] and model.task_names_ == ["machine"]
     assert model.feature_names_in_.tolist() == ["speed", "kind"]
-    assert model.num_groups_ == {"train": 9, "validation": 2, "test": 3}
+    assert model.num_groups_ == {"train": 14, "validation": 0, "test": 0}
     assert str(model.report()) == out.rstrip() and out.rstrip().endswith(model.report().verdict)
 
 
 def test_a_fit_that_stops_early_says_so(command, monkeypatch):
     def fit(*_, report, **__):
-        of_all = {"train/query_loss": 0.5, "time/outer_steps_per_second": 10.0}
+        of_all = {"stage": "fit", "train/query_loss": 0.5, "time/outer_steps_per_second": 10.0}
         report({**of_all, "step": 70, "stopped": "validation loss has not improved"})
         return SimpleNamespace(report_=None, outer_step_=20)
 
@@ -113,7 +113,8 @@ def test_classes_by_the_default_algorithm(command, table):
     labelled(table).to_csv("table.csv", index=False)
     status, out, err = command("fit", "table.csv", *OF_MACHINES, *QUICK)
     assert status == 0, err
-    assert "share of rows misclassified, 3 groups held out" in out
+    assert "log loss, 14 groups held out in 5 rounds" in out
+    assert "\nBrier score\n" in out and "\nshare of rows misclassified\n" in out
     assert header_of("model.safetensors")["learner"]["algorithm"]["name"] == "cavia"
 
 
@@ -149,15 +150,15 @@ def test_several_task_columns_are_taken_together(command, table, tmp_path):
 
 @pytest.mark.slow
 def test_what_tasks_share_is_held_out_together(command, table, tmp_path):
-    """Of two halls of four machines and two of three, one is chosen by and one judged on."""
+    """Two halls of four machines and two of three: a round for each."""
     hall = table["machine"].str[-2:].astype(int) % 4
     table.assign(hall=[f"hall {h}" for h in hall]).to_csv("table.csv", index=False)
     status, _, err = command("fit", "table.csv", *OF_MACHINES, *QUICK, "--split-column", "hall")
     assert status == 0, err
     model = mamlax.load("model.safetensors")
-    counts = model.num_groups_
-    assert counts["validation"] in (3, 4) and counts["test"] in (3, 4)
-    assert sum(counts.values()) == 14
+    report = model.report()
+    assert (report.num_groups, report.num_units, report.num_rounds) == (14, 4, 4)
+    assert "Only 4 sets of groups held out" in report.verdict
     assert model.feature_names_in_.tolist() == ["speed", "kind"]
     # a machine cannot lie in two of them
     table.assign(hall=["a", "b"] * 84).to_csv("table.csv", index=False)

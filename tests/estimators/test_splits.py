@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import mamlax
-from mamlax.estimators._splits import split_groups
+from mamlax.estimators._splits import split_groups, splits_in_turn
 
 
 def split(groups, split_by=None, validation=0.15, test=0.15, seed=0, num_rows=None):
@@ -63,6 +63,34 @@ def test_the_seed_decides_and_every_group_may_be_held_out():
     assert held_out[3] == set(GROUPS[split(GROUPS, seed=3).rows("test")])
     assert held_out[3] != held_out[4]
     assert set().union(*held_out) == set(GROUPS)
+
+
+@pytest.mark.parametrize(
+    "num_groups, validation, test, num_rounds",
+    [
+        *[(2, 0.15, 0.2, 0), (3, 0.15, 0.2, 0), (4, 0.15, 0.2, 4), (5, 0.15, 0.2, 5)],
+        *[(14, 0.15, 0.2, 5), (40, 0.15, 0.2, 5), (40, 0.0, 0.2, 5), (40, 0.15, 0.5, 2)],
+        *[(7, 0.15, 0.75, 2), (40, 0.15, 0.0, 0)],
+    ],
+)
+def test_each_group_is_held_out_once_in_turn(num_groups, validation, test, num_rounds):
+    rounds = splits_in_turn(np.arange(num_groups), None, num_groups, validation, test, 0)
+    assert len(rounds) == num_rounds
+    held_out = [set(one.rows("test")) for one in rounds]
+    if rounds:
+        assert sorted(row for rows in held_out for row in rows) == list(range(num_groups))
+        sizes = [len(rows) for rows in held_out]
+        assert max(sizes) - min(sizes) <= 1 and max(sizes) <= max(1, np.ceil(test * num_groups))
+    for one in rounds:
+        assert one.counts["train"] >= 2 and one.has("validation") == (validation > 0)
+
+
+def test_of_many_groups_as_many_are_held_out_as_are_enough():
+    """Each of them costs a training; and what shares a value is held out together."""
+    rounds = splits_in_turn(np.arange(600), None, 600, 0.15, 0.2, 0)
+    assert [one.counts["test"] for one in rounds] == [120]
+    rounds = splits_in_turn(np.arange(600), np.arange(600) // 30, 600, 0.15, 0.2, 0)
+    assert [one.counts["test"] for one in rounds] == [120] * 5
 
 
 @pytest.mark.parametrize("kind", [None, object, "string", "category"], ids=str)

@@ -119,6 +119,30 @@ def test_a_fixed_number_of_support_rows(number):
     assert np.all(np.sum(weights > 0, axis=1) == number) and np.all(query > 0)
 
 
+def test_in_an_order_the_support_is_the_first_rows_and_the_query_follows():
+    """In groups of any size; what follows is drawn, without one row twice."""
+    rows, groups = table(MIXED, is_ordered=True, **DRAWN)
+    (support, found, there), (query, _, judged) = drawn(rows)
+    for group, size in enumerate(MIXED):
+        of_group = np.flatnonzero(found[:, 0] == group)
+        members = np.flatnonzero(groups == group)  # a row's number is its place in the order
+        for one in of_group[:200]:
+            number = int(np.sum(there[one] > 0))
+            np.testing.assert_array_equal(support[one][:number], members[:number])
+            later = query[one][judged[one] > 0]
+            assert len(later) == len(set(later)) == min(3, size - number)
+            assert set(later) <= set(members[number:])
+    large = found[:, 0] == MIXED.index(300)
+    assert len(set(query[large].ravel())) > 250
+
+
+def test_room_for_more_rows_and_groups_changes_no_task():
+    rows, _ = table(MIXED, **DRAWN)
+    padded = rows.padded(1000, 20)
+    assert len(padded.inputs) == 1024 and len(padded.sizes) == 32
+    jax.tree.map(np.testing.assert_array_equal, drawn(padded), drawn(rows))
+
+
 def test_padding_a_table_changes_no_task():
     """With rows and groups of nothing added, the same key draws the same rows, of real groups."""
     rows, _ = table(MIXED, **DRAWN)
