@@ -29,9 +29,9 @@ WAYS = {
     "lambda 1, no baseline": {"baseline": None},
     "lambda 1, ridge 1": {"baseline": 1.0},
     "lambda 0.95, ridge 1": {"gae_lambda": 0.95, "baseline": 1.0},
-    "lambda 1, refilled": {"refill": True},
-    "lambda 0.95, refilled": {"gae_lambda": 0.95, "refill": True},
-    "lambda 0.95, refilled, ridge 1": {"gae_lambda": 0.95, "refill": True, "baseline": 1.0},
+    "lambda 1, auto-reset": {"auto_reset": True},
+    "lambda 0.95, auto-reset": {"gae_lambda": 0.95, "auto_reset": True},
+    "lambda 0.95, auto-reset, ridge 1": {"gae_lambda": 0.95, "auto_reset": True, "baseline": 1.0},
 }
 
 
@@ -61,11 +61,11 @@ def signals(env: Any, num_batches: int) -> dict[str, Any]:
 
     policy = rl.mlp_policy(jax.random.key(0), env)
 
-    @functools.partial(jax.jit, static_argnames=("gae_lambda", "baseline", "refill"))
-    def one(key, gae_lambda=1.0, baseline=1e-5, refill=False):
+    @functools.partial(jax.jit, static_argnames=("gae_lambda", "baseline", "auto_reset"))
+    def one(key, gae_lambda=1.0, baseline=1e-5, auto_reset=False):
         fit = None if baseline is None else functools.partial(rl.linear_baseline, ridge=baseline)
         trajectory = rl.rollout(
-            key, env, jnp.array(1.0), policy, num_episodes=NUM_EPISODES, refill=refill
+            key, env, jnp.array(1.0), policy, num_episodes=NUM_EPISODES, auto_reset=auto_reset
         )
         experience = rl.estimate_advantages(trajectory, gae_lambda=gae_lambda, baseline_fn=fit)
         gradient = eqx.filter_grad(rl.log_likelihood)(policy, experience)

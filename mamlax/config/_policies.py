@@ -100,7 +100,7 @@ class Episodes(Settings):
     """Baseline of the advantages: a linear regression on observations and time, or none."""
     normalize_advantages: Advanced[bool] = True
     """Bring the advantages of a task to mean 0 and standard deviation 1."""
-    refill: Advanced[bool] = False
+    auto_reset: Advanced[bool] = False
     """In training, begin another episode where one has ended early, so that every task gives
     episodes_per_task times the horizon in steps. Evaluation plays whole episodes."""
     max_unstable_share: Advanced[Fraction] = 0.1

@@ -1,7 +1,6 @@
 """What the command fit does: a table in a file becomes a model in another."""
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from ._described import (
 )
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._names import labels_of, names_of, text_of, warn_of_names
+from ._order import positions_in
 from ._splits import splits_of
 from ._table_faults import check_tasks, index_columns, warn_of_features
 from ._table_summary import choices, summary
@@ -128,11 +128,11 @@ def fit(
     check_tasks(groups, columns.tasks, table)
     make: Any = FewShotClassifier if is_class else FewShotRegressor
     model = make(verbose=report, **settings)
-    with _in_words_of_the_command_line():
-        rounds = splits_of(groups, split_by, len(y), model, model._seed())
-        say(choices(y, columns.targets, features, columns.tasks, columns.splits, rounds, is_class))
-        X = pd.DataFrame({one.name: one.values for one in inputs})
-        order_by = None if columns.order is None else _order_of(table, columns.order, conventions)
+    rounds = splits_of(groups, split_by, len(y), model, model._seed(), called="--split-column")
+    say(choices(y, columns.targets, features, columns.tasks, columns.splits, rounds, is_class))
+    X = pd.DataFrame({one.name: one.values for one in inputs})
+    order_by = None if columns.order is None else _order_of(table, columns.order, conventions)
+    with _no_model_after_a_stop():
         model.fit(X, y, groups=groups, split_by=split_by, order_by=order_by)
     model.target_names_, model.task_names_ = list(columns.targets), list(columns.tasks)
     model.reading_ = conventions
@@ -227,7 +227,9 @@ def _order_of(table: Table, name: str, conventions: Conventions) -> np.ndarray:
             f"the column {name!r} (--order-column) is missing in {int(missing.sum())} rows (the "
             f"first: {table.place_of(int(missing.argmax()))}). Fill it in, or leave these rows out."
         )
-    return text_of(cells) if table.separator else table.columns[name].to_pandas().to_numpy()
+    order = text_of(cells) if table.separator else table.columns[name].to_pandas().to_numpy()
+    positions_in(order, len(order), called=f"the column {name!r} (--order-column)")
+    return order
 
 
 def _held(column: Described) -> str:
@@ -238,8 +240,8 @@ def _held(column: Described) -> str:
 
 
 @contextmanager
-def _in_words_of_the_command_line() -> Iterator[None]:
-    """Arguments as options are called; and a fit that was stopped leaves nothing to resume from."""
+def _no_model_after_a_stop() -> Iterator[None]:
+    """Say that a fit that was stopped leaves nothing to resume from."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -247,11 +249,3 @@ def _in_words_of_the_command_line() -> Iterator[None]:
             "stopped. No model was written: mamlax fit does not resume, repeat it from the start.",
             getattr(stop, "signal", SIGINT),
         ) from stop
-    except MamlaxError as error:
-        words = re.sub(_ARGUMENT, lambda found: found[1] or _AS_OPTIONS[found[2]], str(error))
-        raise MamlaxError(words) from error
-
-
-_AS_OPTIONS = {"split_by": "--split-column", "order_by": "--order-column"}
-_ARGUMENT = re.compile(r"('[^']*')|(" + "|".join(_AS_OPTIONS) + ")")
-"""An argument, but not within the name of a group, which stands in quotes."""

@@ -111,7 +111,7 @@ class MetaTrained(NamedTuple):
     curve: tuple[float, ...]
 
 
-class Chosen(NamedTuple):
+class Validated(NamedTuple):
     """What other trainings found by validation.
 
     Attributes:
@@ -123,14 +123,14 @@ class Chosen(NamedTuple):
     curve: tuple[float, ...]
 
     @staticmethod
-    def of(trainings: Sequence[MetaTrained]) -> "Chosen | None":
+    def of(trainings: Sequence[MetaTrained]) -> "Validated | None":
         """None where none of them was chosen by groups held out."""
         chosen = [one for one in trainings if one.curve]
         if not chosen:
             return None
         steps = sorted(one.step for one in chosen)
         curve = np.mean([one.curve for one in chosen], axis=0)
-        return Chosen(steps[(len(steps) - 1) // 2], tuple(map(float, curve)))
+        return Validated(steps[(len(steps) - 1) // 2], tuple(map(float, curve)))
 
 
 def meta_train(
@@ -138,7 +138,7 @@ def meta_train(
     train: Rows,
     validation: Rows | None,
     *,
-    chosen: Chosen | None = None,
+    chosen: Validated | None = None,
     report: Callable[[Json], None] | None = None,
 ) -> MetaTrained:
     """Meta-train on some groups, and choose by others.

@@ -12,12 +12,13 @@ _LEAST_ROWS, _LEAST_GROUPS = 3, 5
 _TIMES = {"date", "datetime", "time", "timestamp", "day", "week", "year"}
 
 
-def positions_in(order_by: Any, num_rows: int) -> np.ndarray:
+def positions_in(order_by: Any, num_rows: int, *, called: str = "order_by") -> np.ndarray:
     """The indices of all rows in their order; rows of one value stay as they stand.
 
     Args:
         order_by: `[rows]` of numbers or dates, also as text.
         num_rows: how many there are.
+        called: what it is called in messages.
 
     Raises:
         MamlaxError: if there is not one for each row, some are missing, or they have no order.
@@ -25,18 +26,18 @@ def positions_in(order_by: Any, num_rows: int) -> np.ndarray:
     values = pd.Series(np.asarray(order_by).reshape(-1))
     if np.ndim(order_by) != 1 or len(values) != num_rows:
         raise MamlaxError(
-            f"order_by must have one number or date for each of the {num_rows} rows, got shape "
+            f"{called} must have one number or date for each of the {num_rows} rows, got shape "
             f"{list(np.shape(order_by))}."
         )
     if (missing := values.isna()).any():
         raise MamlaxError(
-            f"order_by is missing in {int(missing.sum())} rows (the first: "
+            f"{called} is missing in {int(missing.sum())} rows (the first: "
             f"{int(missing.to_numpy().argmax())}). Fill it in, or leave these rows out."
         )
-    return np.argsort(_comparable(values), kind="stable")
+    return np.argsort(_comparable(values, called), kind="stable")
 
 
-def _comparable(values: pd.Series) -> np.ndarray:
+def _comparable(values: pd.Series, called: str) -> np.ndarray:
     if values.dtype.kind in "biufmM":
         return values.to_numpy()
     try:
@@ -47,7 +48,7 @@ def _comparable(values: pd.Series) -> np.ndarray:
         return pd.to_datetime(values, format="ISO8601", utc=True).to_numpy()
     except (ValueError, TypeError) as error:
         raise MamlaxError(
-            f"order_by must be numbers or dates, as 2024-01-31, got {values.iloc[0]!r} in the "
+            f"{called} must be numbers or dates, as 2024-01-31, got {values.iloc[0]!r} in the "
             "first row. Make numbers of it, that grow with time."
         ) from error
 

@@ -8,7 +8,7 @@ import numpy as np
 from .._errors import MamlaxError
 from .._files import Json
 from ._comparison import Judged, judge, report_of
-from ._fitting import Chosen, MetaTrained, Plan, Rows, meta_train
+from ._fitting import MetaTrained, Plan, Rows, Validated, meta_train
 from ._report import Report
 from ._splits import TEST, TRAIN, VALIDATION, GroupSplit
 
@@ -91,7 +91,7 @@ def learn_in_rounds(
         plan,
         rows,
         None,
-        chosen=Chosen.of([one for one, _ in found]),
+        chosen=Validated.of([one for one, _ in found]),
         report=_staged(report, "fit"),
     )
     judged = [one for _, one in found if one is not None]

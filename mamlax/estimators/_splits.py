@@ -1,6 +1,7 @@
 """Which groups are learned from, which chosen by, and which held out for the report."""
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,10 +30,6 @@ class GroupSplit(NamedTuple):
     parts: np.ndarray
     units: np.ndarray
 
-    def rows(self, part: str) -> np.ndarray:
-        """The indices of the rows of a part."""
-        return np.flatnonzero((self.parts == part)[self.groups])
-
     def has(self, part: str) -> bool:
         """Whether it has groups."""
         return bool(np.any(self.parts == part))
@@ -43,98 +40,36 @@ class GroupSplit(NamedTuple):
         return {part: int(np.sum(self.parts == part)) for part in (TRAIN, VALIDATION, TEST)}
 
 
-def split_groups(
-    groups: Any,
-    split_by: Any,
-    num_rows: int,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-) -> GroupSplit:
-    """Deal groups out at random; with `split_by`, those of the same value to the same part.
-
-    Args:
-        groups: `[rows]`; None: one group, which is learned from.
-        split_by: `[rows]` or None.
-        num_rows: how many rows there are.
-        validation_fraction: share to choose by.
-        test_fraction: share for the report; five, where that is not more than a quarter.
-        seed: of the deal.
-
-    Raises:
-        MamlaxError: if there is one group only, lengths differ, or fractions make no sense.
-    """
-    dealt = _Deal.of(groups, split_by, num_rows, validation_fraction, test_fraction, seed)
-    num_test = _share(test_fraction, len(dealt.order))
-    if num_test:  # where there are few, a share is too few to say anything
-        num_test = max(num_test, min(_LEAST_TEST, len(dealt.order) // 4))
-    return dealt.split(0, min(num_test, dealt.most_test))
-
-
-def splits_in_turn(
-    groups: Any,
-    split_by: Any,
-    num_rows: int,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-) -> list[GroupSplit]:
-    """Deals in which every group is held out once for the report; or as many as are enough.
-
-    Args:
-        groups, split_by, num_rows, validation_fraction, seed: as those of `split_groups`.
-        test_fraction: share that is held out at a time, or about that.
-
-    Returns:
-        One of each round; none where there are too few groups to hold one out.
-
-    Raises:
-        MamlaxError: as `split_groups`.
-    """
-    dealt = _Deal.of(groups, split_by, num_rows, validation_fraction, test_fraction, seed)
-    total = len(dealt.order)
-    most = min(math.ceil(test_fraction * total), dealt.most_test)
-    if most < 1:
-        return []
-    num_rounds = max(1, round(total / most))
-    while -(-total // num_rounds) > dealt.most_test:
-        num_rounds += 1
-    ends = [total * (i + 1) // num_rounds for i in range(num_rounds)]
-    starts = [0, *ends[:-1]]
-    needed = 1 + sum(end < _ENOUGH_TEST for end in ends[:-1])
-    return [
-        dealt.split(start, end - start)
-        for start, end in zip(starts[:needed], ends[:needed], strict=True)
-    ]
-
-
 def splits_of(
-    groups: Any, split_by: Any, num_rows: int, settings: Any, seed: int
+    groups: Any, split_by: Any, num_rows: int, settings: Any, seed: int, *, called: str = "split_by"
 ) -> list[GroupSplit]:
     """The rounds of a fit.
 
     Args:
-        groups, split_by, num_rows, seed: as those of `split_groups`.
+        groups: `[rows]`; None: one group, which is learned from.
+        split_by: `[rows]`, groups of the same value are held out together; None: each by itself.
+        num_rows: how many rows there are.
         settings: `refit`, whether all groups are learned from in the end: only then can they be
             held out in turn; `compare`, whether to hold out any for the report;
             `validation_fraction` and `test_fraction`.
+        seed: of the deal.
+        called: what `split_by` is called in messages.
 
     Returns:
         One or more; the last resort is one that holds nothing out.
 
     Raises:
-        MamlaxError: as `split_groups`.
+        MamlaxError: if there is one group only, lengths differ, or fractions make no sense.
     """
-    _check_shares(settings.validation_fraction, settings.test_fraction)
-    given = groups, split_by, num_rows, settings.validation_fraction
+    shares = settings.validation_fraction, settings.test_fraction
+    deal = Deal.of(groups, split_by, num_rows, *shares, seed, called=called)
     if not settings.refit:
-        return [split_groups(*given, settings.test_fraction, seed)]
-    in_turn = splits_in_turn(*given, settings.test_fraction, seed) if settings.compare else []
-    return in_turn or [split_groups(*given, 0.0, seed)]
+        return [deal.once()]
+    return (deal.in_turn() if settings.compare else []) or [deal.split(0, 0)]
 
 
-class _Deal(NamedTuple):
-    """Groups in a random order, to be cut.
+class Deal(NamedTuple):
+    """Groups in a random order, to be cut; what shares a value of `split_by` is a unit.
 
     Attributes:
         groups: `[rows]`, the number of each row's group.
@@ -142,6 +77,7 @@ class _Deal(NamedTuple):
         unit_of: `[groups]`, the number of what each is held out with.
         order: `[units]`, their numbers at random.
         num_validation: units to choose by.
+        test_fraction: share of the units for the report.
     """
 
     groups: np.ndarray
@@ -149,6 +85,7 @@ class _Deal(NamedTuple):
     unit_of: np.ndarray
     order: np.ndarray
     num_validation: int
+    test_fraction: float
 
     @staticmethod
     def of(
@@ -158,13 +95,17 @@ class _Deal(NamedTuple):
         validation_fraction: float,
         test_fraction: float,
         seed: int,
-    ) -> "_Deal":
+        *,
+        called: str = "split_by",
+    ) -> "Deal":
+        """Shuffle; see `splits_of`."""
         _check_shares(validation_fraction, test_fraction)
         if groups is None:
             if split_by is not None:
-                raise MamlaxError("split_by says which groups go together: give groups as well.")
+                raise MamlaxError(f"{called} says which groups go together: give groups as well.")
             one = np.zeros(1, int)
-            return _Deal(np.zeros(num_rows, int), np.array(["all rows"]), one, one, 0)
+            all_rows = np.array(["all rows"])
+            return Deal(np.zeros(num_rows, int), all_rows, one, one, 0, test_fraction)
         names, numbers = numbered("groups", groups, num_rows)
         if len(names) == 1:
             raise MamlaxError(
@@ -174,16 +115,34 @@ class _Deal(NamedTuple):
             )
         units, unit_of = names, np.arange(len(names))
         if split_by is not None:
-            units, unit_of = _units("split_by", split_by, numbers, names)
+            units, unit_of = _units(called, split_by, numbers, names)
         order = np.random.default_rng(seed).permutation(len(units))
         # two or more are left to learn from; a share is one or more where that allows it
         num_validation = min(_share(validation_fraction, len(units)), len(units) - 2)
-        return _Deal(numbers, names, unit_of, order, num_validation)
+        return Deal(numbers, names, unit_of, order, num_validation, test_fraction)
 
-    @property
-    def most_test(self) -> int:
-        """Units that can be held out for the report."""
-        return max(len(self.order) - 2 - self.num_validation, 0)
+    def once(self) -> GroupSplit:
+        """One split: five for the report, where that is not more than a quarter, or the share."""
+        num_test = _share(self.test_fraction, len(self.order))
+        if num_test:  # where there are few, a share is too few to say anything
+            num_test = max(num_test, min(_LEAST_TEST, len(self.order) // 4))
+        return self.split(0, min(num_test, self._most_test))
+
+    def in_turn(self) -> list[GroupSplit]:
+        """Splits in which every group is held out once for the report; or as many as are enough.
+
+        About the share at a time. None where there are too few groups to hold one out.
+        """
+        total = len(self.order)
+        most = min(math.ceil(self.test_fraction * total), self._most_test)
+        if most < 1:
+            return []
+        num_rounds = max(1, round(total / most))
+        while -(-total // num_rounds) > self._most_test:
+            num_rounds += 1
+        ends = [total * (i + 1) // num_rounds for i in range(num_rounds)]
+        needed = 1 + sum(end < _ENOUGH_TEST for end in ends[:-1])
+        return [self.split(start, end - start) for start, end in pairwise([0, *ends[:needed]])]
 
     def split(self, start: int, num_test: int) -> GroupSplit:
         """From a place in the order on, some units are chosen by, and so many then held out."""
@@ -192,6 +151,11 @@ class _Deal(NamedTuple):
         parts[order[: self.num_validation]] = VALIDATION
         parts[order[self.num_validation : self.num_validation + num_test]] = TEST
         return GroupSplit(self.groups, self.names, parts[self.unit_of], self.unit_of[self.groups])
+
+    @property
+    def _most_test(self) -> int:
+        """Units that can be held out for the report."""
+        return max(len(self.order) - 2 - self.num_validation, 0)
 
 
 def _check_shares(validation_fraction: float, test_fraction: float) -> None:
@@ -211,7 +175,7 @@ def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
     units, unit_of_row = numbered(name, values, len(numbers))
     if len(units) == 1:
         raise MamlaxError(
-            f"split_by is {_shown(units[0])} in all rows, so that no group could be held out."
+            f"{name} is {_shown(units[0])} in all rows, so that no group could be held out."
         )
     unit_of = np.zeros(len(groups), int)
     unit_of[numbers] = unit_of_row
@@ -220,9 +184,9 @@ def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
         group = numbers[mixed[0]]
         there = np.unique(unit_of_row[numbers == group])
         raise MamlaxError(
-            f"group {_shown(groups[group])} has rows of several values of split_by "
+            f"group {_shown(groups[group])} has rows of several values of {name} "
             f"({', '.join(_shown(units[i]) for i in there[:4])}), so that it could not be held out "
-            "with either. Make groups finer, or leave split_by away."
+            f"with either. Make groups finer, or leave {name} away."
         )
     return units, unit_of
 

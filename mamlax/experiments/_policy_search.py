@@ -46,7 +46,7 @@ class PolicySearch:
         inner_learning_rate: float | Array,
         *,
         num_episodes: int | None = None,
-        refill: bool = False,
+        auto_reset: bool = False,
         step_weights: tuple[float, ...] | None = None,
     ) -> rl.PolicyLearner:
         """The policy learner; by default with episodes as evaluation has them, whole ones."""
@@ -69,7 +69,7 @@ class PolicySearch:
             gae_lambda=episodes.gae_lambda,
             baseline_fn=rl.linear_baseline if episodes.baseline == "linear" else None,
             normalize_advantages=episodes.normalize_advantages,
-            refill=refill,
+            auto_reset=auto_reset,
             max_unstable_share=episodes.max_unstable_share,
             remat=algorithm.remat,
         )
@@ -88,7 +88,7 @@ class PolicySearch:
             algorithm.num_inner_steps,
             algorithm.inner_learning_rate,
             num_episodes=self.recipe.episodes.episodes_per_task,
-            refill=self.recipe.episodes.refill,
+            auto_reset=self.recipe.episodes.auto_reset,
             step_weights=algorithm.step_weights if algorithm.num_inner_steps else None,
         )
         return self._outer_loop(learner, algorithm.num_inner_steps, mesh)
@@ -106,7 +106,7 @@ class PolicySearch:
             0,
             algorithm.inner_learning_rate,
             num_episodes=episodes.episodes_per_task * (1 + algorithm.num_inner_steps),
-            refill=episodes.refill,
+            auto_reset=episodes.auto_reset,
         )
         return self._outer_loop(learner, 0, mesh)
 

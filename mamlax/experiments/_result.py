@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError, warn
+from ..training._record import Record
 from ..training._run import Run, restore_run
 from ._experiment import Experiment, initial_params, loop_of
 from ._metric import VALIDATION_SEED
@@ -86,7 +87,7 @@ def _restored(experiment: Experiment, stage: Stage) -> Run | None:
     """What a stage's checkpoints hold; None if it has nothing to train."""
     if stage.train_tasks is None:
         return None
-    if not (stage.directory / "checkpoint").exists():
+    if not Record(stage.directory).has_checkpoint:
         raise MamlaxError(_unfinished(experiment, stage, 0))
     restored = restore_run(
         loop_of(experiment, stage),

@@ -19,6 +19,7 @@ from ..config._recipe import Recipe
 from ..records._description import RunDescription, environment, open_run
 from ..records._evaluation import MAIN, Evaluation
 from ..records._metrics import read_metrics
+from ..training._record import Record
 from ..training._run import Run, TrainingDivergedError, TrainingFailedError, run
 from ..training._validation import Validation
 from ._evaluate import evaluate_results
@@ -153,8 +154,7 @@ def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report, begi
 def _beginning(experiment: Experiment, data_dir: str | None) -> PyTree:
     """The parameters that the recipe says to begin from; None: random ones, or a checkpoint's."""
     source, stage = experiment.recipe.training.init_from, experiment.stages[MAIN]
-    latest = stage.directory / "checkpoint" / "latest"
-    if source is None or any(path.name.isdigit() for path in latest.glob("*")):
+    if source is None or Record(stage.directory).has_checkpoint:
         return None
     arrays = read_weights(source, data_dir)
     init_key, _ = experiment.seeds.keys(stage.key_index)

@@ -21,7 +21,7 @@ from ._policy_gradient import promp as promp
 from ._policy_learner import Exploration as Exploration
 from ._policy_learner import PolicyLearner as PolicyLearner
 from ._policy_learner import policy_learner as policy_learner
-from ._rollout import Refill as Refill
+from ._rollout import Restarts as Restarts
 from ._rollout import Trajectory as Trajectory
 from ._rollout import record_states as record_states
 from ._rollout import rollout as rollout

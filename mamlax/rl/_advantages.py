@@ -66,7 +66,7 @@ def estimate_advantages(
     Aₜ = Σₖ (γλ)ᵏ δₜ₊ₖ with δₜ = rₜ + γ V(sₜ₊₁) − V(sₜ), where V is zero after the end of an
     episode, at the horizon too (V knows the time). With λ = 1, Aₜ = Gₜ − V(sₜ).
 
-    Where rows are refilled, the baseline is fitted to the first episode of each row, which had the
+    Where rows hold several episodes, the baseline is fitted to the first of each row, which had the
     whole horizon, and V stays within their returns. An episode that its row cut short goes on with
     V of what was seen last.
 
@@ -81,7 +81,8 @@ def estimate_advantages(
 
     Raises:
         ValueError: if `discount` or `gae_lambda` is not in [0, 1], the baseline's values have
-            another shape than the returns, or rows are refilled and there is no baseline.
+            another shape than the returns, or rows hold several episodes and there is no
+            baseline.
 
     References:
         Schulman et al., High-Dimensional Continuous Control Using Generalized Advantage
@@ -109,17 +110,17 @@ def _values(
     trajectory: Trajectory, returns: Any, baseline_fn: BaselineFn | None
 ) -> tuple[PyTree, PyTree]:
     """V at each step `[episodes, time]`, and after the last where the row cut an episode short."""
-    refill, time = trajectory.refill, trajectory.time
+    restarts, time = trajectory.restarts, trajectory.time
     nothing = jnp.zeros_like(returns[:, 0])
     if baseline_fn is None:
-        if refill is not None:
+        if restarts is not None:
             raise ValueError(
-                "rows that are refilled need a baseline: it stands for what a row cuts off."
+                "rows of several episodes need a baseline: it stands for what a row cuts off."
             )
         return jnp.zeros_like(returns), nothing
     steps = (trajectory.observations, time[:, :-1], returns, trajectory.first)
-    if refill is not None:
-        after = (refill.following, time[:, -1], nothing, jnp.zeros(nothing.shape, bool))
+    if restarts is not None:
+        after = (restarts.following, time[:, -1], nothing, jnp.zeros(nothing.shape, bool))
         steps = jax.tree.map(lambda x, y: jnp.concatenate([x, y[:, None]], axis=1), steps, after)
     values = baseline_fn(*steps)
     if values.shape != steps[1].shape:
@@ -127,7 +128,7 @@ def _values(
             f"baseline_fn must return values of the shape of the returns, {list(steps[1].shape)}, "
             f"got {list(values.shape)}."
         )
-    if refill is not None:
+    if restarts is not None:
         # a later episode may live longer than any that was fitted: nothing is extrapolated
         seen, first = returns, trajectory.first
         values = jnp.clip(

@@ -162,7 +162,7 @@ def acts_together(env: Any) -> bool:
     return bool(getattr(env, "acts_together", False))
 
 
-def check_refillable(env: Any) -> None:
+def check_auto_reset(env: Any) -> None:
     """Refuse to begin episodes from states, where the environment keeps them to itself.
 
     Raises:
@@ -170,8 +170,8 @@ def check_refillable(env: Any) -> None:
     """
     if getattr(env, "keeps_state", False):
         raise ValueError(
-            f"{type(env).__name__} keeps the states of its episodes to itself, so rows cannot be "
-            "refilled with others: leave refill=False."
+            f"{type(env).__name__} keeps the states of its episodes to itself, so none can "
+            "begin where another began: leave auto_reset=False."
         )
 
 

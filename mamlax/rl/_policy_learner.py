@@ -25,7 +25,7 @@ from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import Experience, check_discounts, estimate_advantages
 from ._baseline import BaselineFn, linear_baseline
-from ._environment import TaskEnv, acts_together, check_environment, check_refillable
+from ._environment import TaskEnv, acts_together, check_auto_reset, check_environment
 from ._policy import check_policy
 from ._rollout import rollout
 from ._surrogates import likelihood_ratio, log_likelihood
@@ -89,7 +89,7 @@ def policy_learner(
     gae_lambda: float = 1.0,
     baseline_fn: BaselineFn | None = linear_baseline,
     normalize_advantages: bool = True,
-    refill: bool = False,
+    auto_reset: bool = False,
     max_unstable_share: float = 0.1,
     remat: Remat = "none",
 ) -> PolicyLearner:
@@ -119,7 +119,7 @@ def policy_learner(
         gae_lambda: λ of generalized advantage estimation.
         baseline_fn: see `estimate_advantages`.
         normalize_advantages: bring advantages to mean 0 and standard deviation 1, per task.
-        refill: begin another episode where one has ended, so that each task gives
+        auto_reset: begin another episode where one has ended, so that each task gives
             `episodes_per_task` × horizon steps; see `rollout`.
         max_unstable_share: share of the episodes of an outer step that may break down (a reward or
             an observation is not finite, and the episode is cut off before it); where there are
@@ -128,7 +128,7 @@ def policy_learner(
 
     Raises:
         ValueError: if a number is out of range, the environment does not keep to its declaration,
-            or keeps its states to itself and rows are to be refilled.
+            or keeps its states to itself and is to be auto-reset.
         TypeError: if the environment lacks something.
 
     Example:
@@ -171,12 +171,13 @@ def policy_learner(
         raise ValueError(f"max_unstable_share must be in [0, 1], got {max_unstable_share}.")
     check_discounts(discount, gae_lambda)
     check_environment(env)
-    if refill:
-        check_refillable(env)
+    if auto_reset:
+        check_auto_reset(env)
         if baseline_fn is None:
-            raise ValueError("refill=True needs a baseline: it stands for what a row cuts off.")
+            raise ValueError("auto_reset=True needs a baseline: it stands for what a row cuts off.")
     default_num_inner_steps, default_first_order = num_inner_steps, first_order
     loop = functools.partial(inner_loop, surrogate, inner_optimizer, remat=remat)
+    act_out = functools.partial(rollout, num_episodes=episodes_per_task, auto_reset=auto_reset)
 
     def explore(key, policy, task, *, num_inner_steps=None):
         if num_inner_steps is None:
@@ -185,7 +186,7 @@ def policy_learner(
 
         def act(policy, key):
             return estimate_advantages(
-                rollout(key, env, task, policy, num_episodes=episodes_per_task, refill=refill),
+                act_out(key, env, task, policy),
                 discount=discount,
                 gae_lambda=gae_lambda,
                 baseline_fn=baseline_fn,

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ._environment import Box, TaskEnv, check_refillable
+from ._environment import Box, TaskEnv, check_auto_reset
 
 
-class Refill(NamedTuple):
+class Restarts(NamedTuple):
     """Where the rows of a trajectory hold several episodes, one after another.
 
     Attributes:
@@ -38,9 +38,9 @@ class Trajectory(NamedTuple):
         unstable: `[episodes]`, whether the environment broke down: a reward or an observation was
             not finite. The step that led there does not count, and the episode ends before it;
             where the first observation was not finite, zeros stand in its place.
-        refill: None where each row is one episode. Else another begins in the row wherever one has
-            ended, until the horizon; `terminated` and `unstable` are then those of the row's first
-            episode.
+        restarts: None where each row is one episode. Else another begins in the row wherever one
+            has ended, until the horizon; `terminated` and `unstable` are then those of the row's
+            first episode.
     """
 
     observations: Float[Array, "*tasks episodes time features"]
@@ -50,12 +50,12 @@ class Trajectory(NamedTuple):
     mask: Bool[Array, "*tasks episodes time"]
     terminated: Bool[Array, "*tasks episodes"]
     unstable: Bool[Array, "*tasks episodes"]
-    refill: Refill | None = None
+    restarts: Restarts | None = None
 
     @property
     def time(self) -> PyTree:
-        """`[episodes, time + 1]`, steps since the episode began; see `Refill`."""
-        return _of_one_episode(self.mask) if self.refill is None else self.refill.time
+        """`[episodes, time + 1]`, steps since the episode began; see `Restarts`."""
+        return _of_one_episode(self.mask) if self.restarts is None else self.restarts.time
 
     @property
     def first(self) -> PyTree:
@@ -74,12 +74,12 @@ def rollout(
     *,
     num_episodes: int,
     greedy: bool = False,
-    refill: bool = False,
+    auto_reset: bool = False,
 ) -> Trajectory:
     """Act in one task for `num_episodes` episodes, side by side.
 
     Where an episode has ended, the state and the observation of its last action stay as they are
-    until the horizon; or another one begins, if they are to be refilled.
+    until the horizon; or another one begins, with `auto_reset`.
     Nothing is differentiated: what was recorded is data.
 
     Args:
@@ -89,14 +89,14 @@ def rollout(
         policy: who acts: `policy(observations) -> Distribution`.
         num_episodes: how many.
         greedy: take the likeliest actions, instead of drawing them.
-        refill: begin another episode where one has ended, so that `num_episodes` × horizon steps
-            are recorded, whatever ends early. It begins where one of the others began, drawn at
-            random: nothing is reset, which would take as long as a step. So there are
-            `num_episodes` beginnings, and random numbers that a state holds are repeated.
+        auto_reset: begin another episode where one has ended, so that `num_episodes` × horizon
+            steps are recorded, whatever ends early. It begins where one of the others began, drawn
+            at random: calling `reset` would take as long as a step. So there are `num_episodes`
+            beginnings, and random numbers that a state holds are repeated.
 
     Raises:
         ValueError: if `num_episodes` is not positive, or the environment keeps its states to
-            itself and rows are to be refilled.
+            itself and is to be auto-reset.
 
     Example:
         >>> import jax, mamlax
@@ -111,9 +111,9 @@ def rollout(
     """
     if num_episodes < 1:
         raise ValueError(f"num_episodes must be positive, got {num_episodes}.")
-    if refill:
-        check_refillable(env)
-    return _act_out(key, env, task, policy, num_episodes, greedy, refill=refill)[0]
+    if auto_reset:
+        check_auto_reset(env)
+    return _act_out(key, env, task, policy, num_episodes, greedy, auto_reset=auto_reset)[0]
 
 
 def record_states(
@@ -140,7 +140,7 @@ def _act_out(
     num_episodes: int,
     greedy: bool,
     *,
-    refill: bool = False,
+    auto_reset: bool = False,
     with_states: bool = False,
 ) -> tuple[Trajectory, Any]:
     """The episodes, and their states where asked for, `[episodes, time, ...]`."""
@@ -170,7 +170,7 @@ def _act_out(
         counts = alive & sound
         goes_on = counts & ~ended
         other = (state, observation, goes_on)
-        if refill:
+        if auto_reset:
             which = jax.random.randint(jax.random.fold_in(key, 2), goes_on.shape, 0, num_episodes)
             other = jax.tree.map(lambda x: x[which], begin)
         new = _where(goes_on, (after, seen, goes_on), other)
@@ -182,10 +182,10 @@ def _act_out(
     last, recorded = jax.lax.scan(act, (begin, ~alive), keys)
     (_, following, _), unstable = last
     recorded, states, goes_on = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
-    rows = Refill(_since_the_beginning(goes_on), following) if refill else None
-    trajectory = Trajectory(*recorded, terminated=unstable, unstable=unstable, refill=rows)
+    rows = Restarts(_since_the_beginning(goes_on), following) if auto_reset else None
+    trajectory = Trajectory(*recorded, terminated=unstable, unstable=unstable, restarts=rows)
     ended = jnp.any(trajectory.first & ~goes_on, axis=1)
-    if refill:  # of a later episode the mask alone says it
+    if auto_reset:  # of a later episode the mask alone says it
         is_first = (trajectory.time == _of_one_episode(trajectory.mask))[:, :-1]
         unstable = jnp.any(is_first & ~trajectory.mask, axis=1)
     return trajectory._replace(terminated=ended, unstable=unstable), states

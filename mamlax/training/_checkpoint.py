@@ -41,6 +41,11 @@ class Checkpoints:
         self.directory, self.keep, self._writer = directory.absolute(), keep, None
         self._found_damage = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether none is finished: one that is being written has a longer name than its step."""
+        return not any(path.name.isdigit() for path in self.directory.glob("*"))
+
     def save(self, step: int, state: PyTree, info: Json) -> None:
         """Write a checkpoint after `step` outer steps, atomically.
 

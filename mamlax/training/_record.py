@@ -55,6 +55,11 @@ class Record:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to resume from."""
+        return self.directory is not None and not self._latest.is_empty
+
     def progress(self, state: PyTree, key: Any = None) -> Progress | None:
         """The last checkpoint, in the structure of `state`; None if there is none.
 

@@ -94,7 +94,7 @@ def test_the_command_orders_by_a_column_of_dates_wherever_rows_stand(command, fe
 def test_an_order_that_is_none_is_refused_in_words_of_the_command(command, few):
     few.assign(day=["soon", "later"] * 12).to_csv("table.csv")
     line = fails(command, "fit", "table.csv", *OF_MACHINES, *QUICK, "--order-column", "day")
-    assert "--order-column must be numbers or dates, as 2024-01-31, got 'soon'" in line
+    assert "(--order-column) must be numbers or dates, as 2024-01-31, got 'soon'" in line
     few.assign(day=[""] + ["2024-01-01"] * 23).to_csv("table.csv")
     line = fails(command, "fit", "table.csv", *OF_MACHINES, *QUICK, "--order-column", "day")
     assert "'day' (--order-column) is missing in 1 rows (the first: line 2 of table.csv)" in line

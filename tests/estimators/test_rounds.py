@@ -9,7 +9,7 @@ from mamlax.config._tables import TableTraining
 from mamlax.estimators import _rounds
 from mamlax.estimators._fitting import MetaTrained, Plan, Rows
 from mamlax.estimators._rounds import learn_in_rounds
-from mamlax.estimators._splits import splits_in_turn
+from mamlax.estimators._splits import Deal
 
 from .materials import TINY
 
@@ -65,7 +65,7 @@ def test_a_category_that_no_group_learned_from_has_is_not_known(rounds, monkeypa
     groups = np.repeat(np.arange(4), 3)
     inputs = np.concatenate([np.eye(4)[groups], np.ones((12, 1))], axis=1)
     rows = Rows(inputs, np.zeros((12, 1)), np.ones(12), groups, groups)
-    splits = splits_in_turn(groups, None, 12, 0.0, 0.25, 0)
+    splits = Deal.of(groups, None, 12, 0.0, 0.25, 0).in_turn()
     training = TableTraining(
         hidden_sizes=(8,),
         num_outer_steps=1,

@@ -5,12 +5,20 @@ import pandas as pd
 import pytest
 
 import mamlax
-from mamlax.estimators._splits import split_groups, splits_in_turn
+from mamlax.estimators._splits import Deal
 
 
 def split(groups, split_by=None, validation=0.15, test=0.15, seed=0, num_rows=None):
     num_rows = (len(split_by) if groups is None else len(groups)) if num_rows is None else num_rows
-    return split_groups(groups, split_by, num_rows, validation, test, seed)
+    return Deal.of(groups, split_by, num_rows, validation, test, seed).once()
+
+
+def in_turn(num_groups, validation=0.15, test=0.2, split_by=None):
+    return Deal.of(np.arange(num_groups), split_by, num_groups, validation, test, 0).in_turn()
+
+
+def rows_of(parts, part):
+    return np.flatnonzero((parts.parts == part)[parts.groups])
 
 
 GROUPS = np.random.default_rng(0).permutation(np.repeat(np.arange(40) * 3, 5))
@@ -18,7 +26,7 @@ GROUPS = np.random.default_rng(0).permutation(np.repeat(np.arange(40) * 3, 5))
 
 def test_each_row_is_in_one_part_with_all_of_its_group():
     parts = split(GROUPS)
-    rows = [parts.rows(part) for part in ("train", "validation", "test")]
+    rows = [rows_of(parts, part) for part in ("train", "validation", "test")]
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(200))
     for i, some in enumerate(rows):
         others = np.concatenate(rows[:i] + rows[i + 1 :])
@@ -59,8 +67,8 @@ def test_large_shares_of_few_groups_leave_two_to_learn_from(validation, test):
 
 
 def test_the_seed_decides_and_every_group_may_be_held_out():
-    held_out = [set(GROUPS[split(GROUPS, seed=seed).rows("test")]) for seed in range(60)]
-    assert held_out[3] == set(GROUPS[split(GROUPS, seed=3).rows("test")])
+    held_out = [set(GROUPS[rows_of(split(GROUPS, seed=seed), "test")]) for seed in range(60)]
+    assert held_out[3] == set(GROUPS[rows_of(split(GROUPS, seed=3), "test")])
     assert held_out[3] != held_out[4]
     assert set().union(*held_out) == set(GROUPS)
 
@@ -74,9 +82,9 @@ def test_the_seed_decides_and_every_group_may_be_held_out():
     ],
 )
 def test_each_group_is_held_out_once_in_turn(num_groups, validation, test, num_rounds):
-    rounds = splits_in_turn(np.arange(num_groups), None, num_groups, validation, test, 0)
+    rounds = in_turn(num_groups, validation, test)
     assert len(rounds) == num_rounds
-    held_out = [set(one.rows("test")) for one in rounds]
+    held_out = [set(rows_of(one, "test")) for one in rounds]
     if rounds:
         assert sorted(row for rows in held_out for row in rows) == list(range(num_groups))
         sizes = [len(rows) for rows in held_out]
@@ -87,9 +95,9 @@ def test_each_group_is_held_out_once_in_turn(num_groups, validation, test, num_r
 
 def test_of_many_groups_as_many_are_held_out_as_are_enough():
     """Each of them costs a training; and what shares a value is held out together."""
-    rounds = splits_in_turn(np.arange(600), None, 600, 0.15, 0.2, 0)
+    rounds = in_turn(600)
     assert [one.counts["test"] for one in rounds] == [120]
-    rounds = splits_in_turn(np.arange(600), np.arange(600) // 30, 600, 0.15, 0.2, 0)
+    rounds = in_turn(600, split_by=np.arange(600) // 30)
     assert [one.counts["test"] for one in rounds] == [120] * 5
 
 
@@ -109,7 +117,7 @@ def test_labels_of_several_kinds_are_refused():
 def test_without_groups_all_rows_are_learned_from():
     parts = split(None, num_rows=7)
     assert parts.counts == {"train": 1, "validation": 0, "test": 0}
-    np.testing.assert_array_equal(parts.rows("train"), np.arange(7))
+    np.testing.assert_array_equal(rows_of(parts, "train"), np.arange(7))
 
 
 def test_groups_of_the_same_value_of_split_by_stay_together():

@@ -78,7 +78,7 @@ def test_it_keeps_to_the_contract_and_plays_what_the_environment_plays():
 def test_a_policy_learns_its_tasks():
     env = springs(horizon=5)
     learner = rl.policy_learner(
-        env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=4, refill=True
+        env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=4, auto_reset=True
     )
     loop = rl.maml_trpo(learner, meta_batch_size=2)
     state = loop.init(rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(4,)))
@@ -128,5 +128,5 @@ def test_environments_of_gymnax_itself(name):
     rl.check_environment(tasks)
     policy = rl.mlp_policy(jax.random.key(0), tasks, hidden_sizes=(4,))
     task = tasks.sample_task(jax.random.key(0))
-    trajectory = rl.rollout(jax.random.key(1), tasks, task, policy, num_episodes=2, refill=True)
+    trajectory = rl.rollout(jax.random.key(1), tasks, task, policy, num_episodes=2, auto_reset=True)
     assert trajectory.mask.all() and np.isfinite(trajectory.rewards).all()

@@ -1,4 +1,4 @@
-"""Rows that are refilled: another episode begins where one ended, and nothing crosses an end."""
+"""Auto-reset: another episode begins where one ended, and nothing crosses an end."""
 
 import functools
 import itertools
@@ -48,8 +48,9 @@ def policy(observations):
 
 
 @functools.cache
-def rollout(env, refill=True, rows=ROWS):
-    act = functools.partial(rl.rollout, env=env, policy=policy, num_episodes=rows, refill=refill)
+def rollout(env, auto_reset=True, rows=ROWS):
+    options = {"num_episodes": rows, "auto_reset": auto_reset}
+    act = functools.partial(rl.rollout, env=env, policy=policy, **options)
     found = jax.jit(lambda key: act(key, task=TASK))(jax.random.key(3))
     return jax.tree.map(np.asarray, found)
 
@@ -69,9 +70,9 @@ def episodes(trajectory):
 def test_another_episode_begins_where_one_has_ended():
     trajectory = rollout(HAZARD)
     assert trajectory.mask.all()
-    seen, time = trajectory.observations, trajectory.refill.time
+    seen, time = trajectory.observations, trajectory.restarts.time
     np.testing.assert_array_equal(seen[..., 0], time[:, :-1])
-    np.testing.assert_array_equal(trajectory.refill.following[:, 0], time[:, -1])
+    np.testing.assert_array_equal(trajectory.restarts.following[:, 0], time[:, -1])
     np.testing.assert_array_equal(trajectory.rewards, time[:, :-1] + 1)
     assert len(episodes(trajectory)) > 2 * ROWS
     places = {tuple(set(seen[row, start:stop, 1])) for row, start, stop in episodes(trajectory)}
@@ -81,18 +82,18 @@ def test_another_episode_begins_where_one_has_ended():
     assert not all(later) and len(places) > 3
 
 
-def test_the_first_episodes_are_those_of_rows_that_are_not_refilled_in_length_and_return():
-    trajectory, whole = rollout(HAZARD), rollout(HAZARD, refill=False)
+def test_the_first_episodes_are_those_of_whole_rows_in_length_and_return():
+    trajectory, whole = rollout(HAZARD), rollout(HAZARD, auto_reset=False)
     np.testing.assert_array_equal(trajectory.first, whole.mask)
     np.testing.assert_array_equal(trajectory.terminated, whole.terminated)
     for described in (rl.total_rewards, mamlax.rl._rollout.episode_lengths):
         np.testing.assert_array_equal(described(trajectory), described(whole))
-    assert whole.refill is None and (whole.first == whole.mask).all()
+    assert whole.restarts is None and (whole.first == whole.mask).all()
 
 
 def test_a_step_that_breaks_down_does_not_count_and_another_episode_begins():
     trajectory = rollout(Hazard(broken=3))
-    time = trajectory.refill.time
+    time = trajectory.restarts.time
     assert time.max() == 3 and trajectory.unstable.any()
     np.testing.assert_array_equal(trajectory.mask, time[:, :-1] < 3)
     assert (
@@ -110,7 +111,7 @@ def advantages_by_loop(trajectory, values, last, discount, gae_lambda):
     """Episode by episode; `last` is the value of what a row saw last."""
     found = np.zeros((ROWS, HORIZON))
     for row, start, stop in episodes(trajectory):
-        goes_on = stop == HORIZON and 0 < trajectory.refill.time[row, -1] < HORIZON
+        goes_on = stop == HORIZON and 0 < trajectory.restarts.time[row, -1] < HORIZON
         following = last[row] if goes_on else 0.0
         later = 0.0
         for time in reversed(range(start, stop)):
@@ -134,10 +135,10 @@ def test_advantages_do_not_cross_an_end_and_go_on_where_a_row_cuts(gae_lambda):
         )
     )(jax.tree.map(jnp.asarray, trajectory))
     values = np.asarray(values_of(jnp.asarray(trajectory.observations), None, None, None))
-    last = np.asarray(values_of(jnp.asarray(trajectory.refill.following), None, None, None))
+    last = np.asarray(values_of(jnp.asarray(trajectory.restarts.following), None, None, None))
     expected = advantages_by_loop(trajectory, values, last, 0.9, gae_lambda)
     np.testing.assert_allclose(found.advantages, expected, rtol=1e-5)
-    cut = trajectory.refill.time[:, -1] > 0
+    cut = trajectory.restarts.time[:, -1] > 0
     assert cut.any() and not cut.all()
 
 
@@ -150,10 +151,10 @@ def test_the_baseline_is_fitted_to_the_episodes_that_had_the_whole_horizon():
         return jnp.zeros_like(returns)
 
     rl.estimate_advantages(jax.tree.map(jnp.asarray, trajectory), baseline_fn=seen)
-    np.testing.assert_array_equal(given["time"], trajectory.refill.time)
+    np.testing.assert_array_equal(given["time"], trajectory.restarts.time)
     np.testing.assert_array_equal(given["weights"][:, :-1], trajectory.first)
     assert not given["weights"][:, -1].any()
-    whole = rollout(HAZARD, refill=False)
+    whole = rollout(HAZARD, auto_reset=False)
     expected = rl.discounted_returns(jnp.asarray(whole.rewards), 0.99)
     first = trajectory.first
     np.testing.assert_allclose(given["returns"][:, :-1][first], expected[first], rtol=1e-6)
@@ -193,14 +194,14 @@ def test_without_a_baseline_they_are_refused():
 
 
 def test_a_learner_without_a_baseline_is_refused_before_it_runs():
-    with pytest.raises(ValueError, match="refill=True needs a baseline"):
+    with pytest.raises(ValueError, match="auto_reset=True needs a baseline"):
         rl.policy_learner(
             HAZARD,
             inner_optimizer=optax.sgd(0.1),
             num_inner_steps=1,
             episodes_per_task=2,
             baseline_fn=None,
-            refill=True,
+            auto_reset=True,
         )
 
 
@@ -221,15 +222,15 @@ def test_values_stay_within_the_returns_that_were_seen():
         mask=jnp.ones(shape, bool),
         terminated=jnp.ones(6, bool),
         unstable=jnp.zeros(6, bool),
-        refill=rl.Refill(jnp.asarray(time), jnp.zeros((6, 1))),
+        restarts=rl.Restarts(jnp.asarray(time), jnp.zeros((6, 1))),
     )
     found = rl.estimate_advantages(trajectory, gae_lambda=0.0, normalize=False)
     assert np.abs(found.advantages).max() <= 1 + 12, "reward, and two values within the returns"
 
 
-def test_an_environment_that_keeps_its_states_cannot_be_refilled():
+def test_an_environment_that_keeps_its_states_cannot_be_auto_reset():
     class Keeping(Hazard):
         keeps_state = True
 
     with pytest.raises(ValueError, match="Keeping keeps the states of its episodes to itself"):
-        rl.rollout(jax.random.key(0), Keeping(), TASK, policy, num_episodes=2, refill=True)
+        rl.rollout(jax.random.key(0), Keeping(), TASK, policy, num_episodes=2, auto_reset=True)
