@@ -67,8 +67,8 @@ def estimate_advantages(
     episode, at the horizon too (V knows the time). With λ = 1, Aₜ = Gₜ − V(sₜ).
 
     Where rows hold several episodes, the baseline is fitted to the first of each row, which had the
-    whole horizon, and V stays within their returns. An episode that its row cut short goes on with
-    V of what was seen last.
+    whole horizon, and V of the others stays within the returns of these. An episode that its row
+    cut short goes on with V of what was seen last.
 
     Args:
         trajectory: episodes of one task.
@@ -130,12 +130,10 @@ def _values(
         )
     if restarts is not None:
         # a later episode may live longer than any that was fitted: nothing is extrapolated
-        seen, first = returns, trajectory.first
-        values = jnp.clip(
-            values,
-            jnp.min(seen, where=first, initial=jnp.inf),
-            jnp.max(seen, where=first, initial=-jnp.inf),
-        )
+        *_, targets, is_fitted = steps
+        least = jnp.min(targets, where=is_fitted, initial=jnp.inf)
+        most = jnp.max(targets, where=is_fitted, initial=-jnp.inf)
+        values = jnp.where(is_fitted, values, jnp.clip(values, least, most))
         cut = (time[:, -1] > 0) & (time[:, -1] < returns.shape[1])
         values, nothing = values[:, :-1], jnp.where(cut, values[:, -1], 0.0)
     return jnp.where(trajectory.mask, values, 0.0), nothing

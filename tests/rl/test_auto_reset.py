@@ -142,6 +142,19 @@ def test_advantages_do_not_cross_an_end_and_go_on_where_a_row_cuts(gae_lambda):
     assert cut.any() and not cut.all()
 
 
+def test_where_no_episode_ends_early_it_changes_nothing():
+    """Also where the baseline's values lie beyond the returns: only others' are brought within."""
+    task = {"hazard": jnp.array(0.0)}
+    found = []
+    for auto_reset in (True, False):
+        trajectory = rl.rollout(
+            jax.random.key(3), HAZARD, task, policy, num_episodes=3, auto_reset=auto_reset
+        )
+        found.append(rl.estimate_advantages(trajectory, baseline_fn=values_of))
+    assert found[0].trajectory.mask.all()
+    np.testing.assert_allclose(found[0].advantages, found[1].advantages, rtol=1e-6)
+
+
 def test_the_baseline_is_fitted_to_the_episodes_that_had_the_whole_horizon():
     """It then knows the returns exactly: they are a polynomial of the time that is left."""
     trajectory, given = rollout(HAZARD), {}
@@ -225,7 +238,8 @@ def test_values_stay_within_the_returns_that_were_seen():
         restarts=rl.Restarts(jnp.asarray(time), jnp.zeros((6, 1))),
     )
     found = rl.estimate_advantages(trajectory, gae_lambda=0.0, normalize=False)
-    assert np.abs(found.advantages).max() <= 1 + 12, "reward, and two values within the returns"
+    later = found.advantages[~np.asarray(trajectory.first)]
+    assert np.abs(later).max() <= 1 + 12, "reward, and two values within the returns"
 
 
 def test_an_environment_that_keeps_its_states_cannot_be_auto_reset():
