@@ -187,7 +187,7 @@ class TestHooks:
         ("file", "before", "name"),
         [
             ("algorithms/_outer_loop.py", "def outer_loop(", "mamlax.outer_loop"),
-            ("models.py", "class MLP(", "mamlax.models.MLP"),
+            ("models/_mlp.py", "class MLP(", "mamlax.models.MLP"),
             ("tasks/_sinusoids.py", "def sample(", "mamlax.Sinusoids.sample"),
         ],
     )

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from mamlax import models
+from mamlax.models._conv4 import _max_pool
+from mamlax.models._normalization import _num_groups, normalization
 
 NORMS = ("batch", "support", "group", "layer", "none")
 CHANNELS = 16  # two groups
@@ -128,7 +130,7 @@ def test_convolution_is_that_of_lax(size, stride):
         expected = jax.lax.conv_general_dilated(
             x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        return models._convolve(x, kernel, stride), expected
+        return models.convolve(x, kernel, stride=stride), expected
 
     found, expected = both(x, kernel)
     assert found.dtype == jnp.float64 and found.shape == expected.shape
@@ -143,7 +145,7 @@ def test_max_pool_is_that_of_lax(size):
     @jax.jit
     def both(x):
         expected = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
-        return models._max_pool(x), expected
+        return _max_pool(x), expected
 
     found, expected = both(x)
     np.testing.assert_array_equal(found, expected)
@@ -516,10 +518,11 @@ def test_groups_divide_any_width(width, num_groups):
     make = functools.partial(models.mlp, hidden_sizes=(width,), norm="group")
     jax.eval_shape(lambda key, x: make(key, 1, 1)(x), jax.random.key(0), jnp.ones((4, 1)))
     x = np.random.default_rng(0).normal(size=(3, width))
-    groups = np.asarray(models._normalize(jnp.asarray(x, jnp.float32), "group", 0))
+    x = jnp.asarray(x, jnp.float32)
+    groups = np.asarray(normalization(x, "group")(x))
     groups = groups.reshape(3, num_groups, -1)
     np.testing.assert_allclose(groups.mean(-1), 0, atol=1e-6)
-    assert num_groups == models._num_groups(width)
+    assert num_groups == _num_groups(width)
 
 
 def unchecked(fn):
@@ -527,3 +530,105 @@ def unchecked(fn):
     while hasattr(fn, "__wrapped__"):
         fn = fn.__wrapped__
     return fn
+
+
+def convolved(images, kernel, stride):
+    """By XLA's convolution, which is differentiated by JAX alone."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        images, kernel, (stride, stride), "SAME", dimension_numbers=layout
+    )
+
+
+MANY = [  # images whose patches do not fit a processor's caches
+    ((40, 29, 31, 1), (3, 3, 1, 4), 1),
+    ((9, 64, 63, 4), (3, 3, 4, 3), 2),
+    ((2, 15, 12, 96), (3, 3, 96, 2), 1),
+    ((40, 70, 68, 3), (3, 2, 3, 2), 3),
+]
+
+
+@pytest.mark.parametrize(("image_shape", "kernel_shape", "stride"), MANY, ids=str)
+@jax.enable_x64(True)
+def test_convolution_of_many_images_and_its_derivatives(image_shape, kernel_shape, stride):
+    """Values, gradients, and Hessian products forward over reverse, by both arguments."""
+    rng = np.random.default_rng(0)
+    arrays, directions = (
+        tuple(jnp.asarray(rng.normal(size=shape)) for shape in (image_shape, kernel_shape))
+        for _ in range(2)
+    )
+
+    def derivatives(convolve):
+        def loss(images, kernel):
+            return jnp.sum(jnp.sin(convolve(images, kernel)))
+
+        gradient = jax.grad(loss, argnums=(0, 1))
+        return convolve(*arrays), jax.jvp(gradient, arrays, directions)
+
+    def through_ours(images, kernel):
+        return models.convolve(images, kernel, stride=stride)
+
+    names = str(jax.make_jaxpr(through_ours)(*arrays))
+    assert "convolve" in names and "concatenate" not in names  # not by patches
+    found = jax.jit(lambda: derivatives(through_ours))()
+    expected = jax.jit(lambda: derivatives(lambda *a: convolved(*a, stride)))()
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12 * scale)
+
+
+@jax.enable_x64(True)
+def test_third_derivative_of_convolution_by_finite_differences():
+    rng = np.random.default_rng(0)
+    arrays, directions = (
+        tuple(jnp.asarray(rng.normal(size=shape)) for shape in MANY[1][0:2]) for _ in range(2)
+    )
+    directions = tuple(0.1 * x / np.sqrt(x.size) for x in directions)
+
+    def along(t):
+        images, kernel = (x + t * d for x, d in zip(arrays, directions, strict=True))
+        return jnp.sum(jnp.cos(models.convolve(images, kernel, stride=2)))
+
+    reverse = jax.jit(jax.grad(jax.grad(jax.grad(along))))
+    second, step = jax.jit(jax.grad(jax.grad(along))), 1e-2
+    expected = (second(step) - second(-step)) / (2 * step)
+    np.testing.assert_allclose(reverse(0.0), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mapped", ["images", "kernel", "twice"])
+@jax.enable_x64(True)
+def test_convolution_of_many_images_under_vmap(mapped):
+    """Tasks with images of their own, or kernels of their own; and tasks of tasks, with both."""
+    rng = np.random.default_rng(0)
+    leading = {"images": ((2,), ()), "kernel": ((), (2,))}
+    of_images, of_kernel = leading.get(mapped, ((2, 2), (2, 2)))
+    images = jnp.asarray(rng.normal(size=(*of_images, 9, 64, 63, 4)))
+    kernel = jnp.asarray(rng.normal(size=(*of_kernel, 3, 3, 4, 3)))
+    axes = (0 if of_images else None, 0 if of_kernel else None)
+
+    def results_of(convolve):
+        def of_task(images, kernel):
+            def loss(images, kernel):
+                return jnp.sum(convolve(images, kernel) ** 3)
+
+            return convolve(images, kernel), jax.grad(loss, (0, 1))(images, kernel)
+
+        mapped_fn = jax.vmap(of_task, axes)
+        if mapped == "twice":
+            mapped_fn = jax.vmap(mapped_fn, axes)
+        return jax.jit(mapped_fn)(images, kernel)
+
+    found = results_of(lambda *a: models.convolve(*a, stride=2))
+    expected = results_of(lambda *a: convolved(*a, 2))
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12 * np.abs(theirs).max())
+
+
+def test_convolution_refuses_what_does_not_fit():
+    images, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+    with pytest.raises(ValueError, match="stride must be 1 or more, got 0"):
+        unchecked(models.convolve)(images, kernel, stride=0)
+    with pytest.raises(ValueError, match=r"as many channels, got \(2, 8, 8, 2\) and"):
+        unchecked(models.convolve)(images[..., :2], kernel)
+    with pytest.raises(ValueError, match=r"images \[examples, height, width, channels\]"):
+        unchecked(models.convolve)(images[0], kernel)

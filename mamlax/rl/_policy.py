@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..models import MLP, Activation
+from ..models._mlp import MLP, Activation
 from ._distribution import Categorical, Distribution, Gaussian
 from ._environment import Box, Discrete, TaskEnv, action_shape
 

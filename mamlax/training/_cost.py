@@ -102,8 +102,19 @@ def _flops_of(equation: Any) -> float:
         kernel = equation.invars[1].aval.shape
         num_outputs = kernel[parameters["dimension_numbers"].rhs_spec[0]]
         return 2.0 * num_results * math.prod(kernel) / num_outputs
+    if name in _CONVOLUTIONS:
+        arrays = [*equation.invars, *equation.outvars]
+        kernel, outputs = (arrays[index].aval.shape for index in _CONVOLUTIONS[name])
+        return 2.0 * math.prod(outputs) * math.prod(kernel[-4:-1])
     return 0.0 if name in _MOVES else float(num_results)
 
+
+# those of `mamlax.models.convolve`: which of their arrays, results last, are kernel and outputs
+_CONVOLUTIONS = {
+    "convolve": (1, 2),
+    "convolve_by_outputs": (1, 0),
+    "convolve_by_images": (2, 1),
+}
 
 # operations that move numbers without computing any
 _MOVES = (

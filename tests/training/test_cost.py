@@ -37,6 +37,21 @@ def test_a_convolution_is_two_operations_for_each_tap():
     assert found == 2 * num_outputs * 9 * 3
 
 
+def test_convolution_of_many_images_and_its_derivatives():
+    """Each of its three maps costs the same, also for tasks with kernels of their own."""
+    images, kernel = jnp.ones((20, 64, 64, 3)), jnp.ones((3, 3, 3, 8))
+    expected = 2 * 20 * 32 * 32 * 8 * 27
+
+    def convolve(images, kernel):
+        return mamlax.models.convolve(images, kernel, stride=2)
+
+    assert flops(convolve, images, kernel) == expected
+    both = flops(jax.grad(lambda *arrays: convolve(*arrays).sum(), (0, 1)), images, kernel)
+    assert 3 * expected <= both < 3.1 * expected
+    tasks = jnp.ones((4, *images.shape)), jnp.ones((4, *kernel.shape))
+    assert flops(jax.vmap(convolve), *tasks) == 4 * expected
+
+
 def test_other_operations_count_once_per_result():
     assert flops(lambda x: jnp.tanh(x) + x, A) == 2 * 12
     assert flops(lambda x: x.T.reshape(2, 6)[:1], A) == 0, "only moves numbers"

@@ -1,0 +1,213 @@
+"""Convolution by kernels that differ from task to task, fast on a processor in any derivative.
+
+Small images are convolved by their **patches**: one matrix product, whose derivatives are products
+again, and under a `vmap` over tasks too. The patches of many or large images do not fit the caches
+of a processor, and moving them takes longer than multiplying. Such images are convolved by XLA, and
+three things are made here that XLA does not do well:
+
+- Derivatives. Convolution is bilinear, and so are the maps that its transposes are:
+
+      outputs = convolve(images, kernel)
+      images' cotangent = by_outputs(outputs', kernel)
+      kernel's cotangent = by_images(images, outputs')
+
+  The derivative of each by each of its arguments is another of the three. So they are closed under
+  differentiation of any order, forward and reverse, and each has the implementation that is fast.
+- The kernel's cotangent, which XLA's convolution takes several times as long for as for the
+  outputs: a sum over images of products of patches, image after image, so that the patches of one
+  are in the caches.
+- Tasks. Under a `vmap` that maps the kernel, XLA makes a grouped convolution, which is very slow on
+  a processor. Here tasks are convolved one after another.
+
+On accelerators all images are convolved by their patches.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.interpreters import ad
+from jaxtyping import Array, Float
+
+from ._bilinear import bilinear
+
+_MOST_PATCHES = 2**18
+"""Numbers in patches that fit the caches: 1 MiB of float32."""
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def convolve(
+    images: Float[Array, "examples height width channels"],
+    kernel: Float[Array, "rows columns channels outputs"],
+    *,
+    stride: int = 1,
+) -> Float[Array, "examples new_height new_width outputs"]:
+    """Convolution with "same" padding, which stays fast where each task has a kernel of its own.
+
+        outputs[n, y, x, o] = Σ_{i,j,c} images[n, s·y + i − p, s·x + j − q, c] · kernel[i, j, c, o]
+
+    Beyond the edges images are zero. There are ⌈height / s⌉ × ⌈width / s⌉ outputs; p and q are half
+    of the zeros that these need in all, and what is odd comes at the end, as in TensorFlow. It can
+    be differentiated any number of times, forward and reverse.
+
+    Args:
+        images: `[examples, height, width, channels]`.
+        kernel: `[rows, columns, channels, outputs]`.
+        stride: s, in both directions.
+
+    Raises:
+        ValueError: if the shapes do not fit, or the stride is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, mamlax
+        >>> images, kernel = jnp.ones((5, 28, 28, 3)), jnp.ones((3, 3, 3, 64))
+        >>> mamlax.models.convolve(images, kernel, stride=2).shape
+        (5, 14, 14, 64)
+    """
+    if stride < 1:
+        raise ValueError(f"stride must be 1 or more, got {stride}.")
+    if images.ndim != 4 or kernel.ndim != 4 or images.shape[3] != kernel.shape[2]:
+        raise ValueError(
+            "convolve takes images [examples, height, width, channels] and a kernel [rows, columns,"
+            f" channels, outputs] of as many channels, got {images.shape} and {kernel.shape}."
+        )
+    dtype = jnp.result_type(images, kernel)
+    images, kernel = images.astype(dtype), kernel.astype(dtype)
+    window = _Window(kernel.shape[:2], stride, images.shape[1:3])
+    if jax.default_backend() == "cpu" and _are_many(images, window):
+        return _convolve_p.bind(images, kernel, window=window, num_batch_dims=0)
+    patches = _patches(images, window)
+    outputs = patches @ kernel.reshape(-1, kernel.shape[-1])
+    return outputs.reshape(images.shape[0], *window.output_size, kernel.shape[-1])
+
+
+class _Window(NamedTuple):
+    """Where the kernel is laid on an image.
+
+    Attributes:
+        kernel_size: rows and columns of the kernel.
+        stride: from one output to the next.
+        image_size: height and width.
+    """
+
+    kernel_size: Sequence[int]
+    stride: int
+    image_size: Sequence[int]
+
+    @property
+    def output_size(self) -> tuple[int, ...]:
+        return tuple(-(-size // self.stride) for size in self.image_size)
+
+    @property
+    def padding(self) -> list[tuple[int, int]]:
+        """Zeros before and after each of the two axes."""
+        totals = [
+            max((outputs - 1) * self.stride + kernel - size, 0)
+            for outputs, kernel, size in zip(
+                self.output_size, self.kernel_size, self.image_size, strict=True
+            )
+        ]
+        return [(total // 2, total - total // 2) for total in totals]
+
+
+def _are_many(images, window: _Window) -> bool:
+    num_images, *_, channels = images.shape
+    if not isinstance(num_images, int):  # a symbol, of `jax.export`
+        return False
+    return num_images * math.prod((*window.output_size, *window.kernel_size, channels)) > (
+        _MOST_PATCHES
+    )
+
+
+def _patches(images, window: _Window):
+    """`[examples · height · width of outputs, rows · columns · channels]`."""
+    padded = jnp.pad(images, [(0, 0), *window.padding, (0, 0)])
+    (height, width), stride = window.output_size, window.stride
+    shifted = [
+        padded[
+            :, i : i + (height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride
+        ]
+        for i in range(window.kernel_size[0])
+        for j in range(window.kernel_size[1])
+    ]
+    patches = jnp.concatenate(shifted, axis=-1)
+    return patches.reshape(-1, patches.shape[-1])
+
+
+def _convolve(images, kernel, window: _Window):
+    strides = (window.stride, window.stride)
+    return lax.conv_general_dilated(
+        images, kernel, strides, window.padding, dimension_numbers=_LAYOUT
+    )
+
+
+def _by_outputs(outputs, kernel, window: _Window):
+    """The transpose by the images: outputs, set apart by the stride, by the kernel turned round."""
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    padding = []
+    for (before, _), num_outputs, taps, size in zip(
+        window.padding, window.output_size, window.kernel_size, window.image_size, strict=True
+    ):
+        set_apart = (num_outputs - 1) * window.stride + 1
+        start = taps - 1 - before
+        padding.append((start, size + taps - 1 - start - set_apart))
+    strides = (window.stride, window.stride)
+    return lax.conv_general_dilated(
+        outputs, turned, (1, 1), padding, lhs_dilation=strides, dimension_numbers=_LAYOUT
+    )
+
+
+def _by_images(images, outputs, window: _Window):
+    """The transpose by the kernel: Σ over images of outputsᵀ · patches."""
+    dtype = jnp.promote_types(images.dtype, jnp.float32)
+
+    def add_image(total, one):
+        image, output = one
+        patches = _patches(image[None], window)
+        output = output.reshape(-1, output.shape[-1])
+        return total + jnp.dot(output.T, patches, preferred_element_type=dtype), None
+
+    channels, num_outputs = images.shape[-1], outputs.shape[-1]
+    shape = (num_outputs, math.prod(window.kernel_size) * channels)
+    total, _ = lax.scan(add_image, jnp.zeros(shape, dtype), (images, outputs))
+    return total.T.reshape(*window.kernel_size, channels, num_outputs).astype(images.dtype)
+
+
+_convolve_p = bilinear(
+    "convolve",
+    _convolve,
+    lambda images, kernel, window: (images[0], *window.output_size, kernel[3]),
+    sums=False,
+)
+_by_outputs_p = bilinear(
+    "convolve_by_outputs",
+    _by_outputs,
+    lambda outputs, kernel, window: (outputs[0], *window.image_size, kernel[2]),
+    sums=False,
+)
+_by_images_p = bilinear(
+    "convolve_by_images",
+    _by_images,
+    lambda images, outputs, window: (*window.kernel_size, images[3], outputs[3]),
+    sums=True,
+)
+
+# the cotangent of each argument, from that of the result and the other argument
+ad.defbilinear(
+    _convolve_p,
+    lambda outputs, images, kernel, **settings: _by_outputs_p.bind(outputs, kernel, **settings),
+    lambda outputs, images, kernel, **settings: _by_images_p.bind(images, outputs, **settings),
+)
+ad.defbilinear(
+    _by_outputs_p,
+    lambda images, outputs, kernel, **settings: _convolve_p.bind(images, kernel, **settings),
+    lambda images, outputs, kernel, **settings: _by_images_p.bind(images, outputs, **settings),
+)
+ad.defbilinear(
+    _by_images_p,
+    lambda kernel, images, outputs, **settings: _by_outputs_p.bind(outputs, kernel, **settings),
+    lambda kernel, images, outputs, **settings: _convolve_p.bind(images, kernel, **settings),
+)
