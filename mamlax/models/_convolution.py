@@ -14,7 +14,7 @@ three things are made here that XLA does not do well:
   The derivative of each by each of its arguments is another of the three. So they are closed under
   differentiation of any order, forward and reverse, and each has the implementation that is fast.
 - The kernel's cotangent, which XLA's convolution takes several times as long for as for the
-  outputs: a sum over images of products of patches, image after image, so that the patches of one
+  outputs: a sum over images of products of patches, a few images at once, so that their patches
   are in the caches.
 - Tasks. Under a `vmap` that maps the kernel, XLA makes a grouped convolution, which is very slow on
   a processor. Here tasks are convolved one after another.
@@ -117,9 +117,12 @@ def _are_many(images, window: _Window) -> bool:
     num_images, *_, channels = images.shape
     if not isinstance(num_images, int):  # a symbol, of `jax.export`
         return False
-    return num_images * math.prod((*window.output_size, *window.kernel_size, channels)) > (
-        _MOST_PATCHES
-    )
+    return _num_patches(num_images, channels, window) > _MOST_PATCHES
+
+
+def _num_patches(num_images: int, channels: int, window: _Window) -> int:
+    """How many numbers the patches are."""
+    return num_images * math.prod((*window.output_size, *window.kernel_size, channels))
 
 
 def _patches(images, window: _Window):
@@ -161,18 +164,22 @@ def _by_outputs(outputs, kernel, window: _Window):
 
 
 def _by_images(images, outputs, window: _Window):
-    """The transpose by the kernel: Σ over images of outputsᵀ · patches."""
+    """The transpose by the kernel: a sum over lots of images of outputsᵀ · patches."""
     dtype = jnp.promote_types(images.dtype, jnp.float32)
+    num_images, *_, channels = images.shape
+    num_outputs = outputs.shape[-1]
+    at_once = max(1, _MOST_PATCHES // _num_patches(1, channels, window))
+    at_once = max(n for n in range(1, at_once + 1) if num_images % n == 0)
 
-    def add_image(total, one):
-        image, output = one
-        patches = _patches(image[None], window)
-        output = output.reshape(-1, output.shape[-1])
-        return total + jnp.dot(output.T, patches, preferred_element_type=dtype), None
+    def add_lot(total, lot):
+        images, outputs = lot
+        outputs = outputs.reshape(-1, num_outputs)
+        patches = _patches(images, window)
+        return total + jnp.dot(outputs.T, patches, preferred_element_type=dtype), None
 
-    channels, num_outputs = images.shape[-1], outputs.shape[-1]
+    lots = [x.reshape(-1, at_once, *x.shape[1:]) for x in (images, outputs)]
     shape = (num_outputs, math.prod(window.kernel_size) * channels)
-    total, _ = lax.scan(add_image, jnp.zeros(shape, dtype), (images, outputs))
+    total, _ = lax.scan(add_lot, jnp.zeros(shape, dtype), tuple(lots))
     return total.T.reshape(*window.kernel_size, channels, num_outputs).astype(images.dtype)
 
 
