@@ -116,3 +116,5 @@ class PolicyNetwork(Settings):
     """Width of each hidden layer."""
     activation: Advanced[Literal["relu", "tanh"]] = "relu"
     """Activation of the hidden layers."""
+    normalize_observations: Advanced[bool] = False
+    """Normalize observations by the mean and deviation of those collected in training so far."""

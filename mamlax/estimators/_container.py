@@ -127,7 +127,7 @@ def digest_of(header: Json, arrays: Mapping[str, np.ndarray]) -> str:
 def named_arrays(prefix: str, tree: PyTree) -> dict[str, np.ndarray]:
     """The arrays of a pytree by name: a prefix, and where they lie in it."""
     return {
-        prefix + jax.tree_util.keystr(path): np.ascontiguousarray(leaf)
+        prefix + jax.tree_util.keystr(path): np.asarray(leaf, order="C")
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 

@@ -64,11 +64,16 @@ def _of_policy(header: Json, arrays: Mapping[str, Any]) -> list[str]:
     settings = ", ".join(f"{key}={value}" for key, value in environment.items())
     options = ", ".join(f"{key}={value}" for key, value in action.items())
     algorithm, summary = header["algorithm"], header["summary"]
-    num_params = sum(array.size for array in arrays.values())
+    learned = [array for key, array in arrays.items() if not key.startswith("policy.moments")]
+    num_params = sum(array.size for array in learned)
+    normalized = ""
+    if header["network"].get("normalize_observations"):
+        count = int(arrays["policy.moments.count"])
+        normalized = f", normalized by the mean and deviation of {count:,} seen in training"
     lines = [
         f"{header['kind']}, written by mamlax {header['mamlax']}",
         f"  environment   {name}: {settings}",
-        f"  observations  {header['observation_size']} numbers",
+        f"  observations  {header['observation_size']} numbers{normalized}",
         f"  actions       {kind}: {options}",
         f"  algorithm     {algorithm['name']}, inner learning rate "
         f"{algorithm['inner_learning_rate']}; {header['num_inner_steps']} inner steps taken",

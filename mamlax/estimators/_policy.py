@@ -113,7 +113,11 @@ class FewShotPolicy:
         check_policy(policy, env)
         sizes = tuple(weight.shape[1] for weight in network.weights[:-1])
         settings = PolicySettings(
-            PolicyNetwork(hidden_sizes=sizes, activation=network.activation),
+            PolicyNetwork(
+                hidden_sizes=sizes,
+                activation=network.activation,
+                normalize_observations=policy.moments is not None,
+            ),
             algorithm,
             episodes or Episodes(),
             env.observation_size,
@@ -262,9 +266,12 @@ def _template(settings: PolicySettings) -> PyTree:
     weights = [jnp.zeros(shape) for shape in pairwise(sizes)]
     biases = [jnp.zeros(size) for size in sizes[1:]]
     network = MLP(weights, biases, "none", settings.network.activation)
+    moments = None
+    if settings.network.normalize_observations:
+        moments = rl.ObservationMoments.none(settings.observation_size)
     if continuous:
-        return rl.GaussianPolicy(network, jnp.zeros(action.size))
-    return rl.CategoricalPolicy(network, action.start)
+        return rl.GaussianPolicy(network, jnp.zeros(action.size), moments)
+    return rl.CategoricalPolicy(network, action.start, moments)
 
 
 def _settings(value: Any, kind: type) -> Any:

@@ -13,6 +13,7 @@ from ._environment import Discrete as Discrete
 from ._environment import TaskEnv as TaskEnv
 from ._environment import check_environment as check_environment
 from ._maml_trpo import maml_trpo as maml_trpo
+from ._moments import ObservationMoments as ObservationMoments
 from ._policy import CategoricalPolicy as CategoricalPolicy
 from ._policy import GaussianPolicy as GaussianPolicy
 from ._policy import mlp_policy as mlp_policy

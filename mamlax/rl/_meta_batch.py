@@ -21,6 +21,7 @@ from ..algorithms._over_tasks import (
     share,
 )
 from ._advantages import masked_mean
+from ._moments import with_observations
 from ._policy_learner import Exploration, PolicyLearner
 from ._rollout import episode_lengths, total_rewards
 
@@ -128,9 +129,16 @@ def policy_outer_loop(
         scores = gains / (lengths * query.scale)
         meta_batch = MetaBatch(explorations, scores, batch_size, average)
         new, metrics = update(meta_batch, state)
-        new = new._replace(outer_step=state.outer_step + 1)
+        described = _described(meta_batch, meta_batch_size)
+        policy = with_observations(
+            new.meta_params,
+            [one.trajectory for one in (explorations.support, query) if one is not None],
+            described["train/environment_steps"],
+            average,
+        )
+        new = new._replace(meta_params=policy, outer_step=state.outer_step + 1)
         arrays = eqx.filter(new, eqx.is_array)  # all that a device can return
-        return arrays, {**_described(meta_batch, meta_batch_size), **metrics}
+        return arrays, {**described, **metrics}
 
     def both(state, keys):
         return improve(state, explore(state, keys))

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from ..models._mlp import MLP, Activation
 from ._distribution import Categorical, Distribution, Gaussian
 from ._environment import Box, Discrete, TaskEnv, action_shape
+from ._moments import ObservationMoments
 
 _SMALLEST_LOG_STD = math.log(1e-6)
 
@@ -25,14 +26,16 @@ class GaussianPolicy(eqx.Module):
         network: from observations to means.
         log_std: `[size]`, the same for all observations. It adapts like every parameter; the
             distribution's does not fall below log 10⁻⁶.
+        moments: what normalizes the observations; None: nothing does.
     """
 
     network: MLP
     log_std: Float[Array, " size"]
+    moments: ObservationMoments | None = None
 
     def __call__(self, observations):
         """The distribution of actions for observations `[..., features]`."""
-        mean = _along_last_axis(self.network, observations)
+        mean = _outputs(self, observations)
         log_std = jnp.maximum(self.log_std, _SMALLEST_LOG_STD)
         return Gaussian(mean, jnp.broadcast_to(log_std, mean.shape))
 
@@ -43,14 +46,16 @@ class CategoricalPolicy(eqx.Module):
     Attributes:
         network: from observations to logits.
         start: the first action.
+        moments: what normalizes the observations; None: nothing does.
     """
 
     network: MLP
     start: int = eqx.field(static=True, default=0)
+    moments: ObservationMoments | None = None
 
     def __call__(self, observations):
         """The distribution of actions for observations `[..., features]`."""
-        return Categorical(_along_last_axis(self.network, observations), self.start)
+        return Categorical(_outputs(self, observations), self.start)
 
 
 def mlp_policy(
@@ -60,6 +65,7 @@ def mlp_policy(
     hidden_sizes: tuple[int, ...] = (100, 100),
     activation: Activation = "relu",
     log_std: float = 0.0,
+    normalize_observations: bool = False,
 ) -> GaussianPolicy | CategoricalPolicy:
     """A fully connected policy for an environment, as in the paper's control problems.
 
@@ -71,6 +77,8 @@ def mlp_policy(
         hidden_sizes: width of each hidden layer.
         activation: between layers.
         log_std: where the logarithm of the standard deviation starts, for continuous actions.
+        normalize_observations: by the moments of those collected in training; see
+            `ObservationMoments`.
 
     Raises:
         ValueError: if a size is not positive.
@@ -92,9 +100,10 @@ def mlp_policy(
         for k, m, n in zip(keys, sizes[:-1], sizes[1:], strict=True)
     ]
     network = MLP(weights, [jnp.zeros(n) for n in sizes[1:]], "none", activation)
+    moments = ObservationMoments.none(sizes[0]) if normalize_observations else None
     if isinstance(action, Box):
-        return GaussianPolicy(network, jnp.full(action.size, float(log_std)))
-    return CategoricalPolicy(network, action.start)
+        return GaussianPolicy(network, jnp.full(action.size, float(log_std)), moments)
+    return CategoricalPolicy(network, action.start, moments)
 
 
 def check_policy(policy: PyTree, env: TaskEnv) -> None:
@@ -139,6 +148,9 @@ def check_policy(policy: PyTree, env: TaskEnv) -> None:
         )
 
 
-def _along_last_axis(network: MLP, observations: PyTree) -> PyTree:
-    outputs = network(observations.reshape(-1, observations.shape[-1]))
+def _outputs(policy: GaussianPolicy | CategoricalPolicy, observations: PyTree) -> PyTree:
+    """Of its network, `[..., outputs]`."""
+    if policy.moments is not None:
+        observations = policy.moments(observations)
+    outputs = policy.network(observations.reshape(-1, observations.shape[-1]))
     return outputs.reshape(*observations.shape[:-1], outputs.shape[-1])

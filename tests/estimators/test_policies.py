@@ -1,5 +1,6 @@
 """A policy in a file: it acts and adapts as it does in its environment, from a log alone."""
 
+import dataclasses
 import json
 
 import jax
@@ -20,7 +21,11 @@ KEY = jax.random.key(0)
 def policy_for(env, name, **settings):
     """A policy that was not trained, as a run of this recipe would be exported."""
     recipe = RECIPES[name].changed(hidden_sizes=(8,), **settings)
-    params = rl.mlp_policy(KEY, env, hidden_sizes=(8,))
+    normalize = isinstance(env, rl.PointNavigation)
+    params = rl.mlp_policy(KEY, env, hidden_sizes=(8,), normalize_observations=normalize)
+    if normalize:
+        seen = rl.ObservationMoments(jnp.array(50.0), jnp.array([0.2, 0.0]), jnp.array([2.0, 0.0]))
+        params = dataclasses.replace(params, moments=seen)
     return mamlax.FewShotPolicy.of(
         params,
         env,
@@ -127,6 +132,8 @@ def test_a_file_brings_back_the_same_policy(case, tmp_path, capsys):
     said = capsys.readouterr().out
     for words in (type(env).__name__, policy.summary["recipe"], "1 inner steps taken", "FewShotP"):
         assert words in said
+    if isinstance(env, rl.PointNavigation):
+        assert "normalized by the mean and deviation of 50 seen" in said
 
 
 def test_actions_are_the_mode_or_drawn_and_are_clipped_on_demand():
@@ -256,6 +263,7 @@ def test_a_run_is_exported_and_adapts_as_in_its_evaluation(tmp_path, monkeypatch
         checkpoint_interval=1,
         num_test_tasks=2,
         num_test_inner_steps=1,
+        normalize_observations=True,
     )
     evaluation = mamlax.train(recipe, directory=tmp_path / "run")
     out = tmp_path / "policy.safetensors"

@@ -30,7 +30,9 @@ def make_learner(env, **options):
 
 def make_policy(env):
     """Without hidden layers: these programs compile in half the time."""
-    policy = rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(), log_std=-0.2)
+    policy = rl.mlp_policy(
+        jax.random.key(0), env, hidden_sizes=(), log_std=-0.2, normalize_observations=True
+    )
     return jax.tree.map(lambda x: x.astype(float), policy)
 
 
@@ -242,14 +244,32 @@ def plain_steps(leash):
         return jax.tree.map(np.asarray, all_three(make_policy(leash)))
 
 
+def learned(policy):
+    return policy.network, policy.log_std
+
+
 @pytest.mark.slow
 def test_a_plain_step_is_the_optimizer_on_the_meta_gradient(plain_steps):
     policy, (state, metrics), _, (_, loss, gradient, expected, *_) = plain_steps
-    assert_close(state.meta_params, expected, 1e-9, 1e-12)
+    assert_close(learned(state.meta_params), learned(expected), 1e-9, 1e-12)
     np.testing.assert_allclose(metrics["train/query_loss"], loss, rtol=1e-9, atol=1e-12)
     norm = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(gradient)))
     np.testing.assert_allclose(metrics["train/gradient_norm"], norm, rtol=1e-9)
     assert norm > 0.1 and furthest(policy, expected) > 0.01
+
+
+def test_after_a_step_the_policy_knows_the_moments_of_all_that_was_observed(plain_steps):
+    """Before it, and through inner steps and those of the outer optimizer, they stay."""
+    policy, (once, metrics), (twice, _), (explorations, *_) = plain_steps
+    for state in (once, twice):
+        recorded = [one.trajectory for pair in explorations for one in pair[:2]]
+        seen = np.concatenate([one.observations[one.mask] for one in recorded])
+        moments = state.meta_params.moments
+        assert moments.count == len(seen) == metrics["train/environment_steps"]
+        np.testing.assert_allclose(moments.mean, seen.mean(axis=0), rtol=1e-9)
+        np.testing.assert_allclose(moments.variance, seen.var(axis=0), rtol=1e-9)
+    for *_, adapted in explorations:
+        assert_same_bits(adapted.moments, policy.moments)
 
 
 def test_the_query_is_of_the_policy_adapted_on_the_support(plain_steps):
@@ -269,7 +289,7 @@ def test_the_query_is_of_the_policy_adapted_on_the_support(plain_steps):
 def test_promp_without_its_clip_is_gradient_descent_near_the_acting_policy(plain_steps):
     """Of the likelihood ratio and the KL on the support, again on the same episodes."""
     _, (_, plain), (state, metrics), (_, _, _, first, expected, kl, _) = plain_steps
-    assert_close(state.meta_params, expected, 1e-9, 1e-12)
+    assert_close(learned(state.meta_params), learned(expected), 1e-9, 1e-12)
     np.testing.assert_allclose(metrics.pop("train/kl"), kl, rtol=1e-9)
     assert kl > 1e-4 and furthest(first, expected) > 0.01
     assert_close(metrics, plain, 1e-9, 1e-12)

@@ -70,7 +70,7 @@ def first_try(sessions: Sessions, two: TwoTasks, action_space: Any, horizon: int
             "whether set_task does anything. Either the environment draws numbers that the seed "
             "does not decide: draw from self.np_random, after super().reset(seed=seed), not from "
             "np.random. Or it remembers earlier episodes, as the wrappers NormalizeObservation and "
-            "NormalizeReward do: leave them out."
+            "NormalizeReward do: leave them out (mlp_policy has normalize_observations)."
         )
     alike, not_finite = _compared(sessions, two, action_space, horizon if two.differ else 1)
     if not_finite:

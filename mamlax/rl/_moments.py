@@ -1,0 +1,102 @@
+"""Normalization of observations: by the moments of those that were collected in training."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ._rollout import Trajectory
+
+_LIMIT = 10.0
+
+
+class ObservationMoments(eqx.Module):
+    """The mean and variance of observations seen so far, and what normalizes by them.
+
+    A policy that holds one calls it before its network: x becomes (x − mean) / deviation, cut off
+    at ±10. It is a constant of the policy: nothing is differentiated by it, and no inner step
+    moves it. Outer loops bring it up to date after each outer step, wherever in the policy it is;
+    within an outer step it stays as it is.
+
+    Attributes:
+        count: how many observations; 0: none yet, and x stays as it is.
+        mean: `[features]`.
+        variance: `[features]`. Of a number that was always the same only the mean is subtracted.
+
+    Example:
+        >>> import jax.numpy as jnp, mamlax
+        >>> seen = mamlax.rl.ObservationMoments(
+        ...     jnp.array(100.0), mean=jnp.array([5.0, 1.0]), variance=jnp.array([4.0, 0.0])
+        ... )
+        >>> print(seen(jnp.array([9.0, 1.0])))
+        [2. 0.]
+    """
+
+    count: Float[Array, ""]
+    mean: Float[Array, " features"]
+    variance: Float[Array, " features"]
+
+    @classmethod
+    def none(cls, num_features: int) -> "ObservationMoments":
+        """Those of no observations."""
+        return cls(jnp.zeros(()), jnp.zeros(num_features), jnp.ones(num_features))
+
+    def __call__(self, observations: Any) -> PyTree:
+        """Normalize observations `[..., features]`."""
+        mean, variance = jax.lax.stop_gradient((self.mean, self.variance))
+        # rounding makes the deviation of a constant tiny, not zero
+        varies = variance > 1e-10 * (mean**2 + variance)
+        deviation = jnp.sqrt(jnp.where(varies, variance, 1.0))
+        mean, deviation = (jnp.broadcast_to(x, observations.shape) for x in (mean, deviation))
+        return jnp.clip((observations - mean) / deviation, -_LIMIT, _LIMIT)
+
+    def merged(self, count: Any, mean: Any, variance: Any) -> "ObservationMoments":
+        """With those of `count` others (Chan, Golub & LeVeque 1979)."""
+        share = count / jnp.maximum(self.count + count, 1.0)
+        moved = mean - self.mean
+        between = share * (1 - share) * moved**2
+        return ObservationMoments(
+            self.count + count,
+            self.mean + share * moved,
+            (1 - share) * self.variance + share * variance + between,
+        )
+
+
+def with_observations(
+    policy: PyTree,
+    trajectories: Sequence[Trajectory],
+    num_steps: Any,
+    average: Callable[[PyTree], PyTree],
+) -> PyTree:
+    """The policy with its `ObservationMoments` brought up to date; itself where it has none.
+
+    Args:
+        policy: any pytree.
+        trajectories: of the tasks on this device, each `[tasks, ..., time, features]`.
+        num_steps: of all devices together.
+        average: the mean over devices.
+    """
+
+    def mean_of(fn):
+        sums, count = 0.0, 0.0
+        for one in trajectories:
+            values = jnp.where(one.mask[..., None], fn(one.observations), 0.0)
+            sums += jnp.sum(values, axis=tuple(range(values.ndim - 1)))
+            count += jnp.sum(one.mask.astype(values.dtype))
+        sums, count = average((sums, count))
+        return sums / jnp.maximum(count, 1.0)
+
+    def up_to_date(leaf):
+        if not isinstance(leaf, ObservationMoments):
+            return leaf
+        mean = mean_of(lambda x: x)
+        variance = mean_of(lambda x: (x - jnp.broadcast_to(mean, x.shape)) ** 2)
+        return leaf.merged(num_steps, mean, variance)
+
+    def is_moments(leaf):
+        return isinstance(leaf, ObservationMoments)
+
+    return jax.tree.map(up_to_date, policy, is_leaf=is_moments)
