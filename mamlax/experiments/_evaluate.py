@@ -16,6 +16,7 @@ from ..records._examples import write_examples
 from ..training._evaluation import summarize
 from ._experiment import Announce, Experiment, experiment_in, silent
 from ._fingerprints import fingerprints_of
+from ._method import draws
 from ._metric import TEST_SEED
 from ._result import StageResult, restored_result
 from ._stage import Stage
@@ -74,8 +75,8 @@ def evaluate_results(
         for name, bound in parts.bounds.items():
             values = _on_test_tasks(experiment, bound, num_tasks)
             curves[name] = np.repeat(values[:, None], num_inner_steps + 1, axis=1)
-    keys = jax.random.split(jax.random.key(TEST_SEED), num_tasks)
-    fingerprints = fingerprints_of(experiment.method.task, parts.test_tasks, keys)
+    which = draws(TEST_SEED, num_tasks)
+    fingerprints = fingerprints_of(experiment.method.task, parts.test_tasks, which)
     write_curves(directory, Curves(curves, fingerprints))
     means = {name: curve_of(summarize(curve)) for name, curve in curves.items()}
     evaluation = Evaluation(
@@ -147,9 +148,9 @@ def _on_test_tasks(
     experiment: Experiment, bound: Callable[[PyTree], PyTree], num_tasks: int
 ) -> np.ndarray:
     """A bound of the return, known without learning, on each held-out task: `[tasks]`."""
-    keys = jax.random.split(jax.random.key(TEST_SEED), num_tasks)
     tasks, method = experiment.parts.test_tasks, experiment.method
-    return np.asarray(jax.vmap(lambda key: bound(method.task(tasks, key)))(keys))
+    of_one = jax.vmap(lambda draw: bound(method.task(tasks, draw)))
+    return np.asarray(of_one(draws(TEST_SEED, num_tasks)))
 
 
 def _adapters(

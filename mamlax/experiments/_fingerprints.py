@@ -12,7 +12,7 @@ from .._types import Batch, Task
 
 
 def fingerprints_of(
-    task_of: Callable[[PyTree, PyTree], PyTree], tasks: PyTree, keys: PyTree
+    task_of: Callable[[PyTree, PyTree], PyTree], tasks: PyTree, draws: PyTree
 ) -> np.ndarray:
     """A weighted sum of the numbers in each task, `[tasks]`.
 
@@ -20,9 +20,9 @@ def fingerprints_of(
     images, and settings of the model do not change the tasks.
 
     Args:
-        task_of: `task_of(tasks, key) -> task`.
+        task_of: `task_of(tasks, draw) -> task`.
         tasks: where tasks come from.
-        keys: a key for each task.
+        draws: which, `[tasks]`.
     """
 
     def fingerprint(task):
@@ -36,11 +36,11 @@ def fingerprints_of(
         return total
 
     @eqx.filter_jit
-    def of_all(tasks, keys):
+    def of_all(tasks, draws):
         # one after another: hundreds of tasks of images at once would need gigabytes
-        return jax.lax.map(lambda key: fingerprint(task_of(tasks, key)), keys)
+        return jax.lax.map(lambda draw: fingerprint(task_of(tasks, draw)), draws)
 
-    return np.asarray(of_all(tasks, keys))
+    return np.asarray(of_all(tasks, draws))
 
 
 def _data(task: PyTree) -> PyTree:

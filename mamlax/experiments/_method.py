@@ -1,8 +1,10 @@
 """How the tasks of a problem are learned: the interface of both kinds of learning."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -11,6 +13,24 @@ from ..rl import PolicyLearner
 
 MakeLearner = Callable[[PyTree, int, float | Array], MetaLearner | PolicyLearner]
 """`make_learner(tasks, num_inner_steps, inner_learning_rate)`; the last may be traced."""
+
+
+class Draw(NamedTuple):
+    """Which task of an evaluation.
+
+    Attributes:
+        key: what decides a task that is drawn, and what happens in it.
+        place: where it stands among all of them, in (0, 1): which it is of a list.
+    """
+
+    key: PRNGKeyArray
+    place: Array
+
+
+def draws(seed: int | Array, num_tasks: int) -> Draw:
+    """Those of all tasks, `[tasks]`."""
+    places = (jnp.arange(num_tasks) + 0.5) / num_tasks
+    return Draw(jax.random.split(jax.random.key(seed), num_tasks), places)
 
 
 @runtime_checkable
@@ -46,11 +66,11 @@ class Method(Protocol):
         inner_learning_rate: float | Array,
         mesh: Mesh | None,
     ) -> Callable[[PyTree, PyTree], PyTree]:
-        """`curves(params, keys) -> [tasks, steps + 1]`, the metric in the task of each key."""
+        """`curves(params, draws) -> [tasks, steps + 1]`, the metric in each task."""
         ...
 
-    def task(self, tasks: PyTree, key: PRNGKeyArray) -> PyTree:
-        """The task that `curves` draws from a key."""
+    def task(self, tasks: PyTree, draw: Draw) -> PyTree:
+        """The task that `curves` looks at."""
         ...
 
     def adapter(

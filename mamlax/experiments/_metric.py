@@ -5,13 +5,12 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from ._mesh import mesh_for
-from ._method import MakeLearner, Method
+from ._method import MakeLearner, Method, draws
 from ._seeds import Seeds
 
 VALIDATION_SEED, TEST_SEED = 1, 2
@@ -34,7 +33,7 @@ def curves_program(method: Method, seeds: Seeds, num_devices: int | None) -> Cur
     def curves_of(make_learner, metric_fn, num_inner_steps, num_tasks):
         @eqx.filter_jit
         def curves(params, inner_learning_rate, tasks, seed):
-            keys = jax.random.split(jax.random.key(seed), num_tasks)
+            which = draws(seed, num_tasks)
             of_one = method.curves(
                 make_learner,
                 metric_fn,
@@ -43,7 +42,7 @@ def curves_program(method: Method, seeds: Seeds, num_devices: int | None) -> Cur
                 inner_learning_rate,
                 mesh_for(num_tasks, num_devices),
             )
-            return seeds.each(lambda params: of_one(params, keys))(params)
+            return seeds.each(lambda params: of_one(params, which))(params)
 
         return lambda params, rate, tasks, seed: np.asarray(
             curves(params, jnp.asarray(rate, jnp.float32), tasks, jnp.asarray(seed))

@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PyTree
 
 from .. import rl
 from .._types import OuterLoop
 from ..algorithms._over_tasks import map_tasks, share
 from ..config._policies import MamlTrpo, PolicyGradient, Promp
 from ..config._recipe import PolicyRecipe
-from ._method import MakeLearner
+from ._method import Draw, MakeLearner
+from .problems._listed_tasks import ListedTasks
 from .problems._parts import PolicyParts
 
 SURROGATES = {
@@ -147,13 +148,13 @@ class PolicySearch:
         inner_learning_rate: float | Array,
         mesh: Mesh | None,
     ) -> Callable[[PyTree, PyTree], PyTree]:
-        """`curves(params, keys) -> [tasks, steps + 1]`, the mean of the metric over episodes."""
+        """`curves(params, draws) -> [tasks, steps + 1]`, the mean of the metric over episodes."""
         learner: Any = make_learner(tasks, num_inner_steps, inner_learning_rate)
 
-        def curves(params, keys):
-            def curve(key):
-                task_key, explore_key = jax.random.split(key)
-                exploration = learner.explore(explore_key, params, learner.sample_task(task_key))
+        def curves(params, draws):
+            def curve(draw):
+                _, explore_key = jax.random.split(draw.key)
+                exploration = learner.explore(explore_key, params, self.task(tasks, draw))
                 last = jnp.mean(metric_fn(exploration.query.trajectory))[None]
                 if exploration.support is None:
                     return last
@@ -161,15 +162,17 @@ class PolicySearch:
                 return jnp.concatenate([before, last])
 
             batch_size = None if learner.acts_together else self.recipe.training.task_batch_size
-            return map_tasks(curve, keys, batch_size=batch_size)
+            return map_tasks(curve, draws, batch_size=batch_size)
 
         if mesh is None:
             return curves
         return share(curves, mesh, lambda curves: curves, PartitionSpec("tasks"))
 
-    def task(self, tasks: PyTree, key: PRNGKeyArray) -> PyTree:
-        """The task that `curves` draws from a key."""
-        task_key, _ = jax.random.split(key)
+    def task(self, tasks: PyTree, draw: Draw) -> PyTree:
+        """What the environment draws, or what a list has at this place."""
+        if isinstance(tasks, ListedTasks):
+            return tasks.at(draw.place)
+        task_key, _ = jax.random.split(draw.key)
         return tasks.sample_task(task_key)
 
     def adapter(

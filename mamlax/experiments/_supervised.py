@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PyTree
 
 from .._errors import MamlaxError
 from .._types import MetaLearner, OuterLoop
@@ -19,7 +19,7 @@ from ..config._recipe import SupervisedRecipe
 from ..tasks._few_shot import FewShot
 from ..tasks._minibatches import Minibatches
 from ._learner import check_ways, learner_of
-from ._method import MakeLearner
+from ._method import Draw, MakeLearner
 from .problems._parts import SupervisedParts
 
 
@@ -102,7 +102,7 @@ class Supervised:
         inner_learning_rate: float | Array,
         mesh: Mesh | None,
     ) -> Callable[[PyTree, PyTree], PyTree]:
-        """`curves(params, keys) -> [tasks, steps + 1]`, the query metric."""
+        """`curves(params, draws) -> [tasks, steps + 1]`, the query metric."""
         curves = adaptation_curves(
             self._made(make_learner, tasks, inner_learning_rate),
             metric_fn,
@@ -110,11 +110,11 @@ class Supervised:
             batch_size=self.recipe.training.task_batch_size,
             mesh=mesh,
         )
-        return lambda params, keys: curves(params, jax.vmap(tasks.sample)(keys))
+        return lambda params, draws: curves(params, jax.vmap(tasks.sample)(draws.key))
 
-    def task(self, tasks: PyTree, key: PRNGKeyArray) -> PyTree:
+    def task(self, tasks: PyTree, draw: Draw) -> PyTree:
         """A support and a query set."""
-        return tasks.sample(key)
+        return tasks.sample(draw.key)
 
     def adapter(
         self, make_learner: MakeLearner, tasks: PyTree, params: PyTree, inner_learning_rate: float

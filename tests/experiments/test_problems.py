@@ -8,6 +8,8 @@ import pytest
 import mamlax
 from mamlax.config import RECIPES
 from mamlax.datasets import _cifar, _mini_imagenet, _omniglot
+from mamlax.experiments._method import draws
+from mamlax.experiments._policy_search import PolicySearch
 from mamlax.experiments.problems._build import parts_of
 
 SINUSOIDS = [name for name in RECIPES if name.startswith("sinusoid")]
@@ -153,3 +155,30 @@ def test_recipes_of_environments(name, key):
     assert parts.baselines.keys() == told - bounds and parts.bounds.keys() == bounds
     if not bounds:  # the oracle sees the task
         assert parts.baselines["oracle"].test_tasks.oracle and not env.oracle
+
+
+def test_the_velocities_of_an_evaluation_are_the_forty_of_the_paper():
+    recipe = RECIPES["half-cheetah-velocity"]
+    parts = parts_of(recipe)
+    method = _PolicyTasks(recipe, parts)
+    goals = np.random.RandomState(1).uniform(0, 2, 40)
+    informed = parts.baselines["oracle"].test_tasks
+    for tasks in (parts.test_tasks, informed, parts.baselines["random"].test_tasks):
+        seen = jax.vmap(lambda draw, tasks=tasks: method.task(tasks, draw))(draws(2, 40))
+        np.testing.assert_allclose(seen, goals, rtol=1e-6)
+    assert informed.observation_size == parts.test_tasks.observation_size + 1
+    few, many = (
+        jax.vmap(lambda draw: method.task(parts.test_tasks, draw))(draws(2, count))
+        for count in (4, 80)
+    )
+    np.testing.assert_allclose(few, goals[5::10], rtol=1e-6)
+    np.testing.assert_allclose(many, goals.repeat(2), rtol=1e-6)
+    drawn = jax.vmap(lambda draw: method.task(parts.validation_tasks, draw))(draws(1, 40))
+    assert not np.isin(np.asarray(drawn), goals.astype(np.float32)).any()
+
+
+class _PolicyTasks(PolicySearch):
+    """Without the simulator."""
+
+    def __init__(self, recipe, parts):
+        self.recipe, self.parts = recipe, parts

@@ -26,6 +26,7 @@ from ...records._examples import (
     LocomotionExamples,
     NavigationExamples,
 )
+from ._listed_tasks import ListedTasks
 from ._parts import Baseline, ExamplesFn, PolicyParts
 
 Adapters = Mapping[str, Callable[..., PyTree]]
@@ -39,6 +40,7 @@ def environment_parts(problem: ControlProblem, network: PolicyNetwork) -> Policy
         problem: settings of the environment.
         network: settings of the policy's network.
     """
+    listed = None
     match problem:
         case NavigationProblem():
             env = rl.PointNavigation(**asdict(problem))
@@ -51,11 +53,16 @@ def environment_parts(problem: ControlProblem, network: PolicyNetwork) -> Policy
             return _parts(env, None, _nothing_to_show, network, oracle=env.optimal_return)
         case HalfCheetahProblem():
             env = rl.HalfCheetah(**asdict(problem))
+            if problem.goal == "velocity":
+                # those of the paper's code: returns on them can be compared, goal by goal
+                velocities = np.random.RandomState(1).uniform(*problem.velocities, 40)
+                listed = tuple(velocities.tolist())
         case AntProblem():
             env = rl.Ant(**asdict(problem))
         case _:
             raise TypeError(f"no environment is known for {type(problem).__name__}.")
-    return _parts(env, replace(env, oracle=True), partial(_positions, env), network)
+    informed = replace(env, oracle=True)
+    return _parts(env, informed, partial(_positions, env), network, listed=listed)
 
 
 def _parts(
@@ -63,20 +70,34 @@ def _parts(
     informed: rl.TaskEnv | None,
     examples: ExamplesFn,
     network: PolicyNetwork,
+    *,
+    listed: tuple[float, ...] | None = None,
     **bounds: Callable[[PyTree], PyTree],
 ) -> PolicyParts:
-    """The parts of an environment; in `informed` the policy observes the task."""
+    """The parts of an environment.
+
+    Args:
+        env: the environment.
+        informed: the same, in which the policy observes the task; None: there is none.
+        examples: see `Parts`.
+        network: the policy's.
+        listed: tasks of the evaluation; None: drawn.
+        **bounds: see `PolicyParts`.
+    """
 
     def init_params(key, env=env):
         return rl.mlp_policy(key, env, **asdict(network))
 
+    def held_out(env):
+        return env if listed is None else ListedTasks(env, listed)
+
     baselines = {
-        "pretrained": Baseline(init_params, env, env, env),
-        "random": Baseline(init_params, None, env, env),
+        "pretrained": Baseline(init_params, env, env, held_out(env)),
+        "random": Baseline(init_params, None, env, held_out(env)),
     }
     if informed is not None:
         baselines["oracle"] = Baseline(
-            lambda key: init_params(key, informed), informed, informed, informed
+            lambda key: init_params(key, informed), informed, informed, held_out(informed)
         )
     return PolicyParts(
         init_params=init_params,
@@ -84,7 +105,7 @@ def _parts(
         metric_fn=rl.total_rewards,
         train_tasks=env,
         validation_tasks=env,
-        test_tasks=env,
+        test_tasks=held_out(env),
         baselines=baselines,
         examples=examples,
         bounds=bounds,
