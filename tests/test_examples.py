@@ -10,7 +10,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 OFTEN = ("maml_in_one_file",)  # the others are slow: compiled for long
-NEEDS = {"meta_world": "metaworld"}  # not an extra: its MuJoCo is not the one that MJX needs
 
 
 @pytest.mark.parametrize(
@@ -21,8 +20,6 @@ NEEDS = {"meta_world": "metaworld"}  # not an extra: its MuJoCo is not the one t
     ],
 )
 def test_runs(example, tmp_path):
-    if example.stem in NEEDS:
-        pytest.importorskip(NEEDS[example.stem])
     done = subprocess.run(
         [sys.executable, "-W", "error", example, "--smoke"],
         cwd=tmp_path,

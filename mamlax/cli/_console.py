@@ -147,6 +147,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
     curves = {evaluation.algorithm: evaluation.curve}
     if evaluation.non_transductive_curve is not None:
         curves["not transductive"] = evaluation.non_transductive_curve
+    if evaluation.success_curve is not None:
+        curves["success rate"] = evaluation.success_curve
     curves.update(evaluation.baselines)
     note = " (transductive)" if evaluation.transductive else ""
     title = f"{_shown_metric(evaluation.metric)}, {_over(evaluation)}{note}"

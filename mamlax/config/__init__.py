@@ -32,6 +32,7 @@ from ._problems import CifarProblem as CifarProblem
 from ._problems import ClassificationProblem as ClassificationProblem
 from ._problems import FolderProblem as FolderProblem
 from ._problems import HalfCheetahProblem as HalfCheetahProblem
+from ._problems import MetaWorldProblem as MetaWorldProblem
 from ._problems import MiniImageNetProblem as MiniImageNetProblem
 from ._problems import NavigationProblem as NavigationProblem
 from ._problems import OmniglotProblem as OmniglotProblem

@@ -203,6 +203,27 @@ class AntProblem(LocomotionProblem):
     """Range of the velocities, in m/s."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MetaWorldProblem(Settings):
+    """A robot arm of Meta-World, which has goals that it does not see."""
+
+    benchmark: Literal["ml1", "ml10", "ml25", "ml45"] = "ml1"
+    """One thing to do with other goals in the test, or several and five others in the test."""
+    task: str = "reach-v3"
+    """What is to be done in ml1."""
+    reward_version: Literal["v1", "v2"] = "v2"
+    """Meta-World's reward function. Returns of two cannot be compared."""
+    horizon: Count = 500
+    """Steps of an episode; 500 in the benchmarks."""
+    goal_seed: Advanced[Natural] = 0
+    """What decides the goals."""
+
+
 ControlProblem = (
-    NavigationProblem | BanditProblem | TabularMDPProblem | HalfCheetahProblem | AntProblem
+    NavigationProblem
+    | BanditProblem
+    | TabularMDPProblem
+    | HalfCheetahProblem
+    | AntProblem
+    | MetaWorldProblem
 )

@@ -20,7 +20,7 @@ from ._method import draws
 from ._metric import TEST_SEED
 from ._result import StageResult, restored_result
 from ._stage import Stage
-from .problems._parts import PolicyParts, SupervisedParts
+from .problems._parts import Parts, PolicyParts, SupervisedParts
 
 
 def evaluate(
@@ -67,10 +67,15 @@ def evaluate_results(
 ) -> Evaluation:
     """Write `curves.npz`, `evaluation.json` and `examples.npz`; return the evaluation."""
     recipe, parts, directory = experiment.recipe, experiment.parts, experiment.directory
-    curves = {
-        name: _test_curves(experiment, experiment.stages[name], one, num_tasks, num_inner_steps)
-        for name, one in results.items()
-    }
+    metric_fn = _returns_and_successes(parts)
+    curves, successes = {}, {}
+    for name, one in results.items():
+        stage = experiment.stages[name]
+        curves[name] = _test_curves(
+            experiment, stage, one, num_tasks, num_inner_steps, metric_fn=metric_fn
+        )
+        if metric_fn is not None:
+            curves[name], successes[name] = curves[name]
     if isinstance(parts, PolicyParts):
         for name, bound in parts.bounds.items():
             values = _on_test_tasks(experiment, bound, num_tasks)
@@ -97,6 +102,7 @@ def evaluate_results(
         non_transductive_curve=_non_transductive_curve(
             experiment, results[MAIN], num_tasks, num_inner_steps
         ),
+        success_curve=curve_of(summarize(successes[MAIN])) if successes else None,
     )
     write_evaluation(directory, evaluation)
     examples = parts.examples(
@@ -121,14 +127,22 @@ def _test_curves(
     result: StageResult,
     num_tasks: int,
     num_inner_steps: int,
+    note: str = "",
     metric_fn: Callable[..., PyTree] | None = None,
-) -> np.ndarray:
+) -> PyTree:
     """The metric on the held-out tasks, `[(seeds,) tasks, steps + 1]`."""
-    note = "" if metric_fn is None else ", not transductive"
     experiment.announce(f"{stage.shown}: evaluating on {num_tasks} held-out tasks{note}")
     metric_fn = metric_fn or experiment.parts.metric_fn
     curves = experiment.curves_of(stage.make_learner, metric_fn, num_inner_steps, num_tasks)
     return curves(result.params, result.inner_learning_rate, stage.test_tasks, TEST_SEED)
+
+
+def _returns_and_successes(parts: Parts) -> Callable[..., PyTree] | None:
+    """Both in one evaluation, where the environment says when a task is solved; None elsewhere."""
+    success_fn = parts.success_fn if isinstance(parts, PolicyParts) else None
+    if success_fn is None:
+        return None
+    return lambda trajectory: (parts.metric_fn(trajectory), success_fn(trajectory))
 
 
 def _non_transductive_curve(
@@ -139,7 +153,13 @@ def _non_transductive_curve(
         return None
     main = experiment.stages[MAIN]
     curves = _test_curves(
-        experiment, main, result, num_tasks, num_inner_steps, parts.non_transductive_fn
+        experiment,
+        main,
+        result,
+        num_tasks,
+        num_inner_steps,
+        note=", not transductive",
+        metric_fn=parts.non_transductive_fn,
     )
     return curve_of(summarize(curves))
 

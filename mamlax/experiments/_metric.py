@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
@@ -17,7 +18,7 @@ VALIDATION_SEED, TEST_SEED = 1, 2
 
 CurvesOf: TypeAlias = Callable[
     [MakeLearner, Callable[..., PyTree], int, int],
-    Callable[[PyTree, float, PyTree, int], np.ndarray],
+    Callable[[PyTree, float, PyTree, int], PyTree],
 ]
 
 
@@ -25,7 +26,8 @@ def curves_program(method: Method, seeds: Seeds, num_devices: int | None) -> Cur
     """`curves_of(make_learner, metric_fn, num_inner_steps, num_tasks)`, compiled once for each.
 
     It returns `curves(params, inner_learning_rate, tasks, seed) -> [(seeds,) tasks, steps + 1]`:
-    the metric after 0, 1, … inner steps in tasks drawn with a seed. The step size is an argument of
+    the metric after 0, 1, … inner steps in tasks drawn with a seed. A metric of policies may be
+    several, in any pytree. The step size is an argument of
     the compiled program, so that trying several is cheap.
     """
 
@@ -44,8 +46,8 @@ def curves_program(method: Method, seeds: Seeds, num_devices: int | None) -> Cur
             )
             return seeds.each(lambda params: of_one(params, which))(params)
 
-        return lambda params, rate, tasks, seed: np.asarray(
-            curves(params, jnp.asarray(rate, jnp.float32), tasks, jnp.asarray(seed))
+        return lambda params, rate, tasks, seed: jax.tree.map(
+            np.asarray, curves(params, jnp.asarray(rate, jnp.float32), tasks, jnp.asarray(seed))
         )
 
     return curves_of

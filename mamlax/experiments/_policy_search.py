@@ -155,11 +155,15 @@ class PolicySearch:
             def curve(draw):
                 _, explore_key = jax.random.split(draw.key)
                 exploration = learner.explore(explore_key, params, self.task(tasks, draw))
-                last = jnp.mean(metric_fn(exploration.query.trajectory))[None]
-                if exploration.support is None:
+                support, query = exploration.support, exploration.query
+                after = metric_fn(query.trajectory)
+                last = jax.tree.map(lambda x: jnp.mean(x)[None], after)
+                if support is None:
                     return last
-                before = jnp.mean(metric_fn(exploration.support.trajectory), axis=-1)
-                return jnp.concatenate([before, last])
+                before = metric_fn(support.trajectory)
+                return jax.tree.map(
+                    lambda x, y: jnp.concatenate([jnp.mean(x, axis=-1), y]), before, last
+                )
 
             batch_size = None if learner.acts_together else self.recipe.training.task_batch_size
             return map_tasks(curve, draws, batch_size=batch_size)

@@ -62,6 +62,8 @@ class Evaluation:
         seeds: with several seeds, the curve of each.
         non_transductive_curve: if `transductive`, the metric of the same parameters when query
             examples do not influence one another.
+        success_curve: of policies, where the environment says when a task is solved: the share of
+            episodes in which it was at any time, after 0, 1, … inner steps.
     """
 
     recipe: str
@@ -77,6 +79,7 @@ class Evaluation:
     published: dict[str, list[float]] | None = None
     seeds: list[Curve] | None = None
     non_transductive_curve: Curve | None = None
+    success_curve: Curve | None = None
 
 
 def evaluation_path(directory: Path) -> Path:

@@ -26,11 +26,13 @@ from ._rollout import Restarts as Restarts
 from ._rollout import Trajectory as Trajectory
 from ._rollout import record_states as record_states
 from ._rollout import rollout as rollout
+from ._rollout import successes as successes
 from ._rollout import total_rewards as total_rewards
 from ._surrogates import clipped_likelihood_ratio as clipped_likelihood_ratio
 from ._surrogates import dice as dice
 from ._surrogates import likelihood_ratio as likelihood_ratio
 from ._surrogates import log_likelihood as log_likelihood
+from .envs.gymnasium._meta_world import MetaWorld as MetaWorld
 from .envs.gymnasium._tasks import GymnasiumTasks as GymnasiumTasks
 from .envs.gymnax._tasks import GymnaxTasks as GymnaxTasks
 from .envs.mujoco._ant import Ant as Ant

@@ -67,7 +67,9 @@ class TaskEnv(Protocol):
 
     An environment whose steps are taken outside of the compiled program, where many at once cost
     little more than one, says so by an attribute `acts_together = True`. One that keeps its state
-    to itself, so that an episode cannot be begun again from a state, says `keeps_state = True`.
+    to itself, so that an episode cannot be begun again from a state, says `keeps_state = True`. One
+    that knows when a task is solved has a function `solved(state) -> boolean`, asked after each
+    step: success rates are then logged beside returns.
 
     Attributes:
         observation_size: numbers per observation.

@@ -23,7 +23,7 @@ from ..algorithms._over_tasks import (
 from ._advantages import masked_mean
 from ._moments import with_observations
 from ._policy_learner import Exploration, PolicyLearner
-from ._rollout import episode_lengths, total_rewards
+from ._rollout import episode_lengths, successes, total_rewards
 
 Update = Callable[["MetaBatch", OuterState], tuple[OuterState, dict[str, Any]]]
 
@@ -176,6 +176,12 @@ def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
         "train/terminated_episodes": _share(query.trajectory.terminated),
         "train/unstable_episodes": _share(query.trajectory.unstable),
     }
+    solved = query.trajectory.solved is not None
+    if solved:
+        metrics["train/post_adaptation_success_rate"] = _share(successes(query.trajectory))
+    if support is not None and solved:
+        before = successes(support.trajectory)[:, 0]
+        metrics["train/pre_adaptation_success_rate"] = _share(before)
     if support is not None:
         of_support = _share(support.trajectory.unstable)
         metrics["train/unstable_episodes"] = jnp.maximum(

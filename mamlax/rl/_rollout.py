@@ -41,6 +41,8 @@ class Trajectory(NamedTuple):
         restarts: None where each row is one episode. Else another begins in the row wherever one
             has ended, until the horizon; `terminated` and `unstable` are then those of the row's
             first episode.
+        solved: `[episodes, time]`, whether the task was solved after each step; None where the
+            environment does not say (`solved`, see `TaskEnv`).
     """
 
     observations: Float[Array, "*tasks episodes time features"]
@@ -51,6 +53,7 @@ class Trajectory(NamedTuple):
     terminated: Bool[Array, "*tasks episodes"]
     unstable: Bool[Array, "*tasks episodes"]
     restarts: Restarts | None = None
+    solved: Bool[Array, "*tasks episodes time"] | None = None
 
     @property
     def time(self) -> PyTree:
@@ -176,14 +179,18 @@ def _act_out(
         new = _where(goes_on, (after, seen, goes_on), other)
         record = (observation, action, log_prob, jnp.where(counts, reward, 0.0), counts)
         begun = state if with_states else None
-        return (new, unstable | (alive & ~sound)), (record, begun, goes_on)
+        solved = counts & jax.vmap(says)(after) if says else None
+        return (new, unstable | (alive & ~sound)), (record, begun, goes_on, solved)
 
+    says = getattr(env, "solved", None)
     keys = jax.random.split(time_key, env.horizon)
     last, recorded = jax.lax.scan(act, (begin, ~alive), keys)
     (_, following, _), unstable = last
-    recorded, states, goes_on = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
+    recorded, states, goes_on, solved = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), recorded)
     rows = Restarts(_since_the_beginning(goes_on), following) if auto_reset else None
-    trajectory = Trajectory(*recorded, terminated=unstable, unstable=unstable, restarts=rows)
+    trajectory = Trajectory(
+        *recorded, terminated=unstable, unstable=unstable, restarts=rows, solved=solved
+    )
     ended = jnp.any(trajectory.first & ~goes_on, axis=1)
     if auto_reset:  # of a later episode the mask alone says it
         is_first = (trajectory.time == _of_one_episode(trajectory.mask))[:, :-1]
@@ -194,6 +201,20 @@ def _act_out(
 def total_rewards(trajectory: Trajectory) -> PyTree:
     """The undiscounted return of each episode, of each row's first, `[..., episodes]`."""
     return jnp.sum(jnp.where(trajectory.first, trajectory.rewards, 0.0), axis=-1)
+
+
+def successes(trajectory: Trajectory) -> PyTree:
+    """Whether the task was solved at any time in each episode, each row's first: 1 or 0.
+
+    Raises:
+        ValueError: if the environment does not say when a task is solved.
+    """
+    if trajectory.solved is None:
+        raise ValueError(
+            "this environment does not say when a task is solved: give it solved(state) -> bool, "
+            'or GymnasiumTasks the name in info that says it, e.g. success_key="is_success".'
+        )
+    return jnp.any(trajectory.solved & trajectory.first, axis=-1).astype(jnp.result_type(float))
 
 
 def episode_lengths(trajectory: Trajectory) -> PyTree:

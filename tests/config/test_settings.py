@@ -55,7 +55,7 @@ ONE_OR_MORE = [
 ZERO_OR_MORE = [
     *("num_inner_steps", "num_unrolled_steps", "num_multi_step_outer_steps"),
     *("num_first_order_outer_steps", "num_baseline_steps", "num_test_inner_steps"),
-    *("num_validation_inner_steps", "crop_padding"),
+    *("num_validation_inner_steps", "crop_padding", "goal_seed"),
 ]
 POSITIVE = [
     *("inner_learning_rate", "outer_learning_rate", "proximal_strength", "ridge", "max_kl"),

@@ -40,6 +40,7 @@ class TestReadingWhatWasWritten:
         "tabular-mdp",
         "half-cheetah-direction",
         "ant-direction",
+        "ml1-reach",
     )
 
     def test_each_problem_has_a_recipe_whose_settings_are_all_changed(self):

@@ -118,6 +118,57 @@ def test_one_episode_without_any_map():
     assert reward == 1.0 and not ended
 
 
+class Scored(Navigation):
+    """Says whether it is to the right of the goal."""
+
+    def step(self, action):
+        seen, reward, *ended, _ = super().step(action)
+        return seen, reward, *ended, {"is_right": float(seen[0] > self.goal[0])}
+
+
+def test_what_an_environment_says_of_success_is_recorded_after_each_step():
+    env = rl.GymnasiumTasks(
+        Scored,
+        sample_task=rl.PointNavigation().sample_task,
+        set_task=set_goal,
+        horizon=6,
+        success_key="is_right",
+    )
+    rl.check_environment(env)
+    trajectory = act(env, num_tasks=3, num_episodes=8)
+    keys = jax.random.split(jax.random.key(0), 3)
+    goals = jax.vmap(env.sample_task)(keys)
+    moved = 0.1 * np.cumsum(np.clip(np.asarray(trajectory.actions)[..., 0], -1, 1), axis=-1)
+    is_right = moved > np.asarray(goals)[:, None, None, 0]
+    np.testing.assert_array_equal(trajectory.solved, is_right & trajectory.mask)
+    found = rl.successes(trajectory)
+    np.testing.assert_array_equal(found, np.asarray(trajectory.solved).any(axis=-1))
+    assert 0 < found.mean() < 1
+    learner = rl.policy_learner(
+        env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=2
+    )
+    loop = rl.maml_trpo(learner, meta_batch_size=2)
+    state = jax.eval_shape(loop.init, rl.mlp_policy(jax.random.key(0), env))
+    _, metrics = jax.eval_shape(loop.step, jax.random.key(0), state)
+    assert {f"train/{when}_adaptation_success_rate" for when in ("pre", "post")} <= set(metrics)
+
+
+def test_a_success_key_that_no_info_has_is_noticed():
+    with pytest.warns(UserWarning, match=r"success_key='success'; they had: is_right"):
+        rl.GymnasiumTasks(
+            Scored,
+            sample_task=rl.PointNavigation().sample_task,
+            set_task=set_goal,
+            horizon=3,
+            success_key="success",
+        )
+
+
+def test_where_an_environment_says_nothing_of_success_there_is_no_rate():
+    with pytest.raises(ValueError, match="does not say when a task is solved"):
+        rl.successes(act(navigation(), num_tasks=1, num_episodes=1))
+
+
 class Shifted(Navigation):
     """Actions that are integers from 3, observations with two axes."""
 

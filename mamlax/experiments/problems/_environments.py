@@ -16,6 +16,7 @@ from ...config._problems import (
     BanditProblem,
     ControlProblem,
     HalfCheetahProblem,
+    MetaWorldProblem,
     NavigationProblem,
     TabularMDPProblem,
 )
@@ -51,6 +52,8 @@ def environment_parts(problem: ControlProblem, network: PolicyNetwork) -> Policy
         case TabularMDPProblem():
             env = rl.TabularMDP(problem.num_states, problem.num_actions, problem.horizon)
             return _parts(env, None, _nothing_to_show, network, oracle=env.optimal_return)
+        case MetaWorldProblem():
+            return _meta_world_parts(problem, network)
         case HalfCheetahProblem():
             env = rl.HalfCheetah(**asdict(problem))
             if problem.goal == "velocity":
@@ -109,6 +112,18 @@ def _parts(
         baselines=baselines,
         examples=examples,
         bounds=bounds,
+    )
+
+
+def _meta_world_parts(problem: MetaWorldProblem, network: PolicyNetwork) -> PolicyParts:
+    """The parts of a benchmark of Meta-World: other goals, or other things to do, in the test."""
+    train, test = (rl.MetaWorld(**asdict(problem), split=split) for split in ("train", "test"))
+    parts = _parts(train, None, _nothing_to_show, network)
+    return replace(
+        parts,
+        test_tasks=ListedTasks(test, tuple(range(test.num_tasks))),
+        baselines={},  # to choose their step sizes would take hours
+        success_fn=rl.successes,
     )
 
 

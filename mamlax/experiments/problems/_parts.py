@@ -95,6 +95,9 @@ class PolicyParts(Parts):
 
     Attributes:
         bounds: by name, `bound(task) -> return`, a return that is known without learning.
+        success_fn: `success_fn(trajectories) -> [episodes]`, where the environment says when a task
+            is solved; None where it does not.
     """
 
+    success_fn: Callable[..., PyTree] | None = None
     bounds: Mapping[str, Callable[[PyTree], PyTree]] = field(default_factory=dict)

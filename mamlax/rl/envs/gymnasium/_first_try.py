@@ -121,7 +121,7 @@ def _play(sessions: Sessions, tasks: PyTree, action_space: Any, num_steps: int) 
         action_space.seed(0)
         for _ in range(num_steps):
             action = action_space.sample()
-            observation, reward, ended = sessions.step(
+            observation, reward, ended, _ = sessions.step(
                 np.array([session]), np.stack([action, action])
             )
             yield {"observation": observation, "reward": reward, "end of the episode": ended}

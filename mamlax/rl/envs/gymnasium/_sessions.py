@@ -31,6 +31,8 @@ class Sessions:
         self._free: dict[int, list[PyTree]] = {}
         self._playing: OrderedDict[int, _Session] = OrderedDict()
         self._count, self._lock = 0, threading.RLock()
+        self.names: set[str] = set()
+        """What infos have had so far."""
 
     def begin(self, tasks: PyTree, seeds: np.ndarray) -> tuple[int, Any]:
         """A new session's number, and the first observations."""
@@ -47,8 +49,8 @@ class Sessions:
                 self.break_off(next(iter(self._playing)))
             return self._count, observation
 
-    def step(self, sessions: np.ndarray, actions: np.ndarray) -> tuple[Any, Any, Any]:
-        """Observations, rewards, and which episodes are over."""
+    def step(self, sessions: np.ndarray, actions: np.ndarray) -> tuple[Any, Any, Any, Any]:
+        """Observations, rewards, which episodes are over, and Gymnasium's infos."""
         with self._lock, self._closing_on_failure():
             session = self._playing.get(int(sessions[0]))
             if session is None:
@@ -65,7 +67,7 @@ class Sessions:
                 )
             # what was over before stays over, whatever it says from now on
             with failing_in("step", session.vector):
-                observation, reward, terminated, truncated, _ = session.vector.step(actions)
+                observation, reward, terminated, truncated, info = session.vector.step(actions)
             returned = {"reward": reward, "terminated": terminated, "truncated": truncated}
             for word, values in returned.items():
                 if np.shape(values) != (session.num_envs,):
@@ -74,12 +76,13 @@ class Sessions:
                         f"{session.num_envs} environments, got {type(values).__name__} of shape "
                         f"{np.shape(values)}."
                     )
+            self.names |= {name for name in info if not name.startswith("_")}
             name, left = int(sessions[0]), session.steps_left - 1
             self._playing[name] = session._replace(steps_left=left)
             self._playing.move_to_end(name)
             if left == 0:
                 self.break_off(name)
-            return observation, reward, np.logical_or(terminated, truncated)
+            return observation, reward, np.logical_or(terminated, truncated), info
 
     def break_off(self, name: int) -> None:
         """End a session; its environments may play others."""

@@ -118,3 +118,9 @@ def _advice(box: Box) -> str | None:
         "with a standard deviation of 1; what is beyond a bound becomes the bound. Wrap the "
         f"environment: {wrapped}."
     )
+
+
+def flags_of(info: PyTree, name: str | None, num_envs: int) -> np.ndarray:
+    """What environments say under a name in their infos, `[envs]`; false where they do not."""
+    said = info.get(name) if name is not None else None
+    return np.zeros(num_envs, bool) if said is None else np.asarray(said).astype(bool)

@@ -17,7 +17,7 @@ from .._checks import check_choice
 from ._first_try import first_try, two_tasks
 from ._members import Workers, set_tasks, vectorized
 from ._sessions import Sessions
-from ._spaces import actions_of, observation_size
+from ._spaces import actions_of, flags_of, observation_size
 
 _FUNCTIONS = {
     "make_env": 'make_env() -> gymnasium.Env, such as lambda: gymnasium.make("CartPole-v1")',
@@ -59,6 +59,8 @@ class GymnasiumTasks:
             reset before those before it have ended. Each takes the memory of a Python that has
             imported the environment. A script that asks for them must begin its work under
             `if __name__ == "__main__":`.
+        success_key: the name in `info` of what says that the task is solved, such as
+            `"is_success"`: success rates are then logged beside returns.
         make_vector_env: `make_vector_env(num_envs)`, a `gymnasium.vector.VectorEnv` in place of
             `make_env`, which resets by itself what has ended (any autoreset mode but `DISABLED`);
             `set_task` then gets it, and tasks stacked along an axis `[num_envs]`.
@@ -102,6 +104,7 @@ class GymnasiumTasks:
         set_task: Callable[[Any, Any], None],
         horizon: int,
         workers: Workers = "sync",
+        success_key: str | None = None,
         make_vector_env: Callable[[int], Any] | None = None,
     ):
         _check_functions(make_env, make_vector_env, sample_task=sample_task, set_task=set_task)
@@ -112,7 +115,9 @@ class GymnasiumTasks:
             make_vector_env = functools.partial(vectorized, make_env, set_task, workers)
             set_task = set_tasks
         assert make_vector_env is not None
-        self._sample_task, self.horizon = sample_task, horizon
+        self._sample_task, self.horizon, self._success_key = sample_task, horizon, success_key
+        if success_key is not None:
+            self.solved = lambda state: state[1]
         two = two_tasks(sample_task)
         self._sessions = Sessions(make_vector_env, set_task, horizon)
         # when the environment is no longer used, and when Python ends
@@ -122,6 +127,11 @@ class GymnasiumTasks:
             self.observation_size = observation_size(observations)
             self.action, self._to_env, advice = actions_of(actions)
             sentences = [*first_try(self._sessions, two, actions, horizon), advice]
+            if success_key is not None and success_key not in self._sessions.names:
+                sentences.append(
+                    f"in a first try no info of a step had success_key={success_key!r}; they had: "
+                    f"{', '.join(sorted(self._sessions.names)) or 'nothing'}."
+                )
             if self._sessions.forks():
                 sentences.append(
                     "make_vector_env forks processes, which may wait forever, because JAX has "
@@ -137,7 +147,10 @@ class GymnasiumTasks:
         return self._sample_task(key)
 
     def reset(self, key: PRNGKeyArray, task: PyTree) -> tuple[PyTree, PyTree]:
-        """Begin an episode: who plays it, an integer, and the observation `[observation_size]`."""
+        """Begin an episode: who plays it, and the observation `[observation_size]`.
+
+        The state is an integer; with `success_key` it is `(integer, whether the task is solved)`.
+        """
         leaves, structure = jax.tree.flatten(task)
         shapes = [jnp.shape(leaf) for leaf in leaves]
 
@@ -153,19 +166,21 @@ class GymnasiumTasks:
 
         seed = jax.random.bits(key, (), jnp.uint32) >> 1
         seen = self._observation_shape()
-        return host_call(begin, (_STATE, seen), seed, *leaves)
+        state, observation = host_call(begin, (_STATE, seen), seed, *leaves)
+        return (state if self._success_key is None else (state, jnp.zeros((), bool))), observation
 
     def step(
         self, key: PRNGKeyArray, task: PyTree, state: PyTree, action: PyTree
     ) -> tuple[PyTree, PyTree, PyTree, PyTree]:
         """Act: the state, observation, reward, and whether the episode is over."""
         shape = () if isinstance(self.action, Discrete) else (self.action.size,)
+        session = state if self._success_key is None else state[0]
 
         def advance(session, action):
             lead = _lead([(), shape], session, action)
             actions = np.broadcast_to(action, (*lead, *shape)).reshape(-1, *shape)
             session = np.broadcast_to(session, lead)
-            observation, reward, ended = self._sessions.step(
+            observation, reward, ended, info = self._sessions.step(
                 np.unique(session), self._to_env(actions)
             )
             return (
@@ -173,6 +188,7 @@ class GymnasiumTasks:
                 np.asarray(observation).reshape(*lead, -1).astype(seen.dtype),
                 np.asarray(reward).reshape(lead).astype(seen.dtype),
                 np.asarray(ended).reshape(lead),
+                flags_of(info, self._success_key, len(actions)).reshape(lead),
             )
 
         seen = self._observation_shape()
@@ -180,9 +196,12 @@ class GymnasiumTasks:
             _STATE,
             seen,
             jax.ShapeDtypeStruct((), seen.dtype),
-            jax.ShapeDtypeStruct((), jnp.bool_),
+            *[jax.ShapeDtypeStruct((), jnp.bool_)] * 2,
         )
-        return host_call(advance, shapes, state, action)
+        *stepped, solved = host_call(advance, shapes, session, action)
+        session, observation, reward, ended = stepped
+        after = session if self._success_key is None else (session, solved)
+        return after, observation, reward, ended
 
     def _observation_shape(self) -> jax.ShapeDtypeStruct:
         """In the precision of who asks: that is not known where environments are called."""
