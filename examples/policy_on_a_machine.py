@@ -39,7 +39,6 @@ env = rl.GymnasiumTasks(
     set_task=set_task,
     horizon=horizon,
 )
-# --8<-- [start:file]
 algorithm = MamlTrpo(inner_learning_rate=1.0, surrogate="likelihood-ratio")
 learner = rl.policy_learner(
     env,
@@ -53,10 +52,8 @@ initial = rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(64, 64), activatio
 run = mamlax.run(loop, initial, key=jax.random.key(1), num_outer_steps=2 if smoke else 60)
 policy = mamlax.FewShotPolicy.of(run.state.meta_params, env, algorithm=algorithm)
 policy.save("policy.safetensors")
-# --8<-- [end:file]
 
 
-# --8<-- [start:machine]
 def play(policy, machine, key, num_episodes=10):
     """Act, and log: observations, actions, rewards, and where episodes end."""
     log, step = [], 0
@@ -82,4 +79,3 @@ for force in (10.0, -10.0):
     again = play(adapted, machine, jax.random.key(3))
     before, after = len(log[0]) / 10, len(again[0]) / 10
     print(f"force {force:+.0f}: the pole stands for {before:.0f} steps, adapted for {after:.0f}")
-# --8<-- [end:machine]

@@ -19,6 +19,7 @@ from mamlax.experiments import _train
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FROM_EXAMPLE = re.compile(r"# from (examples/\w+\.py)\n")
 INCLUDED = re.compile(r'--8<-- "(.+?)(?::(\w+))?"')
 
 
@@ -64,7 +65,16 @@ def _execute(page):
     namespace = {}
     with jax.numpy_rank_promotion("allow"):
         for code in blocks(page, "python"):
+            if FROM_EXAMPLE.match(code):
+                continue  # it is run with the example
             exec(compile(code, str(page), "exec"), namespace)
+
+
+@pages_with("python")
+def test_python_from_an_example_stands_there(page):
+    for code in blocks(page, "python"):
+        if found := FROM_EXAMPLE.match(code):
+            assert code.removeprefix(found[0]) in (ROOT / found[1]).read_text()
 
 
 @pages_with("{.python}")  # a language that ruff leaves alone: it would format the include

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import rl
-from .._errors import MamlaxError
+from .._errors import MamlaxError, warn
 from ._policy_settings import PolicySettings
 
 
@@ -68,6 +68,8 @@ def episodes_of(
     if not len(stops) or stops[-1] != len(seen):
         stops = np.append(stops, len(seen))  # the log stops within an episode
     sizes = np.diff(stops, prepend=0)
+    if len(sizes) == 1 < settings.episodes.episodes_per_task:
+        warn(_alone(len(seen), bool(last.any()), settings.episodes.episodes_per_task), stacklevel=3)
     width = 1 << int(sizes.max() - 1).bit_length()
     mask = np.arange(width)[None] < sizes[:, None]
 
@@ -86,6 +88,22 @@ def episodes_of(
         mask=jnp.asarray(mask),
         terminated=none,
         unstable=none,
+    )
+
+
+def _alone(num_steps: int, is_whole: bool, wanted: int) -> str:
+    """What to know of a log of one episode."""
+    if is_whole:
+        found = f"this log is one episode, of {num_steps} steps"
+    else:
+        found = (
+            f"ends is false at all {num_steps} steps, so they are taken as one episode that goes "
+            "on. It must be true at the last step of each episode, also of those that were "
+            "stopped for time"
+        )
+    return (
+        f"{found}. Which actions were good is learned from how episodes differ: this policy was "
+        f"trained with {wanted} for each inner step, and may learn little or nothing from one."
     )
 
 
@@ -118,8 +136,17 @@ def _check_drawn(
     distributions (Laurent & Massart 2000, lemma 1), Bernstein's inequality for others.
     """
     distribution = policy(jnp.asarray(observations))
+    is_discrete = isinstance(distribution, rl.Categorical)
+    alike = len(actions) > 1 and bool((actions == actions[:1]).all())
+    if alike and not is_discrete:
+        raise MamlaxError(
+            f"all {len(actions)} actions of this log are the same, {actions[0].tolist()}, which "
+            f"this policy never draws. {_DRAW}"
+        )
+    if not is_discrete and _close(actions, distribution.mode(), jnp.exp(distribution.log_std)):
+        raise MamlaxError(f"these actions are those of act(observation), without noise. {_DRAW}")
     excess = float(jnp.sum(-distribution.log_prob(jnp.asarray(actions)) - distribution.entropy()))
-    if isinstance(distribution, rl.Categorical):
+    if is_discrete:
         log_probs = jax.nn.log_softmax(distribution.logits)
         squares = jnp.sum(jnp.exp(log_probs) * log_probs**2, axis=-1)
         variance = float(jnp.sum(squares - distribution.entropy() ** 2))
@@ -135,13 +162,27 @@ def _check_drawn(
     if excess < -bound - 1e-3 * len(actions):
         raise MamlaxError(
             "these actions vary less than those of this policy: they were drawn without noise, or "
-            "clipped. Draw the actions of episodes to adapt to by act(observation, key), and log "
-            "them as they are."
+            f"clipped. {_DRAW}"
+        )
+    if alike:
+        warn(
+            f"all {len(actions)} actions of this log are {actions[0]}: there is no other to "
+            f"compare them with, so little can be learned. {_DRAW}",
+            stacklevel=4,
         )
 
 
+_DRAW = (
+    "Draw the actions of episodes to adapt to by act(observation, key), with another key at every "
+    "step, and log them as they are."
+)
 _UNLIKELY = 14.0
 """Actions are refused that are less likely than about exp(−14), one in a million."""
+
+
+def _close(actions: np.ndarray, mode: PyTree, deviation: PyTree) -> bool:
+    """Whether all are the likeliest ones, but for rounding."""
+    return bool((np.abs(actions - np.asarray(mode)) < 1e-4 * np.asarray(deviation)).all())
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:

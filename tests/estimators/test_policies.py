@@ -193,14 +193,43 @@ def test_a_log_that_does_not_fit_is_refused(change, words):
         policy.adapt(*change(log))
 
 
-def test_actions_without_noise_are_refused():
-    policy, (observations, _, rewards, ends) = good_log(200)
-    with pytest.raises(MamlaxError, match="without noise"):
+def one_episode(settings):
+    """Of a policy that was trained with one episode for each inner step."""
+    return settings._replace(episodes=dataclasses.replace(settings.episodes, episodes_per_task=1))
+
+
+@pytest.mark.parametrize("steps", [2, 200])
+def test_actions_without_noise_are_refused(steps):
+    policy, (observations, _, rewards, ends) = good_log(steps)
+    with pytest.raises(MamlaxError, match=r"without noise.*act\(observation, key\)"):
         policy.adapt(observations, policy.act(observations), rewards, ends)
+
+
+def test_one_action_at_every_step_is_refused_or_said_to_teach_nothing():
+    policy, (observations, actions, rewards, ends) = good_log(4)
+    with pytest.raises(MamlaxError, match=r"all 4 actions of this log are the same, \["):
+        policy.adapt(observations, actions[:1].repeat(4, axis=0), rewards, ends)
+    policy = policy_for(ENVIRONMENTS["tabular-mdp"], "tabular-mdp")
+    with pytest.warns(UserWarning, match="all 4 actions of this log are 1: there is no other"):
+        policy.adapt(np.eye(4), np.ones(4, int), np.arange(4), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    "ends, words",
+    [
+        ([0, 0, 0, 0], r"ends is false at all 4 steps.* It must be true .*trained with 20"),
+        ([0, 0, 0, 1], r"one episode, of 4 steps.*trained with 20 for each inner step"),
+    ],
+)
+def test_a_log_of_one_episode_is_taken_with_a_warning(ends, words):
+    policy, log = good_log(4)
+    with pytest.warns(UserWarning, match=words):
+        policy.adapt(*log[:3], ends)
 
 
 def test_drawn_actions_are_taken_however_few():
     policy, (observations, _, rewards, ends) = good_log(1)
+    policy = dataclasses.replace(policy, settings=one_episode(policy.settings))
     for seed in range(100):
         policy.adapt(observations, policy.act(observations, seed), rewards, ends)
 
