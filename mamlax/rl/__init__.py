@@ -12,6 +12,7 @@ from ._environment import Box as Box
 from ._environment import Discrete as Discrete
 from ._environment import TaskEnv as TaskEnv
 from ._environment import check_environment as check_environment
+from ._frames import record_frames as record_frames
 from ._maml_trpo import maml_trpo as maml_trpo
 from ._moments import ObservationMoments as ObservationMoments
 from ._policy import CategoricalPolicy as CategoricalPolicy

@@ -169,6 +169,42 @@ def test_where_an_environment_says_nothing_of_success_there_is_no_rate():
         rl.successes(act(navigation(), num_tasks=1, num_episodes=1))
 
 
+class Drawn(Navigation):
+    """A picture with one bright pixel, where the point is."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    render_mode = "rgb_array"
+
+    def render(self):
+        picture = np.zeros((21, 21, 3), np.uint8)
+        column, row = np.clip(np.round(10 + 10 * self.position), 0, 20).astype(int)
+        picture[row, column] = 255
+        return picture
+
+
+def test_pictures_of_an_episode_are_of_what_the_policy_saw():
+    env = rl.GymnasiumTasks(
+        Drawn, sample_task=rl.PointNavigation().sample_task, set_task=set_goal, horizon=6
+    )
+    assert env.seconds_per_step == 0.1
+    policy, key, task = rl.mlp_policy(jax.random.key(7), env), jax.random.key(1), jnp.ones(2)
+    pictures = rl.record_frames(key, env, task, policy)
+    seen = rl.rollout(key, env, task, policy, num_episodes=1).observations[0]
+    assert pictures.shape == (6, 21, 21, 3) and pictures.dtype == np.uint8
+    for picture, position in zip(pictures, np.asarray(seen), strict=True):
+        column, row = np.clip(np.round(10 + 10 * position), 0, 20).astype(int)
+        assert picture[row, column].tolist() == [255] * 3 and picture.sum() == 3 * 255
+
+
+def test_what_cannot_be_drawn_says_so():
+    policy = rl.mlp_policy(jax.random.key(7), rl.PointNavigation())
+    options = (jax.random.key(1), jnp.ones(2), policy)
+    with pytest.raises(mamlax.MamlaxError, match=r'draw nothing .*render_mode="rgb'):
+        rl.record_frames(options[0], navigation(), *options[1:])
+    with pytest.raises(mamlax.MamlaxError, match="PointNavigation cannot be drawn"):
+        rl.record_frames(options[0], rl.PointNavigation(), *options[1:])
+
+
 class Shifted(Navigation):
     """Actions that are integers from 3, observations with two axes."""
 

@@ -84,12 +84,41 @@ class Sessions:
                 self.break_off(name)
             return observation, reward, np.logical_or(terminated, truncated), info
 
+    def picture(self, name: int) -> np.ndarray:
+        """What the first environment of a session draws, `[height, width, 3]`."""
+        vector = self._playing[name].vector
+        with failing_in("render", vector):
+            return np.asarray(vector.render()[0], np.uint8)
+
+    def check_drawn(self) -> None:
+        """Refuse environments that draw nothing.
+
+        Raises:
+            MamlaxError: saying how they would.
+        """
+        vector = self._borrow(1)
+        mode = getattr(vector, "render_mode", None)
+        self._give_back(vector, 1)
+        if mode != "rgb_array":
+            raise MamlaxError(
+                f"these environments draw nothing (their render_mode is {mode}). If they can, make "
+                'them with render_mode="rgb_array", such as gymnasium.make(name, '
+                'render_mode="rgb_array").'
+            )
+
     def break_off(self, name: int) -> None:
         """End a session; its environments may play others."""
         with self._lock:
             session = self._playing.pop(name, None)
             if session is not None:
                 self._give_back(session.vector, session.num_envs)
+
+    def frames_per_second(self) -> float:
+        """Of pictures, as an environment declares; 30 where it does not."""
+        vector = self._borrow(1)
+        rate = vector.metadata.get("render_fps") or 30
+        self._give_back(vector, 1)
+        return float(rate)
 
     def spaces(self) -> tuple[PyTree, PyTree]:
         """Those of one observation and of one action."""

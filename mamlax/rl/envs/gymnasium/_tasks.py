@@ -1,5 +1,6 @@
 """Environments of Gymnasium, whoever wrote them, as tasks to meta-learn."""
 
+import copy
 import functools
 import weakref
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from jaxtyping import PRNGKeyArray, PyTree
 from ...._errors import warn
 from ...._host_call import host_call
 from ..._environment import Discrete
+from ..._rollout import rollout
 from .._checks import check_choice
+from ._filmed import RecordedSessions
 from ._first_try import first_try, two_tasks
 from ._members import Workers, set_tasks, vectorized
 from ._sessions import Sessions
@@ -202,6 +205,21 @@ class GymnasiumTasks:
         session, observation, reward, ended = stepped
         after = session if self._success_key is None else (session, solved)
         return after, observation, reward, ended
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Of a film, as the environment declares (`render_fps`)."""
+        return 1 / self._sessions.frames_per_second()
+
+    def frames(
+        self, key: PRNGKeyArray, task: PyTree, policy: PyTree, *, greedy: bool = False
+    ) -> np.ndarray:
+        """Pictures of an episode; see `record_frames`."""
+        self._sessions.check_drawn()
+        recorded = copy.copy(self)
+        recorded._sessions = sessions = RecordedSessions(self._sessions)  # pyright: ignore
+        trajectory = rollout(key, recorded, task, policy, num_episodes=1, greedy=greedy)
+        return sessions.pictures(int(jnp.sum(trajectory.mask)))
 
     def _observation_shape(self) -> jax.ShapeDtypeStruct:
         """In the precision of who asks: that is not known where environments are called."""

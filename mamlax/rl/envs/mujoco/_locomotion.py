@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from ..._rollout import record_states
 from ...engines._engine import engine_of
 from ...engines._model import ModelSettings
 from ...engines._physics import EngineName, Physics
+from ...engines._renderer import render
 from .._checks import check_choice, check_positive, check_range
 
 Variant = Literal["rllab", "gym"]
@@ -55,6 +57,13 @@ class Locomotion(ABC):
     def seconds_per_step(self) -> float:
         """Simulated time of a step."""
         return self._engine.model.opt.timestep * self.frame_skips[self.variant]
+
+    def frames(
+        self, key: PRNGKeyArray, task: PyTree, policy: PyTree, *, greedy: bool = False
+    ) -> np.ndarray:
+        """Pictures of an episode; see `record_frames`."""
+        states = record_states(key, self, task, policy, greedy=greedy)
+        return np.stack(list(render(self.model.name, np.asarray(states.position))))
 
     def begun(self, key: PRNGKeyArray) -> Physics:
         """Near the standing pose, nearly at rest."""
