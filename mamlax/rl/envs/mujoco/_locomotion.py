@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from ..._environment import TaskEnv
 from ..._rollout import record_states
 from ...engines._engine import engine_of
 from ...engines._model import ModelSettings
@@ -62,7 +63,8 @@ class Locomotion(ABC):
         self, key: PRNGKeyArray, task: PyTree, policy: PyTree, *, greedy: bool = False
     ) -> np.ndarray:
         """Pictures of an episode; see `record_frames`."""
-        states = record_states(key, self, task, policy, greedy=greedy)
+        env = cast(TaskEnv, self)  # of a class that has the rest
+        states = record_states(key, env, task, policy, greedy=greedy)
         return np.stack(list(render(self.model.name, np.asarray(states.position))))
 
     def begun(self, key: PRNGKeyArray) -> Physics:
