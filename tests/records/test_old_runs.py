@@ -104,7 +104,14 @@ def test_each_setting_that_was_written_is_kept_or_of_another_algorithm(name, tmp
     flat |= flat.pop("problem")
     found = read_run(tmp_path).recipe.settings
     newer = found.keys() - {"algorithm"} - flat.keys()
-    since = {"gray_bits", "init_from", "inner_gradient_clip", "auto_reset", "repeated_names"}
+    since = {
+        "auto_reset",
+        "gray_bits",
+        "init_from",
+        "inner_gradient_clip",
+        "normalize_observations",
+        "repeated_names",
+    }
     assert newer <= since
     assert not any(found[setting] for setting in newer)
     renamed = {"algorithm": flat.get("algorithm", found["algorithm"])}
