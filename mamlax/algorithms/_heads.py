@@ -167,6 +167,7 @@ def ridge_maml(
     set_head: Callable[[PyTree, PyTree, PyTree], PyTree],
     ridge: float,
     head: Callable[[Any], tuple[PyTree, PyTree]] | None = None,
+    offset_fn: Callable[[PyTree, PyTree], PyTree] | None = None,
     **options: Any,
 ) -> MetaLearner:
     """MAML whose head starts, in every task, at the ridge regression of the support's targets.
@@ -188,6 +189,9 @@ def ridge_maml(
             `[examples, outputs]`; where it has `weights` `[examples]`, its errors are weighted.
         head: `head(params) -> (weight, bias)`, where the regression starts from; None: at zero,
             and the head of θ is not used.
+        offset_fn: `offset_fn(params, batch) -> [examples, outputs]`, what the model adds to the
+            outputs of its head: the regression is then of what is left of the targets. None:
+            nothing.
         **options: those of `maml`, but for `start_fn`.
 
     Returns:
@@ -226,6 +230,8 @@ def ridge_maml(
                 "ridge_maml regresses targets [examples, outputs], got targets of shape "
                 f"{list(jnp.shape(targets))}. For one output, add an axis: targets[:, None]."
             )
+        if offset_fn is not None:
+            targets = targets - offset_fn(params, support)
         features = jnp.concatenate([features, jnp.ones_like(features[:, :1])], axis=1)
         before = 0.0
         if head is not None:

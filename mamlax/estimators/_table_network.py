@@ -1,0 +1,143 @@
+"""What adapts to a table where the head is solved for: columns, curves of them, and an offset.
+
+    y = m(x) + f(x) W + b,     f(x) = [s φ(z), a ⊙ z, c],     z = [x, m(x)]
+
+m is the pooled model. φ are n waves √(2/n) cos(ω·(l ⊙ z) + p) of random directions and phases: with
+them ridge regression is that by a Gaussian process with the kernel exp(−‖l ⊙ (z − z')‖² / 2). Or
+they are the hidden features of a network, divided by √n. The squares of s, a and c are how much
+groups are expected to differ by a curve, in each slope and by an offset. They are learned, as l is:
+a table of lines is learned as lines, and of groups that are alike little is left but m.
+
+Rahimi & Recht, Random Features for Large-Scale Kernel Machines, NeurIPS 2007.
+"""
+
+import dataclasses
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..config._tables import Features
+from ..models import MLP, mlp
+
+NUM_WAVES = 128
+_SPEED = 5.0
+"""Of the logarithms of scales in learning, beside weights: they have further to go."""
+_CURVES, _SLOPES = 0.1, 1.0
+"""How much groups are expected to differ at first, in variances of a row."""
+
+
+class Waves(eqx.Module):
+    """Random features of a Gaussian kernel whose length scales are learned."""
+
+    log_lengths: Float[Array, " inputs"]
+    directions: Float[Array, "inputs waves"]
+    phases: Float[Array, " waves"]
+
+    def features(self, inputs):
+        """`[rows, waves]` of `[rows, inputs]`."""
+        directions, phases = jax.lax.stop_gradient((self.directions, self.phases))
+        angles = (inputs * jnp.exp(_SPEED * self.log_lengths)[None]) @ directions + phases[None]
+        return math.sqrt(2) * jnp.cos(angles)
+
+
+class TableNetwork(eqx.Module):
+    """See the module; made by `table_network`."""
+
+    curves: Waves | MLP
+    curve_scale: Float[Array, ""]
+    slope_scales: Float[Array, " inputs"]
+    offset_scale: Float[Array, ""]
+    weight: Float[Array, "features outputs"]
+    bias: Float[Array, " outputs"]
+    num_pooled: int = eqx.field(static=True)
+
+    def __call__(self, inputs, reference=None):
+        """Outputs `[rows, outputs]` for inputs `[rows, inputs]`, the pooled model's the last."""
+        return self.offset(inputs) + self.features(inputs) @ self.weight + self.bias[None]
+
+    def offset(self, inputs):
+        """What is added to the head's outputs: those of the pooled model."""
+        return inputs[:, inputs.shape[1] - self.num_pooled :] if self.num_pooled else 0.0
+
+    def features(self, inputs, reference=None):
+        """The inputs of the head, `[rows, features]`."""
+        curves = self.curves.features(inputs)
+        blocks = (
+            (self.curve_scale, curves / math.sqrt(curves.shape[1])),
+            (self.slope_scales[None], inputs),
+            (self.offset_scale, jnp.ones_like(inputs[:, :1])),
+        )
+        return jnp.concatenate([jnp.exp(_SPEED * scale) * block for scale, block in blocks], axis=1)
+
+    @property
+    def head(self):
+        """Weight and bias of the last layer."""
+        return self.weight, self.bias
+
+    def with_head(self, weight, bias) -> "TableNetwork":
+        """This model with another last layer."""
+        return dataclasses.replace(self, weight=weight, bias=bias)
+
+    def expecting(self, spread: float, ridge: float) -> "TableNetwork":
+        """This model as it is before it has learned.
+
+        Args:
+            spread: variance of offsets between groups, by that of rows within them.
+            ridge: λ of the regression.
+        """
+        curves, slopes, offset = (
+            0.5 * math.log(variance * ridge) / _SPEED for variance in (_CURVES, _SLOPES, spread)
+        )
+        return dataclasses.replace(
+            self,
+            curve_scale=jnp.full_like(self.curve_scale, curves),
+            slope_scales=jnp.full_like(self.slope_scales, slopes),
+            offset_scale=jnp.full_like(self.offset_scale, offset),
+        )
+
+
+def table_network(
+    key,
+    num_inputs: int,
+    num_outputs: int,
+    *,
+    features: Features,
+    hidden_sizes: tuple[int, ...],
+    num_pooled: int,
+) -> TableNetwork:
+    """Make one, whose head is zero.
+
+    Args:
+        key: a PRNG key.
+        num_inputs: numbers per row, those of the pooled model among them.
+        num_outputs: outputs per row.
+        features: what curves are made of.
+        hidden_sizes: width of each hidden layer of a network.
+        num_pooled: how many of the inputs, the last, are what a pooled model says; they are added
+            to the outputs.
+    """
+    if features == "waves":
+        direction_key, phase_key = jax.random.split(key)
+        curves = Waves(
+            jnp.full(num_inputs, -0.5 * math.log(num_inputs) / _SPEED),
+            jax.random.normal(direction_key, (num_inputs, NUM_WAVES)),
+            jax.random.uniform(phase_key, (NUM_WAVES,), maxval=2 * math.pi),
+        )
+        num_features = NUM_WAVES
+    else:
+        curves = mlp(key, num_inputs, num_outputs, hidden_sizes=hidden_sizes)
+        num_features = curves.weights[-1].shape[0]
+        curves = curves.with_head(jnp.zeros((num_features, 0)), jnp.zeros(0))  # it is not used
+    scale = jnp.zeros(())
+    return TableNetwork(
+        curves,
+        scale,
+        jnp.zeros(num_inputs),
+        scale,
+        jnp.zeros((num_features + num_inputs + 1, num_outputs)),
+        jnp.zeros(num_outputs),
+        num_pooled,
+    )
