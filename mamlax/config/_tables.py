@@ -1,6 +1,7 @@
 """Settings of meta-training on the groups of a table."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ._algorithms import (
     Algorithm,
@@ -38,6 +39,11 @@ _FOR_TABLES: tuple[Algorithm, ...] = (
 TABLE_ALGORITHMS: dict[str, Algorithm] = {one.name: one for one in _FOR_TABLES}
 """Each algorithm with settings for standardized tables, by name."""
 
+PooledChoice = Literal["auto", "none", "linear", "trees"]
+"""One model for all groups, which adaptation starts from."""
+Features = Literal["waves", "network"]
+"""Waves make a Gaussian process whose kernel is learned."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableTraining(Settings):
@@ -51,6 +57,8 @@ class TableTraining(Settings):
         weight_decay: that of the outer optimizer.
         max_support: the largest number of support rows.
         patience: validations without improvement before training ends.
+        pooled: what adaptation starts from; auto: what is best on groups held out.
+        features: what a head that is solved for makes curves of.
     """
 
     hidden_sizes: tuple[Count, ...]
@@ -60,3 +68,5 @@ class TableTraining(Settings):
     weight_decay: NonNegative
     max_support: Count
     patience: Count
+    pooled: PooledChoice
+    features: Features

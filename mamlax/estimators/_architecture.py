@@ -7,6 +7,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from .. import models
 from .._errors import MamlaxError
+from ._table_network import table_network
 
 Architecture: TypeAlias = tuple[tuple[str, Any], ...]
 """The name of a factory of `mamlax.models` and its arguments, hashable."""
@@ -67,7 +68,11 @@ def model_of(architecture: Architecture, key: PRNGKeyArray) -> Any:
         MamlaxError: if there is no such model, or not with such arguments.
     """
     arguments = dict(architecture)
-    makers: dict[Any, Any] = {"mlp": models.mlp, "conv4": models.conv4}
+    makers: dict[Any, Any] = {
+        "mlp": models.mlp,
+        "conv4": models.conv4,
+        "table_network": table_network,
+    }
     name = arguments.pop("name", None)
     if name not in makers:
         raise MamlaxError(f"there is no network called {name!r}.")

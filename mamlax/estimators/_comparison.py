@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_limits
 from .._errors import warn
 from ._entry import ADAPTED, CONFIDENCE, MARGIN, UNADAPTED, Entry
 from ._evidence import is_shown_positive, mean_and_interval
-from ._fitting import Rows
 from ._learner import ArrayLearner
 from ._report import Report
+from ._rows import Rows
 from ._simpler_models import SUPPORT_SIZES, simpler_models
 
 _MOST_GROUPS = 300

@@ -3,7 +3,6 @@
 import copy
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,18 +19,19 @@ from sklearn.utils.validation import (
 )
 
 from .._errors import MamlaxError, warn
-from ..config._algorithms import ALGORITHMS, Algorithm, OnMinibatches
-from ..config._tables import TABLE_ALGORITHMS, TableTraining
 from ._adapted_many import AdaptedMany
+from ._checked_settings import algorithm_of, check_pooled, training_of
 from ._columns import Columns, is_frame, names_of
 from ._container import Container, write_container
 from ._conventions import Conventions
 from ._estimator_state import restored, state_of
-from ._fitting import Plan, Rows
+from ._fitting import Plan
 from ._frames import as_pandas
 from ._learner import AdaptedParams, ArrayLearner, Loss
 from ._order import positions_in, warn_of_time
+from ._pooled import kind_of
 from ._rounds import learn_in_rounds, learn_once, print_line
+from ._rows import Rows
 from ._splits import TRAIN, GroupSplit, numbered, splits_of
 from ._targets import Targets
 
@@ -59,6 +59,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         algorithm="auto",
         num_inner_steps=None,
         inner_learning_rate=None,
+        pooled="auto",
+        features="waves",
         hidden_sizes=(64, 64),
         num_outer_steps=2_000,
         meta_batch_size=32,
@@ -77,6 +79,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         self.algorithm = algorithm
         self.num_inner_steps = num_inner_steps
         self.inner_learning_rate = inner_learning_rate
+        self.pooled = pooled
+        self.features = features
         self.hidden_sizes = hidden_sizes
         self.num_outer_steps = num_outer_steps
         self.meta_batch_size = meta_batch_size
@@ -114,7 +118,8 @@ class FewShotEstimator(BaseEstimator, ABC):
             MamlaxError: if there is one group only, or a setting makes no sense.
             ValueError: if X or y hold what no model could be fitted to.
         """
-        algorithm, training = self._checked_algorithm(), self._checked_training()
+        algorithm, training = algorithm_of(self, self._algorithms), training_of(self)
+        check_pooled(self.pooled, algorithm)
         X = self._checked_table(X, reset=True)
         y = self._checked_targets(y)
         self._check_new_targets(y)
@@ -223,6 +228,11 @@ class FewShotEstimator(BaseEstimator, ABC):
                 f"others, leave out the rows where numpy.isin(groups, [{shown}])."
             )
         return AdaptedMany(copy.copy(self), names, adapted)
+
+    @property
+    def pooled_(self) -> str:
+        """What adaptation starts from: `linear`, `trees`, or `none`: the network alone."""
+        return kind_of(self.learner_.pooled)
 
     @property
     def num_inner_steps_(self) -> int:
@@ -353,36 +363,6 @@ class FewShotEstimator(BaseEstimator, ABC):
             self.columns_.check_names(X)
         validate_data(self, X, reset=reset, skip_check_array=True)
         return X
-
-    def _checked_algorithm(self) -> Algorithm:
-        """The algorithm's settings, those of the constructor in the place of its own."""
-        algorithm: Any = self._algorithms[0] if self.algorithm == "auto" else self.algorithm
-        if isinstance(algorithm, str) and algorithm in self._algorithms:
-            algorithm = TABLE_ALGORITHMS.get(algorithm) or ALGORITHMS[algorithm]()
-        if not isinstance(algorithm, Algorithm) or algorithm.name not in self._algorithms:
-            raise MamlaxError(
-                f"algorithm must be auto, one of {', '.join(self._algorithms)}, or the settings of "
-                "one (such as mamlax.config.Maml(inner_learning_rate=0.1, num_inner_steps=3)), got "
-                f"{self.algorithm!r}."
-            )
-        if isinstance(algorithm, OnMinibatches) and algorithm.inner_batch_size is not None:
-            raise MamlaxError(
-                "inner_batch_size is for recipes: inner steps of tables see all rows."
-            )
-        if self.num_inner_steps is not None:
-            algorithm = replace(algorithm, num_inner_steps=int(self.num_inner_steps))
-        if self.inner_learning_rate is not None:
-            algorithm = replace(algorithm, inner_learning_rate=float(self.inner_learning_rate))
-        return algorithm
-
-    def _checked_training(self) -> TableTraining:
-        given = {field.name: getattr(self, field.name) for field in fields(TableTraining)}
-        settings: dict[str, Any] = {  # a search over settings gives NumPy's numbers
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in given.items()
-        }
-        settings["hidden_sizes"] = tuple(map(int, self.hidden_sizes))
-        return TableTraining(**settings)
 
     def _report_fn(self) -> Any:
         if callable(self.verbose):

@@ -71,9 +71,9 @@ def restored(estimator: E, content: Container) -> E:
         if header.get(name) is not None:
             setattr(one, f"{name}_", [str(word) for word in header[name]])
     one.reading_ = Conventions.from_json(header.get("conventions"))
-    network = one.learner_.settings.network
-    if (width := one.columns_.width) != network["num_inputs"]:
-        raise ValueError(f"columns make {width} inputs of a network of {network['num_inputs']}")
+    network, num_inputs = one.learner_.settings.network, one.learner_.num_inputs
+    if (width := one.columns_.width) != num_inputs:
+        raise ValueError(f"columns make {width} inputs of a network of {num_inputs}")
     if (outputs := one.targets_.num_outputs) != network["num_outputs"]:
         raise ValueError(f"{outputs} targets of a network of {network['num_outputs']} outputs")
     adapted = one._unadapted()

@@ -25,6 +25,7 @@ from ._learner import ArrayLearner, LearnerSettings
 from ._load import Model
 from ._policy import FewShotPolicy
 from ._policy_program import acting_program, adapting_program, description_of_policy
+from ._pooled import augmented
 from ._program_description import PLATFORMS, adaptation_of, description_of_program
 from ._targets import Values
 
@@ -106,16 +107,17 @@ def _program(model: Model) -> jax.export.Exported:
     learner: ArrayLearner = model.learner_
     settings, adapted = learner.settings, adaptation_of(model)
     adapt, shapes = settings.adapt_fn(), settings.network
-    one = shapes.get("image_shape", (shapes.get("num_inputs"),))
+    one = shapes.get("image_shape", (learner.num_inputs,))
 
     def adapt_and_predict(inputs, targets, weights, queries):
+        inputs, queries = (augmented(learner.pooled, one) for one in (inputs, queries))
         params = adapt(learner.meta_params, Batch(inputs, targets, weights=weights))
         return settings.predict(params, queries, inputs)
 
     def predict(queries):
         assert adapted is not None
         params = eqx.combine(adapted.own, adapted.shared)
-        return settings.predict(params, queries, adapted.support_inputs)
+        return settings.predict(params, augmented(learner.pooled, queries), adapted.support_inputs)
 
     s, q = jax.export.symbolic_shape("s, q")
     numbers = settings.loss == "squared-error"

@@ -29,7 +29,12 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             up to twice as many (`ridge-maml` solves, and by itself takes none). None: the
             algorithm's own.
         inner_learning_rate: step size of the inner loop. None: the algorithm's own.
-        hidden_sizes: width of each hidden layer of the network.
+        pooled: what adaptation starts from: "linear", a ridge regression on all groups; "trees",
+            gradient-boosted ones; "none", the network alone. "auto": what errs least on groups held
+            out. Other algorithms than `ridge-maml`, and classes, start from the network.
+        features: what `ridge-maml` makes curves of: "waves", which make it a Gaussian process
+            whose kernel is learned, or the hidden layers of a "network".
+        hidden_sizes: width of each hidden layer of the network, where there is one.
         num_outer_steps: outer steps, at most.
         meta_batch_size: groups of an outer step.
         outer_learning_rate: of Adam, which falls to zero along a cosine.
@@ -48,6 +53,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             [`run`][mamlax.run].
 
     Attributes:
+        pooled_: what adaptation starts from: `linear`, `trees` or `none`.
         num_inner_steps_: steps of `adapt`.
         validation_curve_: loss on groups held out, after 0, 1, … inner steps; the mean of rounds.
         outer_step_: the outer step that the model is of.

@@ -17,13 +17,16 @@ from .._types import OuterLoop, Task
 from ..algorithms._learned_optimizer import WithOptimizer
 from ..algorithms._outer_loop import outer_loop, with_tasks
 from ..algorithms._over_tasks import adaptation_curves
-from ..config._algorithms import Algorithm, Boil, Cavia
+from ..config._algorithms import Algorithm, Boil, Cavia, RidgeMaml
 from ..config._tables import TableTraining
 from ..tasks._grouped_rows import GroupedRows
 from ..training._run import run
 from ..training._validation import Validation
 from ._architecture import architecture
 from ._learner import ArrayLearner, LearnerSettings, Loss
+from ._pooled import num_columns
+from ._pooled_choice import PooledFit, fit_pooled
+from ._rows import Rows
 
 _NUM_VALIDATION_TASKS = 256
 _NUM_VALIDATIONS = 20
@@ -31,28 +34,6 @@ _NUM_QUERY, _NUM_VALIDATION_QUERY = 32, 64
 _PRIOR_WEIGHT = 1.0
 _DIVERGED = 1e6
 _CONTEXT_SIZE = 8  # of CAVIA, unless its context_size is set
-
-
-class Rows(NamedTuple):
-    """Encoded rows of some groups.
-
-    Attributes:
-        inputs: `[rows, features]`.
-        targets: `[rows, outputs]`, or `[rows]` of classes.
-        weights: `[rows]`.
-        groups: `[rows]`, the number of each row's group.
-        units: `[rows]`, that of the groups that are held out together.
-    """
-
-    inputs: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    groups: np.ndarray
-    units: np.ndarray
-
-    def of(self, rows: np.ndarray) -> "Rows":
-        """Some of them."""
-        return Rows(*(array[rows] for array in self))
 
 
 class Plan(NamedTuple):
@@ -93,6 +74,17 @@ class Plan(NamedTuple):
             num_support=None if self.is_meta else 0,
             is_ordered=self.is_ordered,
         ).padded(self.num_rows, self.num_groups)
+
+    @property
+    def starts_from_pooled(self) -> bool:
+        """Whether a pooled model is looked for: where a head is solved for, to adapt."""
+        return self.is_meta and isinstance(self.algorithm, RidgeMaml)
+
+    def pooled(self, rows: Rows) -> PooledFit:
+        """What adaptation to groups like these starts from."""
+        if self.starts_from_pooled:
+            return fit_pooled(rows, self.training.pooled, self.seed)
+        return PooledFit(None, np.zeros((len(rows.inputs), 0), np.float32))
 
 
 class MetaTrained(NamedTuple):
@@ -138,6 +130,7 @@ def meta_train(
     train: Rows,
     validation: Rows | None,
     *,
+    pooled: PooledFit,
     chosen: Validated | None = None,
     report: Callable[[Json], None] | None = None,
 ) -> MetaTrained:
@@ -147,6 +140,7 @@ def meta_train(
         plan: how.
         train: groups to learn from.
         validation: groups to stop and choose the number of inner steps by; None: neither.
+        pooled: what adaptation starts from; its outputs are the last inputs of both.
         chosen: what other trainings chose, for one without validation.
         report: called with each log line.
     """
@@ -154,14 +148,17 @@ def meta_train(
     context_size = 0
     if isinstance(algorithm, Cavia):
         context_size = algorithm.context_size or _CONTEXT_SIZE
-    network = architecture(
-        name="mlp",
-        num_inputs=train.inputs.shape[1],
-        num_outputs=plan.num_outputs,
-        hidden_sizes=training.hidden_sizes,
-        norm="none",
-        context_size=context_size,
-    )
+    has_network = training.features == "network" or not isinstance(algorithm, RidgeMaml)
+    sizes = {
+        "num_inputs": train.inputs.shape[1],
+        "num_outputs": plan.num_outputs,
+        "hidden_sizes": training.hidden_sizes if has_network else (),
+    }
+    if isinstance(algorithm, RidgeMaml):
+        parts = {"features": training.features, "num_pooled": num_columns(pooled.model)}
+        network = architecture(name="table_network", **sizes, **parts)
+    else:
+        network = architecture(name="mlp", **sizes, norm="none", context_size=context_size)
     steps = algorithm.num_inner_steps
     of_learner = LearnerSettings(network, algorithm, plan.loss, _PRIOR_WEIGHT, steps)
     init_key, run_key = jax.random.split(jax.random.key(plan.seed))
@@ -169,6 +166,8 @@ def meta_train(
     if not isinstance(algorithm, Boil):  # whose head must tell the body where to go
         # from zero all predict the mean at first: no inner step is too long
         params = params.with_head(*jax.tree.map(jnp.zeros_like, params.head))
+    if isinstance(algorithm, RidgeMaml):
+        params = params.expecting(pooled.spread, algorithm.ridge)
     loop = with_tasks(_any_loop(training, of_learner), plan.tasks(train, _NUM_QUERY).sample)
     interval = max(1, training.num_outer_steps // _NUM_VALIDATIONS)
     curves = None if validation is None else _curves_fn(plan, of_learner, validation)
@@ -194,7 +193,7 @@ def meta_train(
         if losses:
             of_learner = replace(of_learner, num_inner_steps=int(np.argmin(losses)))
         return MetaTrained(
-            ArrayLearner(of_learner, trained.state.meta_params), trained.step, losses
+            ArrayLearner(of_learner, trained.state.meta_params, pooled.model), trained.step, losses
         )
     of_best, of_last = (curves(state.meta_params) for state in (trained.best_state, trained.state))
     is_best = _is_worse(of_last[:, steps], of_best[:, steps])
@@ -202,7 +201,7 @@ def meta_train(
     of_learner = replace(of_learner, num_inner_steps=int(np.argmin(losses)))
     state = trained.best_state if is_best else trained.state
     step = trained.best_step if is_best else trained.step
-    learner = ArrayLearner(of_learner, state.meta_params)
+    learner = ArrayLearner(of_learner, state.meta_params, pooled.model)
     return MetaTrained(learner, step, tuple(map(float, losses)))
 
 

@@ -10,6 +10,7 @@ from ..config._algorithms import RidgeMaml
 from ._container import header_errors, read_container
 from ._images import FewShotImageClassifier
 from ._policy import FewShotPolicy
+from ._pooled import WORDS
 from ._report import report_from_json
 
 
@@ -124,6 +125,8 @@ def _of_table(header: Json) -> list[str]:
     if tasks := header.get("task_names"):
         lines.append(f"  a task is     one {', '.join(tasks)}")
     by_order = "          columns of any name, in this order; the target's is called target"
+    if (pooled := header["learner"].get("pooled")) is not None:
+        lines.append(f"  starts from   {WORDS[pooled]}")
     lines.append("  from" + ("" if header["columns"]["named"] else by_order))
     for column in header["columns"]["columns"]:
         about = f"numbers, mean {column['mean']:.4g}, deviation {column['scale']:.4g}"

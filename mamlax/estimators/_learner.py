@@ -22,10 +22,14 @@ from ..records._settings import algorithm_from_flat, algorithm_from_json, settin
 from ..tasks._class_arrays import bounds_of
 from ._architecture import Architecture, architecture, model_of
 from ._container import Container, filled, named_arrays
+from ._pooled import Pooled, augmented, num_columns
+from ._pooled import from_state as pooled_from_state
+from ._pooled import state_of as state_of_pooled
 
 Loss = Literal["squared-error", "cross-entropy"]
 _SMALLEST_BUCKET = 8
 _TASKS_AT_ONCE = 256
+_MOST_ROWS = 1 << 16  # whose way through trees is held at once
 _MOST_PROGRAMS = 16  # of 15 MB each and more
 _MOST_STEPS, _MOST_LAYERS = 10_000, 100
 
@@ -64,7 +68,11 @@ class LearnerSettings:
     @property
     def normalizes(self) -> bool:
         """Whether the network's predictions depend on moments of a batch."""
-        return self.network["norm"] in ("batch", "support")
+        return self._norm in ("batch", "support")
+
+    @property
+    def _norm(self) -> str:
+        return self.network.get("norm", "none")
 
     def loss_fn(self, prior_weight: float | None = None) -> LossFn:
         """`loss_fn(params, batch) -> scalar`, the weighted mean over rows.
@@ -98,7 +106,7 @@ class LearnerSettings:
             self.loss_fn(),
             num_outer_steps=num_outer_steps,
             ways=(self.ways or self.network["num_outputs"]) if is_class else None,
-            normalizes=self.network["norm"] != "none",
+            normalizes=self._norm != "none",
         )
 
     def adapt_fn(self) -> Callable[[Any, Batch], Any]:
@@ -152,10 +160,12 @@ class ArrayLearner:
     Attributes:
         settings: all but the numbers.
         meta_params: the numbers.
+        pooled: what adaptation starts from; its outputs are the network's last inputs.
     """
 
     settings: LearnerSettings
     meta_params: PyTree = field(repr=False)
+    pooled: Pooled | None = field(default=None, repr=False)
 
     def adapt(self, inputs, targets, weights=None) -> AdaptedParams:
         """Adapt to a support.
@@ -168,7 +178,7 @@ class ArrayLearner:
         Raises:
             MamlaxError: if adapted parameters are no numbers any more.
         """
-        arrays = _arrays(inputs, targets, weights)
+        arrays = _arrays(self._with_pooled(inputs), targets, weights)
         if not self.settings.normalizes:  # else padding would change the moments
             arrays = [_padded(array, _bucket(len(array))) for array in arrays]
         batch = Batch(arrays[0], arrays[1], weights=arrays[2])
@@ -195,7 +205,7 @@ class ArrayLearner:
         """
         if self.settings.normalizes:
             raise ValueError("a network that normalizes by its support adapts to one at a time.")
-        inputs, targets, weights = _arrays(inputs, targets, weights)
+        inputs, targets, weights = _arrays(self._with_pooled(inputs), targets, weights)
         starts, sizes = bounds_of(sizes)
         if not len(inputs):  # a row of weight zero, for supports that are all empty
             inputs, targets, weights = (_padded(one, 1) for one in (inputs, targets, weights))
@@ -216,10 +226,21 @@ class ArrayLearner:
 
     def predict(self, adapted: AdaptedParams, inputs) -> np.ndarray:
         """Outputs `[rows, outputs]` for inputs `[rows, ...]`."""
-        inputs = np.asarray(inputs, np.float32)
+        inputs = self._with_pooled(inputs)
         padded = _padded(inputs, _bucket(len(inputs)))
         outputs = self._programs(adapted.support_inputs).predict(*adapted, padded)
         return np.asarray(outputs)[: len(inputs)]
+
+    def _with_pooled(self, inputs: Any) -> np.ndarray:
+        """Inputs as the network takes them."""
+        inputs = np.asarray(inputs, np.float32)
+        if self.pooled is None:
+            return inputs
+        lots = [inputs[i : i + _MOST_ROWS] for i in range(0, max(len(inputs), 1), _MOST_ROWS)]
+        found = [_augmented(self.pooled, _padded(one, _bucket(len(one)))) for one in lots]
+        return np.concatenate(
+            [np.asarray(x)[: len(one)] for x, one in zip(found, lots, strict=True)]
+        )
 
     def _programs(self, support_inputs: Any) -> "_Programs":
         # a network that normalizes has programs for each size of support: those least used go
@@ -228,7 +249,7 @@ class ArrayLearner:
 
     def predict_many(self, adapted: AdaptedParams, tasks, inputs) -> np.ndarray:
         """Outputs `[rows, outputs]`, each row by the parameters of its task, `tasks` `[rows]`."""
-        inputs, tasks = np.asarray(inputs, np.float32), np.asarray(tasks)
+        inputs, tasks = self._with_pooled(inputs), np.asarray(tasks)
         order = np.argsort(tasks, kind="stable")
         present, starts, sizes = np.unique(tasks[order], return_index=True, return_counts=True)
         outputs = np.zeros((len(inputs), self.settings.network["num_outputs"]), np.float32)
@@ -252,7 +273,9 @@ class ArrayLearner:
             "prior_weight": settings.prior_weight,
             "num_inner_steps": settings.num_inner_steps,
         }
-        return Container({"learner": header}, named_arrays("meta_params", self.meta_params))
+        pooled = state_of_pooled(self.pooled)
+        arrays = named_arrays("meta_params", self.meta_params)
+        return Container({"learner": header | pooled.header}, {**arrays, **pooled.arrays})
 
     @classmethod
     def from_state(cls, content: Container) -> "ArrayLearner":
@@ -275,7 +298,20 @@ class ArrayLearner:
         expected = jax.eval_shape(
             lambda key: settings.learner().init(settings.initial(key)), jax.random.key(0)
         )
-        return cls(settings, filled(expected, "meta_params", content.arrays))
+        sizes = settings.network
+        num_inputs, num_outputs = sizes.get("num_inputs", 0), sizes["num_outputs"]
+        pooled = pooled_from_state(
+            Container(value, content.arrays), num_inputs - num_outputs, num_outputs
+        )
+        return cls(settings, filled(expected, "meta_params", content.arrays), pooled)
+
+    @property
+    def num_inputs(self) -> int:
+        """Numbers that a row becomes, without those of a pooled model."""
+        return self.settings.network.get("num_inputs", 0) - num_columns(self.pooled)
+
+
+_augmented = jax.jit(augmented)
 
 
 @eqx.filter_jit

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from .._files import Json
 from ._entry import ADAPTED, Entry, counted, shown
+from ._pooled import WORDS
 from ._verdict import verdict_of
 
 
@@ -20,6 +21,8 @@ class Report(NamedTuple):
         num_rounds: trainings by which they were judged, each of them with other groups held out.
         is_ordered: whether support rows were the first of a group, by an order that was given; else
             they were drawn at random.
+        pooled: what the model starts from, in each round and then as it is; empty: nothing else
+            than its network.
     """
 
     metric: str
@@ -28,6 +31,7 @@ class Report(NamedTuple):
     entries: tuple[Entry, ...]
     num_rounds: int = 1
     is_ordered: bool = False
+    pooled: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> list[int]:
@@ -72,7 +76,17 @@ class Report(NamedTuple):
         for name, of_entry in _OTHER_MEASURES.items():
             if of_entry(self.entries[0]) is not None:
                 lines += ["", *self._table(name, lambda one, of=of_entry: shown(of(one) or 0.0))]
-        return "\n".join([*lines, "", self.verdict])
+        return "\n".join([*lines, "", *self._start(), self.verdict])
+
+    def _start(self) -> list[str]:
+        """What the model starts from, in a sentence."""
+        if not self.pooled:
+            return []
+        *rounds, kind = self.pooled
+        others = {one: rounds.count(one) for one in rounds if one != kind}
+        said = ", ".join(f"{number} from {WORDS[one]}" for one, number in others.items())
+        aside = f" (of {len(rounds)} rounds, {said})" if others else ""
+        return [f"What adapts starts from {WORDS[kind]}{aside}."]
 
     def _table(self, title: str, cell: Callable[[Entry], str]) -> list[str]:
         """A line of each model."""
@@ -103,7 +117,8 @@ _OTHER_MEASURES: dict[str, Callable[[Entry], float | None]] = {
 
 def report_from_json(value: Json) -> Report:
     """What `as_json` gave, also of an earlier version, whose verdict then says less."""
-    return Report(**{**value, "entries": tuple(Entry(**entry) for entry in value["entries"])})
+    entries = tuple(Entry(**entry) for entry in value["entries"])
+    return Report(**{**value, "entries": entries, "pooled": tuple(value.get("pooled", ()))})
 
 
 def _with_interval(entry: Entry) -> str:

@@ -8,8 +8,10 @@ import numpy as np
 from .._errors import MamlaxError
 from .._files import Json
 from ._comparison import Judged, judge, report_of
-from ._fitting import MetaTrained, Plan, Rows, Validated, meta_train
+from ._fitting import MetaTrained, Plan, Validated, meta_train
+from ._pooled import kind_of
 from ._report import Report
+from ._rows import Rows
 from ._splits import TEST, TRAIN, VALIDATION, GroupSplit
 
 
@@ -50,8 +52,7 @@ def learn_once(
     if not _can_adapt(rows, split):
         raise MamlaxError(_NOTHING)
     trained, judged = _round(rows, split, plan, compare=compare, report=_staged(report, "fit"))
-    found = None if judged is None else report_of([judged], is_ordered=plan.is_ordered)
-    return Learned(trained, found, split.counts)
+    return Learned(trained, _report([(trained, judged)], trained, plan), split.counts)
 
 
 def learn_in_rounds(
@@ -87,18 +88,29 @@ def learn_in_rounds(
         stage = f"round {number + 1} of {len(splits)}"
         of_round = plan._replace(seed=(plan.seed + number + 1) % 2**31)
         found.append(_round(rows, split, of_round, compare=True, report=_staged(report, stage)))
+    fitted = plan.pooled(rows)
     trained = meta_train(
         plan,
-        rows,
+        rows.with_pooled(fitted.cross_fitted),
         None,
+        pooled=fitted,
         chosen=Validated.of([one for one, _ in found]),
         report=_staged(report, "fit"),
     )
-    judged = [one for _, one in found if one is not None]
     counts = {TRAIN: len(np.unique(rows.groups)), VALIDATION: 0, TEST: 0}
-    return Learned(
-        trained, report_of(judged, is_ordered=plan.is_ordered) if judged else None, counts
-    )
+    return Learned(trained, _report(found, trained, plan), counts)
+
+
+def _report(
+    rounds: Sequence[tuple[MetaTrained, Judged | None]], trained: MetaTrained, plan: Plan
+) -> Report | None:
+    """What rounds found of models of their own, for the one that is used."""
+    judged = [one for _, one in rounds if one is not None]
+    if not judged:
+        return None
+    starts = [kind_of(one.learner.pooled) for one in (*(one for one, _ in rounds), trained)]
+    found = report_of(judged, is_ordered=plan.is_ordered)
+    return found._replace(pooled=tuple(starts)) if plan.starts_from_pooled else found
 
 
 def print_line(line: Json) -> None:
@@ -136,8 +148,16 @@ def _round(
     known = np.any(rows.inputs[part == TRAIN] != 0, axis=0)
     if not known.all():
         rows = rows._replace(inputs=rows.inputs * known)
-    train, validation, test = (rows.of(np.flatnonzero(part == one)) for one in split.counts)
-    trained = meta_train(plan, train, validation if len(validation.inputs) else None, report=report)
+    test = rows.of(np.flatnonzero(part == TEST))
+    learned = rows.of(np.flatnonzero(part != TEST))
+    fitted = plan.pooled(learned)
+    learned, of_learned = learned.with_pooled(fitted.cross_fitted), part[part != TEST]
+    train, validation = (
+        learned.of(np.flatnonzero(of_learned == one)) for one in (TRAIN, VALIDATION)
+    )
+    trained = meta_train(
+        plan, train, validation if len(validation.inputs) else None, pooled=fitted, report=report
+    )
     if not (compare and len(test.groups)):
         return trained, None
     judged = judge(

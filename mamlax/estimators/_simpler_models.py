@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._entry import NOTHING, OFFSET, POOLED, SUPPORT_ONLY, TREES, TREES_OF_GROUP
-from ._fitting import Rows
+from ._rows import Rows
 
 SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
 _MOST_ROWS = 200_000

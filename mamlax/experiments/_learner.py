@@ -219,7 +219,14 @@ def _ridge_maml(
             "class means."
         )
     head = _head if head_prior else None
-    return ridge_maml(loss_fn, features_fn=_features_fn, set_head=_set_head, head=head, **options)
+    return ridge_maml(
+        loss_fn,
+        features_fn=_features_fn,
+        set_head=_set_head,
+        head=head,
+        offset_fn=_offset_fn,
+        **options,
+    )
 
 
 def _check_convergence(algorithm: Imaml) -> None:
@@ -255,6 +262,11 @@ def _shifts(params: PyTree) -> PyTree:
 
 def _features_fn(params: PyTree, batch: PyTree) -> PyTree:
     return params.features(batch.inputs, batch.reference)
+
+
+def _offset_fn(params: PyTree, batch: PyTree) -> PyTree:
+    """What a model adds to the outputs of its head; most add nothing."""
+    return params.offset(batch.inputs) if hasattr(params, "offset") else 0.0
 
 
 def _set_head(params: PyTree, weight: PyTree, bias: PyTree) -> PyTree:

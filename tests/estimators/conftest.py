@@ -30,8 +30,10 @@ def few(table):
 
 @pytest.fixture(scope="session")
 def regressor(table):
-    """Adapts by a regression on the support; has a report."""
-    model = mamlax.FewShotRegressor(validation_fraction=0.0, refit=False, **TINY)
+    """Adapts by a regression on the support, of a network alone; has a report."""
+    model = mamlax.FewShotRegressor(
+        pooled="none", features="network", validation_fraction=0.0, refit=False, **TINY
+    )
     return model.fit(table[["speed", "kind"]], table["wear"], groups=table["machine"])
 
 

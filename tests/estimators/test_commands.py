@@ -311,8 +311,11 @@ def test_a_model_of_a_table_is_described(command, of_table, regressor):
         "after that"
     )
     # 4 inputs: the speed, whether it is missing, and two kinds
-    assert lines[2].startswith(f"network mlp, {4 * 8 + 8 + 8 + 1} numbers: num_inputs=4,")
+    assert lines[2].startswith(
+        f"network table_network, {4 * 8 + 8 + 4 + 2 + 8 + 4 + 2} numbers: num_inputs=4,"
+    )
     assert "predicts wear: numbers" in lines
+    assert "starts from the network alone" in lines
     (column,) = regressor.columns_.columns[:1]
     assert f"speed numbers, mean {column.mean:.4g}, deviation {column.scale:.4g}" in lines
     assert any(

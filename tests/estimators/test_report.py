@@ -13,8 +13,8 @@ import mamlax
 from mamlax.estimators import _entry
 from mamlax.estimators._comparison import Judged, _measured, judge, report_of
 from mamlax.estimators._entry import OFFSET, Entry
-from mamlax.estimators._fitting import Rows
 from mamlax.estimators._report import Report, report_from_json
+from mamlax.estimators._rows import Rows
 
 SETTINGS = dict(meta_batch_size=8, hidden_sizes=(8,), random_state=0)
 

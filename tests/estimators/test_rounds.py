@@ -7,8 +7,9 @@ import mamlax
 from mamlax.config import RidgeMaml
 from mamlax.config._tables import TableTraining
 from mamlax.estimators import _rounds
-from mamlax.estimators._fitting import MetaTrained, Plan, Rows
+from mamlax.estimators._fitting import MetaTrained, Plan
 from mamlax.estimators._rounds import learn_in_rounds
+from mamlax.estimators._rows import Rows
 from mamlax.estimators._splits import Deal
 
 from .materials import TINY
@@ -74,6 +75,8 @@ def test_a_category_that_no_group_learned_from_has_is_not_known(rounds, monkeypa
         weight_decay=0.0,
         max_support=1,
         patience=1,
+        pooled="none",
+        features="network",
     )
     plan = Plan(RidgeMaml(), training, "squared-error", 1, 0, True, False, 12, 4)
     learn_in_rounds(rows, splits, plan)

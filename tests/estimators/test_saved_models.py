@@ -316,11 +316,11 @@ CHANGES = {
     "an unknown parameter": (lambda h: h["parameters"].update(temperature=1), "temperature"),
     "smaller layers": (
         lambda h: h["learner"]["architecture"].update(hidden_sizes=[7]),
-        "meta_params.weights[0] has shape [4, 8]",
+        "meta_params.curves.weights[0] has shape [4, 8]",
     ),
     "more layers": (
         lambda h: h["learner"]["architecture"].update(hidden_sizes=[8, 8]),
-        "meta_params.weights[1] has shape [8, 1]",
+        "meta_params.curves.weights[1] has shape [8, 0]",
     ),
     "no layers": (lambda h: h["learner"]["architecture"].update(hidden_sizes=[]), "meta_params."),
     "negative layers": (
@@ -338,7 +338,7 @@ CHANGES = {
     "a list for words": (lambda h: h.update(learner=[]), "header makes no sense"),
     "support that is not there": (
         lambda h: h["attributes"].update(num_support_=5),
-        "adapted.weights[1] is missing",
+        "adapted.weight is missing",
     ),
 }
 
@@ -387,7 +387,7 @@ def test_a_network_too_large_for_any_machine_is_refused(saved, tmp_path):
     assert "expected [4, 100000000]" in refusal(path)
 
 
-FIRST = "meta_params.weights[0]"
+FIRST = "meta_params.curves.weights[0]"
 
 
 def set_to(value):
