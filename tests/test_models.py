@@ -632,3 +632,30 @@ def test_convolution_refuses_what_does_not_fit():
         unchecked(models.convolve)(images[..., :2], kernel)
     with pytest.raises(ValueError, match=r"images \[examples, height, width, channels\]"):
         unchecked(models.convolve)(images[0], kernel)
+
+
+def test_convolution_of_many_images_within_shard_map():
+    """As JAX checks it by default, where kernels are the same on all devices and images are not."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("devices",))
+    spread, same = jax.sharding.PartitionSpec("devices"), jax.sharding.PartitionSpec()
+    rng = np.random.default_rng(0)
+    images, kernel = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (MANY[0][0], MANY[0][1])
+    )
+
+    def gradient(kernel, images):
+        return jax.grad(lambda kernel: jnp.sum(models.convolve(images, kernel) ** 2))(kernel)
+
+    mapped = jax.shard_map(gradient, mesh=mesh, in_specs=(same, spread), out_specs=same)
+    np.testing.assert_allclose(
+        jax.jit(mapped)(kernel, images), jax.jit(gradient)(kernel, images), rtol=1e-4
+    )
+
+
+def test_derivatives_of_convolution_are_compiled_once(caplog):
+    images, kernel = jnp.ones(MANY[1][0]), jnp.ones(MANY[1][1])
+    gradient = jax.grad(lambda kernel: models.convolve(images, kernel, stride=2).sum())
+    gradient(kernel)
+    with jax.log_compiles():
+        gradient(kernel)
+    assert "Compiling" not in caplog.text

@@ -169,17 +169,21 @@ class _Left(NamedTuple):
 
 
 def _left(rows: Rows, residuals: np.ndarray) -> _Left:
-    _, group, sizes = np.unique(rows.groups, return_inverse=True, return_counts=True)
-    counts = sizes[:, None]
+    _, group = np.unique(rows.groups, return_inverse=True)
+    weights = rows.weights[:, None].astype(np.float64)
 
     def sums(columns):
         return np.stack([np.bincount(group, one) for one in columns.T], axis=1)
 
-    means = sums(residuals) / counts
-    squares = sums((residuals - means[group]) ** 2)
-    within = squares.sum(0) / max(len(group) - len(sizes), 1)
-    variances = np.where(counts > 1, squares / np.maximum(counts - 1, 1), within)
-    offsets = means**2 - variances / counts
+    total = sums(weights)
+    share = sums(weights**2) / total**2  # of the variance of a row, which the mean has: 1/n
+    means = sums(weights * residuals) / total
+    squares = sums(weights * (residuals - means[group]) ** 2)
+    freedom = total * (1 - share)
+    within = squares.sum(0) / np.maximum(freedom.sum(0), 1e-9)
+    has_variance = share < 1 - 1e-6
+    variances = np.where(has_variance, squares / np.where(has_variance, freedom, 1.0), within)
+    offsets = means**2 - variances * share
     return _Left(variances, offsets, within, np.maximum(offsets.mean(0), 1e-6))
 
 

@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 from .. import rl
 from .._errors import MamlaxError
-from ..config._recipe import PolicyRecipe
+from ..config._recipe import PolicyRecipe, Recipe
 from ..plots._film import write_film
 from ..plots._style import after
 from ..records._description import read_run
@@ -37,6 +37,7 @@ def film(directory: Path, *, name: str = MAIN) -> Path:
         MamlaxError: if the run has no episodes to show, its environment cannot be drawn, or the
             machine cannot render.
     """
+    recipe = read_run(directory).recipe
     if not evaluation_path(directory).exists():
         raise MamlaxError(
             f"{directory} is not evaluated yet. Repeat its mamlax train to finish it, or evaluate "
@@ -45,12 +46,11 @@ def film(directory: Path, *, name: str = MAIN) -> Path:
     examples = read_examples(directory)
     if isinstance(examples, LocomotionExamples):
         return _film_of_body(directory, examples, name)
-    return _film_of_environment(directory, name)
+    return _film_of_environment(directory, recipe, name)
 
 
-def _film_of_environment(directory: Path, name: str) -> Path:
+def _film_of_environment(directory: Path, recipe: Recipe, name: str) -> Path:
     """By playing it again."""
-    recipe = read_run(directory).recipe
     experiment = experiment_in(directory) if isinstance(recipe, PolicyRecipe) else None
     if experiment is None or not hasattr(experiment.parts.test_tasks, "frames"):
         raise MamlaxError(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
@@ -56,7 +57,7 @@ def bilinear(
         )
         return primitive.bind(left, right, window=window, num_batch_dims=num_batch_dims + 1), 0
 
-    primitive.def_impl(of_tasks)
+    primitive.def_impl(jax.jit(of_tasks, static_argnames=("window", "num_batch_dims")))
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(of_tasks, multiple_results=False))
     batching.primitive_batchers[primitive] = batch

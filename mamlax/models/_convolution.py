@@ -24,7 +24,7 @@ On accelerators all images are convolved by their patches.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,7 +77,7 @@ def convolve(
     dtype = jnp.result_type(images, kernel)
     images, kernel = images.astype(dtype), kernel.astype(dtype)
     window = _Window(kernel.shape[:2], stride, images.shape[1:3])
-    if jax.default_backend() == "cpu" and _are_many(images, window):
+    if jax.default_backend() == "cpu" and _are_many(images, kernel, window):
         return _convolve_p.bind(images, kernel, window=window, num_batch_dims=0)
     patches = _patches(images, window)
     outputs = patches @ kernel.reshape(-1, kernel.shape[-1])
@@ -113,11 +113,24 @@ class _Window(NamedTuple):
         return [(total // 2, total - total // 2) for total in totals]
 
 
-def _are_many(images, window: _Window) -> bool:
+def _are_many(images, kernel, window: _Window) -> bool:
     num_images, *_, channels = images.shape
-    if not isinstance(num_images, int):  # a symbol, of `jax.export`
+    if not isinstance(num_images, int) or 0 in (*images.shape, *kernel.shape):
+        return False  # a symbol, of `jax.export`, or nothing
+    if any(_is_spread(x) for x in (images, kernel)):
         return False
     return _num_patches(num_images, channels, window) > _MOST_PATCHES
+
+
+def _is_spread(x) -> bool:
+    """Whether its type says that devices hold different parts: the primitives know no such types.
+
+    So it is within `jax.shard_map`, unless `check_vma=False`, and on meshes of explicit axes.
+    """
+    kind: Any = jax.typeof(x)
+    manual = getattr(kind, "manual_axis_type", None)  # of JAX 0.10; `vma` in others
+    axes = getattr(kind, "vma", ()) if manual is None else manual.varying
+    return bool(axes) or any(axis is not None for axis in kind.sharding.spec)
 
 
 def _num_patches(num_images: int, channels: int, window: _Window) -> int:
@@ -169,7 +182,8 @@ def _by_images(images, outputs, window: _Window):
     num_images, *_, channels = images.shape
     num_outputs = outputs.shape[-1]
     at_once = max(1, _MOST_PATCHES // _num_patches(1, channels, window))
-    at_once = max(n for n in range(1, at_once + 1) if num_images % n == 0)
+    at_once = min(at_once, num_images)
+    in_lots = num_images // at_once * at_once
 
     def add_lot(total, lot):
         images, outputs = lot
@@ -177,9 +191,11 @@ def _by_images(images, outputs, window: _Window):
         patches = _patches(images, window)
         return total + jnp.dot(outputs.T, patches, preferred_element_type=dtype), None
 
-    lots = [x.reshape(-1, at_once, *x.shape[1:]) for x in (images, outputs)]
+    lots = [x[:in_lots].reshape(-1, at_once, *x.shape[1:]) for x in (images, outputs)]
     shape = (num_outputs, math.prod(window.kernel_size) * channels)
     total, _ = lax.scan(add_lot, jnp.zeros(shape, dtype), tuple(lots))
+    if in_lots < num_images:
+        total, _ = add_lot(total, (images[in_lots:], outputs[in_lots:]))
     return total.T.reshape(*window.kernel_size, channels, num_outputs).astype(images.dtype)
 
 

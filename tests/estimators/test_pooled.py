@@ -68,6 +68,21 @@ def test_a_line_is_chosen_for_a_line_trees_for_steps_and_nothing_for_nothing():
     assert 5 < found["linear"].spread < 25
 
 
+def test_rows_of_next_to_no_weight_choose_nothing():
+    """As if they were not there: neither the kind, nor how far groups are apart."""
+    rows = rows_of(lambda x: 3 * x[:, 0], size=20)
+    rng = np.random.default_rng(1)
+    doubtful = rng.random(len(rows.inputs)) < 0.4
+    targets = rows.targets + np.where(doubtful, 100 * rng.normal(size=len(doubtful)), 0)[:, None]
+    weights = np.where(doubtful, 1e-6, 1).astype(np.float32)
+    found = fit_pooled(
+        rows._replace(targets=targets.astype(np.float32), weights=weights), "auto", 0
+    )
+    expected = fit_pooled(rows.of(np.flatnonzero(~doubtful)), "auto", 0)
+    assert isinstance(found.model, Line) and isinstance(expected.model, Line)
+    np.testing.assert_allclose(found.spread, expected.spread, rtol=0.1)
+
+
 def test_what_is_said_of_a_group_has_not_seen_it():
     """Trees that see a group's own column know its offset; those of others cannot."""
     rows = rows_of(lambda x: 0.0)
