@@ -148,17 +148,25 @@ def meta_train(
     context_size = 0
     if isinstance(algorithm, Cavia):
         context_size = algorithm.context_size or _CONTEXT_SIZE
-    has_network = training.features == "network" or not isinstance(algorithm, RidgeMaml)
-    sizes = {
-        "num_inputs": train.inputs.shape[1],
-        "num_outputs": plan.num_outputs,
-        "hidden_sizes": training.hidden_sizes if has_network else (),
-    }
-    if isinstance(algorithm, RidgeMaml):
-        parts = {"features": training.features, "num_pooled": num_columns(pooled.model)}
-        network = architecture(name="table_network", **sizes, **parts)
+    num_inputs, num_outputs = train.inputs.shape[1], plan.num_outputs
+    if plan.starts_from_pooled:
+        network = architecture(
+            name="table_network",
+            num_inputs=num_inputs,
+            num_outputs=num_outputs,
+            hidden_sizes=training.hidden_sizes if training.features == "network" else (),
+            features=training.features,
+            num_pooled=num_columns(pooled.model),
+        )
     else:
-        network = architecture(name="mlp", **sizes, norm="none", context_size=context_size)
+        network = architecture(
+            name="mlp",
+            num_inputs=num_inputs,
+            num_outputs=num_outputs,
+            hidden_sizes=training.hidden_sizes,
+            norm="none",
+            context_size=context_size,
+        )
     steps = algorithm.num_inner_steps
     of_learner = LearnerSettings(network, algorithm, plan.loss, _PRIOR_WEIGHT, steps)
     init_key, run_key = jax.random.split(jax.random.key(plan.seed))
@@ -166,7 +174,7 @@ def meta_train(
     if not isinstance(algorithm, Boil):  # whose head must tell the body where to go
         # from zero all predict the mean at first: no inner step is too long
         params = params.with_head(*jax.tree.map(jnp.zeros_like, params.head))
-    if isinstance(algorithm, RidgeMaml):
+    if plan.starts_from_pooled and isinstance(algorithm, RidgeMaml):
         params = params.expecting(pooled.spread, algorithm.ridge)
     loop = with_tasks(_any_loop(training, of_learner), plan.tasks(train, _NUM_QUERY).sample)
     interval = max(1, training.num_outer_steps // _NUM_VALIDATIONS)
