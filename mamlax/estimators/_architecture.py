@@ -10,7 +10,7 @@ from .._errors import MamlaxError
 from ._table_network import table_network
 
 Architecture: TypeAlias = tuple[tuple[str, Any], ...]
-"""The name of a factory of `mamlax.models` and its arguments, hashable."""
+"""The name of a network's factory and its arguments, hashable."""
 
 
 def architecture_of(model: PyTree) -> Architecture:

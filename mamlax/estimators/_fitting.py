@@ -22,7 +22,7 @@ from ..config._tables import TableTraining
 from ..tasks._grouped_rows import GroupedRows
 from ..training._run import run
 from ..training._validation import Validation
-from ._architecture import architecture
+from ._architecture import Architecture, architecture
 from ._learner import ArrayLearner, LearnerSettings, Loss
 from ._pooled import num_columns
 from ._pooled_choice import PooledFit, fit_pooled
@@ -145,28 +145,7 @@ def meta_train(
         report: called with each log line.
     """
     algorithm, training = plan.algorithm, plan.training
-    context_size = 0
-    if isinstance(algorithm, Cavia):
-        context_size = algorithm.context_size or _CONTEXT_SIZE
-    num_inputs, num_outputs = train.inputs.shape[1], plan.num_outputs
-    if plan.starts_from_pooled:
-        network = architecture(
-            name="table_network",
-            num_inputs=num_inputs,
-            num_outputs=num_outputs,
-            hidden_sizes=training.hidden_sizes if training.features == "network" else (),
-            features=training.features,
-            num_pooled=num_columns(pooled.model),
-        )
-    else:
-        network = architecture(
-            name="mlp",
-            num_inputs=num_inputs,
-            num_outputs=num_outputs,
-            hidden_sizes=training.hidden_sizes,
-            norm="none",
-            context_size=context_size,
-        )
+    network = _network(plan, train.inputs.shape[1], num_columns(pooled.model))
     steps = algorithm.num_inner_steps
     of_learner = LearnerSettings(network, algorithm, plan.loss, _PRIOR_WEIGHT, steps)
     init_key, run_key = jax.random.split(jax.random.key(plan.seed))
@@ -211,6 +190,31 @@ def meta_train(
     step = trained.best_step if is_best else trained.step
     learner = ArrayLearner(of_learner, state.meta_params, pooled.model)
     return MetaTrained(learner, step, tuple(map(float, losses)))
+
+
+def _network(plan: Plan, num_inputs: int, num_pooled: int) -> Architecture:
+    """What learns: the head of a table's network is solved for, any other adapts as a whole."""
+    algorithm, training = plan.algorithm, plan.training
+    if plan.starts_from_pooled:
+        return architecture(
+            name="table_network",
+            num_inputs=num_inputs,
+            num_outputs=plan.num_outputs,
+            hidden_sizes=training.hidden_sizes if training.features == "network" else (),
+            features=training.features,
+            num_pooled=num_pooled,
+        )
+    context_size = 0
+    if isinstance(algorithm, Cavia):
+        context_size = algorithm.context_size or _CONTEXT_SIZE
+    return architecture(
+        name="mlp",
+        num_inputs=num_inputs,
+        num_outputs=plan.num_outputs,
+        hidden_sizes=training.hidden_sizes,
+        norm="none",
+        context_size=context_size,
+    )
 
 
 def _is_worse(losses: np.ndarray, reference: np.ndarray) -> bool:

@@ -6,7 +6,8 @@ m is the pooled model. φ are n waves √(2/n) cos(ω·(l ⊙ z) + p) of random 
 them ridge regression is that by a Gaussian process with the kernel exp(−‖l ⊙ (z − z')‖² / 2). Or
 they are the hidden features of a network, divided by √n. The squares of s, a and c are how much
 groups are expected to differ by a curve, in each slope and by an offset. They are learned, as l is:
-a table of lines is learned as lines, and of groups that are alike little is left but m.
+a table of lines is learned as lines, and of groups that are alike little is left but m and
+an offset, since the regression adds a one of its own.
 
 Rahimi & Recht, Random Features for Large-Scale Kernel Machines, NeurIPS 2007.
 """

@@ -9,6 +9,7 @@ from ._normalization import Norm
 
 
 def zero_context(size: int):
+    """The context before it adapts, `[size]`; None for none."""
     if size < 0:
         raise ValueError(f"context_size must be 0 or more, got {size}.")
     return jnp.zeros(size) if size else None

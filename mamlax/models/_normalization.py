@@ -53,5 +53,6 @@ def _num_groups(width: int) -> int:
 
 
 def check_norm(norm: str):
+    """Refuse what is no kind of normalization."""
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}.")
