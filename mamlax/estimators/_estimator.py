@@ -231,7 +231,7 @@ class FewShotEstimator(BaseEstimator, ABC):
 
     @property
     def pooled_(self) -> str:
-        """What adaptation starts from: `linear`, `trees`, or `none`: the network alone."""
+        """What adaptation starts from: `linear`, `trees`, or `none`."""
         return kind_of(self.learner_.pooled)
 
     @property

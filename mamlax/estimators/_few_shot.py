@@ -30,7 +30,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             algorithm's own.
         inner_learning_rate: step size of the inner loop. None: the algorithm's own.
         pooled: what adaptation starts from: "linear", a ridge regression on all groups; "trees",
-            gradient-boosted ones; "none", the network alone. "auto": what errs least on groups held
+            gradient-boosted ones; "none", no pooled model. "auto": what errs least on groups held
             out. Other algorithms than `ridge-maml`, and classes, start from the network.
         features: what `ridge-maml` makes curves of: "waves", which make it a Gaussian process
             whose kernel is learned, or the hidden layers of a "network".

@@ -14,7 +14,7 @@ from ._container import Container, named_arrays
 from ._entry import POOLED, TREES
 
 Kind = Literal["none", "linear", "trees"]
-WORDS = {"none": "the network alone", "linear": POOLED, "trees": TREES}
+WORDS = {"none": "no pooled model", "linear": POOLED, "trees": TREES}
 _PREFIX = "pooled"
 
 

@@ -315,7 +315,7 @@ def test_a_model_of_a_table_is_described(command, of_table, regressor):
         f"network table_network, {4 * 8 + 8 + 4 + 2 + 8 + 4 + 2} numbers: num_inputs=4,"
     )
     assert "predicts wear: numbers" in lines
-    assert "starts from the network alone" in lines
+    assert "starts from no pooled model" in lines
     (column,) = regressor.columns_.columns[:1]
     assert f"speed numbers, mean {column.mean:.4g}, deviation {column.scale:.4g}" in lines
     assert any(
