@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..config._tables import PooledChoice
+from ._offsets import Offsets
 from ._pooled import Kind, Line, Pooled
 from ._rows import Rows
 from ._sklearn_trees import MOST_LEAVES, trees_of
@@ -68,11 +69,9 @@ def fit_pooled(rows: Rows, wanted: PooledChoice, seed: int) -> PooledFit:
         chosen = found[best]
         model = _fitted(chosen, rows, seed)
     columns = chosen.predicted if model is not None else chosen.predicted[:, :0]
-    left = _left(rows, rows.targets - chosen.predicted)
-    spread = float(np.mean(left.between / np.maximum(left.within, 1e-9)))
-    return PooledFit(
-        model, columns.astype(np.float32), float(np.clip(spread, _LEAST_SPREAD, _MOST_SPREAD))
-    )
+    offsets = Offsets.of(rows, rows.targets - chosen.predicted)
+    spread = np.clip(np.mean(1 / offsets.shrinkage), _LEAST_SPREAD, _MOST_SPREAD)
+    return PooledFit(model, columns.astype(np.float32), float(spread))
 
 
 class _Candidate(NamedTuple):
@@ -95,7 +94,7 @@ def _candidate(kind: Kind, rows: Rows, folds: Folds, seed: int) -> _Candidate:
     predicted = np.zeros_like(rows.targets)
     if kind == "linear":
         for others, those in folds:
-            predicted[those] = _line(rows.of(others))(rows.inputs[those])
+            predicted[those] = line_of(rows.of(others))(rows.inputs[those])
     if kind != "trees":
         return _Candidate(kind, predicted)
     stages = np.zeros((_NUM_TREES // _STAGE, *predicted.shape), np.float32)
@@ -112,11 +111,12 @@ def _fitted(chosen: _Candidate, rows: Rows, seed: int) -> Pooled | None:
     if chosen.kind == "none":
         return None
     if chosen.kind == "linear":
-        return _line(rows)
+        return line_of(rows)
     return trees_of(_boosted(rows, chosen.num_trees, seed))
 
 
-def _line(rows: Rows) -> Line:
+def line_of(rows: Rows) -> Line:
+    """Ridge regression of the targets, weighted."""
     from sklearn.linear_model import Ridge
 
     model = Ridge(alpha=1.0).fit(rows.inputs, rows.targets, rows.weights)
@@ -152,51 +152,16 @@ def _some(rows: Rows, seed: int) -> Rows:
     return rows.of(np.flatnonzero(np.isin(group, kept)))
 
 
-class _Left(NamedTuple):
-    """What is left of the targets when a pooled model is subtracted.
-
-    Attributes:
-        variances: `[groups, outputs]`, within each group.
-        offsets: `[groups, outputs]`, estimates of the squares of their offsets, without bias.
-        within: `[outputs]`, the variance within groups.
-        between: `[outputs]`, that of their offsets.
-    """
-
-    variances: np.ndarray
-    offsets: np.ndarray
-    within: np.ndarray
-    between: np.ndarray
-
-
-def _left(rows: Rows, residuals: np.ndarray) -> _Left:
-    _, group = np.unique(rows.groups, return_inverse=True)
-    weights = rows.weights[:, None].astype(np.float64)
-
-    def sums(columns):
-        return np.stack([np.bincount(group, one) for one in columns.T], axis=1)
-
-    total = sums(weights)
-    share = sums(weights**2) / total**2  # of the variance of a row, which the mean has: 1/n
-    means = sums(weights * residuals) / total
-    squares = sums(weights * (residuals - means[group]) ** 2)
-    freedom = total * (1 - share)
-    within = squares.sum(0) / np.maximum(freedom.sum(0), 1e-9)
-    has_variance = share < 1 - 1e-6
-    variances = np.where(has_variance, squares / np.where(has_variance, freedom, 1.0), within)
-    offsets = means**2 - variances * share
-    return _Left(variances, offsets, within, np.maximum(offsets.mean(0), 1e-6))
-
-
 def _errors(rows: Rows, residuals: np.ndarray) -> np.ndarray:
     """`[groups]`, the squared error to expect once an offset is learned, over numbers of rows.
 
     Of n rows the offset is n / (n + κ) of their mean residual, κ = within / between. Where the
     offset is β and rows vary by s², the error is `s² (1 + n / (n + κ)²) + β² (κ / (n + κ))²`.
     """
-    left = _left(rows, residuals)
-    ratio = np.maximum(left.within, 1e-9) / left.between
-    of_rows = left.variances * (1 + _SIZES / (_SIZES + ratio) ** 2)
-    return (of_rows + left.offsets * (ratio / (_SIZES + ratio)) ** 2).mean((0, 2))
+    offsets = Offsets.of(rows, residuals)
+    prior = offsets.shrinkage
+    of_rows = offsets.variances * (1 + _SIZES / (_SIZES + prior) ** 2)
+    return (of_rows + offsets.squares * (prior / (_SIZES + prior)) ** 2).mean((0, 2))
 
 
 def _is_better(errors: np.ndarray, others: np.ndarray, rows: Rows) -> bool:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._entry import NOTHING, OFFSET, POOLED, SUPPORT_ONLY, TREES, TREES_OF_GROUP
+from ._offsets import Offsets
+from ._pooled_choice import line_of
 from ._rows import Rows
 
 SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
@@ -87,11 +89,6 @@ def simpler_models(
 
 def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int) -> _Models:
     from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.linear_model import Ridge
-
-    def linear(rows):
-        fitted = Ridge(alpha=1.0).fit(rows.inputs, rows.targets, rows.weights)
-        return lambda inputs: fitted.predict(inputs).reshape(len(inputs), -1)
 
     def boosted(inputs):
         models = [
@@ -101,9 +98,9 @@ def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int)
         return lambda x: np.stack([model.predict(x) for model in models], axis=1)
 
     rows, sums, counts = _some(train, *peers(train, rng), rng)
-    pooled, mean = linear(train), train.targets.mean(0)
+    pooled, mean = line_of(train), train.targets.mean(0)
     # a group's offset, shrunken by how much groups differ and how much rows do
-    shrinkage = _shrinkage(train, train.targets - pooled(train.inputs))
+    shrinkage = Offsets.of(train, train.targets - pooled(train.inputs)).shrinkage
 
     def offset(support):
         residuals = support.targets - pooled(support.inputs) if len(support.inputs) else mean[:0]
@@ -112,7 +109,7 @@ def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int)
     def support_only(support, query):
         if not len(support.inputs):
             return np.repeat(mean[None], len(query.inputs), 0)
-        return linear(support)(query.inputs)
+        return line_of(support)(query.inputs)
 
     trees_of_group = boosted(_with_mean(rows.inputs, sums, counts))
     return _Models(
@@ -253,13 +250,3 @@ def _with_mean(inputs: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.n
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(counts[:, None] > 0, sums / counts[:, None], np.nan)
     return np.concatenate([inputs, means, counts[:, None]], axis=1)
-
-
-def _shrinkage(train: Rows, residuals: np.ndarray) -> np.ndarray:
-    """Variance within groups over that between them, by the method of moments, of each output."""
-    _, index, sizes = np.unique(train.groups, return_inverse=True, return_counts=True)
-    means = np.stack([np.bincount(index, column) / sizes for column in residuals.T], axis=1)
-    freedom = max(len(index) - len(sizes), 1)
-    within = np.sum((residuals - means[index]) ** 2, axis=0) / freedom
-    between = np.mean(means**2, axis=0) - within * np.mean(1 / sizes)
-    return within / np.maximum(between, 1e-6)
