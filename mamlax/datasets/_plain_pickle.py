@@ -105,7 +105,7 @@ class _ByteType:
             raise ValueError(f"an array of {code!r}, expected bytes")
 
     def __setstate__(self, state: Any) -> None:
-        pass  # byte order and the like: a byte has none
+        """Byte order and the like: a byte has none."""
 
 
 class _Array:

@@ -117,12 +117,12 @@ def _are_many(images, kernel, window: _Window) -> bool:
     num_images, *_, channels = images.shape
     if not isinstance(num_images, int) or 0 in (*images.shape, *kernel.shape):
         return False  # a symbol, of `jax.export`, or nothing
-    if any(_is_spread(x) for x in (images, kernel)):
+    if any(_is_sharded(x) for x in (images, kernel)):
         return False
     return _num_patches(num_images, channels, window) > _MOST_PATCHES
 
 
-def _is_spread(x) -> bool:
+def _is_sharded(x) -> bool:
     """Whether its type says that devices hold different parts: the primitives know no such types.
 
     So it is within `jax.shard_map`, unless `check_vma=False`, and on meshes of explicit axes.

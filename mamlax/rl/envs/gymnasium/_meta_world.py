@@ -29,7 +29,7 @@ class MetaWorld(GymnasiumTasks):
     solved is Meta-World's `success`.
 
     Episodes of one task are played side by side, those of another after them, so that memory is
-    taken for `episodes × things to do` arms, about 20 MB each.
+    taken for `episodes × things to do` arms.
 
     Args:
         benchmark: `"ml1"`, one thing to do, other goals in the test; `"ml10"`, `"ml25"`, `"ml45"`,

@@ -120,7 +120,7 @@ def _advice(box: Box) -> str | None:
     )
 
 
-def flags_of(info: PyTree, name: str | None, num_envs: int) -> np.ndarray:
+def solved_in(info: PyTree, name: str | None, num_envs: int) -> np.ndarray:
     """What environments say under a name in their infos, `[envs]`; false where they do not."""
     said = info.get(name) if name is not None else None
     return np.zeros(num_envs, bool) if said is None else np.asarray(said).astype(bool)

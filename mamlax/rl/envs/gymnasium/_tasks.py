@@ -20,7 +20,7 @@ from ._filmed import RecordedSessions
 from ._first_try import first_try, two_tasks
 from ._members import Workers, set_tasks, vectorized
 from ._sessions import Sessions
-from ._spaces import actions_of, flags_of, observation_size
+from ._spaces import actions_of, solved_in, observation_size
 
 _FUNCTIONS = {
     "make_env": 'make_env() -> gymnasium.Env, such as lambda: gymnasium.make("CartPole-v1")',
@@ -191,7 +191,7 @@ class GymnasiumTasks:
                 np.asarray(observation).reshape(*lead, -1).astype(seen.dtype),
                 np.asarray(reward).reshape(lead).astype(seen.dtype),
                 np.asarray(ended).reshape(lead),
-                flags_of(info, self._success_key, len(actions)).reshape(lead),
+                solved_in(info, self._success_key, len(actions)).reshape(lead),
             )
 
         seen = self._observation_shape()
