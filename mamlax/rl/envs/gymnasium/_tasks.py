@@ -20,7 +20,7 @@ from ._filmed import RecordedSessions
 from ._first_try import first_try, two_tasks
 from ._members import Workers, set_tasks, vectorized
 from ._sessions import Sessions
-from ._spaces import actions_of, solved_in, observation_size
+from ._spaces import actions_of, observation_size, solved_in
 
 _FUNCTIONS = {
     "make_env": 'make_env() -> gymnasium.Env, such as lambda: gymnasium.make("CartPole-v1")',
