@@ -37,9 +37,11 @@ LAWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 NOISE = {"offset": 0.3, "slopes": 0.1, "curves": 0.1, "nothing": 0.5}
 
 
-def table(law: str, num_groups: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def table(
+    law: str, num_groups: int, seed: int, num_rows: int = NUM_ROWS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    groups = np.repeat(np.arange(num_groups), NUM_ROWS)
+    groups = np.repeat(np.arange(num_groups), num_rows)
     x, z = rng.uniform(-1, 1, (len(groups), 2)), rng.normal(size=(num_groups, 3))
     noise = NOISE[law] * rng.normal(size=len(groups))
     return x, LAWS[law](x.T, z[groups].T) + noise, groups

@@ -9,6 +9,7 @@ from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from .._errors import warn
+from ._calibration import Scores
 from ._entry import ADAPTED, CONFIDENCE, MARGIN, UNADAPTED, Entry
 from ._evidence import is_shown_positive, mean_and_interval
 from ._learner import ArrayLearner
@@ -32,11 +33,13 @@ class Judged(NamedTuple):
             where a group has too few rows. Measures are the squared error; of classification the
             log loss, the Brier score and the share of rows misclassified.
         targets: `[rows, outputs]` or `[rows]`, all that were held out.
+        scores: of the adapted model, with the number of support rows; of a regression.
     """
 
     units: np.ndarray
     errors: dict[str, np.ndarray]
     targets: np.ndarray
+    scores: tuple[tuple[int, Scores], ...] = ()
 
 
 def judge(
@@ -73,13 +76,16 @@ def judge(
     measures = 1 if classes is None else 3
     shape = (len(tasks), len(SUPPORT_SIZES), measures)
     errors = {name: np.full(shape, np.nan) for name in (ADAPTED, UNADAPTED, *fitted)}
+    scores = []
     for column, size in enumerate(SUPPORT_SIZES):
         there = [i for i, task in enumerate(tasks) if task.most_support >= size]
         if not there:
             break
         supports = [test.of(tasks[i].rows[:size]) for i in there]
         queries = [test.of(tasks[i].query(size)) for i in there]
-        predicted = _adapted_predictions(learner, supports, queries)
+        predicted, variances = _adapted_predictions(learner, supports, queries)
+        if classes is None:
+            scores.append((size, _scores(predicted[ADAPTED], variances, queries)))
         for name, predict in fitted.items():
             predicted[name] = predict(supports, queries)
         for name, outputs in predicted.items():
@@ -88,7 +94,7 @@ def judge(
                 for values, query in zip(outputs, queries, strict=True)
             ]
     units = np.array([test.units[task.rows[0]] for task in tasks])
-    return Judged(units, errors, test.targets)
+    return Judged(units, errors, test.targets, tuple(scores))
 
 
 def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
@@ -191,8 +197,8 @@ def _tasks(test: Rows, rng: np.random.Generator, is_ordered: bool) -> list[_Task
 
 def _adapted_predictions(
     learner: ArrayLearner, supports: list[Rows], queries: list[Rows]
-) -> dict[str, list[np.ndarray]]:
-    """Of the model itself, adapted and not."""
+) -> tuple[dict[str, list[np.ndarray]], np.ndarray]:
+    """Of the model itself, adapted and not; what supports leave unknown of each row's."""
     sizes = np.array([len(one.inputs) for one in supports])
     joined = Rows(*map(np.concatenate, zip(*supports, strict=True)))
     adapted = learner.adapt_many(joined.inputs, joined.targets, sizes, joined.weights)
@@ -212,10 +218,20 @@ def _adapted_predictions(
     lengths = [len(one.inputs) for one in queries]
     tasks = np.repeat(np.arange(len(queries)), lengths)
     inputs = np.concatenate([one.inputs for one in queries])
-    return {
+    predicted = {
         name: np.split(learner.predict_many(params, tasks, inputs), np.cumsum(lengths)[:-1])
         for name, params in ((ADAPTED, adapted), (UNADAPTED, unadapted))
     }
+    return predicted, learner.variances(adapted, tasks, inputs)
+
+
+def _scores(outputs: list[np.ndarray], variances: np.ndarray, queries: list[Rows]) -> Scores:
+    """Residuals of rows held out, in units of what was expected of them."""
+    truth = np.concatenate([one.targets for one in queries])
+    residuals = truth - np.concatenate(outputs)
+    weights = [(one.weights + 1e-12) / np.sum(one.weights + 1e-12) for one in queries]
+    units = np.concatenate([one.units for one in queries])
+    return Scores(residuals / np.sqrt(1 + variances)[:, None], np.concatenate(weights), units)
 
 
 def _measured(outputs: np.ndarray, query: Rows, classes: int | None) -> np.ndarray:

@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
 
 from .._errors import MamlaxError, warn
 from ._adapted_many import AdaptedMany
+from ._calibration import Calibration
 from ._checked_settings import algorithm_of, check_pooled, training_of
 from ._columns import Columns, is_frame, names_of
 from ._container import Container, write_container
@@ -45,6 +46,7 @@ class FewShotEstimator(BaseEstimator, ABC):
     _loss: Loss
     targets_: Any  # Values or Classes
     learner_: ArrayLearner
+    calibration_: Calibration | None
     feature_names_in_: np.ndarray
     n_features_in_: int
     target_names_: list[str] | None = None
@@ -153,7 +155,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         self.validation_curve_ = learned.trained.curve
         self.outer_step_ = learned.trained.step
         self.num_groups_ = learned.counts
-        self.report_ = learned.report
+        self.report_, self.calibration_ = learned.report, learned.calibration
         self._adapted, self.num_support_ = self._unadapted(), 0
         return self
 
@@ -227,7 +229,7 @@ class FewShotEstimator(BaseEstimator, ABC):
                 "steps or a smaller inner learning rate when it is trained. To adapt to the "
                 f"others, leave out the rows where numpy.isin(groups, [{shown}])."
             )
-        return AdaptedMany(copy.copy(self), names, adapted)
+        return AdaptedMany(copy.copy(self), names, adapted, np.bincount(index))
 
     @property
     def pooled_(self) -> str:
@@ -312,8 +314,11 @@ class FewShotEstimator(BaseEstimator, ABC):
 
     def _outputs(self, X) -> np.ndarray:
         """What the network says, `[rows, outputs]`."""
-        inputs = self.columns_.encode(self._checked_table(X))
-        return self.learner_.predict(self._adapted, inputs)
+        return self.learner_.predict(self._adapted, self._inputs(X))
+
+    def _inputs(self, X) -> np.ndarray:
+        """Rows as numbers."""
+        return self.columns_.encode(self._checked_table(X))
 
     @abstractmethod
     def _checked_targets(self, y) -> np.ndarray:

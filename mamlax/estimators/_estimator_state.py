@@ -7,10 +7,12 @@ import numpy as np
 
 from ..config._algorithms import ALGORITHMS, Algorithm
 from ..records._settings import algorithm_from_json, settings_as_json
+from ._calibration import Calibration
 from ._columns import Columns
 from ._container import Container, filled, named_arrays
 from ._conventions import Conventions
 from ._learner import ArrayLearner
+from ._posterior import Supports
 from ._report import report_from_json
 from ._targets import targets_from_json
 
@@ -26,6 +28,8 @@ _SAVED_PARAMETERS = str | int | float | tuple | list | np.generic | Algorithm | 
 def state_of(estimator: Any) -> Container:
     """What a file must hold of a fitted estimator, for `restored`."""
     learner, report = estimator.learner_.state(), estimator.report_
+    calibration = estimator.calibration_
+    calibrated = Container({}, {}) if calibration is None else calibration.state()
     names = getattr(estimator, "feature_names_in_", None)
     header = {
         "kind": type(estimator).__name__,
@@ -43,9 +47,15 @@ def state_of(estimator: Any) -> Container:
         "targets": estimator.targets_.as_json(),
         "report": None if report is None else report.as_json(),
         **learner.header,
+        **calibrated.header,
     }
-    adapted = named_arrays("adapted", estimator._adapted.own) if estimator.num_support_ else {}
-    return Container(header, {**learner.arrays, **adapted})
+    adapted = {}
+    if estimator.num_support_:
+        own, supports = estimator._adapted.own, estimator._adapted.supports
+        adapted = named_arrays("adapted", own)
+        if supports is not None:  # intervals are made from it
+            adapted |= {_INPUTS: supports.inputs, _WEIGHTS: supports.weights}
+    return Container(header, {**learner.arrays, **calibrated.arrays, **adapted})
 
 
 def restored(estimator: E, content: Container) -> E:
@@ -76,11 +86,30 @@ def restored(estimator: E, content: Container) -> E:
         raise ValueError(f"columns make {width} inputs of a network of {num_inputs}")
     if (outputs := one.targets_.num_outputs) != network["num_outputs"]:
         raise ValueError(f"{outputs} targets of a network of {network['num_outputs']} outputs")
+    one.calibration_ = Calibration.from_state(content, outputs)
     adapted = one._unadapted()
     if one.num_support_:
-        adapted = adapted._replace(own=filled(adapted.own, "adapted", content.arrays))
+        own = filled(adapted.own, "adapted", content.arrays)
+        adapted = adapted._replace(own=own, supports=_supports(content, network))
     one._adapted = adapted
     return estimator
+
+
+_INPUTS, _WEIGHTS = "support.inputs", "support.weights"
+
+
+def _supports(content: Container, network: Any) -> Supports | None:
+    """What the estimator is adapted to; None of a file that does not hold it.
+
+    Raises:
+        ValueError: if it is of another shape.
+    """
+    if _INPUTS not in content.arrays:
+        return None
+    inputs, weights = content.arrays[_INPUTS], content.arrays[_WEIGHTS]
+    if inputs.shape != (len(weights), network["num_inputs"]) or weights.ndim != 1:
+        raise ValueError(f"a support of shape {inputs.shape} with weights {weights.shape}")
+    return Supports(inputs, weights, np.array([len(inputs)]))
 
 
 def _parameter(value: Any) -> Any:

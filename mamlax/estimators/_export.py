@@ -220,7 +220,7 @@ def _regressor(learner: ArrayLearner, outer_step: int) -> FewShotRegressor:
         tuple(Column(str(i), limit=1e30) for i in range(num_inputs)), named=False
     )
     model.targets_ = Values((0.0,) * num_outputs, (1.0,) * num_outputs, num_outputs == 1)
-    model.learner_, model.report_ = learner, None
+    model.learner_, model.report_, model.calibration_ = learner, None, None
     model.validation_curve_, model.num_groups_ = (), {}
     model.outer_step_, model.weight_scale_ = outer_step, 1.0
     model.n_features_in_ = num_inputs

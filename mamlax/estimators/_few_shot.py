@@ -6,7 +6,9 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from .._errors import MamlaxError
 from ..config._algorithms import ALGORITHMS, Cavia, HeadOfTask, RidgeMaml
+from ._calibration import Calibration
 from ._estimator import FewShotEstimator
 from ._targets import Classes, Values
 
@@ -44,8 +46,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         test_fraction: share of the groups held out at a time for `report()`. Each is held out once,
             in as many rounds as that takes; of hundreds, as many as are enough.
         patience: twentieths of `num_outer_steps` without improvement before training stops.
-        compare: hold groups out in rounds and fit simpler models too, for `report()`. Without, a
-            fit takes less than half of the time.
+        compare: hold groups out in rounds and fit simpler models too, for `report()`, standard
+            deviations and intervals. Without, a fit takes less than half of the time.
         refit: learn from all groups in the end, for as many steps as rounds have chosen. False: one
             round, and what it has learned from the groups that are not held out is kept.
         random_state: seed of the split of the groups, of initialization and of training.
@@ -78,10 +80,68 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     _loss = "squared-error"
     _algorithms = (RidgeMaml.name, *sorted(_GENERAL))
 
-    def predict(self, X) -> np.ndarray:
-        """`[rows]` or `[rows, outputs]`, in the units of the targets."""
+    def predict(self, X, return_std: bool = False):
+        """Predictions `[rows]` or `[rows, outputs]`, in the units of the targets.
+
+        Args:
+            X: `[rows, columns]`.
+            return_std: also return standard deviations of the same shape, of what a row will be
+                about its prediction, noise included: as on groups held out, with as many rows of
+                support.
+
+        Raises:
+            MamlaxError: if there are to be deviations, and no group was held out.
+        """
         check_is_fitted(self)
-        return self._decoded(self._outputs(X))
+        inputs = self._inputs(X)
+        predicted = self._decoded(self.learner_.predict(self._adapted, inputs))
+        if not return_std:
+            return predicted
+        deviations = self._calibrated().standard_deviations(*self._known(inputs))
+        return predicted, self.targets_.scaled(deviations)
+
+    def predict_interval(self, X, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Where the targets of rows will be, as often as is asked for.
+
+        Calibrated on groups held out: of a new group the share `coverage` of the rows lies in its
+        intervals, in the mean over groups.
+
+        Args:
+            X: `[rows, columns]`.
+            coverage: between 0 and 1.
+
+        Returns:
+            Lower and upper ends, each of the shape of predictions.
+
+        Raises:
+            MamlaxError: if no group was held out when the model was fitted, or `coverage` is no
+                share.
+
+        References:
+            Lee, Barber & Willett, Distribution-free inference with hierarchical data, 2023.
+        """
+        check_is_fitted(self)
+        inputs = self._inputs(X)
+        predicted = self._decoded(self.learner_.predict(self._adapted, inputs))
+        widths = self._calibrated().half_widths(*self._known(inputs), coverage)
+        half = self.targets_.scaled(widths)
+        return predicted - half, predicted + half
+
+    def _known(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of rows: of how many of the support predictions come, and what these leave unknown."""
+        tasks = np.zeros(len(inputs), int)
+        variances = self.learner_.variances(self._adapted, tasks, inputs)
+        return tasks + self.num_support_, variances
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration_ is None:
+            raise MamlaxError(
+                "there is nothing to tell by how far predictions are from the truth: no group was "
+                "held out when this model was fitted. Fit it with compare=True, a test_fraction "
+                "above zero, and four groups or more, of two rows or more; a file of an earlier "
+                "version has to be fitted again."
+            )
+        return self.calibration_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

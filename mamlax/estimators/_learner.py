@@ -15,20 +15,20 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from .._errors import MamlaxError
 from .._files import Json
-from .._types import Batch, LossFn, MetaLearner
-from ..config._algorithms import ALGORITHMS, Algorithm
+from .._types import Adaptation, Batch, LossFn, MetaLearner
+from ..config._algorithms import ALGORITHMS, Algorithm, RidgeMaml
 from ..experiments._learner import learner_of
 from ..records._settings import algorithm_from_flat, algorithm_from_json, settings_as_json
 from ..tasks._class_arrays import bounds_of
 from ._architecture import Architecture, architecture, model_of
+from ._buckets import bucket_of, by_bucket, in_lots, padded, rows_of
 from ._container import Container, filled, named_arrays
 from ._pooled import Pooled, augmented, num_columns
 from ._pooled import from_state as pooled_from_state
 from ._pooled import state_of as state_of_pooled
+from ._posterior import Supports, posterior_variances
 
 Loss = Literal["squared-error", "cross-entropy"]
-_SMALLEST_BUCKET = 8
-_TASKS_AT_ONCE = 256
 _MOST_ROWS = 1 << 16  # whose way through trees is held at once
 _MOST_PROGRAMS = 16  # of 15 MB each and more
 _MOST_STEPS, _MOST_LAYERS = 10_000, 100
@@ -111,14 +111,14 @@ class LearnerSettings:
 
     def adapt_fn(self) -> Callable[[Any, Batch], Any]:
         """`adapt_fn(meta_params, support) -> params`, after `num_inner_steps`."""
-        learner = self.learner()
+        steps = self.num_inner_steps
+        return lambda params, support: self.adapted(params, support, num_inner_steps=steps).params
 
-        def adapt(meta_params, support):
-            if self.normalizes:  # no reference: the support is normalized by itself
-                support = support._replace(reference=support.inputs[:0])
-            return learner.adapt(meta_params, support, num_inner_steps=self.num_inner_steps).params
-
-        return adapt
+    def adapted(self, meta_params: PyTree, support: Batch, **options: Any) -> Adaptation:
+        """What `adapt` of the learner gives; `options` are its own."""
+        if self.normalizes:  # no reference: the support is normalized by itself
+            support = support._replace(reference=support.inputs[:0])
+        return self.learner().adapt(meta_params, support, **options)
 
     def predict(self, params: PyTree, inputs: Any, support_inputs: Any) -> Any:
         """Outputs `[rows, outputs]`; where the network normalizes, by the moments of the support,
@@ -136,11 +136,14 @@ class AdaptedParams(NamedTuple):
         own: those that depend on the support; with a leading axis of tasks where there are many.
         shared: the others, the same in every task; None in the place of the own ones.
         support_inputs: what normalizes, where the network does.
+        supports: what was adapted to, where the head is solved for: it says how sure predictions
+            are. None: of a file of a model that did not keep it.
     """
 
     own: PyTree
     shared: PyTree
     support_inputs: Any = None
+    supports: Supports | None = None
 
     @property
     def diverged(self) -> np.ndarray:
@@ -178,9 +181,10 @@ class ArrayLearner:
         Raises:
             MamlaxError: if adapted parameters are no numbers any more.
         """
-        arrays = _arrays(self._with_pooled(inputs), targets, weights)
+        arrays = _arrays(self.with_pooled(inputs), targets, weights)
+        supports = self._supports(arrays[0], arrays[2], [len(inputs)])
         if not self.settings.normalizes:  # else padding would change the moments
-            arrays = [_padded(array, _bucket(len(array))) for array in arrays]
+            arrays = [padded(array, bucket_of(len(array))) for array in arrays]
         batch = Batch(arrays[0], arrays[1], weights=arrays[2])
         own, shared = self._programs(batch.inputs).adapt(self.meta_params, batch)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(own)):
@@ -190,7 +194,8 @@ class ArrayLearner:
                 "there are none, it needs fewer inner steps or a smaller inner learning rate when "
                 "it is trained."
             )
-        return AdaptedParams(own, shared, batch.inputs if self.settings.normalizes else None)
+        of_norm = batch.inputs if self.settings.normalizes else None
+        return AdaptedParams(own, shared, of_norm, supports)
 
     def adapt_many(self, inputs, targets, sizes, weights=None) -> AdaptedParams:
         """Adapt to many supports at once, in one compiled program for each size.
@@ -205,15 +210,14 @@ class ArrayLearner:
         """
         if self.settings.normalizes:
             raise ValueError("a network that normalizes by its support adapts to one at a time.")
-        inputs, targets, weights = _arrays(self._with_pooled(inputs), targets, weights)
+        inputs, targets, weights = _arrays(self.with_pooled(inputs), targets, weights)
+        supports = self._supports(inputs, weights, sizes)
         starts, sizes = bounds_of(sizes)
         if not len(inputs):  # a row of weight zero, for supports that are all empty
-            inputs, targets, weights = (_padded(one, 1) for one in (inputs, targets, weights))
+            inputs, targets, weights = (padded(one, 1) for one in (inputs, targets, weights))
         programs, own, shared = self._programs(None), None, None
-        for bucket, tasks in _by_bucket(sizes):
-            chosen = _padded(tasks, _bucket(len(tasks)))
-            there = np.arange(bucket) < sizes[chosen, None]
-            rows = np.where(there, starts[chosen, None] + np.arange(bucket), 0)
+        for bucket, tasks in by_bucket(sizes):
+            rows, there = rows_of(starts, sizes, tasks, bucket)
             weights_there = np.where(there, weights[rows], np.float32(0))
             batch = Batch(inputs[rows], targets[rows], weights=weights_there)
             found, shared = programs.adapt_many(self.meta_params, batch)
@@ -222,22 +226,22 @@ class ArrayLearner:
             jax.tree.map(
                 lambda all_, x, at=tasks: all_.__setitem__(at, np.asarray(x)[: len(at)]), own, found
             )
-        return AdaptedParams(own, shared)
+        return AdaptedParams(own, shared, supports=supports)
 
     def predict(self, adapted: AdaptedParams, inputs) -> np.ndarray:
         """Outputs `[rows, outputs]` for inputs `[rows, ...]`."""
-        inputs = self._with_pooled(inputs)
-        padded = _padded(inputs, _bucket(len(inputs)))
-        outputs = self._programs(adapted.support_inputs).predict(*adapted, padded)
+        inputs = self.with_pooled(inputs)
+        enough = padded(inputs, bucket_of(len(inputs)))
+        outputs = self._programs(adapted.support_inputs).predict(*adapted[:3], enough)
         return np.asarray(outputs)[: len(inputs)]
 
-    def _with_pooled(self, inputs: Any) -> np.ndarray:
+    def with_pooled(self, inputs: Any) -> np.ndarray:
         """Inputs as the network takes them."""
         inputs = np.asarray(inputs, np.float32)
         if self.pooled is None:
             return inputs
         lots = [inputs[i : i + _MOST_ROWS] for i in range(0, max(len(inputs), 1), _MOST_ROWS)]
-        found = [_augmented(self.pooled, _padded(one, _bucket(len(one)))) for one in lots]
+        found = [_augmented(self.pooled, padded(one, bucket_of(len(one)))) for one in lots]
         return np.concatenate(
             [np.asarray(x)[: len(one)] for x, one in zip(found, lots, strict=True)]
         )
@@ -249,19 +253,44 @@ class ArrayLearner:
 
     def predict_many(self, adapted: AdaptedParams, tasks, inputs) -> np.ndarray:
         """Outputs `[rows, outputs]`, each row by the parameters of its task, `tasks` `[rows]`."""
-        inputs, tasks = self._with_pooled(inputs), np.asarray(tasks)
+        inputs, tasks = self.with_pooled(inputs), np.asarray(tasks)
         order = np.argsort(tasks, kind="stable")
         present, starts, sizes = np.unique(tasks[order], return_index=True, return_counts=True)
         outputs = np.zeros((len(inputs), self.settings.network["num_outputs"]), np.float32)
-        for bucket, those in _by_bucket(sizes):
-            chosen = _padded(those, _bucket(len(those)))
-            there = np.arange(bucket) < sizes[chosen, None]
-            there[len(those) :] = False
-            rows = order[np.where(there, starts[chosen, None] + np.arange(bucket), 0)]
+        for bucket, those in by_bucket(sizes):
+            rows, there = rows_of(starts, sizes, those, bucket)
+            rows, chosen = order[rows], padded(those, len(rows))
             own = jax.tree.map(lambda x, at=present[chosen]: x[at], adapted.own)
             found = self._programs(None).predict_many(own, adapted.shared, inputs[rows])
             outputs[rows[there]] = np.asarray(found)[there]
         return outputs
+
+    def variances(self, adapted: AdaptedParams, tasks, inputs) -> np.ndarray:
+        """What supports leave unknown of predictions.
+
+        Args:
+            adapted: to one support or many.
+            tasks: `[rows]`, by which each row is predicted; 0 of one.
+            inputs: `[rows, ...]`.
+
+        Returns:
+            `[rows]`, variances in units of that of a row about its prediction. Zero where the
+            algorithm does not say.
+        """
+        algorithm, inputs = self.settings.algorithm, np.asarray(inputs, np.float32)
+        if not isinstance(algorithm, RidgeMaml) or adapted.supports is None:
+            return np.zeros(len(inputs), np.float32)
+        return posterior_variances(
+            self.meta_params,
+            algorithm.ridge,
+            adapted.supports,
+            np.asarray(tasks),
+            self.with_pooled(inputs),
+        )
+
+    def _supports(self, inputs: np.ndarray, weights: np.ndarray, sizes: Any) -> Supports | None:
+        is_solved = isinstance(self.settings.algorithm, RidgeMaml)
+        return Supports(inputs, weights, np.asarray(sizes)) if is_solved else None
 
     def state(self) -> Container:
         """What a file must hold of it, for `from_state`."""
@@ -341,31 +370,14 @@ def _programs(settings: LearnerSettings, num_support: int | None = None) -> _Pro
 
     def adapt_many(meta_params, supports):
         first = jax.tree.map(lambda x: x[0], supports)
-        own = _in_lots(lambda support: adapt(meta_params, support)[0], supports)
+        own = in_lots(lambda support: adapt(meta_params, support)[0], supports)
         return own, adapt(meta_params, first)[1]
 
     def predict_many(own, shared, inputs):
-        return _in_lots(lambda one: predict(one[0], shared, None, one[1]), (own, inputs))
+        return in_lots(lambda one: predict(one[0], shared, None, one[1]), (own, inputs))
 
     jit = jax.jit  # and not Equinox's, which keeps what it has compiled for good
     return _Programs(jit(adapt), jit(adapt_many), jit(predict), jit(predict_many))
-
-
-def _in_lots(fn: Any, tasks: PyTree) -> Any:
-    """`fn` of every task, as many at once as a processor's caches hold."""
-    return jax.lax.map(fn, tasks, batch_size=_TASKS_AT_ONCE)
-
-
-def _bucket(size: int) -> int:
-    """The size that a program is compiled for: the next power of two."""
-    return max(_SMALLEST_BUCKET, 1 << max(size - 1, 0).bit_length())
-
-
-def _by_bucket(sizes: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """The tasks of each bucket."""
-    found, index = np.unique(sizes, return_inverse=True)
-    buckets = np.array([_bucket(size) for size in found.tolist()])[index]
-    return [(int(bucket), np.flatnonzero(buckets == bucket)) for bucket in np.unique(buckets)]
 
 
 def _arrays(inputs: Any, targets: Any, weights: Any) -> list[np.ndarray]:
@@ -373,10 +385,3 @@ def _arrays(inputs: Any, targets: Any, weights: Any) -> list[np.ndarray]:
     inputs = np.asarray(inputs, np.float32)
     weights = np.ones(len(inputs)) if weights is None else weights
     return [inputs, np.asarray(targets), np.asarray(weights, np.float32)]
-
-
-def _padded(array: np.ndarray, size: int) -> np.ndarray:
-    if len(array) == size:
-        return array
-    shape = (size - len(array), *array.shape[1:])
-    return np.concatenate([array, np.zeros(shape, array.dtype)])

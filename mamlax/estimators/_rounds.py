@@ -7,6 +7,7 @@ import numpy as np
 
 from .._errors import MamlaxError
 from .._files import Json
+from ._calibration import Calibration
 from ._comparison import Judged, judge, report_of
 from ._fitting import MetaTrained, Plan, Validated, meta_train
 from ._pooled import kind_of
@@ -21,11 +22,13 @@ class Learned(NamedTuple):
     Attributes:
         trained: the learner.
         report: None where no group was held out, or none of those had two rows.
+        calibration: what intervals are made from; None where there is no report, and of classes.
         counts: of the groups that it learned from, was chosen by, and was judged on.
     """
 
     trained: MetaTrained
     report: Report | None
+    calibration: Calibration | None
     counts: dict[str, int]
 
 
@@ -52,7 +55,7 @@ def learn_once(
     if not _can_adapt(rows, split):
         raise MamlaxError(_NOTHING)
     trained, judged = _round(rows, split, plan, compare=compare, report=_staged(report, "fit"))
-    return Learned(trained, _report([(trained, judged)], trained, plan), split.counts)
+    return _learned([(trained, judged)], trained, plan, split.counts)
 
 
 def learn_in_rounds(
@@ -98,19 +101,25 @@ def learn_in_rounds(
         report=_staged(report, "fit"),
     )
     counts = {TRAIN: len(np.unique(rows.groups)), VALIDATION: 0, TEST: 0}
-    return Learned(trained, _report(found, trained, plan), counts)
+    return _learned(found, trained, plan, counts)
 
 
-def _report(
-    rounds: Sequence[tuple[MetaTrained, Judged | None]], trained: MetaTrained, plan: Plan
-) -> Report | None:
-    """What rounds found of models of their own, for the one that is used."""
+def _learned(
+    rounds: Sequence[tuple[MetaTrained, Judged | None]],
+    trained: MetaTrained,
+    plan: Plan,
+    counts: dict[str, int],
+) -> Learned:
+    """What rounds found of models of their own, beside the one that is used."""
     judged = [one for _, one in rounds if one is not None]
     if not judged:
-        return None
-    starts = [kind_of(one.learner.pooled) for one in (*(one for one, _ in rounds), trained)]
-    found = report_of(judged, is_ordered=plan.is_ordered)
-    return found._replace(pooled=tuple(starts)) if plan.starts_from_pooled else found
+        return Learned(trained, None, None, counts)
+    report = report_of(judged, is_ordered=plan.is_ordered)
+    if plan.starts_from_pooled:
+        starts = [kind_of(one.learner.pooled) for one in (*(one for one, _ in rounds), trained)]
+        report = report._replace(pooled=tuple(starts))
+    scores = [score for one in judged for score in one.scores]
+    return Learned(trained, report, Calibration.of(scores), counts)
 
 
 def print_line(line: Json) -> None:

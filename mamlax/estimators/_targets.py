@@ -82,6 +82,11 @@ class Values(NamedTuple):
         values = np.asarray(outputs, np.float64) * np.array(self.scale) + np.array(self.mean)
         return values[..., 0] if self.flat else values
 
+    def scaled(self, deviations: np.ndarray) -> np.ndarray:
+        """Deviations `[..., outputs]` of the network's outputs, in the units of the targets."""
+        values = np.asarray(deviations, np.float64) * np.array(self.scale)
+        return values[..., 0] if self.flat else values
+
     def as_json(self) -> Json:
         """For `from_json`."""
         return {"kind": "values", **self._asdict()}

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import mamlax
+from mamlax.algorithms._heads import _ridge_solution, posterior_variance
 
 FEATURES, OUTPUTS, RIDGE = 3, 2, 0.7
 
@@ -208,3 +209,30 @@ def test_one_output_without_its_axis_is_explained():
 def test_a_ridge_that_is_not_positive_is_refused(ridge):
     with pytest.raises(ValueError, match=f"ridge must be a positive number, got {ridge}"):
         make_learner(ridge=ridge)
+
+
+def test_more_examples_than_features_have_the_same_solution():
+    """A system of equations of examples, or of features, whichever is smaller."""
+    random = np.random.default_rng(0)
+    features, targets = random.normal(size=(4, 3)), random.normal(size=(4, 2))
+    for number in (3, 4):
+        f, y = features[:number], targets[:number]
+        found = _ridge_solution(jnp.asarray(f), jnp.asarray(y), 0.3)
+        expected = np.linalg.solve(f.T @ f + 0.3 * np.eye(3), f.T @ y)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_posterior_is_that_of_a_gaussian_process():
+    """k(x, x) − k(x, X) (K + I)⁻¹ k(X, x) with the kernel f fᵀ / λ, in units of the noise."""
+    random = np.random.default_rng(0)
+    support, queries, ridge = random.normal(size=(4, 6)), random.normal(size=(5, 6)), 0.7
+    found = posterior_variance(jnp.asarray(support), jnp.asarray(queries), ridge=ridge)
+    between, gram = queries @ support.T / ridge, support @ support.T / ridge + np.eye(4)
+    expected = queries @ queries.T / ridge - between @ np.linalg.solve(gram, between.T)
+    np.testing.assert_allclose(found, np.diag(expected), rtol=1e-4)
+
+
+def test_without_a_support_the_posterior_is_the_prior():
+    queries = np.random.default_rng(0).normal(size=(5, 6))
+    found = posterior_variance(jnp.zeros((0, 6)), jnp.asarray(queries), ridge=0.5)
+    np.testing.assert_allclose(found, np.sum(queries**2, axis=1) / 0.5, rtol=1e-5)

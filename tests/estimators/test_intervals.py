@@ -1,0 +1,165 @@
+"""Intervals and standard deviations of predictions: calibrated on groups held out."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import mamlax
+from mamlax.estimators._calibration import Calibration, Scores
+
+from .materials import TINY
+
+COLUMNS = ["speed", "kind"]
+
+
+def scores_of(groups, rng, num_rows=20):
+    """Normal scores; each group has a spread of its own."""
+    spreads = np.exp(rng.normal(size=groups))
+    values = rng.normal(size=(groups, num_rows)) * spreads[:, None]
+    weights = np.full(groups * num_rows, 1 / num_rows)
+    return Scores(values.reshape(-1, 1), weights, np.repeat(np.arange(groups), num_rows))
+
+
+def half_width(calibration, coverage, num_support=5, variance=0.0):
+    widths = calibration.half_widths(np.array([num_support]), np.array([variance]), coverage)
+    return widths[0, 0]
+
+
+def test_a_new_group_is_covered_as_often_as_asked_in_the_mean():
+    """Of 19 groups and their spreads, over and over: Lee, Barber & Willett's theorem 2."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(1_000):
+        width = half_width(Calibration.of([(5, scores_of(19, rng))]), 0.9)
+        new = scores_of(1, rng).values
+        covered.append(np.mean(np.abs(new) <= width))
+    error = np.std(covered) / np.sqrt(len(covered))
+    # more than is asked for by less than the share of a group
+    assert 0.9 - 3 * error < np.mean(covered) < 0.9 + 1 / 20 + 3 * error
+
+
+def test_groups_count_alike_however_many_rows_they_have():
+    small, large = np.full((10, 1), 1.0), np.full((1_000, 1), 2.0)
+    weights = np.concatenate([np.full(10, 0.1), np.full(1_000, 0.001)])
+    units = np.repeat([0, 1], [10, 1_000])
+    calibration = Calibration.of([(5, Scores(np.concatenate([small, large]), weights, units))])
+    assert half_width(calibration, 0.33) == 1.0, "0.33 * 3 / 2 is below one half"
+    assert half_width(calibration, 0.35) == 2.0
+    np.testing.assert_allclose(calibration.deviations, np.sqrt([[(1 + 4) / 2]]), rtol=1e-6)
+
+
+def test_a_coverage_that_few_groups_cannot_promise_is_warned_of():
+    calibration = Calibration.of([(5, scores_of(4, np.random.default_rng(0)))])
+    with pytest.warns(UserWarning, match="4 groups.*at most, not 0.9"):
+        width = half_width(calibration, 0.9)
+    assert width == pytest.approx(calibration.quantiles.max())
+
+
+def test_between_numbers_of_support_rows_and_beyond_them():
+    rng = np.random.default_rng(0)
+    few, many = (scores_of(30, rng) for _ in range(2))
+    calibration = Calibration.of([(1, few), (3, many)])
+    first, last = (half_width(Calibration.of([(5, one)]), 0.9) for one in (few, many))
+    assert half_width(calibration, 0.9, 1) == pytest.approx(first)
+    assert half_width(calibration, 0.9, 0) == pytest.approx(first)
+    assert half_width(calibration, 0.9, 300) == pytest.approx(last)
+    share = np.log(3 / 2) / np.log(4 / 2)
+    between = np.exp((1 - share) * np.log(first) + share * np.log(last))
+    assert half_width(calibration, 0.9, 2) == pytest.approx(between)
+
+
+def test_sizes_of_few_groups_are_left_out():
+    rng = np.random.default_rng(0)
+    calibration = Calibration.of([(1, scores_of(30, rng)), (50, scores_of(14, rng))])
+    assert calibration.sizes == (1,)
+
+
+def test_what_is_unknown_widens():
+    calibration = Calibration.of([(5, scores_of(30, np.random.default_rng(0)))])
+    assert half_width(calibration, 0.9, variance=3.0) == pytest.approx(
+        2 * half_width(calibration, 0.9)
+    )
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0, -1, 90])
+def test_a_coverage_that_is_no_share_is_refused(regressor, table, coverage):
+    with pytest.raises(mamlax.MamlaxError, match=f"between 0 and 1; got {coverage}"):
+        regressor.predict_interval(table[COLUMNS], coverage)
+
+
+def test_intervals_are_about_the_prediction_and_wider_for_more(regressor, table):
+    adapted = regressor.adapt(table[COLUMNS][:6], table["wear"][:6])
+    rows = table[COLUMNS][6:30]
+    with pytest.warns(UserWarning, match="groups were held out"):
+        (low, high), (lower, higher) = (adapted.predict_interval(rows, c) for c in (0.5, 0.95))
+    np.testing.assert_allclose((low + high) / 2, adapted.predict(rows))
+    assert np.all(lower <= low) and np.all(high <= higher) and np.any(lower < low)
+
+
+def test_every_row_of_support_makes_what_is_unknown_less(regressor, table):
+    inputs = regressor.columns_.encode(table[COLUMNS])
+    tasks, found = np.zeros(len(table), int), []
+    for number in (0, 3, 6):
+        support = inputs[:number], np.zeros((number, 1), np.float32)
+        adapted = regressor.learner_.adapt(*support)
+        found.append(regressor.learner_.variances(adapted, tasks, inputs))
+    assert np.all(found[0] > found[1]) and np.all(found[1] > found[2]) and found[2].min() > 0
+
+
+def test_many_tasks_have_the_intervals_of_each(regressor, table):
+    machines = table["machine"].unique()[:3]
+    there = table[table["machine"].isin(machines)]
+    support, query = there.groupby("machine").head(5), there.groupby("machine").tail(4)
+    many = regressor.adapt_many(support[COLUMNS], support["wear"], support["machine"])
+    _, deviations = many.predict(query[COLUMNS], query["machine"], return_std=True)
+    lower, upper = many.predict_interval(query[COLUMNS], query["machine"], 0.6)
+    for machine in machines:
+        own, rows = support["machine"] == machine, (query["machine"] == machine).to_numpy()
+        one = regressor.adapt(support[COLUMNS][own], support["wear"][own])
+        expected = one.predict(query[COLUMNS][rows], return_std=True)[1]
+        np.testing.assert_allclose(deviations[rows], expected, rtol=1e-4)
+        expected = one.predict_interval(query[COLUMNS][rows], 0.6)
+        np.testing.assert_allclose((lower[rows], upper[rows]), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_support", [0, 6])
+def test_a_file_keeps_them_to_the_bit(regressor, table, tmp_path, num_support):
+    model = regressor
+    if num_support:
+        model = regressor.adapt(table[COLUMNS][:num_support], table["wear"][:num_support])
+    model.save(tmp_path / "model.safetensors")
+    loaded = mamlax.load(tmp_path / "model.safetensors")
+    for one, other in zip(
+        (
+            *model.predict(table[COLUMNS], return_std=True),
+            *model.predict_interval(table[COLUMNS], 0.6),
+        ),
+        (
+            *loaded.predict(table[COLUMNS], return_std=True),
+            *loaded.predict_interval(table[COLUMNS], 0.6),
+        ),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_where_no_group_was_held_out_it_is_said(regressor, table):
+    model = copy.copy(regressor)
+    model.calibration_ = None
+    with pytest.raises(mamlax.MamlaxError, match=r"no group was held out.*compare=True"):
+        model.predict_interval(table[COLUMNS])
+    with pytest.raises(mamlax.MamlaxError, match="no group was held out"):
+        model.predict(table[COLUMNS], return_std=True)
+
+
+@pytest.mark.slow
+def test_gradient_descent_has_intervals_of_one_width(table):
+    """It says nothing of how much its support leaves unknown."""
+    settings = TINY | {"algorithm": "fomaml", "refit": False, "validation_fraction": 0.0}
+    y = np.stack([table["wear"], 3 * table["wear"] + 1], axis=1)
+    model = mamlax.FewShotRegressor(**settings).fit(table[COLUMNS], y, groups=table["machine"])
+    lower, upper = model.predict_interval(table[COLUMNS], 0.6)
+    widths = upper - lower
+    np.testing.assert_allclose(widths, np.repeat(widths[:1], len(table), 0))
+    np.testing.assert_allclose(widths[:, 1], 3 * widths[:, 0], rtol=0.5)
