@@ -14,7 +14,7 @@ import tyro
 from .. import __version__
 from .._errors import MamlaxError
 from .._files import remedy
-from . import _models, _runs
+from . import _models, _runs, _service
 from ._console import escape, say, say_warning
 from ._flags import Flags
 from ._hints import in_flags, suggest_algorithm, suggest_flag, suggest_order, suggest_recipe
@@ -31,6 +31,7 @@ _COMMANDS = (
     _models.adapt,
     _models.inspect,
     _models.export,
+    _service.serve,
 )
 
 

@@ -97,6 +97,7 @@ def adapt(
     support: Path,
     query: Path,
     decimal_mark: Literal["auto", "point", "comma"] | None = None,
+    interval: float | None = None,
     out: Path = Path("predictions.csv"),
 ) -> None:
     """Adapt a saved model to a new task and predict.
@@ -108,6 +109,7 @@ def adapt(
         query: A table to predict for; for images a folder.
         decimal_mark: What decimals in tables of text begin with; as for the table fitted where
             None.
+        interval: Also write where each value lies with this coverage, e.g. 0.9, in two columns.
         out: The predictions, a csv.
     """
     _devices.prepare_jax()
@@ -121,6 +123,7 @@ def adapt(
         out,
         say=lambda words: say(escape(words)),
         decimal_mark=decimal_mark,
+        interval=interval,
     )
     is_table = isinstance(adapted, FewShotEstimator)
     words = f" after adapting to {adapted.num_support_} rows" if is_table else ""

@@ -1,5 +1,6 @@
 """Images of one task: a folder to adapt to, by class, or one to classify. Nothing is cached."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from .._errors import MamlaxError
 from ._batches import decoded
 from ._cache import Contents
 from ._decoding import Decoded, ImageSettings
-from ._listing import files_of, sorted_out
+from ._listing import File, files_of, sorted_out
 from ._summary import Notes, in_groups, say_what_was_read
 
 
@@ -59,21 +60,49 @@ def read_pictures(
         if not files:
             others = f", but {in_groups(found.left_out)}" if found.left_out else ""
             raise MamlaxError(f"{root} has no images in it{others}.")
-        pixels = np.empty((len(files), *shape), np.uint8)
-        order = sorted(range(len(files)), key=lambda row: files[row].offset)
-        for row, image in decoded(files, order, settings):
-            assert image is not None  # none is skipped
-            _check_shape(files[row].name, image, shape)
-            pixels[row] = image.pixels
-            notes.add(row, files[row].name, image)
-        for levels, again in notes.to_scale_again():
-            for row, image in decoded(files, again, settings, levels):
-                assert image is not None
-                pixels[row] = image.pixels
+        pixels = _pixels(files, shape, settings, notes)
     say_what_was_read([root], found, Contents((), (), (), notes.in_words(gray_bits)))
     paths = [PurePosixPath(file.name) for file in files]
     below = [path.parts[1:-1] if root.is_dir() else path.parts[:-1] for path in paths]
     return Pictures(pixels, [file.name for file in files], ["/".join(parts) for parts in below])
+
+
+def decoded_pictures(
+    contents: Sequence[bytes],
+    shape: tuple[int, int, int],
+    *,
+    resize: bool,
+    invert: bool,
+    gray_bits: int | None = None,
+) -> np.ndarray:
+    """The same of files that are in memory: `[images, height, width, channels]` bytes."""
+    settings = ImageSettings(
+        shape[0] if resize else None, shape[2] == 3, invert, gray_bits=gray_bits
+    )
+    root = Path("what was sent")
+    files = [
+        File(f"image {i}", "", len(one), root, lambda most, content=one: content[:most])
+        for i, one in enumerate(contents, 1)
+    ]
+    return _pixels(files, shape, settings, Notes())
+
+
+def _pixels(
+    files: Sequence[File], shape: tuple[int, int, int], settings: ImageSettings, notes: Notes
+) -> np.ndarray:
+    """Bytes `[images, height, width, channels]`; what one may want to know is added to `notes`."""
+    pixels = np.empty((len(files), *shape), np.uint8)
+    order = sorted(range(len(files)), key=lambda row: files[row].offset)
+    for row, image in decoded(files, order, settings):
+        assert image is not None  # none is skipped
+        _check_shape(files[row].name, image, shape)
+        pixels[row] = image.pixels
+        notes.add(row, files[row].name, image)
+    for levels, again in notes.to_scale_again():
+        for row, image in decoded(files, again, settings, levels):
+            assert image is not None
+            pixels[row] = image.pixels
+    return pixels
 
 
 def _check_shape(name: str, image: Decoded, shape: tuple[int, int, int]) -> None:

@@ -22,7 +22,7 @@ class AdaptedMany:
         self.groups, self._estimator, self._adapted = groups, estimator, adapted
         self._sizes = sizes
 
-    def predict(self, X, groups, return_std: bool = False):
+    def predict(self, X, groups, return_std: bool = False) -> Any:
         """Predictions `[rows]`, each row by the parameters of its task.
 
         Args:

@@ -24,6 +24,10 @@ from ._table_summary import assumptions
 from ._tables import Table, read_table
 
 Model = FewShotRegressor | FewShotClassifier
+INTERVALS_OF_NUMBERS = (
+    "intervals are of numbers, and this model predicts classes: their probabilities say how sure "
+    "it is."
+)
 _TARGET = Role("the target", "leave it empty: the row is then left out", True)
 _FEATURE = Role("column", "leave it empty: it then counts as missing", True)
 
@@ -35,6 +39,7 @@ def predictions_of(
     *,
     conventions: Conventions,
     say: Callable[[str], None],
+    coverage: float | None = None,
 ) -> tuple[Model, pd.DataFrame]:
     """Adapt to the rows of one table, and predict for those of another.
 
@@ -44,6 +49,7 @@ def predictions_of(
         query_path: a table.
         conventions: how text is read.
         say: called with what had to be assumed of a table.
+        coverage: of intervals beside predictions of numbers; None: none.
 
     Returns:
         The adapted model; the query with predictions beside it.
@@ -81,11 +87,25 @@ def predictions_of(
     result = query.columns.to_pandas()
     for i, name in enumerate(names):
         result[f"predicted {name}"] = predicted[:, i]
+    if coverage is not None:
+        _add_intervals(result, adapted, asked, names, coverage)
     if isinstance(adapted, FewShotClassifier):
         chances = adapted.predict_proba(asked)
         for i, label in enumerate(adapted.classes_):
             result[f"probability {label}"] = chances[:, i]
     return adapted, result
+
+
+def _add_intervals(
+    result: pd.DataFrame, adapted: Model, asked: Any, names: Sequence[str], coverage: float
+) -> None:
+    """Two columns beside each prediction."""
+    if isinstance(adapted, FewShotClassifier):
+        raise MamlaxError(INTERVALS_OF_NUMBERS)
+    ends = zip(("lower", "upper"), adapted.predict_interval(asked, coverage), strict=True)
+    for end, values in ends:
+        for i, name in enumerate(names):
+            result[f"{end} {name}"] = values.reshape(len(result), -1)[:, i]
 
 
 def warn_of_one_class(labels: Sequence[Any], support: Path) -> None:

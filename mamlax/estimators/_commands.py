@@ -9,7 +9,7 @@ import pandas as pd
 from .._errors import MamlaxError
 from .._files import replacing
 from ..datasets._class_names import check_names
-from ._adapted_table import predictions_of, warn_of_one_class
+from ._adapted_table import INTERVALS_OF_NUMBERS, predictions_of, warn_of_one_class
 from ._images import FewShotImageClassifier
 from ._load import Model, load
 from ._numerals import DecimalMark
@@ -25,6 +25,7 @@ def adapt(
     *,
     say: Callable[[str], None],
     decimal_mark: DecimalMark | None = None,
+    interval: float | None = None,
 ) -> tuple[Model, int]:
     """Adapt a saved model, predict and write the predictions.
 
@@ -35,6 +36,7 @@ def adapt(
         out: the csv to write.
         say: called with what had to be assumed of a table.
         decimal_mark: what decimals in tables begin with; None: as in the table fitted.
+        interval: coverage of intervals beside predictions of numbers; None: none.
 
     Returns:
         The adapted model, and how many predictions were written.
@@ -49,13 +51,17 @@ def adapt(
         raise MamlaxError(f"{out} is read by this command. Give another --out for the predictions.")
     _check_kind(model, path, support, query)
     if isinstance(model, FewShotImageClassifier):
+        if interval is not None:
+            raise MamlaxError(INTERVALS_OF_NUMBERS)
         return _adapt_to_images(model, support, query, out)
     chosen = (
         model.reading_
         if decimal_mark is None
         else model.reading_._replace(decimal_mark=decimal_mark)
     )
-    adapted, result = predictions_of(model, support, query, conventions=chosen, say=say)
+    adapted, result = predictions_of(
+        model, support, query, conventions=chosen, say=say, coverage=interval
+    )
     _write_csv(result, out)
     return adapted, len(result)
 

@@ -1,5 +1,7 @@
 """The estimators, with scikit-learn's interface."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import assert_all_finite, column_or_1d
@@ -80,7 +82,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     _loss = "squared-error"
     _algorithms = (RidgeMaml.name, *sorted(_GENERAL))
 
-    def predict(self, X, return_std: bool = False):
+    def predict(self, X, return_std: bool = False) -> Any:
         """Predictions `[rows]` or `[rows, outputs]`, in the units of the targets.
 
         Args:

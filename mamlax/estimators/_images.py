@@ -1,6 +1,7 @@
 """A trained image classifier in use: adapt to a few labelled images, classify others."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,13 @@ import numpy as np
 from .._errors import MamlaxError
 from .._files import Json
 from ..config._algorithms import HeadOfTask
-from ..datasets._picture_folder import Pictures, read_pictures
+from ..datasets._picture_folder import Pictures, decoded_pictures, read_pictures
 from ._container import Container, write_container
 from ._learner import AdaptedParams, ArrayLearner
+from ._steps import outputs_by_step
 from ._targets import Classes
+
+_NOTHING_KNOWN = "this classifier knows no classes yet: adapt it to some labelled images first."
 
 
 class Reading(NamedTuple):
@@ -87,6 +91,14 @@ class FewShotImageClassifier:
         """
         return read_pictures(folder, self.image_shape, **self.reading_._asdict())
 
+    def decode(self, contents: Sequence[bytes]) -> np.ndarray:
+        """Image files that are in memory, as this classifier takes them: `[images, ...]` bytes.
+
+        Raises:
+            MamlaxError: if one cannot be read.
+        """
+        return decoded_pictures(contents, self.image_shape, **self.reading_._asdict())
+
     def adapt(self, images, labels) -> "FewShotImageClassifier":
         """A copy adapted to some classes; this classifier stays as it is.
 
@@ -128,11 +140,20 @@ class FewShotImageClassifier:
     def predict_proba(self, images) -> np.ndarray:
         """`[images, classes]`, in the order of `classes_`."""
         if self._adapted is None or self.targets_ is None:
-            raise MamlaxError(
-                "this classifier knows no classes yet: adapt it to some labelled images first."
-            )
+            raise MamlaxError(_NOTHING_KNOWN)
         outputs = self.learner_.predict(self._adapted, self._checked(images))
         return self.targets_.probabilities(outputs[:, : len(self.targets_.classes)])
+
+    def probabilities_by_step(self, images) -> np.ndarray:
+        """`[steps + 1, images, classes]`: those before the first inner step, and after each."""
+        if self.support_ is None or self.targets_ is None:
+            raise MamlaxError(_NOTHING_KNOWN)
+        targets = self.targets_.encode(self.support_.labels)
+        steps = self.learner_.settings.num_inner_steps
+        outputs = outputs_by_step(
+            self.learner_, self.support_.images, targets, self._checked(images), steps
+        )
+        return self.targets_.probabilities(outputs[..., : len(self.targets_.classes)])
 
     def save(self, path: str | Path) -> None:
         """Write the classifier, adapted or not, to one file that `mamlax.load` reads.

@@ -1,0 +1,49 @@
+"""The command that serves models."""
+
+from pathlib import Path
+
+import tyro
+
+from ..config._serving import Serving
+from . import _devices
+from ._console import escape, say
+
+
+def serve(
+    models: tyro.conf.Positional[tuple[Path, ...]],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    warm: bool = True,
+    token: str | None = None,
+    most_adapted: int = Serving.most_adapted,
+    seconds_kept: float = Serving.seconds_kept,
+    most_bytes: int = Serving.most_bytes,
+    most_rows: int = Serving.most_rows,
+) -> None:
+    """Serve models: a page to try them on, and an HTTP interface.
+
+    Args:
+        models: What mamlax fit or mamlax export wrote, one or more.
+        host: Address to listen on; another than this machine's own needs a token.
+        port: Port to listen on; 0: one that is free.
+        warm: Compile the usual sizes before the first client comes.
+        token: What clients must send, as Authorization: Bearer TOKEN.
+        most_adapted: Adapted models that are kept; of more, those least recently used go.
+        seconds_kept: How long an adapted model is kept that nobody uses.
+        most_bytes: Largest request.
+        most_rows: Most rows, or images, of a request.
+    """
+    settings = Serving(
+        most_adapted=most_adapted,
+        seconds_kept=seconds_kept,
+        most_bytes=most_bytes,
+        most_rows=most_rows,
+        token=token,
+    )
+    _devices.prepare_jax()
+    from ..serve import _server
+
+    _server.serve(
+        models, settings, host=host, port=port, warm=warm, say=lambda words: say(escape(words))
+    )

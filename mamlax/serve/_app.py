@@ -1,0 +1,208 @@
+"""The HTTP interface: which address does what, and what goes wrong said as sentences."""
+
+import hmac
+import logging
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import Any, cast
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from .._errors import MamlaxError
+from .._files import Json
+from ..config._serving import Serving
+from ..estimators._images import FewShotImageClassifier
+from ..estimators._load import Model
+from ._adapted_models import AdaptedModels
+from ._bodies import form_of, json_of
+from ._images import ServedImages
+from ._interface import interface_of
+from ._refusals import RefusedError
+from ._tables import ServedTable
+
+Served = ServedTable | ServedImages
+_LOG = logging.getLogger("mamlax.serve")
+_PAGE = {
+    "index.html": "text/html",
+    "docs.html": "text/html",
+    "style.css": "text/css",
+    "main.js": "text/javascript",
+    "service.js": "text/javascript",
+    "docs.js": "text/javascript",
+    "images.js": "text/javascript",
+    "curves.js": "text/javascript",
+    "tables.js": "text/javascript",
+    "plot.js": "text/javascript",
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def app_of(
+    models: Mapping[str, Model],
+    settings: Serving,
+    *,
+    cards: Mapping[str, str] | None = None,
+    hosts: tuple[str, ...] = ("*",),
+) -> Starlette:
+    """A web application that adapts and predicts.
+
+    Args:
+        models: by name.
+        settings: what clients may do.
+        cards: of models, a description in words.
+        hosts: names that the service goes by; requests for others are refused, so that a page from
+            elsewhere cannot talk to it under a name of its own.
+    """
+    served = {name: _served(model, settings) for name, model in models.items()}
+    adapted, cards = AdaptedModels(settings), cards or {}
+    interface = interface_of(list(served), settings)
+
+    async def listed(request: Request) -> Response:
+        return JSONResponse({"models": [_about(name, one) for name, one in served.items()]})
+
+    async def described(request: Request) -> Response:
+        name, one = _model_of(request, served)
+        return JSONResponse({**_about(name, one), "card": cards.get(name, "")})
+
+    async def adapt(request: Request) -> Response:
+        name, one = _model_of(request, served)
+        body, work = await _body_of(request, one, settings), cast(Any, one.adapt)
+        model, said = await run_in_threadpool(work, body)
+        key = adapted.add(name, model)
+        return JSONResponse({"id": key, "seconds_kept": settings.seconds_kept, **said})
+
+    async def predict(request: Request) -> Response:
+        name, one = _model_of(request, served)
+        body = await _body_of(request, one, settings)
+        key = body.get("id") if isinstance(body, dict) else (body.fields.get("id") or [None])[0]
+        if key is None and isinstance(one, ServedImages):
+            raise RefusedError("the form must hold the id of an adapted model: see adapt.")
+        if not isinstance(key, str | None):
+            raise RefusedError(f"id must be text, got {key!r}.")
+        model = None if key is None else adapted.of(name, key)
+        work = cast(Any, one.predict)
+        return JSONResponse(await run_in_threadpool(work, model, body))
+
+    async def steps(request: Request) -> Response:
+        _, one = _model_of(request, served)
+        if not isinstance(one, ServedTable):
+            raise RefusedError("steps is for models of tables; predict of images has by_step.", 404)
+        return JSONResponse(await run_in_threadpool(one.steps, await json_of(request, settings)))
+
+    async def table(request: Request) -> Response:
+        _, one = _model_of(request, served)
+        if not isinstance(one, ServedTable):
+            raise RefusedError("this model takes images, no tables.", 404)
+        return JSONResponse(await run_in_threadpool(one.table, await form_of(request, settings)))
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(interface)
+
+    async def docs(request: Request) -> Response:
+        return _page("docs.html")
+
+    async def page(request: Request) -> Response:
+        return _page(request.path_params.get("file", "index.html"))
+
+    async def favicon(request: Request) -> Response:
+        return Response(status_code=204)
+
+    routes = [
+        Route("/", page),
+        Route("/docs", docs),
+        Route("/favicon.ico", favicon),
+        Route("/page/{file}", page),
+        Route("/openapi.json", openapi),
+        Route("/models", _guarded(listed, settings)),
+        Route("/models/{name}", _guarded(described, settings)),
+        Route("/models/{name}/adapt", _guarded(adapt, settings), methods=["POST"]),
+        Route("/models/{name}/predict", _guarded(predict, settings), methods=["POST"]),
+        Route("/models/{name}/steps", _guarded(steps, settings), methods=["POST"]),
+        Route("/models/{name}/table", _guarded(table, settings), methods=["POST"]),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        exception_handlers={HTTPException: _http_error},
+    )
+
+
+def _served(model: Model, settings: Serving) -> Served:
+    if isinstance(model, FewShotImageClassifier):
+        return ServedImages(model, settings)
+    return ServedTable(model, settings)
+
+
+def _about(name: str, one: Served) -> Json:
+    return {"name": name, **one.describe()}
+
+
+def _model_of(request: Request, served: Mapping[str, Served]) -> tuple[str, Served]:
+    name = request.path_params["name"]
+    if name not in served:
+        raise RefusedError(f"there is no model {name!r}; there are {', '.join(served)}.", 404)
+    return name, served[name]
+
+
+async def _body_of(request: Request, one: Served, settings: Serving) -> Any:
+    read: Callable[..., Any] = form_of if isinstance(one, ServedImages) else json_of
+    return await read(request, settings)
+
+
+def _guarded(endpoint: Callable[[Request], Any], settings: Serving) -> Callable[[Request], Any]:
+    """What answers with sentences where a request is refused or a model fails."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            _check_token(request, settings.token)
+            return await endpoint(request)
+        except RefusedError as error:
+            return _error(str(error), error.status)
+        except (MamlaxError, ValueError, TypeError) as error:
+            return _error(str(error), 400)
+        except MemoryError:
+            return _error("there is not enough memory for so many rows. Send fewer.", 413)
+        except Exception:
+            _LOG.exception("%s %s", request.method, request.url.path)
+            return _error("the model failed; the service's log says where.", 500)
+
+    return answer
+
+
+def _check_token(request: Request, token: str | None) -> None:
+    given = request.headers.get("authorization", "")
+    if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        raise RefusedError("this service wants its token: Authorization: Bearer TOKEN.", 401)
+
+
+def _error(words: str, status: int) -> Response:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"error": words}, status, headers=headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    words = {
+        404: f"there is nothing at {request.url.path}; /docs says what there is.",
+        405: f"{request.url.path} does not take {request.method}; /docs says what it takes.",
+    }
+    return _error(words.get(error.status_code, str(error.detail)), error.status_code)
+
+
+def _page(name: str) -> Response:
+    if name not in _PAGE:
+        return _error(f"there is nothing called {name!r}.", 404)
+    content = files("mamlax.serve").joinpath("page", name).read_bytes()
+    return Response(content, media_type=_PAGE[name], headers=_HEADERS)

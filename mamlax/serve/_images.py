@@ -1,0 +1,86 @@
+"""A classifier of images behind an address: pictures come as files of a form."""
+
+import io
+import sys
+import warnings
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from .._files import Json
+from ..config._serving import Serving
+from ..estimators._images import FewShotImageClassifier
+from ._bodies import Form
+from ._refusals import RefusedError
+
+
+class ServedImages(NamedTuple):
+    """A classifier, and what its clients may send."""
+
+    model: FewShotImageClassifier
+    settings: Serving
+
+    def describe(self) -> Json:
+        """What it takes and gives."""
+        model = self.model
+        return {
+            "kind": "images",
+            "image_shape": list(model.image_shape),
+            "is_drawing": model.image_shape[2] == 1,
+            "ways": model.ways,
+            "num_inner_steps": model.learner_.settings.num_inner_steps,
+        }
+
+    def adapt(self, form: Form) -> tuple[Any, Json]:
+        """Files `image`, and as many fields `label` → an adapted model, and what to say of it."""
+        images, labels = self._images(form), form.fields.get("label", [])
+        if len(labels) != len(images):
+            raise RefusedError(
+                f"the form must hold a label for each image, got {len(images)} images and "
+                f"{len(labels)} labels."
+            )
+        adapted = self.model.adapt(images, labels)
+        assert adapted.classes_ is not None
+        return adapted, {"num_support": len(labels), "classes": adapted.classes_.tolist()}
+
+    def predict(self, adapted: Any, form: Form) -> Json:
+        """Files `image` → the likelihood of each class, of the model as it is after its inner steps
+        and, beside it, before them."""
+        images = self._images(form)
+        chances = adapted.predict_proba(images)
+        return {
+            "classes": adapted.classes_.tolist(),
+            "predictions": adapted.classes_[chances.argmax(1)].tolist(),
+            "probabilities": chances.tolist(),
+            "by_step": adapted.probabilities_by_step(images).tolist(),
+        }
+
+    def _images(self, form: Form) -> Any:
+        contents = form.files.get("image", [])
+        if not contents:
+            raise RefusedError("the form must hold one file called image, or more.")
+        if len(contents) > self.settings.most_rows:
+            raise RefusedError(
+                f"{len(contents):,} images; at most {self.settings.most_rows:,} are taken at a "
+                "time.",
+                413,
+            )
+        for number, content in enumerate(contents, 1):
+            if _num_pixels(content) > self.settings.most_pixels:
+                raise RefusedError(
+                    f"image {number} has more than {self.settings.most_pixels:,} pixels, which is "
+                    "the most that is read. Make it smaller.",
+                    413,
+                )
+        return self.model.decode(contents)
+
+
+def _num_pixels(content: bytes) -> int:
+    """What the header of an image says; 0 of one that cannot be read, which decoding will say."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
+            return image.width * image.height
+    except Image.DecompressionBombError:
+        return sys.maxsize
+    except Exception:
+        return 0

@@ -1,0 +1,149 @@
+"""Models from files behind an address, until the process is told to stop."""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._errors import MamlaxError
+from .._extras import missing
+from ..config._serving import Serving
+from ..estimators._few_shot import FewShotClassifier
+from ..estimators._images import FewShotImageClassifier
+from ..estimators._inspection import description_of
+from ..estimators._load import Model, load
+from ..estimators._policy import FewShotPolicy
+
+_OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_DRAIN_SECONDS = 10
+_WARM_SIZES = (1, 16, 32)
+"""Rows; programs are of powers of two, and of 8 and more."""
+
+
+def serve(
+    paths: Sequence[Path],
+    settings: Serving,
+    *,
+    host: str,
+    port: int,
+    warm: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Serve models until SIGINT or SIGTERM; requests that are being answered are finished first.
+
+    Args:
+        paths: of models, whose names are those of the files without the suffix.
+        settings: what clients may do.
+        host: address to listen on.
+        port: 0: one that is free.
+        warm: compile the programs of common sizes before the first client comes.
+        say: called with what happens.
+
+    Raises:
+        MamlaxError: if a model cannot be served, the address is taken, or others could reach the
+            service without a token.
+    """
+    try:
+        import uvicorn
+
+        from ._app import app_of
+    except ModuleNotFoundError as error:
+        raise missing(error.name or "starlette", "serve") from error
+    is_own = _is_own(host)
+    if not is_own and settings.token is None:
+        raise MamlaxError(
+            f"listening on {host} would let other machines in. Give a --token, which clients must "
+            "then send; or leave --host away, to serve this machine alone."
+        )
+    models = _models(paths)
+    if warm:
+        for name, model in models.items():
+            say(f"{name}: compiling")
+            make_ready(model)
+    app = app_of(
+        models,
+        settings,
+        cards=dict(zip(models, map(description_of, paths), strict=True)),
+        hosts=_OWN_NAMES if is_own else ("*",),
+    )
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,  # and not its own, which would replace that of the whole process
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=64 * 1024,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    socket = _bound(config)
+    address = f"http://{'localhost' if is_own else host}:{socket.getsockname()[1]}"
+    of_token = "" if settings.token is None else "/#token=TOKEN"
+    say(f"serving {', '.join(models)} at {address}{of_token}; Ctrl-C ends it")
+    server.run(sockets=[socket])
+
+
+def make_ready(model: Model) -> None:
+    """Compile the programs of common sizes."""
+    if isinstance(model, FewShotImageClassifier):
+        ways = model.ways or 5
+        blank = np.zeros((ways, *model.image_shape), np.uint8)
+        adapted = model.adapt(blank, list(map(str, range(ways))))
+        adapted.predict_proba(blank[:1])
+        adapted.probabilities_by_step(blank[:1])
+        return
+    width = model.columns_.width
+    for size in _WARM_SIZES:
+        inputs = np.zeros((size, width), np.float32)
+        if isinstance(model, FewShotClassifier):
+            targets: Any = np.zeros(size, np.int32)
+        else:
+            targets = np.zeros((size, model.targets_.num_outputs), np.float32)
+        learner = model.learner_
+        adapted = learner.adapt(inputs, targets)
+        learner.predict(adapted, inputs)
+        learner.variances(adapted, np.zeros(size, int), inputs)
+
+
+def _models(paths: Sequence[Path]) -> dict[str, Model]:
+    found: dict[str, Model] = {}
+    for path in paths:
+        if path.stem in found:
+            raise MamlaxError(f"two models are called {path.stem!r}. Rename one of the files.")
+        model = load(path)
+        if isinstance(model, FewShotPolicy):
+            raise MamlaxError(
+                f"{path} is a policy, which acts in an environment; it is used from Python: "
+                "mamlax.load(path).act. Models of tables and images are served."
+            )
+        found[path.stem] = model
+    return found
+
+
+def _is_own(host: str) -> bool:
+    """Whether nobody but this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bound(config: Any) -> Any:
+    """A socket of the address; uvicorn by itself would end the process where it is taken."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((config.host, config.port))
+    except (OSError, OverflowError) as error:
+        found.close()
+        raise MamlaxError(
+            f"{config.host}:{config.port} cannot be listened on ({error}). Give another --port, or "
+            "--port 0 for one that is free."
+        ) from error
+    return found

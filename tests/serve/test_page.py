@@ -1,0 +1,174 @@
+"""The page in a real browser: draw, drag, upload, and look at what it shows."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mamlax.config._serving import Serving
+from mamlax.serve._app import app_of
+
+from .conftest import classifier_of_images, running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def service(models):
+    # enough steps that a random network tells strokes apart that it has seen
+    characters = classifier_of_images(28, channels=16, num_inner_steps=10)
+    with running(app_of({**models, "characters": characters}, Serving())) as client:
+        yield str(client.base_url)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, service):
+    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    faults = []
+    # that a request was refused stands in the console, and is meant to
+    page.on("console", lambda one: "status of 4" in one.text or faults.append(one.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.set_default_timeout(120_000)  # each size of support is compiled when it first comes
+    page.goto(service)
+    yield page
+    assert not faults
+    page.close()
+
+
+def open_model(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+    page.wait_for_function("name => document.title.startsWith(name)", arg=name)
+
+
+def draw(page, canvas, *points):
+    """A stroke; points are shares of the canvas."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+
+
+STROKES = [[(0.2, 0.5), (0.8, 0.5)], [(0.5, 0.2), (0.5, 0.8)], [(0.2, 0.8), (0.5, 0.2), (0.8, 0.8)]]
+
+
+def shares(page):
+    return [
+        float(text.removesuffix(" %")) for text in page.locator(".bars output").all_inner_texts()
+    ]
+
+
+def test_what_was_drawn_once_is_known_again(page):
+    open_model(page, "characters")
+    pads, asked = page.locator(".class canvas"), page.locator(".ask canvas")
+    assert pads.count() == 3
+    for number, stroke in enumerate(STROKES):
+        draw(page, pads.nth(number), *stroke)
+    for number, stroke in enumerate(STROKES):
+        page.get_by_role("button", name="clear").last.click()
+        draw(page, asked, *stroke)
+        page.wait_for_function(
+            "n => [...document.querySelectorAll('.bars .bar')].findIndex("
+            "one => one.classList.contains('best')) === n",
+            arg=number,
+        )
+        assert np.argmax(shares(page)) == number
+    before = page.locator("#step")
+    before.fill("0")
+    assert "after 0 of 10" in page.locator("output[for=step]").inner_text()
+    assert max(shares(page)) < 60, "nothing is known before the first step"
+
+
+def test_a_class_is_renamed_and_cleared(page):
+    open_model(page, "characters")
+    pads = page.locator(".class canvas")
+    draw(page, pads.nth(0), *STROKES[0])
+    draw(page, pads.nth(1), *STROKES[1])
+    page.get_by_label("Name of class 1").fill("rope")
+    page.get_by_label("Name of class 1").press("Tab")
+    draw(page, page.locator(".ask canvas"), *STROKES[0])
+    page.wait_for_selector(".bars .best")
+    names = page.locator(".bars > span").all_inner_texts()
+    assert names == ["class 2", "rope"]
+    page.locator(".class").nth(1).get_by_role("button", name="clear").click()
+    page.wait_for_function("() => document.querySelector('.ask .quiet').textContent")
+    assert "two classes" in page.locator(".ask .quiet").inner_text()
+
+
+def test_a_point_is_set_dragged_and_taken_away(page):
+    open_model(page, "wave")
+    page.wait_for_selector("path.before")
+    box = page.locator("svg.plot").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.click(x, y)
+    page.wait_for_selector("path.after")
+    first = page.locator("path.after").get_attribute("d")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y - 150, steps=3)
+    page.mouse.up()
+    page.wait_for_function(
+        "d => document.querySelector('path.after').getAttribute('d') !== d", arg=first
+    )
+    assert page.locator("circle").count() == 1
+    assert "the 1 point is" in page.locator("p.quiet").inner_text()
+    page.locator("circle").press("Delete")
+    page.wait_for_selector("circle", state="detached")
+    assert "No points yet" in page.locator("p.quiet").inner_text()
+
+
+def test_a_table_comes_back_with_predictions(page, regressor, tmp_path):
+    open_model(page, "wear")
+    support = pd.DataFrame({"speed": [9.0, 12.5, 11.0], "kind": ["dry", "wet", "dry"]})
+    query = pd.DataFrame({"speed": [8.0, 11.0], "kind": ["wet", "dry"]})
+    wear = [3.0, 6.0, 4.0]
+    support.assign(wear=wear).to_csv(tmp_path / "support.csv", index=False)
+    query.to_csv(tmp_path / "query.csv", index=False)
+    files = page.locator("input[type=file]")
+    files.nth(0).set_input_files(tmp_path / "support.csv")
+    files.nth(1).set_input_files(tmp_path / "query.csv")
+    page.wait_for_selector("a[download]")
+    table = page.locator("table").first
+    names, *rows = (row.locator("th, td").all_inner_texts() for row in table.locator("tr").all())
+    assert names == ["speed", "kind", "predicted wear", "lower wear", "upper wear"]
+    expected = regressor.adapt(support, wear).predict(query)
+    np.testing.assert_allclose([float(row[2]) for row in rows], expected, rtol=1e-4)
+    with page.expect_download() as download:
+        page.locator("a[download]").click()
+    assert len(pd.read_csv(download.value.path())) == 2
+
+
+def test_what_is_wrong_with_a_table_is_said(page, tmp_path):
+    open_model(page, "wear")
+    for name in ("support", "query"):
+        (tmp_path / f"{name}.csv").write_text("speed\n1\n")
+    files = page.locator("input[type=file]")
+    files.nth(0).set_input_files(tmp_path / "support.csv")
+    files.nth(1).set_input_files(tmp_path / "query.csv")
+    page.wait_for_selector("[role=alert]:not([hidden])")
+    assert "wear" in page.get_by_role("alert").inner_text()
+
+
+def test_a_phone_needs_no_sideways_scrolling(page):
+    page.set_viewport_size({"width": 360, "height": 700})
+    for name in ("wear", "wave", "characters"):
+        open_model(page, name)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
