@@ -1,13 +1,17 @@
-# make sinusoid: see it work. make test: check it. Both set themselves up.
+# make sinusoid: see it work. make demo: play with it. make test: check it. All set themselves up.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: sinusoid test test-slow lint docs peers clean
+.PHONY: sinusoid demo test test-slow lint docs peers clean
 
 sinusoid: .venv/installed
 	$(BIN)/mamlax train sinusoid
 	@echo "Figures: runs/sinusoid/0/figures/"
+
+# two small models, trained on the spot, and a page to try them on
+demo: .venv/installed-serve
+	$(BIN)/python examples/demo.py
 
 test: .venv/installed-dev
 	$(BIN)/pytest -n 2 --dist loadfile
@@ -34,6 +38,10 @@ clean:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mamlax needs Python 3.11 or newer; say PYTHON=python3.12 make ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -e '.[cli]'
+	@touch $@
+
+.venv/installed-serve: .venv/installed
+	$(BIN)/pip install --quiet -e '.[serve]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -15,7 +15,9 @@ import pytest
 import mamlax
 from mamlax import cli
 from mamlax.config import RECIPES
+from mamlax.config._serving import Serving
 from mamlax.experiments import _train
+from mamlax.serve._interface import interface_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -125,6 +127,12 @@ def test_commands_parse(page, monkeypatch):
         elif command[0].startswith(".venv/bin/"):
             paths = [word for word in command[1:] if "/" in word]
             assert all((ROOT / path.split("::")[0]).exists() for path in paths), command
+        elif command[0] == "curl":
+            path = re.sub(
+                "(?<=/models/)[a-z]+", "{name}", command[1].removeprefix("localhost:8000")
+            )
+            assert path in interface_of([], Serving())["paths"], command
+            assert isinstance(json.loads(command[command.index("-d") + 1]), dict)
         else:
             assert command[0] in ("pip", "python", "python3", "."), command
 

@@ -11,6 +11,7 @@ from .._errors import MamlaxError
 from ._batches import decoded
 from ._cache import Contents
 from ._decoding import Decoded, ImageSettings
+from ._decoding import opened as opened_image
 from ._listing import File, files_of, sorted_out
 from ._summary import Notes, in_groups, say_what_was_read
 
@@ -74,8 +75,14 @@ def decoded_pictures(
     resize: bool,
     invert: bool,
     gray_bits: int | None = None,
+    most_pixels: int | None = None,
 ) -> np.ndarray:
-    """The same of files that are in memory: `[images, height, width, channels]` bytes."""
+    """The same of files that are in memory: `[images, height, width, channels]` bytes.
+
+    Raises:
+        MamlaxError: as `read_pictures`; if an image has more than `most_pixels`, of which a small
+            file may claim any number.
+    """
     settings = ImageSettings(
         shape[0] if resize else None, shape[2] == 3, invert, gray_bits=gray_bits
     )
@@ -84,6 +91,13 @@ def decoded_pictures(
         File(f"image {i}", "", len(one), root, lambda most, content=one: content[:most])
         for i, one in enumerate(contents, 1)
     ]
+    for file in files:
+        with opened_image(file) as image:
+            if most_pixels is not None and image.width * image.height > most_pixels:
+                raise MamlaxError(
+                    f"{file.name} has {image.width:,} × {image.height:,} pixels; at most "
+                    f"{most_pixels:,} are read. Make it smaller."
+                )
     return _pixels(files, shape, settings, Notes())
 
 

@@ -91,13 +91,18 @@ class FewShotImageClassifier:
         """
         return read_pictures(folder, self.image_shape, **self.reading_._asdict())
 
-    def decode(self, contents: Sequence[bytes]) -> np.ndarray:
+    def decode(self, contents: Sequence[bytes], *, most_pixels: int | None = None) -> np.ndarray:
         """Image files that are in memory, as this classifier takes them: `[images, ...]` bytes.
 
+        Args:
+            contents: of the files.
+            most_pixels: of an image; None: any number.
+
         Raises:
-            MamlaxError: if one cannot be read.
+            MamlaxError: if one cannot be read, or has more pixels.
         """
-        return decoded_pictures(contents, self.image_shape, **self.reading_._asdict())
+        settings = self.reading_._asdict()
+        return decoded_pictures(contents, self.image_shape, most_pixels=most_pixels, **settings)
 
     def adapt(self, images, labels) -> "FewShotImageClassifier":
         """A copy adapted to some classes; this classifier stays as it is.
