@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -166,6 +167,7 @@ def _guarded(endpoint: Callable[[Request], Any], settings: Serving) -> Callable[
 
     async def answer(request: Request) -> Response:
         try:
+            _check_origin(request)
             _check_token(request, settings.token)
             return await endpoint(request)
         except RefusedError as error:
@@ -179,6 +181,13 @@ def _guarded(endpoint: Callable[[Request], Any], settings: Serving) -> Callable[
             return _error("the model failed; the service's log says where.", 500)
 
     return answer
+
+
+def _check_origin(request: Request) -> None:
+    """Browsers say which page a request comes from; others say nothing."""
+    origin, host = request.headers.get("origin"), request.headers.get("host")
+    if origin is not None and urlsplit(origin).netloc != host:
+        raise RefusedError(f"requests from pages of {origin} are refused.", 403)
 
 
 def _check_token(request: Request, token: str | None) -> None:

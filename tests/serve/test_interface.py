@@ -296,6 +296,13 @@ def test_requests_under_another_name_are_refused(models):
         assert answer.status_code == 400
 
 
+def test_requests_from_pages_of_others_are_refused(client):
+    for origin, status in ((str(client.base_url), 200), ("http://elsewhere.example", 403)):
+        answer = client.get("/models", headers={"origin": origin})
+        assert answer.status_code == status
+    assert "pages of http://elsewhere.example" in answer.json()["error"]
+
+
 def test_the_page_loads_nothing_from_elsewhere(client):
     names = {one.name for one in files("mamlax.serve").joinpath("page").iterdir()}
     assert names == _PAGE.keys()
