@@ -194,9 +194,7 @@ class TestHooks:
     def test_all_is_documented(self, hooks):
         self.check(hooks)
 
-    @pytest.mark.parametrize(
-        "name", ["mamlax.maml", "mamlax.models.conv4", "mamlax.plots.few_shot"]
-    )
+    @pytest.mark.parametrize("name", ["mamlax.maml", "mamlax.plots.few_shot"])
     def test_a_name_on_no_page(self, hooks, name):
         with pytest.raises(Exception, match=f"{name} is on no page"):
             self.check(hooks, without=name)

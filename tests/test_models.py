@@ -548,7 +548,11 @@ MANY = [  # images whose patches do not fit a processor's caches
 ]
 
 
-@pytest.mark.parametrize(("image_shape", "kernel_shape", "stride"), MANY, ids=str)
+@pytest.mark.parametrize(
+    ("image_shape", "kernel_shape", "stride"),
+    [MANY[2], *(pytest.param(*MANY[i], marks=pytest.mark.slow) for i in (0, 1, 3))],
+    ids=str,
+)
 @jax.enable_x64(True)
 def test_convolution_of_many_images_and_its_derivatives(image_shape, kernel_shape, stride):
     """Values, gradients, and Hessian products forward over reverse, by both arguments."""
@@ -578,6 +582,7 @@ def test_convolution_of_many_images_and_its_derivatives(image_shape, kernel_shap
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_third_derivative_of_convolution_by_finite_differences():
     rng = np.random.default_rng(0)
     arrays, directions = (
@@ -595,7 +600,10 @@ def test_third_derivative_of_convolution_by_finite_differences():
     np.testing.assert_allclose(reverse(0.0), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("mapped", ["images", "kernel", "twice"])
+@pytest.mark.parametrize(
+    "mapped",
+    ["kernel", *(pytest.param(one, marks=pytest.mark.slow) for one in ("images", "twice"))],
+)
 @jax.enable_x64(True)
 def test_convolution_of_many_images_under_vmap(mapped):
     """Tasks with images of their own, or kernels of their own; and tasks of tasks, with both."""

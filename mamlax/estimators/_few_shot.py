@@ -73,7 +73,9 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         >>> rng = np.random.default_rng(0)
         >>> machine, x = rng.integers(0, 30, 600), rng.normal(size=(600, 1))
         >>> y = rng.normal(size=30)[machine] + x[:, 0]  # each machine has an offset of its own
-        >>> model = mamlax.FewShotRegressor(num_outer_steps=20, compare=False, random_state=0)
+        >>> model = mamlax.FewShotRegressor(
+        ...     pooled="linear", num_outer_steps=20, compare=False, refit=False, random_state=0
+        ... )
         >>> adapted = model.fit(x, y, groups=machine).adapt([[0.0], [1.0], [2.0]], [5.0, 6.0, 7.0])
         >>> bool(abs(adapted.predict([[3.0]])[0] - 8) < abs(model.predict([[3.0]])[0] - 8))
         True
@@ -188,7 +190,9 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         >>> rng = np.random.default_rng(0)
         >>> patient, x = rng.integers(0, 40, 800), rng.normal(size=(800, 1))
         >>> y = np.where(x[:, 0] > rng.normal(size=40)[patient], "ill", "well")
-        >>> model = mamlax.FewShotClassifier(num_outer_steps=50, compare=False, random_state=0)
+        >>> model = mamlax.FewShotClassifier(
+        ...     hidden_sizes=(16,), num_outer_steps=50, compare=False, refit=False, random_state=0
+        ... )
         >>> adapted = model.fit(x, y, groups=patient).adapt(
         ...     [[1.0], [1.4], [1.6], [2.0]], ["well", "well", "ill", "ill"]
         ... )

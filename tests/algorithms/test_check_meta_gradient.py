@@ -214,6 +214,7 @@ def test_which_entries_depend_on_the_seed():
     assert not check(wrong, params, tasks, max_entries=6).passed
 
 
+@pytest.mark.slow
 def test_convolution():
     """The paper's network with batch moments, one block of it."""
     rng = np.random.default_rng(1)
@@ -437,7 +438,7 @@ def test_leaves_are_paired_by_name():
     assert [leaf.name for leaf in report.leaves] == ["['out']", "['in']", "['bias']"]
 
 
-@pytest.mark.parametrize("offset", [1e6, -1e6])
+@pytest.mark.parametrize("offset", [1e6, pytest.param(-1e6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("first_order", [False, True])
 def test_rounding_of_a_large_loss(offset, first_order):
     """Rounding is allowed for, and does not hide what is wrong."""

@@ -243,10 +243,7 @@ SLOW |= {(name, "dict") for name in LEARNERS if name not in (*PICKY, "maml")}
 SOME -= SLOW
 every_pair = pytest.mark.parametrize(
     ("name", "kind"),
-    [
-        pair if "dict" in pair or "maml" in pair else pytest.param(*pair, marks=pytest.mark.slow)
-        for pair in PAIRS
-    ],
+    [pair if pair in SOME else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
     ids=str,
 )
 eager_pairs = pytest.mark.parametrize(

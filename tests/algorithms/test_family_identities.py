@@ -117,7 +117,11 @@ LEARNED = {
 }
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize(
+    "name",
+    ["entry", "curvature"]
+    + [pytest.param(name, marks=pytest.mark.slow) for name in list(LEARNED)[1:-1]],
+)
 @jax.enable_x64(True)
 def test_what_is_maml_before_it_has_learned(name):
     """And once the optimizer's own parameters have moved, it is not."""

@@ -41,7 +41,13 @@ def test_flags_arrive_where_they_belong(arguments, directory, asked_for):
     assert call.num_seeds == (3 if "--num-seeds" in arguments else 1)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+FIRST = {type(recipe.problem): name for name, recipe in reversed(RECIPES.items())}.values()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in RECIPES],
+)
 def test_a_recipe_without_flags_is_the_recipe(name, asked_for):
     exits(["train", name])
     assert [call.recipe for call in asked_for] == [RECIPES[name]]

@@ -6,6 +6,7 @@ from threadpoolctl import threadpool_limits
 
 import mamlax
 from mamlax import cli
+from mamlax.estimators import _pooled_choice
 
 from .materials import TINY, machines
 
@@ -14,6 +15,17 @@ from .materials import TINY, machines
 def one_thread():
     """Trees of a few rows wait for one another's threads on a busy machine, for seconds."""
     with threadpool_limits(1, user_api="openmp"):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_trees(pytestconfig):
+    """The code is the same for 20 trees as for 100, which take most of a fit to a few rows."""
+    if pytestconfig.option.markexpr != "not slow":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_pooled_choice, "_NUM_TREES", 20)
         yield
 
 

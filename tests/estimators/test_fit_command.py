@@ -90,6 +90,7 @@ def test_text_is_classes(command, few):
     assert model.classes_.tolist() == ["good", "worn"]
 
 
+@pytest.mark.slow
 def test_numbers_are_classes_where_it_is_asked_for(command, few):
     """Called alike, though a gap makes 0.0 of 0."""
     is_worn = (few["wear"] > few["wear"].median()).astype(float)
@@ -133,6 +134,7 @@ def test_rows_without_the_target_are_left_out(command, few, tmp_path):
     assert (tmp_path / "holes").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
+@pytest.mark.slow
 def test_several_task_columns_are_taken_together(command, table, tmp_path):
     number = table["machine"].str[-2:].astype(int)
     # no two pairs alike, though joined some would be: "a-a" and "b", "a" and "a-b"
@@ -359,6 +361,7 @@ def test_columns_that_teach_little_are_named(command, few):
     assert "column 'empty' is empty in every row" in warned[1]
 
 
+@pytest.mark.slow
 def test_few_values_are_said_to_be_classes_where_asked_for(command, few):
     few.assign(wear=(few["wear"] > 12).astype(int)).to_csv("table.csv", index=False)
     _, _, err = command("fit", "table.csv", *OF_MACHINES, *QUICK)
@@ -463,6 +466,7 @@ def test_classes_called_as_missing_values_are_classes_and_a_choice(command):
     assert mamlax.load("model.safetensors").reading_.missing == ("NA",)
 
 
+@pytest.mark.slow
 def test_codes_are_categories_where_it_is_said(command, few):
     few.assign(code=["01", "1"] * 12).to_csv("table.csv", index=False)
     arguments = ("fit", "table.csv", *OF_MACHINES, *QUICK, "--features", "speed", "code")
@@ -475,6 +479,7 @@ def test_codes_are_categories_where_it_is_said(command, few):
 
 
 @pytest.mark.filterwarnings("default:column 'row' numbers the rows")
+@pytest.mark.slow
 def test_a_column_that_numbers_the_rows_is_remarked(command, few):
     few.assign(row=np.arange(24), index=np.arange(24)).to_csv("table.csv", index=False)
     _, _, err = command("fit", "table.csv", *OF_MACHINES, *QUICK)
@@ -482,6 +487,7 @@ def test_a_column_that_numbers_the_rows_is_remarked(command, few):
     assert "column 'row' numbers the rows (0, 1, ...)" in err
 
 
+@pytest.mark.slow
 def test_every_kind_of_file_gives_the_same_predictions(command, few, tmp_path):
     found = []
     for kind in ("csv", "parquet", "feather"):

@@ -43,7 +43,7 @@ def test_trees_agree_with_scikit_learn_where_values_are_missing_and_categories_n
     targets = np.stack([table["wear"], -(table["speed"].fillna(90.0) ** 2)], axis=1)[:, :outputs]
     targets = (targets - targets.mean(0)) / targets.std(0)
     models = [
-        HistGradientBoostingRegressor(max_iter=100, early_stopping=False).fit(inputs, y)
+        HistGradientBoostingRegressor(max_iter=30, early_stopping=False).fit(inputs, y)
         for y in targets.T
     ]
     trees = trees_of(models)

@@ -133,7 +133,7 @@ def test_names_of_several_targets_stay(tmp_path):
 
 def test_settings_that_are_numpy_numbers_are_saved(table, tmp_path):
     """As a search over settings gives them."""
-    model = mamlax.FewShotRegressor(validation_fraction=0.0, compare=False, **TINY)
+    model = mamlax.FewShotRegressor(pooled="none", refit=False, compare=False, **TINY)
     model.set_params(hidden_sizes=(np.int64(8),), num_outer_steps=np.int64(20))
     model.set_params(outer_learning_rate=np.float32(0.25), max_support=np.int64(32))
     model.fit(table[["speed", "kind"]], table["wear"], groups=table["machine"])

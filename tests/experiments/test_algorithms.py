@@ -186,15 +186,10 @@ BY_HAND = {
 
 
 # each compiles several programs, so that most of them are slow tests
-QUICK = ("reptile",)
-
-
 # imaml warns here, because two iterations of conjugate gradients are few
 @pytest.mark.filterwarnings("ignore:train/residual is")
-@pytest.mark.parametrize(
-    "algorithm",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS],
-)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.slow
 def test_an_algorithm_trains_and_resumes_as_it_does_by_hand(
     algorithm, tiny, alone, small, fake_omniglot, tmp_path
 ):

@@ -60,6 +60,7 @@ def test_its_inner_steps_pull_back_to_the_start(added):
     assert report.passed, report
 
 
+@pytest.mark.slow
 def test_the_command_line_and_the_conformance_matrix_know_it(added, places, tmp_path, monkeypatch):
     monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     flags = "--hidden-sizes 4 --num-outer-steps 2 --num-baseline-steps 0 --log-interval 1"

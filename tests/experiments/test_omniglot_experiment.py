@@ -47,11 +47,12 @@ def convolutional(small, fake_omniglot, tmp_path_factory):
     return evaluate_results(experiment, results, 50, 1), directory
 
 
-@pytest.fixture(params=[pytest.param("fully_connected", marks=pytest.mark.slow), "convolutional"])
+@pytest.fixture(params=["fully_connected", "convolutional"])
 def experiment(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.slow
 def test_what_an_evaluation_holds(experiment):
     evaluation, directory = experiment
     assert evaluation == read_evaluation(directory)
@@ -146,6 +147,7 @@ def test_transductive_means_that_query_examples_see_one_another(norm, small, fak
     assert parts.transductive == (norm == "batch")
 
 
+@pytest.mark.slow
 def test_the_best_validation_is_evaluated(experiment, small):
     evaluation, directory = experiment
     lines = small.lines(directory)

@@ -58,6 +58,7 @@ def trained(tmp_path_factory):
     return evaluation, directory, recipe
 
 
+@pytest.mark.slow
 def test_the_evaluation_has_returns_of_all_after_each_step(trained):
     evaluation, _, _ = trained
     assert evaluation.metric == "return" and not evaluation.transductive
@@ -69,6 +70,7 @@ def test_the_evaluation_has_returns_of_all_after_each_step(trained):
         assert all(-30 < point.mean < 0 for point in curve)
 
 
+@pytest.mark.slow
 def test_the_best_validation_is_evaluated(trained):
     evaluation, directory, _ = trained
     lines = read_metrics(directory / "metrics.jsonl")
@@ -82,6 +84,7 @@ def test_an_evaluation_is_repeated_exactly(trained):
     assert evaluate(directory) == evaluation
 
 
+@pytest.mark.slow
 def test_the_curve_is_the_return_of_the_episodes(trained):
     """The mean return of each task's own episodes, recomputed one task after another."""
     evaluation, directory, recipe = trained
@@ -103,6 +106,7 @@ def test_the_curve_is_the_return_of_the_episodes(trained):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_trained_policy_adapts_from_python(trained):
     _, directory, _ = trained
     loaded = mamlax.load_run(directory)
@@ -130,6 +134,7 @@ def test_the_documentations_code_on_a_trained_policy_runs(trained, tmp_path, mon
     assert names["paths"].shape == (1, 3, 8, 2)
 
 
+@pytest.mark.slow
 def test_figures(trained):
     _, directory, _ = trained
     names = {path.stem for path in plots.draw_run(directory)}

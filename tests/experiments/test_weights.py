@@ -93,7 +93,8 @@ def test_what_cannot_be_read_or_does_not_fit_at_all_is_said(tmp_path):
     assert "\x1b" not in str(error.value)
 
 
-def test_a_run_begins_from_a_file_or_from_another_run(tiny_sinusoid, tmp_path):
+@pytest.mark.parametrize("num_seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_begins_from_a_file_or_from_another_run(tiny_sinusoid, tmp_path, num_seeds):
     """With next to no outer learning rate it also ends there."""
     one, other = model(4), model(4)
     one = jax.tree.map(lambda x: x + 0.25, one)
@@ -111,7 +112,7 @@ def test_a_run_begins_from_a_file_or_from_another_run(tiny_sinusoid, tmp_path):
     mamlax.train(recipe.changed(init_from=str(tmp_path / "w")), directory=first)
     assert any("beginning from" in line and "4 of 4 parameters" in line for line in said)
     second = tmp_path / "second"
-    mamlax.train(recipe.changed(init_from=str(first)), directory=second, num_seeds=2)
+    mamlax.train(recipe.changed(init_from=str(first)), directory=second, num_seeds=num_seeds)
     assert_close(mamlax.load_run(second).params, one)
     assert not np.allclose(one.weights[0], other.weights[0])
 

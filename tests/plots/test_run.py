@@ -48,6 +48,8 @@ def test_all_figures_of_a_run_are_drawn_and_closed(run):
     [few_shot_examples, navigation_examples, bandit_examples, locomotion_examples],
 )
 def test_the_figure_of_examples_is_named_after_their_kind(run, examples):
+    (run / "evaluation.json").unlink()
+    (run / "metrics.jsonl").write_text("")
     write_examples(run, examples())
     path = plots.draw_run(run)[-1]
     assert path.stem == examples.__name__.removesuffix("_examples")
@@ -64,9 +66,11 @@ def test_an_unfinished_run_can_be_drawn(run):
 
 def test_a_log_line_cut_short_is_left_out(run):
     """A killed run has one until it is resumed."""
+    (run / "evaluation.json").unlink()
+    (run / "examples.npz").unlink()
     path = run / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
-    assert plots.draw_run(run)[0].stem == "learning_curve"
+    assert [path.stem for path in plots.draw_run(run)] == ["learning_curve"]
 
 
 def test_drawing_again_replaces_the_figures(run):

@@ -696,6 +696,7 @@ class Failing(Navigation):
         return super().step(action)
 
 
+@pytest.mark.slow
 def test_a_failure_stops_training_with_a_checkpoint(tmp_path, capfd):
     Failing.count = 0
     env = rl.GymnasiumTasks(

@@ -80,7 +80,7 @@ def test_a_policy_learns_its_tasks():
     learner = rl.policy_learner(
         env, inner_optimizer=optax.sgd(0.1), num_inner_steps=1, episodes_per_task=4, auto_reset=True
     )
-    loop = rl.maml_trpo(learner, meta_batch_size=2)
+    loop = rl.policy_gradient(learner, optax.sgd(0.1), meta_batch_size=2)
     state = loop.init(rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(4,)))
     _, metrics = jax.jit(loop.step)(jax.random.key(1), state)
     assert np.isfinite(metrics["train/post_adaptation_return"])

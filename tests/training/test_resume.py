@@ -39,8 +39,8 @@ def copy(whole, tmp_path):
     [
         ([10], [None]),  # before any checkpoint
         ([20], [None]),  # at the step of the first checkpoint, before it is written
-        ([30], [20]),
-        ([60], [40]),
+        pytest.param([30], [20], marks=pytest.mark.slow),
+        pytest.param([60], [40], marks=pytest.mark.slow),
         ([30, 50, 60], [20, 40, 40]),
     ],
 )
@@ -101,7 +101,9 @@ def test_an_unfinished_checkpoint_is_ignored(walk, whole, tmp_path):
     assert {path.name for path in latest.iterdir() if path.is_dir()} == {"40", "60"}
 
 
-@pytest.mark.parametrize("crash_at", [20, 30, 40, 50, 60])
+@pytest.mark.parametrize(
+    "crash_at", [20, 50, *(pytest.param(at, marks=pytest.mark.slow) for at in (30, 40, 60))]
+)
 def test_the_best_state_survives_a_crash_anywhere(walk, whole_validated, tmp_path, crash_at):
     """Also between two checkpoints with different best states."""
     validation = walk.validation(SCORES)
@@ -231,6 +233,7 @@ def test_a_checkpoint_with_a_truncated_file_is_restored_right_or_skipped(walk, w
     assert outcomes == {40, 60}
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_detected_or_harmless(walk, by_hand, copy):
     """It leads neither to another state nor to the message "another model"."""
     for path in sorted((copy / "checkpoint/latest/60").rglob("*")):
@@ -274,7 +277,7 @@ def test_a_run_resumes_without_its_best_checkpoint(walk, whole_validated, tmp_pa
     walk.assert_same_bits(result.state, expected.state)
 
 
-@pytest.mark.parametrize("how", ["truncate", "delete all"])
+@pytest.mark.parametrize("how", ["truncate", pytest.param("delete all", marks=pytest.mark.slow)])
 def test_a_lost_best_checkpoint_is_reported_and_replaced(walk, by_hand, tmp_path, how):
     validation = walk.validation([3.0, 9.0, 1.0, 4.0, 6.0, 2.0])
     with pytest.raises(walk.Crash):
@@ -313,7 +316,7 @@ def test_the_checkpoint_of_another_model_is_refused_and_kept(walk, copy, whole, 
     walk.assert_same_bits(walk.run(copy).state, whole[0].state)
 
 
-@pytest.mark.parametrize("steps", [40, 60])
+@pytest.mark.parametrize("steps", [40, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_run_of_another_key_is_refused(walk, whole, tmp_path, steps):
     """Otherwise three seeds, given one directory by mistake, would be one seed trained once."""
     walk.run(tmp_path, num_outer_steps=steps)
@@ -434,6 +437,7 @@ def filled(small_disk):
     return small_disk, ended
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_without_tracebacks(filled):
     _, ended = filled
     assert ended.returncode == 0, ended.stderr
@@ -441,6 +445,7 @@ def test_a_full_disk_is_reported_without_tracebacks(filled):
     assert not ended.stderr
 
 
+@pytest.mark.slow
 def test_after_a_full_disk_a_run_resumes_from_the_earlier_checkpoint(walk, filled):
     disk, ended = filled
     for words in (str(disk), "could not be written", "disk space", "repeat the command"):
@@ -535,7 +540,7 @@ def interrupt(at, times=1, sent=signal.SIGINT):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("at", [10, 20, 50])
+@pytest.mark.parametrize("at", [50, *(pytest.param(at, marks=pytest.mark.slow) for at in (10, 20))])
 def test_a_signal_writes_a_checkpoint_that_resumes_to_the_same_bits(
     walk, whole, tmp_path, at, sent, capsys
 ):

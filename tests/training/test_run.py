@@ -47,7 +47,13 @@ def test_a_run_of_maml_is_its_outer_steps_by_hand(walk):
         np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("log_interval, steps", [(10, 60), (25, 60), (7, 20), (100, 9)])
+@pytest.mark.parametrize(
+    "log_interval, steps",
+    [
+        (25, 60),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((10, 60), (7, 20), (100, 9))),
+    ],
+)
 def test_log_lines_are_means_over_their_own_steps(walk, by_hand, tmp_path, log_interval, steps):
     reported = []
     walk.run(
@@ -328,7 +334,7 @@ def test_an_infinite_metric_is_divergence(walk, value, where):
 
 
 @pytest.mark.parametrize("value", NOT_FINITE.values(), ids=NOT_FINITE)
-@pytest.mark.parametrize("bad_step, kept", [(20, 10), (60, 50)])
+@pytest.mark.parametrize("bad_step, kept", [(60, 50), pytest.param(20, 10, marks=pytest.mark.slow)])
 def test_a_state_that_is_not_finite_is_not_kept_even_if_the_metrics_are(
     walk, by_hand, tmp_path, bad_step, kept, value
 ):
