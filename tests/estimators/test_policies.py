@@ -227,6 +227,7 @@ def test_a_log_of_one_episode_is_taken_with_a_warning(ends, words):
         policy.adapt(*log[:3], ends)
 
 
+@pytest.mark.slow
 def test_drawn_actions_are_taken_however_few():
     policy, (observations, _, rewards, ends) = good_log(1)
     policy = dataclasses.replace(policy, settings=one_episode(policy.settings))

@@ -31,8 +31,14 @@ def rows_of(law, num_groups=30, size=10, noise=0.3, seed=0):
 
 
 def fitted(table, **settings):
-    model = mamlax.FewShotRegressor(**TINY | {"compare": False} | settings)
+    model = mamlax.FewShotRegressor(**TINY | {"compare": False, "refit": False} | settings)
     return model.fit(table[NAMES], table["wear"], groups=table["machine"])
+
+
+@pytest.fixture(scope="module")
+def models(table):
+    """A model for each kind of start."""
+    return {pooled: fitted(table, pooled=pooled) for pooled in ("linear", "trees")}
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
@@ -105,8 +111,8 @@ def test_groups_held_out_together_are_said_nothing_of_one_another():
 
 
 @pytest.mark.parametrize("pooled", ["linear", "trees"])
-def test_a_model_is_read_as_it_was_saved_whatever_it_starts_from(table, tmp_path, pooled):
-    model, path = fitted(table, pooled=pooled), tmp_path / "model.safetensors"
+def test_a_model_is_read_as_it_was_saved_whatever_it_starts_from(models, table, tmp_path, pooled):
+    model, path = models[pooled], tmp_path / "model.safetensors"
     adapted = model.adapt(table[NAMES][:4], table["wear"][:4])
     for one in (model, adapted):
         one.save(path)
@@ -119,8 +125,8 @@ def test_a_model_is_read_as_it_was_saved_whatever_it_starts_from(table, tmp_path
 
 
 @pytest.mark.parametrize("pooled", ["linear", "trees"])
-def test_a_program_starts_from_what_the_model_does(table, tmp_path, pooled):
-    model, path = fitted(table, pooled=pooled), tmp_path / "model.stablehlo"
+def test_a_program_starts_from_what_the_model_does(models, table, tmp_path, pooled):
+    model, path = models[pooled], tmp_path / "model.stablehlo"
     write_stablehlo(path, model)
     program = jax.export.deserialize(bytearray(path.read_bytes()))
     support, query = table[:5], table[5:12]
@@ -134,9 +140,9 @@ def test_a_program_starts_from_what_the_model_does(table, tmp_path, pooled):
     np.testing.assert_allclose(model.targets_.decode(np.asarray(outputs)), expected, rtol=1e-5)
 
 
-def test_trees_that_were_changed_are_refused(table, tmp_path):
+def test_trees_that_were_changed_are_refused(models, tmp_path):
     path, out = tmp_path / "model.safetensors", tmp_path / "changed.safetensors"
-    fitted(table, pooled="trees").save(path)
+    models["trees"].save(path)
     faults = {
         "leads out": lambda a: a["pooled.lefts"].__setitem__((0, 0, 0), 64),
         "leads out of": lambda a: a["pooled.rights"].__setitem__((0, 0, 5), 2),  # a circle
@@ -155,6 +161,7 @@ def test_a_report_says_what_the_model_starts_from(regressor):
     assert "What adapts starts from" in str(report)
 
 
+@pytest.mark.slow
 def test_lines_of_new_groups_are_found_from_two_rows():
     """Slopes and offsets differ; rows hardly do: two rows tell a line."""
     rng = np.random.default_rng(0)

@@ -423,6 +423,7 @@ def test_a_large_residual_is_warned_of_after_training(tiny, alone, tmp_path, mon
     assert names == {"imaml"}
 
 
+@pytest.mark.slow
 def test_divergence_of_imaml_names_settings_that_help(tiny, alone, tmp_path):
     rates = {"inner_learning_rate": 0.9, "inner_gradient_clip": None}
     recipe = tiny("imaml", num_inner_steps=300, **rates)

@@ -373,6 +373,7 @@ def test_two_devices_and_micro_batches_change_nothing_beyond_rounding(trained, s
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_validation_chooses_the_checkpoint_that_is_evaluated(small, tmp_path):
     recipe = small.sinusoid(validation_interval=10, num_baseline_steps=0)
     evaluation = train(recipe, directory=tmp_path)

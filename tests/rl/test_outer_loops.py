@@ -606,6 +606,7 @@ def seed(states, index):
     return jax.tree.map(lambda x: np.asarray(x)[index], states)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_with_the_same_bits(lottery_run, whole, tmp_path):
     states, directory = whole
     lottery_run([ONE, OTHER], tmp_path, num_outer_steps=8)
@@ -613,6 +614,7 @@ def test_an_interrupted_run_resumes_with_the_same_bits(lottery_run, whole, tmp_p
     assert lines_of(tmp_path) == lines_of(directory)
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_do_not_notice_one_another(lottery_run, whole):
     """The loops of the line search and of conjugate gradients end when each seed's would."""
     states, _ = whole
@@ -622,6 +624,7 @@ def test_seeds_side_by_side_do_not_notice_one_another(lottery_run, whole):
     assert furthest(seed(states, 0).meta_params, seed(states, 1).meta_params) > 0.1
 
 
+@pytest.mark.slow
 def test_a_run_logs_every_metric_finite(whole):
     lines = lines_of(whole[1])
     assert [line.pop("step") for line in lines] == [4, 8, 12]
@@ -630,6 +633,7 @@ def test_a_run_logs_every_metric_finite(whole):
         assert 0.5 < line["train/accepted"] <= 1 and 0 < line["train/kl"] <= MAX_KL
 
 
+@pytest.mark.slow
 def test_a_few_steps_of_maml_trpo_improve_the_return_after_adapting(whole):
     first, _, last = (line["train/post_adaptation_return"] for line in lines_of(whole[1]))
     assert last > first + 0.5
