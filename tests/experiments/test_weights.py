@@ -117,7 +117,8 @@ def test_a_run_begins_from_a_file_or_from_another_run(tiny_sinusoid, tmp_path, n
     assert not np.allclose(one.weights[0], other.weights[0])
 
 
-def test_a_source_that_is_missing_is_said_before_training(tmp_path, capsys):
+def test_a_source_that_is_missing_is_said_before_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
     command = ["train", "sinusoid", "--init-from", "absent.safetensors", "--out", str(tmp_path)]
     assert cli.main(command) == 1
     assert "absent.safetensors does not exist" in capsys.readouterr().err
