@@ -351,6 +351,7 @@ def test_a_context_of_zeros_changes_nothing_in_conv4(with_context):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_context_scales_and_shifts_the_third_block(with_context):
     """As the third kernel and shift do, where nothing normalizes."""
     model, without = (dataclasses.replace(m, norm="none") for m in with_context)

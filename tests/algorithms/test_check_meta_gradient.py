@@ -240,6 +240,7 @@ def test_convolution():
     assert [leaf.name for leaf in report.leaves] == names
 
 
+@pytest.mark.slow
 def test_flax():
     class Network(nnx.Module):
         def __init__(self):

@@ -178,6 +178,7 @@ def test_step_sizes_are_real():
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_ridge_regression_of_complex_features():
     """The minimum of ‖FW − Y‖² + λ‖W‖² is (FᴴF + λ)⁻¹FᴴY."""
     rng = np.random.default_rng(0)
@@ -224,6 +225,7 @@ def test_what_is_computed_in_fewer_bits_leaves_complex_numbers_alone():
     assert seen == {"spectral": "complex64", "gain": "bfloat16"}
 
 
+@pytest.mark.slow
 def test_training_moves_them_and_resumes(tmp_path):
     params, _, tasks = make_problem(np.float32)
     learner = mamlax.over_tasks(SAME_AS_PAIRS["maml"](complex_loss), batch_size=1)

@@ -159,6 +159,7 @@ def test_step_sizes_of_each_step_by_hand(per):
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_first_order_still_learns_step_sizes():
     """∂φ/∂α = −Σ gᵢ with gᵢ constant."""
     learner = mamlax.meta_sgd(
@@ -232,6 +233,7 @@ PARTS = {
 
 @pytest.mark.parametrize("name", PARTS)
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_a_part_that_adapts(name):
     """The rest stays, has a gradient all the same, and does not enter the optimizer."""
     algorithm, adapting = PARTS[name]

@@ -120,6 +120,7 @@ def test_numbers_that_the_module_holds_in_fewer_bits_are_said_to_prevent_the_che
         mamlax.check_meta_gradient(learner_of(loss_fn), params, tasks, max_entries=3)
 
 
+@pytest.mark.slow
 def test_noise_is_fresh_at_every_inner_step():
     """With one batch for all steps the same units are left out each time."""
     loss_fn, params = make("dropout")

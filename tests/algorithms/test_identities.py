@@ -329,6 +329,7 @@ def curves_by_hand(num_steps):
 
 @pytest.mark.parametrize("way", CURVES)
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_adaptation_curves_in_every_way(way):
     params, tasks = make_problem()
     learner = make_learner()
@@ -352,6 +353,7 @@ def test_adaptation_curves_of_several_metrics_without_steps():
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_seeds_in_one_program_are_separate_runs():
     _, tasks = make_problem()
 

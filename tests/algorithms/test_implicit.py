@@ -89,6 +89,7 @@ def test_what_does_not_adapt_learns_through_the_same_system(damping):
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_damped_without_end_it_is_the_first_order_gradient():
     """Of what adapts, and of what does not."""
     params, tasks = make_network()
@@ -147,6 +148,7 @@ def test_what_it_says_of_being_far_from_exact():
     assert np.min(info["residual"]) > 1e-3 and np.min(info["stationarity"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_more_conjugate_gradients_than_needed_do_no_harm():
     """In float32: the residual stays at rounding, and nothing is divided by zero."""
     params, tasks = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), make_problem())

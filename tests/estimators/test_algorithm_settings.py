@@ -45,6 +45,7 @@ def cavia(table):
     return fitted(table, algorithm=CAVIA)
 
 
+@pytest.mark.slow
 def test_by_settings_it_learns_what_it_learns_by_name(by_settings, table):
     by_name = fitted(table, algorithm="fomaml", num_inner_steps=2)
     assert by_name.learner_.settings == by_settings.learner_.settings

@@ -389,6 +389,7 @@ def test_looking_into_a_damaged_model_is_refused_in_a_line(command, of_table, tm
 # export
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_and_adapted(command, tmp_path):
     """A sinusoid: its inputs are called by their numbers."""
     train(sinusoid_recipe(), tmp_path / "run")

@@ -76,6 +76,7 @@ def test_numbers_without_names_may_look_like_time():
         warn_of_time(np.stack([np.zeros(30), GROWING], axis=1), GROUPS)
 
 
+@pytest.mark.slow
 def test_the_command_orders_by_a_column_of_dates_wherever_rows_stand(command, few):
     """It is not predicted from; the same rows in another order make the same model."""
     dated = few.assign(day=DAYS[0] + pd.to_timedelta(np.arange(24)[::-1], "D"))

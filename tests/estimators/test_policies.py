@@ -205,6 +205,7 @@ def test_actions_without_noise_are_refused(steps):
         policy.adapt(observations, policy.act(observations), rewards, ends)
 
 
+@pytest.mark.slow
 def test_one_action_at_every_step_is_refused_or_said_to_teach_nothing():
     policy, (observations, actions, rewards, ends) = good_log(4)
     with pytest.raises(MamlaxError, match=r"all 4 actions of this log are the same, \["):
@@ -250,6 +251,7 @@ def test_actions_logged_after_they_were_changed_are_refused(change, words):
         policy.adapt(observations, change(policy, actions), rewards, ends)
 
 
+@pytest.mark.slow
 def test_a_discrete_policy_that_took_its_likeliest_actions_is_noticed():
     policy = policy_for(ENVIRONMENTS["tabular-mdp"], "tabular-mdp")
     observations = np.eye(4)[np.arange(2000) % 4]

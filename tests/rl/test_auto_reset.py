@@ -173,6 +173,7 @@ def test_the_baseline_is_fitted_to_the_episodes_that_had_the_whole_horizon():
     np.testing.assert_allclose(given["returns"][:, :-1][first], expected[first], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_ratios_of_dice_are_of_one_episode():
     """The loss of a row of episodes is that of the same episodes in rows of their own."""
     trajectory = rollout(HAZARD)
@@ -218,6 +219,7 @@ def test_a_learner_without_a_baseline_is_refused_before_it_runs():
         )
 
 
+@pytest.mark.slow
 def test_values_stay_within_the_returns_that_were_seen():
     """Also of an episode that lives longer than every first one: a cubic in time would explode."""
     rng = np.random.default_rng(0)

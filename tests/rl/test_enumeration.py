@@ -307,6 +307,7 @@ def test_only_dice_has_the_hessian_of_the_return(problem, surrogate):
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_without_control_the_likelihood_ratio_has_the_hessian_of_the_return():
     """Where actions do not decide what follows, products of different steps cancel."""
     assert derivative_error("uncontrolled", "likelihood_ratio", "hessian") < 1e-10
@@ -458,6 +459,7 @@ def test_dice_has_the_gradient_of_infinitely_many_episodes(problem, num_steps, o
 @pytest.mark.parametrize("surrogate", ["log_likelihood", "likelihood_ratio"])
 @pytest.mark.parametrize(("problem", "num_steps"), [("certain", 1), ("uncertain", 2)])
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_only_dice_has_the_gradient_of_infinitely_many_episodes(problem, num_steps, surrogate):
     found, exact, _ = infinite(problem, num_steps)
     assert error(found[surrogate, "likelihood_ratio"], exact) > 0.01
@@ -474,6 +476,7 @@ def test_infinitely_many_episodes_have_the_expected_hessian(surrogate):
 
 
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_of_one_pull_dice_is_the_likelihood_ratio(key):
     """On any episodes, with any advantages, of any policy."""
     env = mamlax.rl.BernoulliBandit(num_arms=4)

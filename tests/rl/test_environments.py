@@ -142,6 +142,7 @@ def random_walks(num_walks):
     return np.sum(np.where(ended, 0, rewards), axis=0)
 
 
+@pytest.mark.slow
 def test_what_knowing_only_the_direction_of_the_goal_returns():
     """The number in docs/algorithms/rl.md: walking to the median distance, towards the goal."""
     env = rl.PointNavigation()
@@ -171,6 +172,7 @@ def test_what_pulling_each_arm_ten_times_and_then_the_best_returns():
     assert f"{chosen.mean():.2f}" == "0.87"
 
 
+@pytest.mark.slow
 def test_a_random_walk_returns_what_numpy_says():
     env = rl.PointNavigation()
 
@@ -186,6 +188,7 @@ def test_a_random_walk_returns_what_numpy_says():
     assert abs(expected.mean() + 71.1) < 1 and abs(found.mean() + 71.1) < 1
 
 
+@pytest.mark.slow
 def test_random_networks_return_about_what_the_paper_reports():
     """−82.7 there, for a network or a few; networks differ by about 7."""
     env = rl.PointNavigation()
@@ -239,6 +242,7 @@ def test_arms_are_uniform():
 # --------------------------------------------------------------------------- tabular MDP
 
 
+@pytest.mark.slow
 def test_mdps_are_drawn_as_they_say():
     num_draws = 1000
     sample_task = rl.TabularMDP(num_states=4, num_actions=2).sample_task
@@ -281,6 +285,7 @@ def test_transitions_and_rewards_are_as_frequent_as_the_task_says():
     assert_mean((rewards - mean)[..., None] * (observations - p), 0, np.sqrt(p * (1 - p)))
 
 
+@pytest.mark.slow
 def test_the_return_of_a_policy_is_that_of_dynamic_programming():
     env, task = tabular()
     logits = jnp.array([[0.5, -0.5], [1.0, 0.0], [-1.0, 1.0]])

@@ -182,6 +182,7 @@ class Drawn(Navigation):
         return picture
 
 
+@pytest.mark.slow
 def test_pictures_of_an_episode_are_of_what_the_policy_saw():
     env = rl.GymnasiumTasks(
         Drawn, sample_task=rl.PointNavigation().sample_task, set_task=set_goal, horizon=6

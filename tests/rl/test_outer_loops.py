@@ -258,6 +258,7 @@ def test_a_plain_step_is_the_optimizer_on_the_meta_gradient(plain_steps):
     assert norm > 0.1 and furthest(policy, expected) > 0.01
 
 
+@pytest.mark.slow
 def test_after_a_step_the_policy_knows_the_moments_of_all_that_was_observed(plain_steps):
     """Before it, and through inner steps and those of the outer optimizer, they stay."""
     policy, (once, metrics), (twice, _), (explorations, *_) = plain_steps
@@ -272,6 +273,7 @@ def test_after_a_step_the_policy_knows_the_moments_of_all_that_was_observed(plai
         assert_same_bits(adapted.moments, policy.moments)
 
 
+@pytest.mark.slow
 def test_the_query_is_of_the_policy_adapted_on_the_support(plain_steps):
     policy, _, _, (explorations, *_, (adapted, acted)) = plain_steps
     for index, (support, query, found) in enumerate(explorations):
@@ -286,6 +288,7 @@ def test_the_query_is_of_the_policy_adapted_on_the_support(plain_steps):
         np.testing.assert_allclose(trajectory.log_probs, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_promp_without_its_clip_is_gradient_descent_near_the_acting_policy(plain_steps):
     """Of the likelihood ratio and the KL on the support, again on the same episodes."""
     _, (_, plain), (state, metrics), (_, _, _, first, expected, kl, _) = plain_steps
@@ -295,6 +298,7 @@ def test_promp_without_its_clip_is_gradient_descent_near_the_acting_policy(plain
     assert_close(metrics, plain, 1e-9, 1e-12)
 
 
+@pytest.mark.slow
 def test_metrics_are_means_over_episodes_and_tasks(plain_steps):
     _, (_, metrics), _, (explorations, *_) = plain_steps
     returns = {"pre": [], "post": []}
@@ -639,6 +643,7 @@ def test_a_few_steps_of_maml_trpo_improve_the_return_after_adapting(whole):
     assert last > first + 0.5
 
 
+@pytest.mark.slow
 def test_an_infinite_reward_stops_the_run_and_names_the_step(lottery_run):
     """The episode is left out, and counted: here none may be."""
     first = first_infinite(UNLUCKY)

@@ -143,6 +143,7 @@ def test_fisher_products_are_hessian_products_of_the_kl_of_adapted_policies(kind
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_adaptation_bends_the_fisher_matrix():
     """Guards the test above: of a first-order inner loop it is another matrix."""
     here, there = region("gaussian"), region("gaussian", first_order=True)

@@ -80,6 +80,7 @@ def draw(settings, key=0, kind=mamlax.FewShot, data=None, **more):
 
 
 @pytest.mark.parametrize("kind", [mamlax.FewShot, mamlax.AllWays])
+@pytest.mark.slow
 def test_tasks_are_those_without_augmentation_with_their_images_changed(kind):
     plain, augmented = (
         draw(settings, kind=kind) for settings in ({}, dict(flips=True, crop_padding=PADDING))

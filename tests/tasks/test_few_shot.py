@@ -152,6 +152,7 @@ def test_selections_of_large_sizes_are_distinct_uniform_and_reach_the_ends():
         assert p_uniform(drawn[:, place] * 100 // size, 100) > SMALLEST_P
 
 
+@pytest.mark.slow
 def test_selections_are_the_same_in_any_precision():
     drawn = np.asarray(choose_often(10, 30, 5))
     with jax.enable_x64(True):
@@ -171,6 +172,7 @@ def test_support_and_query_are_exchangeable():
     assert p_uniform(np.array([splits[tuple(pair)] for pair in support.tolist()]), 6) > SMALLEST_P
 
 
+@pytest.mark.slow
 def test_one_very_large_class_costs_nothing():
     """32 tasks with a class of 200,000: the program's memory is that of its tasks."""
     classes = {f"{size}": np.zeros((size, 2)) for size in (20, 21, 22, 200_000)}
@@ -207,6 +209,7 @@ def test_same_key_same_task_under_jit_and_vmap(key):
     assert not (mapped.query.inputs[0] == eager.query.inputs).all()
 
 
+@pytest.mark.slow
 def test_reference_is_the_support_turned_alike():
     settings = dict(ways=3, shots=2, num_query=1, rotations=True)
     task = draw(mamlax.FewShot(pictures(), **settings, reference=True), 3)
@@ -426,6 +429,7 @@ def warn_about_constants():
 
 
 @pytest.mark.parametrize("kind", ["episodes", "batches"])
+@pytest.mark.slow
 def test_data_are_arguments_of_the_compiled_run_and_not_constants(kind, key, warn_about_constants):
     data = mamlax.ClassArrays.of({c: np.ones((50, 300), np.float32) for c in "abc"})  # 180 kB
     data = jax.tree.map(jnp.asarray, data)

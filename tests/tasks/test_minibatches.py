@@ -59,6 +59,7 @@ def test_tasks_and_their_queries_stay_as_they_are():
     assert sorted(points.tolist()) == sorted(plain.support.inputs.ravel().tolist())
 
 
+@pytest.mark.slow
 def test_a_reference_of_no_examples_stays_one_in_every_minibatch():
     """It stands for the inputs, in models with `norm="support"`."""
     rng = np.random.default_rng(0)

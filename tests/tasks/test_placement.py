@@ -84,6 +84,7 @@ def test_batches_over_all_classes_are_streamed_alike(mapped, key):
     assert_equal(compiled(PROGRAMS["one"], one, key), compiled(PROGRAMS["one"], other, key))
 
 
+@pytest.mark.slow
 def test_outside_of_jit_tasks_are_streamed_alike(mapped, key):
     assert_equal(*(sample(key) for sample in samplers(mapped)))
 
@@ -98,6 +99,7 @@ def test_other_numbers_are_streamed_in_the_precision_of_the_device(dtype):
     assert_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_training_run_on_streamed_data_ends_with_the_same_bits(mapped, key):
     learner = mamlax.maml(
         lambda params, batch: jnp.mean(

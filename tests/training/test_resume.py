@@ -120,6 +120,7 @@ def test_the_best_state_survives_a_crash_anywhere(walk, whole_validated, tmp_pat
     assert again.best_step == 50
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_best_and_the_latest_checkpoint_leaves_a_matching_pair(
     walk, whole_validated, by_hand, tmp_path, monkeypatch
 ):
@@ -215,6 +216,7 @@ def test_a_checkpoint_that_does_not_match_its_digest_is_skipped(walk, whole, cop
     walk.assert_same_bits(result.state, whole[0].state)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_a_truncated_file_is_restored_right_or_skipped(walk, whole, copy):
     files = [p.relative_to(copy) for p in (copy / "checkpoint/latest/60").rglob("*") if p.is_file()]
     outcomes = set()
