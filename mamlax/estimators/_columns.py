@@ -130,14 +130,22 @@ class Columns(NamedTuple):
                 f"the table has {table.shape[1]} columns, but {len(self.columns)} were fitted: "
                 f"{_listed([column.name for column in self.columns])}."
             )
-        encoded, start = np.zeros((len(table), self.width), np.float32), 0
-        for column, place in zip(self.columns, places, strict=True):
-            values = _values(table, place)
+        return self.encode_values([_values(table, place) for place in places], len(table))
+
+    def encode_values(self, columns: Sequence[np.ndarray], num_rows: int) -> np.ndarray:
+        """The same of arrays of numbers or of objects, one for each column.
+
+        Args:
+            columns: `[rows]` each.
+            num_rows: how many rows there are.
+        """
+        encoded, start = np.zeros((num_rows, self.width), np.float32), 0
+        for column, values in zip(self.columns, columns, strict=True):
             if new := column.unknown(values):
                 warn(
                     f"column {column.name!r} has categories that were not there when the model "
                     f"was fitted: {_listed(new)}. They count as missing.",
-                    stacklevel=2,
+                    stacklevel=3,
                 )
             if len(far := column.far(values)):
                 warn(
@@ -146,7 +154,7 @@ class Columns(NamedTuple):
                     f"what the model was fitted to (mean {column.mean:.4g}, deviation "
                     f"{column.scale:.4g}). It counts as {column.limit:g} of them. Is it in another "
                     "unit?",
-                    stacklevel=2,
+                    stacklevel=3,
                 )
             encoded[:, start : start + column.width] = column.encode(values)
             start += column.width

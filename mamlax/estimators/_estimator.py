@@ -175,8 +175,9 @@ class FewShotEstimator(BaseEstimator, ABC):
             MamlaxError: if adaptation diverged.
         """
         check_is_fitted(self)
-        adapted, X = copy.copy(self), as_pandas(X)
+        X = as_pandas(X)
         if _num_samples(X) == 0:
+            adapted = copy.copy(self)
             warn(
                 "the support has no rows: predictions are those of the initialization.",
                 stacklevel=2,
@@ -187,10 +188,13 @@ class FewShotEstimator(BaseEstimator, ABC):
         y = self._checked_targets(y)
         check_consistent_length(X, y)
         weights = self._weights(sample_weight, X)
-        adapted._adapted = self.learner_.adapt(
-            self.columns_.encode(X), self.targets_.encode(y), weights
-        )
-        adapted.num_support_ = len(X)
+        return self._adapted_to(self.columns_.encode(X), y, weights)
+
+    def _adapted_to(self: E, inputs: np.ndarray, y: np.ndarray, weights: Any = None) -> E:
+        """A copy adapted to rows that are numbers already."""
+        adapted = copy.copy(self)
+        adapted._adapted = self.learner_.adapt(inputs, self.targets_.encode(y), weights)
+        adapted.num_support_ = len(inputs)
         return adapted
 
     def adapt_many(self, X, y, groups, *, sample_weight=None) -> "AdaptedMany":

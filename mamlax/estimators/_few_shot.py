@@ -125,7 +125,10 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             Lee, Barber & Willett, Distribution-free inference with hierarchical data, 2023.
         """
         check_is_fitted(self)
-        inputs = self._inputs(X)
+        return self._interval(self._inputs(X), coverage)
+
+    def _interval(self, inputs: np.ndarray, coverage: float) -> tuple[np.ndarray, np.ndarray]:
+        """Of rows that are numbers already."""
         predicted = self._decoded(self.learner_.predict(self._adapted, inputs))
         widths = self._calibrated().half_widths(*self._known(inputs), coverage)
         half = self.targets_.scaled(widths)

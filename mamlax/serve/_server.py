@@ -18,6 +18,7 @@ from ..estimators._policy import FewShotPolicy
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _DRAIN_SECONDS = 10
+_BACKLOG = 2_048
 _WARM_SIZES = (1, 16, 32)
 """Rows; programs are of powers of two, and of 8 and more."""
 
@@ -140,6 +141,7 @@ def _bound(config: Any) -> Any:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((config.host, config.port))
+        found.listen(_BACKLOG)  # who comes before the first answer waits
     except (OSError, OverflowError) as error:
         found.close()
         raise MamlaxError(

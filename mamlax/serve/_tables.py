@@ -1,17 +1,17 @@
 """A model of tables behind an address: rows come as JSON or as csv, predictions go back."""
 
+import math
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from .._files import Json
 from ..config._serving import Serving
 from ..estimators._adapted_table import predictions_of
+from ..estimators._columns import Column, category_of
 from ..estimators._few_shot import FewShotClassifier, FewShotRegressor
 from ..estimators._steps import outputs_by_step
 from ._bodies import Form
@@ -50,23 +50,24 @@ class ServedTable(NamedTuple):
 
     def adapt(self, body: Json) -> tuple[Any, Json]:
         """`{"rows": [...], "targets": [...]}` → an adapted model, and what to say of it."""
-        rows, targets = self._rows(body, "rows"), self._targets(body)
-        adapted = self.model.adapt(rows, targets)
+        inputs, targets = self._support(body)
+        adapted = self.model._adapted_to(inputs, targets)
         return adapted, {"num_support": adapted.num_support_}
 
     def predict(self, adapted: Any | None, body: Json) -> Json:
         """`{"rows": [...], "coverage": 0.9}` → predictions; without `adapted`, of the model as it
         was fitted.
         """
-        model, rows = adapted or self.model, self._rows(body, "rows")
-        found: Json = {"predictions": model.predict(rows).tolist()}
+        model, inputs = adapted or self.model, self._inputs(body, "rows")
+        outputs = model.learner_.predict(model._adapted, inputs)
+        found: Json = {"predictions": model._decoded(outputs).tolist()}
         if isinstance(model, FewShotClassifier):
             found["classes"] = model.classes_.tolist()
-            found["probabilities"] = model.predict_proba(rows).tolist()
+            found["probabilities"] = model.targets_.probabilities(outputs).tolist()
         elif (coverage := body.get("coverage")) is not None:
             if isinstance(coverage, bool) or not isinstance(coverage, int | float):
                 raise RefusedError(f"coverage must be a number, got {coverage!r}.")
-            lower, upper = model.predict_interval(rows, coverage)
+            lower, upper = model._interval(inputs, coverage)
             found |= {"lower": lower.tolist(), "upper": upper.tolist()}
         return found
 
@@ -74,15 +75,11 @@ class ServedTable(NamedTuple):
         """`{"rows", "targets", "queries", "num_inner_steps"}` → predictions after each inner step,
         from none on.
         """
-        rows, targets = self._rows(body, "rows"), self._targets(body)
-        queries, number = self._rows(body, "queries"), _number_of_steps(body)
-        model = self.model
-        inputs, asked = (
-            model.columns_.encode(model._checked_table(one)) for one in (rows, queries)
-        )
-        encoded = model.targets_.encode(model._checked_targets(targets))
-        outputs = outputs_by_step(model.learner_, inputs, encoded, asked, number)
-        return {"predictions": [model._decoded(one).tolist() for one in outputs]}
+        inputs, targets = self._support(body)
+        asked, number = self._inputs(body, "queries"), _number_of_steps(body)
+        encoded = self.model.targets_.encode(targets)
+        outputs = outputs_by_step(self.model.learner_, inputs, encoded, asked, number)
+        return {"predictions": [self.model._decoded(one).tolist() for one in outputs]}
 
     def table(self, form: Form) -> Json:
         """Two csv files, `support` and `query` → the query with predictions beside it; with a field
@@ -113,55 +110,26 @@ class ServedTable(NamedTuple):
             "csv": result.to_csv(index=False),
         }
 
-    def _rows(self, body: Json, name: str) -> Any:
-        """Rows as the model takes them: objects by the names of columns, or lists of numbers."""
+    def _support(self, body: Json) -> tuple[np.ndarray, np.ndarray]:
+        """Rows as numbers, and their targets."""
+        inputs, targets = self._inputs(body, "rows"), self._targets(body)
+        if len(inputs) != len(targets):
+            raise RefusedError(
+                f"got {len(inputs)} rows and {len(targets)} targets: as many of each."
+            )
+        return inputs, targets
+
+    def _inputs(self, body: Json, name: str) -> np.ndarray:
+        """Rows as numbers: of objects by the names of columns, or of lists of cells."""
         rows = body.get(name)
         if not isinstance(rows, list):
             raise RefusedError(f"{name} must be a list of rows, got {_kind(rows)}.")
         if len(rows) > self.settings.most_rows:
             raise RefusedError(self._too_many(name, len(rows)), 413)
         columns = self.model.columns_
-        names = [one.name for one in columns.columns]
-        if all(isinstance(row, dict) for row in rows):
-            if not columns.named:
-                raise RefusedError(
-                    f"{name} must be lists of {len(names)} numbers: the model's columns have no "
-                    "names."
-                )
-            return self._frame(name, rows, names)
-        if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
-            raise RefusedError(
-                f"{name} must all be objects, or all lists of {len(names)} cells "
-                f"({', '.join(names[:20])}{', ...' * (len(names) > 20)})."
-            )
-        if columns.named:
-            return self._frame(name, [dict(zip(names, row, strict=True)) for row in rows], names)
-        try:
-            return np.array(rows, np.float64).reshape(len(rows), len(names))
-        except (TypeError, ValueError) as error:
-            raise RefusedError(f"{name} must hold numbers alone.") from error
-
-    def _frame(self, name: str, rows: list[Mapping[str, Any]], names: list[str]) -> pd.DataFrame:
-        lacking = next((one for row in rows for one in names if one not in row), None)
-        if lacking is not None:
-            raise RefusedError(f"a row of {name} lacks {lacking!r}; null is a missing value.")
-        frame = {}
-        for column in self.model.columns_.columns:
-            cells = [row[column.name] for row in rows]
-            odd = next((one for one in cells if isinstance(one, list | dict)), None)
-            if odd is not None:
-                raise RefusedError(f"{column.name!r} in {name} must be a number or text.")
-            if column.categories:
-                texts = [None if one is None else str(one) for one in cells]
-                frame[column.name] = pd.Series(texts, dtype=object)
-                continue
-            try:
-                frame[column.name] = pd.Series(cells, dtype=np.float64)
-            except (TypeError, ValueError) as error:
-                raise RefusedError(
-                    f"{column.name!r} in {name} must be numbers: {error}."
-                ) from error
-        return pd.DataFrame(frame, index=range(len(rows)))
+        cells = _cells(name, rows, [one.name for one in columns.columns], columns.named)
+        values = [_values(name, *one) for one in zip(columns.columns, cells, strict=True)]
+        return columns.encode_values(values, len(rows))
 
     def _targets(self, body: Json) -> Any:
         targets = body.get("targets")
@@ -171,13 +139,48 @@ class ServedTable(NamedTuple):
             known = {str(one): one for one in self.model.classes_.tolist()}
             return np.array([known.get(str(one), one) for one in targets], dtype=object)
         try:
-            return np.array(targets, np.float64)
-        except (TypeError, ValueError) as error:
+            found = np.array(targets, np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
             raise RefusedError("targets must be numbers, or lists of as many each.") from error
+        if found.ndim > 2 or not np.isfinite(found).all():
+            raise RefusedError("targets must be finite numbers, or lists of as many each.")
+        return found
 
     def _too_many(self, name: str, number: int) -> str:
         most = self.settings.most_rows
         return f"{name} has {number:,} rows; at most {most:,} are taken at a time."
+
+
+def _cells(name: str, rows: list[Any], columns: list[str], are_named: bool) -> list[list[Any]]:
+    """`[columns][rows]`."""
+    if are_named and all(isinstance(row, dict) for row in rows):
+        try:
+            return [[row[column] for row in rows] for column in columns]
+        except KeyError as error:
+            raise RefusedError(
+                f"a row of {name} lacks {error.args[0]!r}; null is a missing value."
+            ) from error
+    if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+        shown = f"{', '.join(columns[:20])}{', ...' * (len(columns) > 20)}"
+        objects = "all be objects, or all " if are_named else "be "
+        raise RefusedError(f"{name} must {objects}lists of {len(columns)} cells ({shown}).")
+    return [[row[i] for row in rows] for i in range(len(columns))]
+
+
+def _values(name: str, column: Column, cells: list[Any]) -> np.ndarray:
+    """A column as what it is taken for."""
+    if any(isinstance(one, list | dict) for one in cells):
+        raise RefusedError(f"{column.name!r} in {name} must be numbers or text, got a list.")
+    if column.categories:
+        found = [None if one is None else category_of(one) for one in cells]
+        return np.array(found, dtype=object)
+    try:
+        found = np.array([math.nan if one is None else float(one) for one in cells])
+    except (ValueError, OverflowError) as error:
+        raise RefusedError(f"{column.name!r} in {name} must be numbers: {error}.") from error
+    if np.isinf(found).any():
+        raise RefusedError(f"{column.name!r} in {name} must be finite.")
+    return found
 
 
 def _coverage(form: Form) -> float | None:
