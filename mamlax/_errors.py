@@ -2,6 +2,9 @@
 
 import unicodedata
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 _UNPRINTABLE = {"Cc", "Cf", "Cs"}
 """Unicode categories: control characters, which may move the cursor; formats; half characters."""
@@ -16,7 +19,26 @@ class MamlaxError(Exception):
 
 def warn(text: str, *, stacklevel: int) -> None:
     """`warnings.warn`, with control characters escaped: all warnings are given by this."""
+    if (collected := _COLLECTED.get()) is not None:
+        collected.append(printable(text))
+        return
     warnings.warn(printable(text), stacklevel=stacklevel + 1)
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the texts of warnings that are given within, in this thread alone.
+
+    `warnings.catch_warnings` would collect those of all threads.
+    """
+    token = _COLLECTED.set(found := [])
+    try:
+        yield found
+    finally:
+        _COLLECTED.reset(token)
+
+
+_COLLECTED: ContextVar[list[str] | None] = ContextVar("collected warnings", default=None)
 
 
 def printable(text: str) -> str:

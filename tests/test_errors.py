@@ -1,11 +1,13 @@
 """What is said shows what is there: nothing in a file's name moves the cursor of a terminal."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import mamlax
-from mamlax._errors import printable
+from mamlax._errors import collected_warnings, printable, warn
 from mamlax.records._metrics import read_metrics
 
 
@@ -46,3 +48,19 @@ def test_the_command_line_escapes_what_it_says(capsys):
     assert cli.main(["plot", "run\x1b[2J"]) == 1
     said = capsys.readouterr().err
     assert "\x1b" not in said and "run\\x1b[2J" in said
+
+
+def test_warnings_are_collected_in_their_own_thread():
+    both_collect = threading.Barrier(2)
+
+    def collect(name):
+        with collected_warnings() as found:
+            both_collect.wait(10)
+            warn(name, stacklevel=1)
+            both_collect.wait(10)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(collect, ["one", "two"])) == [["one"], ["two"]]
+    with pytest.warns(UserWarning, match="three"):
+        warn("three", stacklevel=1)

@@ -1,13 +1,13 @@
 """A model of tables behind an address: rows come as JSON or as csv, predictions go back."""
 
 import math
-import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._errors import collected_warnings
 from .._files import Json
 from ..config._serving import Serving
 from ..estimators._adapted_table import predictions_of
@@ -86,8 +86,7 @@ class ServedTable(NamedTuple):
         `coverage`, with intervals.
         """
         model, coverage = self.model, _coverage(form)
-        with TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
+        with TemporaryDirectory() as folder, collected_warnings() as warned:
             paths = []
             for name in ("support", "query"):
                 if len(found := form.files.get(name, [])) != 1:
@@ -100,7 +99,7 @@ class ServedTable(NamedTuple):
             )
             if len(result) > self.settings.most_rows:
                 raise RefusedError(self._too_many("query", len(result)), 413)
-        said += [str(one.message) for one in warned if issubclass(one.category, UserWarning)]
+        said += warned
         shown = result.head(_MOST_SHOWN)
         return {
             "num_support": adapted.num_support_,
