@@ -89,6 +89,8 @@ from .experiments._load import LoadedRun as LoadedRun
 from .estimators._few_shot import FewShotRegressor as FewShotRegressor
 from .estimators._few_shot import FewShotClassifier as FewShotClassifier
 from .estimators._adapted_many import AdaptedMany as AdaptedMany
+from .estimators._adaptation_score import adaptation_score as adaptation_score
+from .estimators._adaptation_score import adaptation_scorer as adaptation_scorer
 from .estimators._images import FewShotImageClassifier as FewShotImageClassifier
 from .estimators._policy import FewShotPolicy as FewShotPolicy
 from .estimators._report import Report as Report

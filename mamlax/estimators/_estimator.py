@@ -51,6 +51,8 @@ class FewShotEstimator(BaseEstimator, ABC):
     n_features_in_: int
     target_names_: list[str] | None = None
     task_names_: list[str] | None = None
+    # where metadata routing is on, these reach fit without set_fit_request
+    __metadata_request__fit = {"groups": True, "split_by": True, "order_by": True}  # noqa: RUF012
     reading_: Conventions = Conventions()
     """What the targets, and the columns that tell tasks apart, are called, and how text was read,
     where a table was fitted by the command line."""
