@@ -21,6 +21,7 @@ def fit(
     split_column: tuple[str, ...] = (),
     order_column: str | None = None,
     kind: Literal["auto", "values", "classes"] = "auto",
+    pooled: Literal["auto", "none", "linear", "trees"] = "auto",
     categories: tuple[str, ...] = (),
     missing: tuple[str, ...] | None = None,
     decimal_mark: Literal["auto", "point", "comma"] = "auto",
@@ -45,6 +46,8 @@ def fit(
         order_column: By which rows of a task come one after another, numbers or dates: what is
             adapted to are then the first, as in use.
         kind: Whether the target is values or classes; auto: classes where it is text.
+        pooled: One model for all tasks, which adaptation starts from: a linear one, trees, or none;
+            auto: what errs least on tasks held out.
         categories: Features that hold names, though they look like numbers, as codes do.
         missing: Words that mean that a value is missing, in any column, beside empty cells. Where
             none is given: NA, NaN, None, null and their like, but not in names of tasks and
@@ -76,6 +79,7 @@ def fit(
                 line["stage"], {**line, "num_outer_steps": num_outer_steps}
             ),
             algorithm=algorithm,
+            pooled=pooled,
             num_outer_steps=num_outer_steps,
             max_support=max_support,
             random_state=seed,
@@ -129,6 +133,60 @@ def adapt(
     words = f" after adapting to {adapted.num_support_} rows" if is_table else ""
     say(f"{count} predictions{words}.")
     say_paths([out])
+
+
+def score(
+    model: tyro.conf.Positional[Path],
+    table: tyro.conf.Positional[Path],
+    *,
+    task_column: tuple[str, ...] = (),
+    target_column: tuple[str, ...] = (),
+    order_column: str | None = None,
+    support_sizes: tuple[int, ...] = (),
+    decimal_mark: Literal["auto", "point", "comma"] | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Judge a saved model of tables on another table, adapted to each task in it and not.
+
+    Args:
+        model: What mamlax fit wrote.
+        table: A table with the target, of tasks that the model has not learned from.
+        task_column: Which task a row belongs to; as in the table fitted where none is given.
+        target_column: The target; as in the table fitted where none is given.
+        order_column: By which rows of a task come one after another: those adapted to are then the
+            first. Else they are drawn at random.
+        support_sizes: Numbers of rows to adapt to; where none is given, 1 to 50, as far as tasks
+            have twice as many rows.
+        decimal_mark: What decimals in a table of text begin with; as for the table fitted where
+            None.
+        seed: Seed of the rows drawn.
+        out: A file for the result as JSON; none where None.
+    """
+    if any(size < 1 for size in support_sizes):
+        raise MamlaxError(
+            f"--support-sizes are 1 or more rows, got {min(support_sizes)}. The model without "
+            "adapting is judged in any case."
+        )
+    if out is not None and out.resolve() in {model.resolve(), table.resolve()}:
+        raise MamlaxError(f"{out} is read by this command. Give another --out for the result.")
+    _devices.prepare_jax()
+    from ..estimators import _scored_table
+
+    report = _scored_table.score(
+        model,
+        table,
+        tasks=task_column,
+        targets=target_column,
+        order=order_column,
+        sizes=support_sizes,
+        decimal_mark=decimal_mark,
+        seed=seed,
+        out=out,
+        say=lambda words: say(escape(words)),
+    )
+    print(report)
+    say_paths([out] if out is not None else [])
 
 
 def inspect(model: tyro.conf.Positional[Path]) -> None:

@@ -29,58 +29,65 @@ class Judged(NamedTuple):
 
     Attributes:
         units: `[groups]`, the number of what each was held out with.
-        errors: for each model `[groups, sizes, measures]`, the sizes being `SUPPORT_SIZES`; NaN
+        errors: for each model `[groups, sizes, measures]`, NaN
             where a group has too few rows. Measures are the squared error; of classification the
             log loss, the Brier score and the share of rows misclassified.
         targets: `[rows, outputs]` or `[rows]`, all that were held out.
         scores: of the adapted model, with the number of support rows; of a regression.
+        sizes: numbers of rows that were adapted on.
     """
 
     units: np.ndarray
     errors: dict[str, np.ndarray]
     targets: np.ndarray
     scores: tuple[tuple[int, Scores], ...] = ()
+    sizes: tuple[int, ...] = SUPPORT_SIZES
 
 
 def judge(
     learner: ArrayLearner,
-    train: Rows,
+    train: Rows | None,
     test: Rows,
     *,
     classes: int | None,
     is_ordered: bool = False,
+    sizes: tuple[int, ...] = SUPPORT_SIZES,
     seed: int,
 ) -> Judged | None:
     """Give every model the same support rows of each group held out, and the same queries.
 
     Args:
         learner: meta-trained.
-        train: rows that simpler models learn from, those that the learner was chosen by among them.
+        train: rows that simpler models learn from, those that the learner was chosen by among them;
+            None: there are no simpler models.
         test: rows of groups held out.
         classes: how many; None: a regression.
         is_ordered: whether rows of a group stand in an order: support rows are then the first, and
             the query is what follows them.
+        sizes: numbers of rows to adapt on.
         seed: of the rows drawn.
 
     Returns:
         What was found; None where no group held out has two rows.
     """
     rng = np.random.default_rng(seed)
-    tasks = _tasks(test, rng, is_ordered)
+    tasks = _tasks(test, rng, is_ordered, max(sizes))
     if not tasks:
         return None
-    # of few rows, threads cost more than they bring where others use the cores as well
-    limit = 1 if len(train.inputs) < _FEW_ROWS else None
-    with threadpool_limits(limit, user_api="openmp"):
-        fitted = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
+    fitted = {}
+    if train is not None:
+        # of few rows, threads cost more than they bring where others use the cores as well
+        limit = 1 if len(train.inputs) < _FEW_ROWS else None
+        with threadpool_limits(limit, user_api="openmp"):
+            fitted = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
     measures = 1 if classes is None else 3
-    shape = (len(tasks), len(SUPPORT_SIZES), measures)
+    shape = (len(tasks), len(sizes), measures)
     errors = {name: np.full(shape, np.nan) for name in (ADAPTED, UNADAPTED, *fitted)}
     scores = []
-    for column, size in enumerate(SUPPORT_SIZES):
+    for column, size in enumerate(sizes):
         there = [i for i, task in enumerate(tasks) if task.most_support >= size]
         if not there:
-            break
+            continue
         supports = [test.of(tasks[i].rows[:size]) for i in there]
         queries = [test.of(tasks[i].query(size)) for i in there]
         predicted, variances = _adapted_predictions(learner, supports, queries)
@@ -94,7 +101,7 @@ def judge(
                 for values, query in zip(outputs, queries, strict=True)
             ]
     units = np.array([test.units[task.rows[0]] for task in tasks])
-    return Judged(units, errors, test.targets, tuple(scores))
+    return Judged(units, errors, test.targets, tuple(scores), sizes)
 
 
 def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
@@ -113,7 +120,7 @@ def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
     # sizes that half of the groups have: fewer would be another question
     least = max(len(units) / 2, min(len(units), 2))
     columns = np.flatnonzero(has_rows.sum(0) >= least).tolist()
-    num_simpler = len(errors) - 2
+    num_simpler = max(len(errors) - 2, 1)
     chance = (1 - CONFIDENCE) / max(num_simpler, len(columns))
     confidence = 1 - chance, 1 - (1 - CONFIDENCE) / (num_simpler * len(columns))
     entries = []
@@ -121,7 +128,8 @@ def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
         for column in columns:
             there = has_rows[:, column]
             ours, theirs = (one[there, column] / scale for one in (errors[ADAPTED], values))
-            entry = _entry(model, column, ours[:, 0], theirs[:, 0], units[there], confidence)
+            size = rounds[0].sizes[column]
+            entry = _entry(model, size, ours[:, 0], theirs[:, 0], units[there], confidence)
             if is_class:
                 _, brier, misclassified = theirs.mean(0).tolist()
                 entry = entry._replace(brier=brier, misclassified=misclassified)
@@ -133,7 +141,7 @@ def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
 
 def _entry(
     model: str,
-    column: int,
+    size: int,
     ours: np.ndarray,
     theirs: np.ndarray,
     units: np.ndarray,
@@ -144,7 +152,7 @@ def _entry(
     is_it = model == ADAPTED
     return Entry(
         model,
-        SUPPORT_SIZES[column],
+        size,
         *mean_and_interval(theirs, units),
         *mean_and_interval(worse, units),
         len(units),
@@ -172,7 +180,9 @@ class _Task(NamedTuple):
         return self.rows[self.judged[self.judged >= size]]
 
 
-def _tasks(test: Rows, rng: np.random.Generator, is_ordered: bool) -> list[_Task]:
+def _tasks(
+    test: Rows, rng: np.random.Generator, is_ordered: bool, most_support: int
+) -> list[_Task]:
     """The groups held out that have two rows or more.
 
     Shuffled, and cut in two: then the query is the same after every support. In an order, it is all
@@ -184,12 +194,12 @@ def _tasks(test: Rows, rng: np.random.Generator, is_ordered: bool) -> list[_Task
     tasks = []
     for index in rng.permutation(len(groups))[:_MOST_GROUPS]:
         rows = groups[index]
-        cut = min(max(SUPPORT_SIZES), len(rows) // 2)
+        cut = min(most_support, len(rows) // 2)
         if is_ordered:
             number = min(len(rows), cut + _MOST_QUERY)
             judged = np.sort(rng.choice(len(rows), number, replace=False))
         else:
-            rows = rng.permutation(rows)[: max(SUPPORT_SIZES) + _MOST_QUERY]
+            rows = rng.permutation(rows)[: most_support + _MOST_QUERY]
             judged = np.arange(cut, len(rows))
         tasks.append(_Task(rows, cut, judged))
     return tasks

@@ -24,7 +24,7 @@ from ._described import (
 )
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._names import labels_of, names_of, text_of, warn_of_names
-from ._order import positions_in
+from ._order_column import order_of
 from ._splits import splits_of
 from ._table_faults import check_tasks, index_columns, warn_of_features
 from ._table_summary import choices, summary
@@ -131,7 +131,7 @@ def fit(
     rounds = splits_of(groups, split_by, len(y), model, model._seed(), called="--split-column")
     say(choices(y, columns.targets, features, columns.tasks, columns.splits, rounds, is_class))
     X = pd.DataFrame({one.name: one.values for one in inputs})
-    order_by = None if columns.order is None else _order_of(table, columns.order, conventions)
+    order_by = None if columns.order is None else order_of(table, columns.order, conventions)
     with _no_model_after_a_stop():
         model.fit(X, y, groups=groups, split_by=split_by, order_by=order_by)
     model.target_names_, model.task_names_ = list(columns.targets), list(columns.tasks)
@@ -217,19 +217,6 @@ def _is_number(table: Table, name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _order_of(table: Table, name: str, conventions: Conventions) -> np.ndarray:
-    """`[rows]` of what a column is ordered by: of text as it is written."""
-    cells = names_of(table, name, conventions)
-    if (missing := cells.codes < 0).any():
-        raise MamlaxError(
-            f"the column {name!r} (--order-column) is missing in {int(missing.sum())} rows (the "
-            f"first: {table.place_of(int(missing.argmax()))}). Fill it in, or leave these rows out."
-        )
-    order = text_of(cells) if table.separator else table.columns[name].to_pandas().to_numpy()
-    positions_in(order, len(order), called=f"the column {name!r} (--order-column)")
-    return order
 
 
 def _held(column: Described) -> str:

@@ -18,7 +18,8 @@ class Report(NamedTuple):
         num_groups: groups held out.
         num_units: of groups that were held out together, which intervals take for independent.
         entries: a list of `Entry`.
-        num_rounds: trainings by which they were judged, each of them with other groups held out.
+        num_rounds: trainings by which they were judged, each of them with other groups held out; 0:
+            a model that was there already.
         is_ordered: whether support rows were the first of a group, by an order that was given; else
             they were drawn at random.
         pooled: what the model starts from, in each round and then as it is; empty: nothing else
@@ -62,7 +63,7 @@ class Report(NamedTuple):
         compared in pairs.
         """
         over = "group" if self.num_units == self.num_groups else "set of groups"
-        return verdict_of(self.entries, self.num_units, over)
+        return verdict_of(self.entries, self.num_units, over, is_held_out=self.num_rounds > 0)
 
     def __str__(self) -> str:
         over = "groups"
@@ -70,7 +71,8 @@ class Report(NamedTuple):
             over = f"the {counted(self.num_units, 'set')} of groups held out together"
         interval = f", mean ± 95 % interval over {over}" if self.num_units > 1 else ""
         rounds = f" in {self.num_rounds} rounds" if self.num_rounds > 1 else ""
-        groups = f"{counted(self.num_groups, 'group')} held out{rounds}"
+        held_out = " held out" * (self.num_rounds > 0)
+        groups = f"{counted(self.num_groups, 'group')}{held_out}{rounds}"
         first = ", the first rows of a group as support" if self.is_ordered else ""
         lines = self._table(f"{self.metric}, {groups}{first}{interval}", _with_interval)
         for name, of_entry in _OTHER_MEASURES.items():

@@ -9,18 +9,22 @@ _ENOUGH_UNITS = 5
 """Held out together or alone; fewer show nothing."""
 
 
-def verdict_of(entries: Sequence[Entry], num_units: int, over: str) -> str:
+def verdict_of(
+    entries: Sequence[Entry], num_units: int, over: str, *, is_held_out: bool = True
+) -> str:
     """The verdict; see `Report.verdict`.
 
     Args:
         entries: of all models at all sizes.
         num_units: of groups held out together, or alone.
         over: what one of these is called.
+        is_held_out: whether they were held out of a training.
     """
     held_out = counted(num_units, over)
     if num_units < _ENOUGH_UNITS:
+        few = f"Only {held_out} held out" if is_held_out else f"There are only {held_out}"
         return (
-            f"Only {held_out} held out: too few to say which of these models is better; "
+            f"{few}: too few to say which of these models is better; "
             f"{_ENOUGH_UNITS} or more can. More groups would help."
         )
     sizes = [_AtSize.of(entries, size) for size in sorted({one.num_support for one in entries})]
@@ -65,7 +69,7 @@ class _AtSize(NamedTuple):
         size: the number.
         adapted: the model, adapted.
         unadapted: the same without adapting; None where nothing tells both apart.
-        simpler: all others.
+        simpler: all others; if there are none, the model without adapting.
     """
 
     size: int
@@ -77,6 +81,8 @@ class _AtSize(NamedTuple):
     def of(entries: Sequence[Entry], size: int) -> "_AtSize":
         there = {one.model: one for one in entries if one.num_support == size}
         adapted, unadapted = there.pop(ADAPTED), there.pop(UNADAPTED, None)
+        if not there and unadapted is not None:
+            return _AtSize(size, adapted, None, (unadapted,))
         if size == 0:
             unadapted = None
         return _AtSize(size, adapted, unadapted, tuple(there.values()))
