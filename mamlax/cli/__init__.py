@@ -29,6 +29,7 @@ _COMMANDS = (
     _runs.compare,
     _models.fit,
     _models.adapt,
+    _models.predict,
     _models.score,
     _models.inspect,
     _models.export,

@@ -104,14 +104,16 @@ def suggest_order(arguments: list[str]) -> None:
     """Raise an error if the table follows an option that takes several words and would take it."""
     several = ("--task-column", "--target-column", "--features", "--split-column")
     option = ""
-    for word in arguments[1:] if arguments[:1] == ["fit"] else []:
+    command = arguments[0] if arguments else ""
+    for word in arguments[1:] if command in ("fit", "predict", "score") else []:
         if word.startswith("-"):
             option = word.replace("_", "-")
         elif option in several and Path(word).suffix in (".csv", ".tsv", ".parquet", ".gz"):
-            others = " ".join(one for one in arguments[1:] if one != word)
+            words = [one for one in arguments[1:] if one != word]
+            words.insert(int(command != "fit"), word)  # elsewhere a model stands before it
             raise MamlaxError(
                 f"{option} takes several words, and so would take {word}. The table comes first: "
-                f"mamlax fit {word} {others}"
+                f"mamlax {command} {' '.join(words)}"
             )
 
 

@@ -100,17 +100,61 @@ def adapt(
     *,
     support: Path,
     query: Path,
+    task_column: tuple[str, ...] = (),
     decimal_mark: Literal["auto", "point", "comma"] | None = None,
     interval: float | None = None,
     out: Path = Path("predictions.csv"),
+    adapted_out: Path | None = None,
 ) -> None:
-    """Adapt a saved model to a new task and predict.
+    """Adapt a saved model to a new task, or to many, and predict.
 
     Args:
         model: What mamlax fit or mamlax export wrote.
         support: A table of a few rows with the target; for images a folder of labelled ones, a
             folder for each class in it.
         query: A table to predict for; for images a folder.
+        task_column: Which task a row belongs to, in both tables: each task is adapted to; several
+            columns are taken together. Where none is given, all rows are of one task.
+        decimal_mark: What decimals in tables of text begin with; as for the table fitted where
+            None.
+        interval: Also write where each value lies with this coverage, e.g. 0.9, in two columns.
+        out: The predictions, a csv.
+        adapted_out: A file for the adapted model, for mamlax predict; none where None.
+    """
+    _devices.prepare_jax()
+    from ..estimators import _commands
+
+    done = _commands.adapt(
+        model,
+        support,
+        query,
+        out,
+        say=lambda words: say(escape(words)),
+        tasks=task_column,
+        decimal_mark=decimal_mark,
+        interval=interval,
+        adapted_out=adapted_out,
+    )
+    say(done)
+    say_paths([out, *([adapted_out] if adapted_out is not None else [])])
+
+
+def predict(
+    model: tyro.conf.Positional[Path],
+    query: tyro.conf.Positional[Path],
+    *,
+    task_column: tuple[str, ...] = (),
+    decimal_mark: Literal["auto", "point", "comma"] | None = None,
+    interval: float | None = None,
+    out: Path = Path("predictions.csv"),
+) -> None:
+    """Predict by a model that is adapted already, to one task or to many.
+
+    Args:
+        model: What mamlax adapt wrote with --adapted-out, or save in Python.
+        query: A table to predict for; for images a folder.
+        task_column: Which task a row belongs to, where the model is adapted to many; as when it was
+            adapted where none is given.
         decimal_mark: What decimals in tables of text begin with; as for the table fitted where
             None.
         interval: Also write where each value lies with this coverage, e.g. 0.9, in two columns.
@@ -118,20 +162,17 @@ def adapt(
     """
     _devices.prepare_jax()
     from ..estimators import _commands
-    from ..estimators._estimator import FewShotEstimator
 
-    adapted, count = _commands.adapt(
+    done = _commands.predict(
         model,
-        support,
         query,
         out,
         say=lambda words: say(escape(words)),
+        tasks=task_column,
         decimal_mark=decimal_mark,
         interval=interval,
     )
-    is_table = isinstance(adapted, FewShotEstimator)
-    words = f" after adapting to {adapted.num_support_} rows" if is_table else ""
-    say(f"{count} predictions{words}.")
+    say(done)
     say_paths([out])
 
 
@@ -229,6 +270,7 @@ def export(
         )
     _devices.prepare_jax()
     from ..estimators import _commands, _export, _load
+    from ..estimators._adapted_many import AdaptedMany
 
     if source.is_dir():
         model = _export.learner_of_run(source, data_dir=data_dir)
@@ -237,6 +279,11 @@ def export(
             say(escape(f"{words}mamlax evaluate {shlex.quote(str(source))}"))
     else:
         model = _load.load(source)
+    if isinstance(model, AdaptedMany):
+        raise MamlaxError(
+            f"{source} is adapted to {len(model.groups)} tasks: mamlax predict predicts by it. "
+            "Export the model that it was made of, or one adapted to a single task."
+        )
     if format == "stablehlo":
         say_paths(_export.write_stablehlo(out, model))
         return

@@ -1,12 +1,18 @@
 """An estimator adapted to many tasks at once."""
 
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
 from .._errors import MamlaxError
+from ._container import Container, filled, named_arrays, write_container
+from ._estimator_state import arrays_of_supports, supports_of
 from ._learner import AdaptedParams
+
+_LABELS = str | int | float | bool
 
 
 class AdaptedMany:
@@ -14,12 +20,13 @@ class AdaptedMany:
 
     Attributes:
         groups: `[tasks]`, what they are called.
+        estimator: what was adapted; it is not itself.
     """
 
     def __init__(
         self, estimator: Any, groups: np.ndarray, adapted: AdaptedParams, sizes: np.ndarray
     ):
-        self.groups, self._estimator, self._adapted = groups, estimator, adapted
+        self.groups, self.estimator, self._adapted = groups, estimator, adapted
         self._sizes = sizes
 
     def predict(self, X, groups, return_std: bool = False) -> Any:
@@ -34,35 +41,91 @@ class AdaptedMany:
             MamlaxError: if a group was not adapted to.
         """
         tasks, inputs = self._rows(X, groups)
-        predicted = self._estimator._decoded(self._outputs(tasks, inputs))
+        predicted = self.estimator._decoded(self._outputs(tasks, inputs))
         if not return_std:
             return predicted
         known = self._known(tasks, inputs)
-        deviations = self._estimator._calibrated().standard_deviations(*known)
-        return predicted, self._estimator.targets_.scaled(deviations)
+        deviations = self.estimator._calibrated().standard_deviations(*known)
+        return predicted, self.estimator.targets_.scaled(deviations)
 
     def predict_interval(self, X, groups, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Of a regressor: lower and upper ends, as its `predict_interval` gives them."""
         tasks, inputs = self._rows(X, groups)
-        predicted = self._estimator._decoded(self._outputs(tasks, inputs))
-        widths = self._estimator._calibrated().half_widths(*self._known(tasks, inputs), coverage)
-        half = self._estimator.targets_.scaled(widths)
+        predicted = self.estimator._decoded(self._outputs(tasks, inputs))
+        widths = self.estimator._calibrated().half_widths(*self._known(tasks, inputs), coverage)
+        half = self.estimator.targets_.scaled(widths)
         return predicted - half, predicted + half
 
     def predict_proba(self, X, groups) -> np.ndarray:
         """Of a classifier: `[rows, classes]`, in the order of its `classes_`."""
-        return self._estimator.targets_.probabilities(self._outputs(*self._rows(X, groups)))
+        return self.estimator.targets_.probabilities(self._outputs(*self._rows(X, groups)))
+
+    def save(self, path: str | Path) -> None:
+        """Write it to one file that `mamlax.load` reads.
+
+        Args:
+            path: of the file; it is replaced whole or not at all.
+
+        Raises:
+            MamlaxError: if groups are called by other than text or numbers.
+        """
+        write_container(path, self.state())
+
+    def state(self) -> Container:
+        """What a file must hold of it, for `from_state`."""
+        labels = self.groups.tolist()
+        if any(not isinstance(label, _LABELS) for label in labels):
+            raise MamlaxError(
+                f"groups must be text or numbers to be saved, got {type(labels[0]).__name__}."
+            )
+        estimator = self.estimator.state()
+        header = {
+            "kind": type(self).__name__,
+            "groups": labels,
+            "dtype": "O" if self.groups.dtype == object else self.groups.dtype.str,
+            "sizes": self._sizes.tolist(),
+            "estimator": estimator.header,
+        }
+        own = named_arrays("many", self._adapted.own)
+        supports = arrays_of_supports(self._adapted.supports)
+        return Container(header, {**estimator.arrays, **own, **supports})
+
+    @classmethod
+    def from_state(cls, estimator: Any, content: Container) -> "AdaptedMany":
+        """What `state` gave.
+
+        Args:
+            estimator: that of the header.
+            content: of the file.
+
+        Raises:
+            MamlaxError: if an array is missing or of another shape than the header says.
+            ValueError: if there are other numbers of rows than tasks.
+        """
+        header = content.header
+        groups = np.array(header["groups"], dtype=np.dtype(header["dtype"]))
+        sizes = np.array(header["sizes"], dtype=np.int64)
+        if groups.ndim != 1 or sizes.shape != groups.shape:
+            raise ValueError(f"rows of {sizes.shape} tasks, where {groups.shape} are named")
+        base = estimator._adapted
+        expected = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((len(groups), *x.shape), x.dtype), base.own
+        )
+        own = jax.tree.map(np.asarray, filled(expected, "many", content.arrays))
+        supports = supports_of(content, estimator.learner_.settings.network, sizes)
+        adapted = AdaptedParams(own, base.shared, supports=supports)
+        return cls(estimator, groups, adapted, sizes)
 
     def _outputs(self, tasks: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        return self._estimator.learner_.predict_many(self._adapted, tasks, inputs)
+        return self.estimator.learner_.predict_many(self._adapted, tasks, inputs)
 
     def _known(self, tasks: np.ndarray, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        variances = self._estimator.learner_.variances(self._adapted, tasks, inputs)
+        variances = self.estimator.learner_.variances(self._adapted, tasks, inputs)
         return self._sizes[tasks], variances
 
     def _rows(self, X, groups) -> tuple[np.ndarray, np.ndarray]:
         """The task of each row, and rows as numbers."""
-        estimator, groups = self._estimator, np.asarray(groups)
+        estimator, groups = self.estimator, np.asarray(groups)
         X = estimator._checked_table(X)
         check_consistent_length(X, groups)
         index = {name: i for i, name in enumerate(self.groups.tolist())}

@@ -52,35 +52,61 @@ def predictions_of(
     _check_one_task(model.task_names_ or [], given, query, conventions)
     if isinstance(model, FewShotClassifier):
         warn_of_one_class(y.tolist(), support.path)
-    inputs, of_query = (inputs_of(model, one, names, conventions) for one in (given, query))
-    for words in (assumptions(given, [*inputs, *targets]), assumptions(query, of_query)):
-        if words:
-            say(words)
-    X, asked = features_of(model, inputs, len(given)), features_of(model, of_query, len(query))
-    adapted: Any = model.adapt(X, y)
-    predicted = np.asarray(adapted.predict(asked)).reshape(len(query), -1)
-    result = query.columns.to_pandas()
-    for i, name in enumerate(names):
-        result[f"predicted {name}"] = predicted[:, i]
-    if coverage is not None:
-        _add_intervals(result, adapted, asked, names, coverage)
-    if isinstance(adapted, FewShotClassifier):
-        chances = adapted.predict_proba(asked)
-        for i, label in enumerate(adapted.classes_):
-            result[f"probability {label}"] = chances[:, i]
+    inputs = inputs_of(model, given, names, conventions)
+    if words := assumptions(given, [*inputs, *targets]):
+        say(words)
+    adapted: Any = model.adapt(features_of(model, inputs, len(given)), y)
+    result = predictions_for_table(
+        adapted, query, conventions=conventions, say=say, coverage=coverage
+    )
     return adapted, result
 
 
-def _add_intervals(
-    result: pd.DataFrame, adapted: Model, asked: Any, names: Sequence[str], coverage: float
-) -> None:
-    """Two columns beside each prediction."""
-    if isinstance(adapted, FewShotClassifier):
-        raise MamlaxError(INTERVALS_OF_NUMBERS)
-    ends = zip(("lower", "upper"), adapted.predict_interval(asked, coverage), strict=True)
-    for end, values in ends:
-        for i, name in enumerate(names):
-            result[f"{end} {name}"] = values.reshape(len(result), -1)[:, i]
+def predictions_for_table(
+    adapted: Model,
+    query: Table,
+    *,
+    conventions: Conventions,
+    say: Callable[[str], None],
+    coverage: float | None = None,
+) -> pd.DataFrame:
+    """A table with predictions beside it, by a model that is adapted to the task of its rows."""
+    inputs = inputs_of(adapted, query, adapted.target_names_ or ["target"], conventions)
+    if words := assumptions(query, inputs):
+        say(words)
+    asked = features_of(adapted, inputs, len(query))
+    return query.columns.to_pandas().assign(**predicted_columns(adapted, asked, coverage=coverage))
+
+
+def predicted_columns(
+    adapted: Any, *asked: Any, coverage: float | None = None
+) -> dict[str, np.ndarray]:
+    """Columns of predictions `[rows]`, by their names; of classes the most likely, and all chances.
+
+    Args:
+        adapted: an estimator; or one adapted to many tasks.
+        *asked: the rows; for many tasks also the task of each.
+        coverage: of intervals beside values; None: none.
+    """
+    model: Model = getattr(adapted, "estimator", adapted)
+    names = model.target_names_ or ["target"]
+    if isinstance(model, FewShotClassifier):
+        if coverage is not None:
+            raise MamlaxError(INTERVALS_OF_NUMBERS)
+        chances = adapted.predict_proba(*asked)
+        found = {f"predicted {names[0]}": model.classes_[chances.argmax(1)]}
+        return found | {
+            f"probability {label}": values
+            for label, values in zip(model.classes_, chances.T, strict=True)
+        }
+    arrays = {"predicted": adapted.predict(*asked)}
+    if coverage is not None:
+        arrays["lower"], arrays["upper"] = adapted.predict_interval(*asked, coverage)
+    return {
+        f"{what} {name}": values.reshape(len(values), -1)[:, i]
+        for what, values in arrays.items()
+        for i, name in enumerate(names)
+    }
 
 
 def warn_of_one_class(labels: Sequence[Any], support: Path) -> None:
@@ -107,8 +133,8 @@ def _check_one_task(
         some = "; ".join(", ".join(task) for task in sorted(tasks)[:4])
         raise MamlaxError(
             f"{support.path} has rows of {len(tasks)} tasks ({', '.join(there)}: {some}"
-            f"{'; ...' * (len(tasks) > 4)}), and a model adapts to one at a time. Make a file for "
-            "each task and adapt to each, or in Python call adapt_many."
+            f"{'; ...' * (len(tasks) > 4)}). To adapt to each of them: --task-column "
+            f"{' '.join(there)}. To adapt to one, give a file of it."
         )
     if tasks and asked - tasks and there == of_query:
         raise MamlaxError(

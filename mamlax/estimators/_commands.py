@@ -1,6 +1,6 @@
-"""What the command adapt does: a model in a file, and a support, become predictions in another."""
+"""What the commands adapt and predict do: a model in a file, and rows, become predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,21 @@ import pandas as pd
 from .._errors import MamlaxError
 from .._files import replacing
 from ..datasets._class_names import check_names
-from ._adapted_table import INTERVALS_OF_NUMBERS, predictions_of, warn_of_one_class
+from ._adapted_many import AdaptedMany
+from ._adapted_table import (
+    INTERVALS_OF_NUMBERS,
+    predictions_for_table,
+    predictions_of,
+    warn_of_one_class,
+)
+from ._adapted_tasks import predictions_by_task, predictions_of_tasks
+from ._conventions import Conventions
+from ._entry import counted
 from ._images import FewShotImageClassifier
 from ._load import Model, load
 from ._numerals import DecimalMark
 from ._policy import FewShotPolicy
-from ._tables import SUFFIXES, listed
+from ._tables import SUFFIXES, listed, read_table
 
 
 def adapt(
@@ -24,9 +33,11 @@ def adapt(
     out: Path,
     *,
     say: Callable[[str], None],
+    tasks: Sequence[str] = (),
     decimal_mark: DecimalMark | None = None,
     interval: float | None = None,
-) -> tuple[Model, int]:
+    adapted_out: Path | None = None,
+) -> str:
     """Adapt a saved model, predict and write the predictions.
 
     Args:
@@ -35,11 +46,14 @@ def adapt(
         query: a table; for an image model a folder of images.
         out: the csv to write.
         say: called with what had to be assumed of a table.
+        tasks: columns of both tables that say which task a row belongs to: each is adapted to.
+            Empty: all rows are of one task.
         decimal_mark: what decimals in tables begin with; None: as in the table fitted.
         interval: coverage of intervals beside predictions of numbers; None: none.
+        adapted_out: a file for the adapted model.
 
     Returns:
-        The adapted model, and how many predictions were written.
+        What was done, in a sentence.
     """
     model = load(path)
     if isinstance(model, FewShotPolicy):
@@ -47,23 +61,96 @@ def adapt(
             f"{path} is a policy: it adapts to episodes, from Python. "
             "mamlax.load(path).adapt(observations, actions, rewards, ends)."
         )
-    if out.resolve() in {one.resolve() for one in (path, support, query)}:
-        raise MamlaxError(f"{out} is read by this command. Give another --out for the predictions.")
+    if isinstance(model, AdaptedMany):
+        raise MamlaxError(
+            f"{path} is adapted to {len(model.groups)} tasks already: mamlax predict predicts by "
+            "it. To adapt anew, give the model that it was made of."
+        )
+    _check_out(out, "--out", path, support, query)
+    if adapted_out is not None:
+        _check_out(adapted_out, "--adapted-out", path, support, query, out)
     _check_kind(model, path, support, query)
+    if isinstance(model, FewShotImageClassifier):
+        if tasks:
+            raise MamlaxError(f"{path} is a model of images: --task-column is of tables.")
+        if interval is not None:
+            raise MamlaxError(INTERVALS_OF_NUMBERS)
+        adapted = _adapted_to_images(model, support)
+        result, about = _predicted_images(adapted, query), ""
+    else:
+        how: Any = {
+            "conventions": _read_by(model, decimal_mark),
+            "say": say,
+            "coverage": interval,
+        }
+        if tasks:
+            adapted, number, result = predictions_of_tasks(model, support, query, tasks, **how)
+            about = f" after adapting to {number} rows of {counted(len(adapted.groups), 'task')}"
+        else:
+            adapted, result = predictions_of(model, support, query, **how)
+            about = f" after adapting to {adapted.num_support_} rows"
+    _write_csv(result, out)
+    if adapted_out is not None:
+        adapted.save(adapted_out)
+    return f"{len(result)} predictions{about}."
+
+
+def predict(
+    path: Path,
+    query: Path,
+    out: Path,
+    *,
+    say: Callable[[str], None],
+    tasks: Sequence[str] = (),
+    decimal_mark: DecimalMark | None = None,
+    interval: float | None = None,
+) -> str:
+    """Predict by a saved model that is adapted already, and write the predictions.
+
+    Args:
+        path: the model.
+        query: a table; for an image model a folder of images.
+        out: the csv to write.
+        say: called with what had to be assumed of a table.
+        tasks: columns that say which task a row belongs to, where the model is adapted to many;
+            empty: as they were called when it was adapted.
+        decimal_mark: what decimals in tables begin with; None: as in the table fitted.
+        interval: coverage of intervals beside predictions of numbers; None: none.
+
+    Returns:
+        What was done, in a sentence.
+    """
+    found = load(path)
+    _check_out(out, "--out", path, query)
+    if isinstance(found, FewShotPolicy):
+        raise MamlaxError(f"{path} is a policy: it acts, from Python. mamlax.load(path).act.")
+    model: Model = found.estimator if isinstance(found, AdaptedMany) else found
+    _check_kind(model, path, query)
     if isinstance(model, FewShotImageClassifier):
         if interval is not None:
             raise MamlaxError(INTERVALS_OF_NUMBERS)
-        return _adapt_to_images(model, support, query, out)
-    chosen = (
-        model.reading_
-        if decimal_mark is None
-        else model.reading_._replace(decimal_mark=decimal_mark)
-    )
-    adapted, result = predictions_of(
-        model, support, query, conventions=chosen, say=say, coverage=interval
-    )
+        _check_adapted(path, model.classes_ is not None)
+        result, about = _predicted_images(model, query), "an adapted model"
+    else:
+        how: Any = {
+            "conventions": _read_by(model, decimal_mark),
+            "say": say,
+            "coverage": interval,
+        }
+        if isinstance(found, AdaptedMany):
+            if not (tasks := tasks or model.task_names_ or ()):
+                raise MamlaxError(
+                    f"{path} is adapted to many tasks, and does not say what tells them apart. "
+                    "Give the column that says which task a row belongs to: --task-column."
+                )
+            result = predictions_by_task(found, read_table(query), tasks, **how)
+            about = f"a model adapted to {counted(len(found.groups), 'task')}"
+        else:
+            _check_adapted(path, model.num_support_ > 0)
+            result = predictions_for_table(model, read_table(query), **how)
+            about = f"a model adapted to {counted(model.num_support_, 'row')}"
     _write_csv(result, out)
-    return adapted, len(result)
+    return f"{len(result)} predictions by {about}."
 
 
 def what_it_takes(model: Model | FewShotPolicy) -> str:
@@ -107,10 +194,30 @@ def _check_kind(model: Model, path: Path, *given: Path) -> None:
             )
 
 
-def _adapt_to_images(
-    model: FewShotImageClassifier, support: Path, query: Path, out: Path
-) -> tuple[Model, int]:
-    given, asked = model.read(support), model.read(query)
+def _check_out(out: Path, flag: str, *read: Path) -> None:
+    if out.resolve() in {one.resolve() for one in read}:
+        raise MamlaxError(
+            f"{out} is read by this command, or written twice. Give another file to {flag}."
+        )
+
+
+def _check_adapted(path: Path, is_adapted: bool) -> None:
+    if not is_adapted:
+        raise MamlaxError(
+            f"{path} is adapted to nothing yet. mamlax adapt adapts it, predicts, and writes the "
+            "adapted model with --adapted-out FILE."
+        )
+
+
+def _read_by(model: Any, decimal_mark: DecimalMark | None) -> Conventions:
+    """How text in a table is read: as in the table fitted, unless something else is said."""
+    if decimal_mark is None:
+        return model.reading_
+    return model.reading_._replace(decimal_mark=decimal_mark)
+
+
+def _adapted_to_images(model: FewShotImageClassifier, support: Path) -> FewShotImageClassifier:
+    given = model.read(support)
     if "" in given.labels:
         raise MamlaxError(
             f"{support} has images that lie in no folder: put the images of each class in a folder "
@@ -118,14 +225,17 @@ def _adapt_to_images(
         )
     check_names(str(support), {*given.labels}, repeated_names=True)
     warn_of_one_class(given.labels, support)
-    adapted = model.adapt(given.images, given.labels)
+    return model.adapt(given.images, given.labels)
+
+
+def _predicted_images(adapted: FewShotImageClassifier, query: Path) -> pd.DataFrame:
+    asked = adapted.read(query)
     chances = adapted.predict_proba(asked.images)
     assert adapted.classes_ is not None
     columns = {"image": asked.names, "predicted": adapted.classes_[chances.argmax(1)]}
     for i, label in enumerate(adapted.classes_):
         columns[f"probability {label}"] = chances[:, i]
-    _write_csv(pd.DataFrame(columns), out)
-    return adapted, len(asked.names)
+    return pd.DataFrame(columns)
 
 
 def _write_csv(table: Any, out: Path) -> None:

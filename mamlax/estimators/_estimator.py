@@ -235,7 +235,10 @@ class FewShotEstimator(BaseEstimator, ABC):
                 "steps or a smaller inner learning rate when it is trained. To adapt to the "
                 f"others, leave out the rows where numpy.isin(groups, [{shown}])."
             )
-        return AdaptedMany(copy.copy(self), names, adapted, np.bincount(index))
+        base = copy.copy(self)
+        if base.num_support_:
+            base._adapted, base.num_support_ = self._unadapted(), 0
+        return AdaptedMany(base, names, adapted, np.bincount(index))
 
     @property
     def pooled_(self) -> str:

@@ -52,9 +52,7 @@ def state_of(estimator: Any) -> Container:
     adapted = {}
     if estimator.num_support_:
         own, supports = estimator._adapted.own, estimator._adapted.supports
-        adapted = named_arrays("adapted", own)
-        if supports is not None:  # intervals are made from it
-            adapted |= {_INPUTS: supports.inputs, _WEIGHTS: supports.weights}
+        adapted = {**named_arrays("adapted", own), **arrays_of_supports(supports)}
     return Container(header, {**learner.arrays, **calibrated.arrays, **adapted})
 
 
@@ -90,7 +88,7 @@ def restored(estimator: E, content: Container) -> E:
     adapted = one._unadapted()
     if one.num_support_:
         own = filled(adapted.own, "adapted", content.arrays)
-        adapted = adapted._replace(own=own, supports=_supports(content, network))
+        adapted = adapted._replace(own=own, supports=supports_of(content, network))
     one._adapted = adapted
     return estimator
 
@@ -98,8 +96,22 @@ def restored(estimator: E, content: Container) -> E:
 _INPUTS, _WEIGHTS = "support.inputs", "support.weights"
 
 
-def _supports(content: Container, network: Any) -> Supports | None:
-    """What the estimator is adapted to; None of a file that does not hold it.
+def arrays_of_supports(supports: Supports | None) -> dict[str, np.ndarray]:
+    """What a file holds of what was adapted to, from which intervals are made."""
+    if supports is None:
+        return {}
+    return {_INPUTS: supports.inputs, _WEIGHTS: supports.weights}
+
+
+def supports_of(
+    content: Container, network: Any, sizes: np.ndarray | None = None
+) -> Supports | None:
+    """What was adapted to; None of a file that does not hold it.
+
+    Args:
+        content: of the file.
+        network: its architecture.
+        sizes: `[tasks]`, how many rows each task has; None: all are of one.
 
     Raises:
         ValueError: if it is of another shape.
@@ -109,7 +121,10 @@ def _supports(content: Container, network: Any) -> Supports | None:
     inputs, weights = content.arrays[_INPUTS], content.arrays[_WEIGHTS]
     if inputs.shape != (len(weights), network["num_inputs"]) or weights.ndim != 1:
         raise ValueError(f"a support of shape {inputs.shape} with weights {weights.shape}")
-    return Supports(inputs, weights, np.array([len(inputs)]))
+    sizes = np.array([len(inputs)]) if sizes is None else sizes
+    if sizes.min(initial=0) < 0 or sizes.sum() != len(inputs):
+        raise ValueError(f"supports of {sizes.sum()} rows, where there are {len(inputs)}")
+    return Supports(inputs, weights, sizes)
 
 
 def _parameter(value: Any) -> Any:

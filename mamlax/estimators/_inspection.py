@@ -7,6 +7,7 @@ from typing import Any
 from .._errors import printable
 from .._files import Json
 from ..config._algorithms import RidgeMaml
+from ._adapted_many import AdaptedMany
 from ._container import header_errors, read_container
 from ._images import FewShotImageClassifier
 from ._policy import FewShotPolicy
@@ -27,6 +28,15 @@ def description_of(path: Path) -> str:
 
 
 def _lines(header: Json, arrays: Mapping[str, Any]) -> list[str]:
+    if header["kind"] == AdaptedMany.__name__:
+        names = list(map(str, header["groups"]))
+        number = f"{len(names)} task{'s' * (len(names) != 1)}: {', '.join(names[:8])}"
+        number += ", ..." * (len(names) > 8)
+        lines = _lines({"mamlax": header["mamlax"], **header["estimator"]}, arrays)
+        return [
+            f"  adapted to    {number}" if line.startswith("  adapted to ") else line
+            for line in lines
+        ]
     if header["kind"] == FewShotPolicy.__name__:
         return _of_policy(header, arrays)
     learner = header["learner"]

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import MamlaxError
-from ._container import header_errors, read_container
+from ._adapted_many import AdaptedMany
+from ._container import Container, header_errors, read_container
 from ._few_shot import FewShotClassifier, FewShotRegressor
 from ._images import FewShotImageClassifier
 from ._policy import FewShotPolicy
@@ -25,7 +26,7 @@ def load(path: str | Path) -> Any:
 
     Returns:
         A `FewShotRegressor`, `FewShotClassifier`, `FewShotImageClassifier` or `FewShotPolicy`,
-        ready to adapt.
+        ready to adapt; or an `AdaptedMany`.
 
     Raises:
         MamlaxError: if it is no such file, is damaged or was changed, or was written by a newer
@@ -33,6 +34,13 @@ def load(path: str | Path) -> Any:
     """
     content = read_container(Path(path))
     with header_errors(path):
-        if (kind := content.header["kind"]) not in _MODELS:
-            raise MamlaxError(f"it holds a {kind!r}; there are {', '.join(_MODELS)}.")
-        return _MODELS[kind].from_state(content)
+        if content.header["kind"] != AdaptedMany.__name__:
+            return _model_of(content)
+        base = _model_of(Container(content.header["estimator"], content.arrays))
+        return AdaptedMany.from_state(base, content)
+
+
+def _model_of(content: Container) -> Any:
+    if (kind := content.header["kind"]) not in _MODELS:
+        raise MamlaxError(f"it holds a {kind!r}; there are {', '.join(_MODELS)}.")
+    return _MODELS[kind].from_state(content)

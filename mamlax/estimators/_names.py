@@ -80,13 +80,7 @@ def labels_of(
     """
     found = []
     for name in names:
-        cells = names_of(table, name, conventions)
-        missing = cells.codes < 0
-        if missing.any():
-            raise MamlaxError(
-                f"the column {name!r} ({flag}) is missing in {int(missing.sum())} rows (the first: "
-                f"{table.place_of(int(missing.argmax()))}). Fill it in, or leave these rows out."
-            )
+        cells = all_named(table, name, flag, conventions)
         warn_of_names(table, name, cells, conventions, "task" if "task" in flag else "split")
         found.append(_sortable(cells.texts)[cells.codes])
     if len(found) == 1:
@@ -98,9 +92,45 @@ def labels_of(
     return numbers
 
 
+def task_names(table: Table, names: Sequence[str], conventions: Conventions) -> np.ndarray:
+    """`[rows]` of text, the same in every table: of several columns as a line of a csv.
+
+    Raises:
+        MamlaxError: if a column is absent, or missing in a row.
+    """
+    table.check_has(names, "--task-column")
+    columns = [all_named(table, name, "--task-column", conventions) for name in names]
+    if len(columns) == 1:
+        return text_of(columns[0])
+    quoted = [one._replace(texts=[_quoted(text) for text in one.texts]) for one in columns]
+    texts = zip(*(text_of(one).tolist() for one in quoted), strict=True)
+    return np.array([", ".join(of_row) for of_row in texts], dtype=str)
+
+
 def text_of(cells: Cells) -> np.ndarray:
     """`[rows]` of text; empty where a name is missing."""
     return np.array([*cells.texts, ""])[cells.codes]
+
+
+def all_named(table: Table, name: str, flag: str, conventions: Conventions) -> Cells:
+    """The names in a column.
+
+    Raises:
+        MamlaxError: if one is missing; says where, and the flag.
+    """
+    cells = names_of(table, name, conventions)
+    if (missing := cells.codes < 0).any():
+        raise MamlaxError(
+            f"the column {name!r} ({flag}) is missing in {int(missing.sum())} rows (the first: "
+            f"{table.place_of(int(missing.argmax()))}). Fill it in, or leave these rows out."
+        )
+    return cells
+
+
+def _quoted(text: str) -> str:
+    """As a cell of a csv."""
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"' if {",", '"'} & set(text) else text
 
 
 def _sortable(texts: list[str]) -> np.ndarray:

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from .._errors import MamlaxError
 from ._conventions import Conventions
-from ._names import names_of, text_of
+from ._names import all_named, text_of
 from ._order import positions_in
 from ._tables import Table
 
@@ -15,12 +14,7 @@ def order_of(table: Table, name: str, conventions: Conventions) -> np.ndarray:
     Raises:
         MamlaxError: if it is missing in a row, or is no order.
     """
-    cells = names_of(table, name, conventions)
-    if (missing := cells.codes < 0).any():
-        raise MamlaxError(
-            f"the column {name!r} (--order-column) is missing in {int(missing.sum())} rows (the "
-            f"first: {table.place_of(int(missing.argmax()))}). Fill it in, or leave these rows out."
-        )
+    cells = all_named(table, name, "--order-column", conventions)
     order = text_of(cells) if table.separator else table.columns[name].to_pandas().to_numpy()
     positions_in(order, len(order), called=f"the column {name!r} (--order-column)")
     return order

@@ -1,13 +1,12 @@
 """What the command score does: a saved model is judged on another table."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .._errors import MamlaxError, warn
-from .._files import replacing
+from .._files import write_json
 from ._comparison import Judged, judge, report_of
 from ._entry import ADAPTED
 from ._few_shot import FewShotClassifier, FewShotRegressor
@@ -111,8 +110,7 @@ def score(
     )
     report = _report_of(judged, chosen if sizes else (), there, len(labels), order is not None)
     if out is not None:
-        with replacing(out) as temporary:
-            temporary.write_text(json.dumps(report.as_json(), indent=2))
+        write_json(out, report.as_json())
     return report
 
 
@@ -120,7 +118,7 @@ def _model_of_tables(path: Path) -> Model:
     model = load(path)
     if not isinstance(model, FewShotRegressor | FewShotClassifier):
         raise MamlaxError(
-            f"{path} is a {type(model).__name__}: mamlax score judges models of tables, which "
+            f"{path} holds a {type(model).__name__}: mamlax score judges models of tables, which "
             "mamlax fit or FewShotRegressor and FewShotClassifier write."
         )
     return model

@@ -10,6 +10,7 @@ import numpy as np
 from .._errors import MamlaxError
 from .._extras import missing
 from ..config._serving import Serving
+from ..estimators._adapted_many import AdaptedMany
 from ..estimators._few_shot import FewShotClassifier
 from ..estimators._images import FewShotImageClassifier
 from ..estimators._inspection import description_of
@@ -119,6 +120,11 @@ def _models(paths: Sequence[Path]) -> dict[str, Model]:
             raise MamlaxError(
                 f"{path} is a policy, which acts in an environment; it is used from Python: "
                 "mamlax.load(path).act. Models of tables and images are served."
+            )
+        if isinstance(model, AdaptedMany):
+            raise MamlaxError(
+                f"{path} is adapted to {len(model.groups)} tasks: mamlax predict predicts by it. "
+                "Give the model that it was made of; its clients adapt it."
             )
         found[path.stem] = model
     return found

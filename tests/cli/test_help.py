@@ -12,7 +12,7 @@ from mamlax.config import RECIPES
 from .answers import exits, flags_of, words_of
 
 COMMANDS = ["recipes", "train", "plan", "evaluate", "plot", "film", "compare"]
-ABOUT_MODELS = ["fit", "adapt", "score", "inspect", "export"]
+ABOUT_MODELS = ["fit", "adapt", "predict", "score", "inspect", "export"]
 OF_TRAIN = {"--help", "--seed", "--num-seeds", "--out", "--data-dir"}
 MOST_FLAGS = 25
 

@@ -132,7 +132,7 @@ def test_a_support_of_several_tasks_is_refused(command, of_table, regressor, tab
     table[8:16].to_csv("support.csv", index=False)
     line = fails(command, "adapt", of_table, *PAIR)
     assert "support.csv has rows of 2 tasks (machine: machine 00; machine 01)" in line
-    assert "a file for each task" in line and "adapt_many" in line
+    assert "To adapt to each of them: --task-column machine." in line
     assert not (tmp_path / "predictions.csv").exists()
     # rows that are left out for want of the target do not count
     table[8:16].assign(wear=table["wear"].where(table.index < 12)).to_csv(

@@ -110,8 +110,13 @@ def test_what_a_table_lacks_is_named(command, saved, regressor, tmp_path):
     assert "does not say what tells tasks apart" in line and "--task-column" in line
 
 
+def test_a_table_that_an_option_would_take_is_put_first(command):
+    line = fails(command, "score", "m.safetensors", "--task-column", "machine", "other.csv")
+    assert "mamlax score m.safetensors other.csv --task-column machine" in line
+
+
 def test_models_of_images_are_refused(command, saved):
     image_classifier().save("model.safetensors")
     line = fails(command, "score", *saved)
-    assert "is a FewShotImageClassifier: mamlax score judges models of tables" in line
+    assert "holds a FewShotImageClassifier: mamlax score judges models of tables" in line
     assert mamlax.load("model.safetensors") is not None
