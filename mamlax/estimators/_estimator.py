@@ -35,6 +35,7 @@ from ._rounds import learn_in_rounds, learn_once, print_line
 from ._rows import Rows
 from ._splits import TRAIN, GroupSplit, numbered, splits_of
 from ._targets import Targets
+from ._unadapted import warn_of_no_groups
 
 E = TypeVar("E", bound="FewShotEstimator")
 
@@ -107,7 +108,7 @@ class FewShotEstimator(BaseEstimator, ABC):
                 may be missing) or an array.
             y: `[rows]` or `[rows, outputs]`.
             groups: `[rows]`, which task a row belongs to: a machine, a patient, a station. None:
-                all rows are one task, and what is fitted is a plain network.
+                all rows are one task, and what is fitted is a plain network; a warning says so.
             sample_weight: `[rows]`, how much each row counts.
             split_by: `[rows]`; groups of the same value are held out together. Give it where groups
                 share something that new ones will not, a month, say. None: every group by itself.
@@ -134,7 +135,9 @@ class FewShotEstimator(BaseEstimator, ABC):
         seed = self._seed()
         splits = splits_of(groups, split_by, len(X), self, seed)
         order = np.arange(len(X)) if order_by is None else positions_in(order_by, len(X))
-        if groups is not None and order_by is None:
+        if groups is None:
+            warn_of_no_groups()
+        elif order_by is None:
             warn_of_time(X, splits[0].groups)
         rows = self._encoded(X, y, weights, splits[0], order[weights[order] > 0])
         plan = Plan(

@@ -13,6 +13,7 @@ from ..config._algorithms import ALGORITHMS, Cavia, HeadOfTask, RidgeMaml
 from ._calibration import Calibration
 from ._estimator import FewShotEstimator
 from ._targets import Classes, Values
+from ._unadapted import warn_of_unadapted
 
 _FOR_CLASSES = {name for name, kind in ALGORITHMS.items() if issubclass(kind, HeadOfTask)}
 _GENERAL = ALGORITHMS.keys() - {RidgeMaml.name, *_FOR_CLASSES}
@@ -150,6 +151,11 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             )
         return self.calibration_
 
+    def score(self, X, y, sample_weight=None) -> float:
+        """R² of what it predicts; a warning says so where it is adapted to no task."""
+        warn_of_unadapted(self)
+        return super().score(X, y, sample_weight)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -220,6 +226,11 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         """`[rows, classes]`, in the order of `classes_`."""
         check_is_fitted(self)
         return self.targets_.probabilities(self._outputs(X))
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """The share classified rightly; a warning says so where it is adapted to no task."""
+        warn_of_unadapted(self)
+        return super().score(X, y, sample_weight)
 
     def _checked_targets(self, y) -> np.ndarray:
         if y is None:

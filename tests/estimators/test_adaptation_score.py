@@ -223,3 +223,21 @@ def test_groups_too_small_are_counted():
         mamlax.adaptation_score(
             MeanOfSupport(), INPUTS, TARGETS, GROUPS, support_size=2, cv=TWO[:1], scoring=ERROR
         )
+
+
+def test_scores_before_adapting_say_what_they_are(regressor, classifier, table):
+    labels = np.where(table["wear"] > table["wear"].median(), "worn", "good")
+    for model, y in ((regressor, table["wear"]), (classifier, labels)):
+        X = table[NAMES]
+        with pytest.warns(UserWarning, match="before it is adapted.*adaptation_scorer"):
+            before = model.score(X[5:12], y[5:12])
+        assert before != model.adapt(X[:5], y[:5]).score(X[5:12], y[5:12])
+
+
+def test_a_fit_without_groups_says_what_it_makes(table):
+    """Here a warning is an error, and nothing is fitted."""
+    search = GridSearchCV(
+        mamlax.FewShotRegressor(), {"patience": [5]}, cv=GroupKFold(2), error_score="raise"
+    )
+    with pytest.raises(UserWarning, match=r"no groups.*splitter alone.*enable_metadata_routing"):
+        search.fit(table[NAMES], table["wear"], groups=table["machine"])

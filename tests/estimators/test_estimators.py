@@ -573,7 +573,8 @@ def test_there_is_no_report_where_no_group_held_out_has_two_rows():
 def test_without_groups_it_is_a_network_of_all_rows():
     model = mamlax.FewShotRegressor(**SMALL | dict(num_outer_steps=500))
     y = np.sin(2 * TRAIN.x[:, 0])
-    model.fit(TRAIN.x, y)
+    with pytest.warns(UserWarning, match="no groups"):
+        model.fit(TRAIN.x, y)
     assert np.mean((model.predict(TRAIN.x) - y) ** 2) < 0.2 * np.var(y)
     assert model.num_groups_ == {"train": 1, "validation": 0, "test": 0}
 
