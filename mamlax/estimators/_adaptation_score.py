@@ -63,7 +63,9 @@ def adaptation_score(
         >>> rng = np.random.default_rng(0)
         >>> machine, x = np.arange(600) % 30, rng.normal(size=(600, 1))
         >>> y = 3 * rng.normal(size=30)[machine] + x[:, 0]  # each machine has an offset of its own
-        >>> model = mamlax.FewShotRegressor(num_outer_steps=20, pooled="linear", random_state=0)
+        >>> model = mamlax.FewShotRegressor(
+        ...     num_outer_steps=20, pooled="linear", validation_fraction=0.0, random_state=0
+        ... )
         >>> scores = mamlax.adaptation_score(
         ...     model, x, y, machine, support_size=[0, 5], cv=2, scoring="neg_mean_squared_error"
         ... )

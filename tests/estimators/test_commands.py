@@ -238,11 +238,11 @@ FOLDERS = ("--support", "support", "--query", "query")
 
 
 def test_a_folder_of_images_becomes_a_table(command, of_images, pictures):
-    status, out, err = command("adapt", of_images, *FOLDERS)
+    status, out, err = command("adapt", of_images, *FOLDERS, "--adapted-out", "adapted")
     assert status == 0 and out == ""
-    *read, counted, place = err.splitlines()
+    *read, counted, place, of_model = err.splitlines()
     assert read == ["support: 6 files, 6 read", "query: 3 files, 3 read"]
-    assert (counted, place) == ("3 predictions.", "predictions.csv")
+    assert (counted, place, of_model) == ("3 predictions.", "predictions.csv", "adapted")
     written = pd.read_csv("predictions.csv")
     assert written["image"].tolist() == ["query/0.png", "query/1.png", "query/2.png"]
     assert written["predicted"].tolist() == ["a", "b", "c"]
@@ -253,6 +253,12 @@ def test_a_folder_of_images_becomes_a_table(command, of_images, pictures):
         adapted.predict_proba(inks[:, 2]),
         rtol=1e-5,
     )
+    # later, by what was kept
+    assert command("predict", "adapted", "query", "--out", "later.csv")[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv("later.csv"), written)
+    assert "is adapted to nothing yet" in fails(command, "predict", of_images, "query")
+    line = fails(command, "adapt", of_images, *FOLDERS, "--task-column", "machine")
+    assert "--task-column is of tables" in line
 
 
 def test_images_to_adapt_to_that_lie_in_no_folder_are_refused(

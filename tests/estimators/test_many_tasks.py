@@ -6,7 +6,7 @@ import pytest
 
 import mamlax
 
-from .materials import PAIR, changed, drawings, fails, image_classifier, labelled, write_classes
+from .materials import PAIR, changed, fails, labelled
 
 NAMES = ["speed", "kind"]
 WHO = ("--task-column", "machine")
@@ -210,16 +210,3 @@ def test_a_model_adapted_to_one_task_predicts_later(command, of_many, table):
     assert status == 0
     assert err.splitlines() == ["7 predictions by a model adapted to 5 rows.", "later.csv"]
     pd.testing.assert_frame_equal(pd.read_csv("later.csv"), pd.read_csv("predictions.csv"))
-
-
-def test_an_adapted_model_of_images_predicts_later(command, tmp_path):
-    image_classifier().save(tmp_path / "model.safetensors")
-    write_classes(tmp_path / "support", drawings())
-    write_classes(tmp_path / "query", drawings(seed=1))
-    pair = ("--support", "support", "--query", "query")
-    assert command("adapt", "model.safetensors", *pair, *SAVED)[0] == 0
-    assert command("predict", "adapted.safetensors", "query", "--out", "later.csv")[0] == 0
-    pd.testing.assert_frame_equal(pd.read_csv("later.csv"), pd.read_csv("predictions.csv"))
-    line = fails(command, "predict", "model.safetensors", "query")
-    assert "is adapted to nothing yet" in line
-    assert "--task-column is of tables" in fails(command, "adapt", "model.safetensors", *pair, *WHO)
