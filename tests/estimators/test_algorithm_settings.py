@@ -54,6 +54,7 @@ def test_by_settings_it_learns_what_it_learns_by_name(by_settings, table):
     assert np.abs(expected[1] - expected[0]).max() > 1e-3, "adapting changes nothing here"
 
 
+@pytest.mark.slow
 def test_settings_are_taken_as_they_stand(cavia):
     """What they leave out is the default of the class, not that of tables."""
     assert cavia.learner_.settings.algorithm is CAVIA
@@ -61,6 +62,7 @@ def test_settings_are_taken_as_they_stand(cavia):
     assert cavia.learner_.meta_params.context.shape == (3,)
 
 
+@pytest.mark.slow
 def test_arguments_of_the_estimator_stand_above_the_settings(by_settings, table):
     given = Fomaml(inner_learning_rate=0.5, num_inner_steps=1)
     model = fitted(table, algorithm=given, num_inner_steps=2, inner_learning_rate=0.1)

@@ -370,6 +370,7 @@ def test_a_file_that_is_no_model_is_refused_by_every_command(name, command, tmp_
     assert "model.safetensors does not exist" in line and "mamlax fit" in line
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_read_enough_ends_the_command_quietly(of_table, tmp_path):
     """As in `mamlax inspect MODEL | head -1`."""
     reading, writing = os.pipe()

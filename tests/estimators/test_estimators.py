@@ -116,6 +116,7 @@ def test_adapting_again_starts_from_the_initialization(model):
     np.testing.assert_array_equal(again.predict(x), model.adapt(*other).predict(x))
 
 
+@pytest.mark.slow
 def test_fitting_again_leaves_what_was_adapted(model):
     mine = pickle.loads(pickle.dumps(model))
     x, y = HELD_OUT.of(3, 0, 5)
@@ -311,6 +312,7 @@ def compilations():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 def test_fitting_again_repeats_to_the_bit_and_compiles_nothing(model):
     """Nor does another seed, or a table of a few rows less."""
     with compilations() as names:

@@ -77,6 +77,7 @@ def assert_close(one, other):
         np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_adapting_to_logs_is_the_inner_loop_of_the_environment(case):
     env, policy = case
     exploration = explored(env, policy)

@@ -111,6 +111,7 @@ def test_groups_held_out_together_are_said_nothing_of_one_another():
 
 
 @pytest.mark.parametrize("pooled", ["linear", "trees"])
+@pytest.mark.slow
 def test_a_model_is_read_as_it_was_saved_whatever_it_starts_from(models, table, tmp_path, pooled):
     model, path = models[pooled], tmp_path / "model.safetensors"
     adapted = model.adapt(table[NAMES][:4], table["wear"][:4])

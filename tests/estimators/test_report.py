@@ -92,6 +92,7 @@ def pooled(train, inputs):
     return (inputs - mean) @ weight + center
 
 
+@pytest.mark.slow
 def test_the_pooled_line_is_that_by_hand(fitted, alike, report):
     expected = by_hand(pooled(fitted[1], alike.inputs), alike)
     for size in report.sizes:

@@ -36,6 +36,7 @@ def fitted(table, **settings):
     return model
 
 
+@pytest.mark.slow
 def test_each_group_is_held_out_once_and_all_are_learned_from(rounds, table):
     lines = []
     model = fitted(table, verbose=lines.append)
@@ -85,6 +86,7 @@ def test_a_category_that_no_group_learned_from_has_is_not_known(rounds, monkeypa
         np.testing.assert_array_equal(judged, [[0, 0, 0, 0, 1]] * 3)
 
 
+@pytest.mark.slow
 def test_rounds_without_rows_of_weight_are_passed_over(rounds, table):
     """Groups of no weight may be all that a round learns from, or chooses by."""
     number = table["machine"].str[-2:].astype(int)

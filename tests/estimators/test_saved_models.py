@@ -131,6 +131,7 @@ def test_names_of_several_targets_stay(tmp_path):
     np.testing.assert_array_equal(predicted, model.predict(table[["speed"]]))
 
 
+@pytest.mark.slow
 def test_settings_that_are_numpy_numbers_are_saved(table, tmp_path):
     """As a search over settings gives them."""
     model = mamlax.FewShotRegressor(pooled="none", refit=False, compare=False, **TINY)

@@ -414,6 +414,7 @@ def test_no_warning_where_the_meta_gradient_was_exact_enough(lines):
     _train._warn_of_inexact_gradients(lines)
 
 
+@pytest.mark.slow
 def test_a_large_residual_is_warned_of_after_training(tiny, alone, tmp_path, monkeypatch):
     """And the progress is named by the algorithm."""
     monkeypatch.setattr(_train, "_LARGE_RESIDUAL", -1.0)

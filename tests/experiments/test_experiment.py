@@ -342,6 +342,7 @@ def test_seeds_side_by_side_begin_with_the_single_one(trained, two_seeds):
     assert not np.allclose(first, second, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_over_seeds_the_interval_is_students(two_seeds):
     evaluation, _ = two_seeds
     for step, point in enumerate(evaluation.curve):
@@ -359,6 +360,7 @@ def test_a_run_of_seeds_is_evaluated_again_and_drawn(two_seeds, tmp_path):
     assert len(plots.draw_run(tmp_path / "run")) == 3
 
 
+@pytest.mark.slow
 def test_two_devices_and_micro_batches_change_nothing_beyond_rounding(trained, small, tmp_path):
     assert jax.device_count() >= 2
     assert mesh_for(4, 1) is None and mesh_for(4, 2).size == 2

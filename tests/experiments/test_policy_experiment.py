@@ -215,6 +215,7 @@ def test_other_outer_loops_and_two_seeds(settings, tmp_path):
     assert one != other
 
 
+@pytest.mark.slow
 def test_every_metric_is_explained(trained):
     _, directory, _ = trained
     page = (ROOT / "docs" / "metrics.md").read_text()

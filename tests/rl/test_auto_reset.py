@@ -142,6 +142,7 @@ def test_advantages_do_not_cross_an_end_and_go_on_where_a_row_cuts(gae_lambda):
     assert cut.any() and not cut.all()
 
 
+@pytest.mark.slow
 def test_where_no_episode_ends_early_it_changes_nothing():
     """Also where the baseline's values lie beyond the returns: only others' are brought within."""
     task = {"hazard": jnp.array(0.0)}

@@ -467,6 +467,7 @@ def test_only_dice_has_the_gradient_of_infinitely_many_episodes(problem, num_ste
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
 @jax.enable_x64(True)
+@pytest.mark.slow
 def test_infinitely_many_episodes_have_the_expected_hessian(surrogate):
     """(I + α E[∇²]) ∇V(θ + α ∇V(θ)): so the weights of episodes stand for their frequency."""
     found, _, after = infinite("certain", 1)

@@ -92,6 +92,7 @@ def test_it_keeps_to_its_declaration():
     assert env.observation_size == 4 and env.action == rl.Discrete(2) and env.horizon == 30
 
 
+@pytest.mark.slow
 def test_episodes_of_one_key_are_the_same_and_others_are_not():
     env = cart_pole()
     first, again, other = act(env), act(env), act(env, seed=1)
@@ -126,6 +127,7 @@ class Scored(Navigation):
         return seen, reward, *ended, {"is_right": float(seen[0] > self.goal[0])}
 
 
+@pytest.mark.slow
 def test_what_an_environment_says_of_success_is_recorded_after_each_step():
     env = rl.GymnasiumTasks(
         Scored,

@@ -75,6 +75,7 @@ def test_it_keeps_to_the_contract_and_plays_what_the_environment_plays():
     assert trajectory.terminated.all(), "the time limit of its own ends it"
 
 
+@pytest.mark.slow
 def test_a_policy_learns_its_tasks():
     env = springs(horizon=5)
     learner = rl.policy_learner(

@@ -170,6 +170,7 @@ def test_tasks_walked_in_another_way_give_the_same_step(
     assert_close(found, one_step(name)[1:], 1e-8)
 
 
+@pytest.mark.slow
 def test_a_trust_region_step_is_within_the_region_and_downhill(one_step):
     _, _, metrics = one_step("maml_trpo")
     assert metrics["train/accepted"] == 1
