@@ -7,6 +7,7 @@ Takes   three minutes on two processor cores, then until Ctrl-C
 Expect  the address of a page; 95 % or more on characters held out
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 smoke = "--smoke" in sys.argv
-folder = Path("runs/demo")
+folder = Path("runs/demo-smoke" if smoke else "runs/demo")
 NUM_CHARACTERS, NUM_DRAWINGS = (40, 6) if smoke else (400, 12)
 SIDE = 84  # pixels; they are made smaller when they are read
 
@@ -77,5 +78,5 @@ mamlax_command(
 models = [folder / "waves.safetensors", folder / "characters.safetensors"]
 mamlax_command("export", folder / "waves", "--out", models[0])
 mamlax_command("export", folder / "drawings", "--out", models[1])
-if not smoke:
-    mamlax_command("serve", models[1], models[0])
+if not smoke:  # in the place of this process, so that Ctrl-C ends it
+    os.execv(sys.executable, [sys.executable, "-m", "mamlax", "serve", *map(str, models[::-1])])

@@ -131,7 +131,7 @@ def test_commands_parse(page, monkeypatch):
             path = re.sub(
                 "(?<=/models/)[a-z]+", "{name}", command[1].removeprefix("localhost:8000")
             )
-            assert path in interface_of([], Serving())["paths"], command
+            assert path in interface_of(Serving())["paths"], command
             assert isinstance(json.loads(command[command.index("-d") + 1]), dict)
         else:
             assert command[0] in ("pip", "python", "python3", "."), command

@@ -245,33 +245,6 @@ def ridge_maml(
     return maml(loss_fn, start_fn=start_fn, **options)
 
 
-def posterior_variance(support_features: Any, features: Any, *, ridge: float) -> Any:
-    """What a ridge regression of a support leaves unknown of its predictions.
-
-    Ridge regression is the mean of the posterior of a linear model whose weights are, before the
-    support, independent and normal about W₀ with the variance σ²/λ, where the targets have noise of
-    variance σ². The variance of what it predicts, without the noise, is then σ² times
-
-        f (FᵀF + λ I)⁻¹ fᵀ.
-
-    Args:
-        support_features: F, `[examples, features]`, each row times the root of its weight.
-        features: f, `[rows, features]`, of what is predicted. Both have the column of ones.
-        ridge: λ.
-
-    Returns:
-        `[rows]`, in units of σ².
-
-    References:
-        Bishop, Pattern Recognition and Machine Learning, 2006, section 3.3.2.
-    """
-    precision = support_features.T @ support_features
-    precision = precision + ridge * jnp.eye(precision.shape[0], dtype=precision.dtype)
-    root = jnp.linalg.cholesky(precision)
-    found = jax.scipy.linalg.solve_triangular(root, features.T, lower=True)
-    return jnp.sum(jnp.square(found), axis=0)
-
-
 def _ridge_solution(features: Any, targets: Any, ridge: float) -> Any:
     """The minimum of ‖F W − Y‖² + λ ‖W‖², by the smaller of two systems of equations.
 

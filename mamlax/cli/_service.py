@@ -1,5 +1,6 @@
 """The command that serves models."""
 
+import os
 from pathlib import Path
 
 import tyro
@@ -20,6 +21,7 @@ def serve(
     seconds_kept: float = Serving.seconds_kept,
     most_bytes: int = Serving.most_bytes,
     most_rows: int = Serving.most_rows,
+    most_images: int = Serving.most_images,
 ) -> None:
     """Serve models: a page to try them on, and an HTTP interface.
 
@@ -28,18 +30,20 @@ def serve(
         host: Address to listen on; another than this machine's own needs a token.
         port: Port to listen on; 0: one that is free.
         warm: Compile the usual sizes before the first client comes.
-        token: What clients must send, as Authorization: Bearer TOKEN.
+        token: What clients must send, as Authorization: Bearer TOKEN; MAMLAX_TOKEN where None.
         most_adapted: Adapted models that are kept; of more, those least recently used go.
         seconds_kept: How long an adapted model is kept that nobody uses.
         most_bytes: Largest request.
-        most_rows: Most rows, or images, of a request.
+        most_rows: Most rows of a request.
+        most_images: Most images of a request.
     """
     settings = Serving(
         most_adapted=most_adapted,
         seconds_kept=seconds_kept,
         most_bytes=most_bytes,
         most_rows=most_rows,
-        token=token,
+        most_images=most_images,
+        token=os.environ.get("MAMLAX_TOKEN") if token is None else token,
     )
     _devices.prepare_jax()
     from ..serve import _server

@@ -80,8 +80,8 @@ def decoded_pictures(
     """The same of files that are in memory: `[images, height, width, channels]` bytes.
 
     Raises:
-        MamlaxError: as `read_pictures`; if an image has more than `most_pixels`, of which a small
-            file may claim any number.
+        MamlaxError: as `read_pictures`; if they have more than `most_pixels` together, of
+            which a small file may claim any number.
     """
     settings = ImageSettings(
         shape[0] if resize else None, shape[2] == 3, invert, gray_bits=gray_bits
@@ -91,12 +91,14 @@ def decoded_pictures(
         File(f"image {i}", "", len(one), root, lambda most, content=one: content[:most])
         for i, one in enumerate(contents, 1)
     ]
+    total = 0
     for file in files:
         with opened_image(file) as image:
-            if most_pixels is not None and image.width * image.height > most_pixels:
+            total += image.width * image.height
+            if most_pixels is not None and total > most_pixels:
                 raise MamlaxError(
                     f"{file.name} has {image.width:,} × {image.height:,} pixels; at most "
-                    f"{most_pixels:,} are read. Make it smaller."
+                    f"{most_pixels:,} are read of all images together. Make them smaller."
                 )
     return _pixels(files, shape, settings, Notes())
 

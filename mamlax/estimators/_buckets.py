@@ -43,12 +43,17 @@ def rows_of(
         bucket: room for so many rows of each.
 
     Returns:
-        Rows `[a bucket of tasks, bucket]`, 0 where there is none; and whether there is one.
+        Rows `[num_padded(tasks), bucket]`, 0 where there is none; and whether there is one.
     """
-    chosen = padded(tasks, bucket_of(len(tasks)))
+    chosen = padded(tasks, num_padded(tasks))
     there = np.arange(bucket) < sizes[chosen, None]
     there[len(tasks) :] = False
     return np.where(there, starts[chosen, None] + np.arange(bucket), 0), there
+
+
+def num_padded(tasks: np.ndarray) -> int:
+    """How many tasks a program is compiled for: one, or a bucket."""
+    return 1 if len(tasks) == 1 else bucket_of(len(tasks))
 
 
 def in_lots(fn: Callable[[Any], Any], tasks: PyTree) -> Any:

@@ -10,9 +10,12 @@ stands for a score that may be of any size:
 
 Lee, Barber & Willett, Distribution-free inference with hierarchical data, 2023 (arXiv 2306.06342).
 There the model is fitted to other groups than those that it is calibrated on; here every group is
-held out once, from a model of its own round, so that the promise holds about, not exactly.
+held out once, from a model of its own round, so that the promise holds about, not exactly. Where
+rows have weights, they count so; what is held out together counts as one group; of several outputs
+each is covered by itself. After inner steps, v is that of the features before them.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -106,12 +109,14 @@ class Calibration(NamedTuple):
             )
         counts = np.array(self.counts)
         levels = coverage * (counts + 1) / counts
-        if (levels > 1).any():
-            fewest = int(counts.min())
+        is_used = self._weights(num_support).any(axis=0)
+        if (levels[is_used] > 1).any():
+            fewest = int(counts[is_used].min())
+            most = math.floor(1000 * fewest / (fewest + 1)) / 1000
             warn(
                 f"{fewest} groups were held out to calibrate intervals by, which can promise a "
-                f"coverage of {fewest / (fewest + 1):.2f} at most, not {coverage}: the intervals "
-                "are of the largest errors that were seen. More groups would help.",
+                f"coverage of {most:g} at most, not {coverage}: the intervals are of the largest "
+                "errors that were seen. More groups would help.",
                 stacklevel=3,
             )
         places = np.ceil(np.minimum(levels, 1) * _NUM_LEVELS - 1e-6).astype(int)
@@ -123,9 +128,13 @@ class Calibration(NamedTuple):
 
     def _between(self, num_support: np.ndarray, values: np.ndarray) -> np.ndarray:
         """`[rows, outputs]`, of positive values `[sizes, outputs]`: powers of 1 + rows between."""
-        at, known = np.log1p(num_support), np.log1p(self.sizes)
         logs = np.log(np.maximum(values.astype(np.float64), _SMALLEST))
-        return np.exp(np.stack([np.interp(at, known, one) for one in logs.T], axis=1))
+        return np.exp(self._weights(num_support) @ logs)
+
+    def _weights(self, num_support: np.ndarray) -> np.ndarray:
+        """`[rows, sizes]`, how much each size counts: those around a number, linear in its log."""
+        at, known = np.log1p(num_support), np.log1p(self.sizes)
+        return np.stack([np.interp(at, known, one) for one in np.eye(len(known))], axis=1)
 
     def state(self) -> Container:
         """For `from_state`."""
@@ -148,6 +157,9 @@ class Calibration(NamedTuple):
         shape = (len(sizes), num_outputs)
         if quantiles.shape != (*shape, _NUM_LEVELS + 1) or deviations.shape != shape:
             raise ValueError(f"calibration of shape {quantiles.shape} and {deviations.shape}")
+        numbers = np.concatenate([quantiles.ravel(), deviations.ravel()])
+        if not np.isfinite(numbers).all() or (numbers < 0).any() or (np.diff(quantiles) < 0).any():
+            raise ValueError("calibration that is no rising row of finite numbers")
         if len(counts) != len(sizes) or min(counts) < 1 or list(sizes) != sorted(set(sizes)):
             raise ValueError(f"calibration on {counts} groups with {sizes} rows of support")
         return Calibration(sizes, counts, quantiles, deviations)

@@ -197,8 +197,11 @@ class FewShotEstimator(BaseEstimator, ABC):
 
     def _adapted_to(self: E, inputs: np.ndarray, y: np.ndarray, weights: Any = None) -> E:
         """A copy adapted to rows that are numbers already."""
-        adapted = copy.copy(self)
-        adapted._adapted = self.learner_.adapt(inputs, self.targets_.encode(y), weights)
+        adapted, targets = copy.copy(self), self.targets_.encode(y)
+        if weights is not None:  # a row of no weight is not there
+            there = weights > 0
+            inputs, targets, weights = inputs[there], targets[there], weights[there]
+        adapted._adapted = self.learner_.adapt(inputs, targets, weights)
         adapted.num_support_ = len(inputs)
         return adapted
 
@@ -222,12 +225,12 @@ class FewShotEstimator(BaseEstimator, ABC):
         y = self._checked_targets(y)
         check_consistent_length(X, y)
         names, index = numbered("groups", groups, len(X))
+        weights = self._weights(sample_weight, X)
         order = np.argsort(index, kind="stable")
+        order = order[weights[order] > 0]  # a row of no weight is not there
+        sizes = np.bincount(index[order], minlength=len(names))
         adapted = self.learner_.adapt_many(
-            self.columns_.encode(X)[order],
-            self.targets_.encode(y)[order],
-            np.bincount(index),
-            self._weights(sample_weight, X)[order],
+            self.columns_.encode(X)[order], self.targets_.encode(y)[order], sizes, weights[order]
         )
         if len(diverged := names[adapted.diverged]):
             shown = ", ".join(map(repr, diverged[:12].tolist())) + ", ..." * (len(diverged) > 12)
@@ -241,7 +244,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         base = copy.copy(self)
         if base.num_support_:
             base._adapted, base.num_support_ = self._unadapted(), 0
-        return AdaptedMany(base, names, adapted, np.bincount(index))
+        return AdaptedMany(base, names, adapted, sizes)
 
     @property
     def pooled_(self) -> str:

@@ -108,8 +108,9 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     def predict_interval(self, X, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Where the targets of rows will be, as often as is asked for.
 
-        Calibrated on groups held out: of a new group the share `coverage` of the rows lies in its
-        intervals, in the mean over groups.
+        Calibrated on groups held out: of a new group about the share `coverage` of the rows lies in
+        its intervals, in the mean over groups (of several outputs, each by itself). With `refit`,
+        the groups were held out from models of rounds, and this one is another.
 
         Args:
             X: `[rows, columns]`.
@@ -231,6 +232,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         """The share classified rightly; a warning says so where it is adapted to no task."""
         warn_of_unadapted(self)
         return super().score(X, y, sample_weight)
+
+    def _calibrated(self) -> Calibration:
+        raise MamlaxError(
+            "deviations and intervals are of numbers, and this model predicts classes: "
+            "predict_proba says how sure it is."
+        )
 
     def _checked_targets(self, y) -> np.ndarray:
         if y is None:

@@ -96,10 +96,10 @@ class FewShotImageClassifier:
 
         Args:
             contents: of the files.
-            most_pixels: of an image; None: any number.
+            most_pixels: of all of them together; None: any number.
 
         Raises:
-            MamlaxError: if one cannot be read, or has more pixels.
+            MamlaxError: if one cannot be read, or they have more pixels.
         """
         settings = self.reading_._asdict()
         return decoded_pictures(contents, self.image_shape, most_pixels=most_pixels, **settings)

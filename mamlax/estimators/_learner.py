@@ -277,16 +277,16 @@ class ArrayLearner:
             `[rows]`, variances in units of that of a row about its prediction. Zero where the
             algorithm does not say.
         """
-        algorithm, inputs = self.settings.algorithm, np.asarray(inputs, np.float32)
+        algorithm, tasks, found = self.settings.algorithm, np.asarray(tasks), np.zeros(len(inputs))
         if not isinstance(algorithm, RidgeMaml) or adapted.supports is None:
-            return np.zeros(len(inputs), np.float32)
-        return posterior_variances(
-            self.meta_params,
-            algorithm.ridge,
-            adapted.supports,
-            np.asarray(tasks),
-            self.with_pooled(inputs),
-        )
+            return found
+        inputs = self.with_pooled(inputs)
+        for start in range(0, len(inputs), _MOST_ROWS):
+            lot = slice(start, start + _MOST_ROWS)
+            found[lot] = posterior_variances(
+                self.meta_params, algorithm.ridge, adapted.supports, tasks[lot], inputs[lot]
+            )
+        return found
 
     def _supports(self, inputs: np.ndarray, weights: np.ndarray, sizes: Any) -> Supports | None:
         is_solved = isinstance(self.settings.algorithm, RidgeMaml)

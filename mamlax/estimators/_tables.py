@@ -1,5 +1,6 @@
 """Tables from files: text with separators, parquet and feather."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,7 +115,8 @@ def read_table(path: str | Path, *, may_be_empty: bool = False) -> Table:
     columns = columns.drop_columns(
         [name for name in columns.column_names if name.startswith("__index_level_")]
     )
-    if twice := {name for name in columns.column_names if columns.column_names.count(name) > 1}:
+    names = Counter(columns.column_names)
+    if twice := [name for name, number in names.items() if number > 1]:
         raise MamlaxError(f"two columns of {path} are called {min(twice)!r}. Rename one.")
     if not len(columns) and not may_be_empty:
         raise MamlaxError(f"{path} has no rows.")

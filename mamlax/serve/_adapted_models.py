@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from ..config._serving import Serving
 from ._refusals import RefusedError
 
@@ -17,16 +19,18 @@ class AdaptedModels:
     def __init__(self, settings: Serving, clock: Callable[[], float] = time.monotonic):
         self._settings, self._clock = settings, clock
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], tuple[float, Any]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[float, int, Any]] = OrderedDict()
+        self._num_bytes = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, name: str, adapted: Any) -> str:
-        """Keep an adapted model of the model `name`; returns its id."""
+    def add(self, name: str, adapted: Any, num_bytes: int = 0) -> str:
+        """Keep an adapted model of the model `name`, which takes so much memory; returns its id."""
         key = secrets.token_urlsafe(12)
         with self._lock:
-            self._kept[name, key] = self._clock(), adapted
+            self._kept[name, key] = self._clock(), num_bytes, adapted
+            self._num_bytes += num_bytes
             self._let_go()
         return key
 
@@ -46,15 +50,24 @@ class AdaptedModels:
                     f"{self._settings.most_adapted} the oldest. Adapt again.",
                     404,
                 )
-            _, adapted = self._kept[name, key]
-            self._kept[name, key] = self._clock(), adapted
+            _, num_bytes, adapted = self._kept[name, key]
+            self._kept[name, key] = self._clock(), num_bytes, adapted
             self._kept.move_to_end((name, key))
             return adapted
 
     def _let_go(self) -> None:
         oldest = self._clock() - self._settings.seconds_kept
         while self._kept:
-            used, _ = next(iter(self._kept.values()))
-            if used >= oldest and len(self._kept) <= self._settings.most_adapted:
+            used, num_bytes, _ = next(iter(self._kept.values()))
+            most = self._settings.most_adapted, self._settings.most_bytes_kept
+            if used >= oldest and len(self._kept) <= most[0] and self._num_bytes <= most[1]:
                 return
             self._kept.popitem(last=False)
+            self._num_bytes -= num_bytes
+
+
+def num_bytes_of(adapted: Any) -> int:
+    """The memory of what an adapted model does not share with the one it comes from."""
+    params = adapted._adapted
+    own = (params.own, params.supports, params.support_inputs, getattr(adapted, "support_", None))
+    return sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(own))

@@ -20,7 +20,7 @@ from .._files import Json
 from ..config._serving import Serving
 from ..estimators._images import FewShotImageClassifier
 from ..estimators._load import Model
-from ._adapted_models import AdaptedModels
+from ._adapted_models import AdaptedModels, num_bytes_of
 from ._bodies import form_of, json_of
 from ._images import ServedImages
 from ._interface import interface_of
@@ -67,7 +67,7 @@ def app_of(
     """
     served = {name: _served(model, settings) for name, model in models.items()}
     adapted, cards = AdaptedModels(settings), cards or {}
-    interface = interface_of(list(served), settings)
+    interface = interface_of(settings)
 
     async def listed(request: Request) -> Response:
         return JSONResponse({"models": [_about(name, one) for name, one in served.items()]})
@@ -80,7 +80,7 @@ def app_of(
         name, one = _model_of(request, served)
         body, work = await _body_of(request, one, settings), cast(Any, one.adapt)
         model, said = await run_in_threadpool(work, body)
-        key = adapted.add(name, model)
+        key = adapted.add(name, model, num_bytes_of(model))
         return JSONResponse({"id": key, "seconds_kept": settings.seconds_kept, **said})
 
     async def predict(request: Request) -> Response:
@@ -171,7 +171,7 @@ def _guarded(endpoint: Callable[[Request], Any], settings: Serving) -> Callable[
             return await endpoint(request)
         except RefusedError as error:
             return _error(str(error), error.status)
-        except (MamlaxError, ValueError, TypeError) as error:
+        except MamlaxError as error:
             return _error(str(error), 400)
         except MemoryError:
             return _error("there is not enough memory for so many rows. Send fewer.", 413)

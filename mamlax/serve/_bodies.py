@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -12,8 +13,6 @@ from starlette.requests import ClientDisconnect, Request
 from .._files import Json
 from ..config._serving import Serving
 from ._refusals import RefusedError
-
-_MOST_FIELDS = 2_000
 
 
 class Form(NamedTuple):
@@ -37,7 +36,7 @@ async def json_of(request: Request, settings: Serving) -> Json:
     _check_type(request, "application/json")
     content = await _in_time(_content_of(request, settings), settings)
     try:
-        found = json.loads(content, parse_constant=_no_number)
+        found = await run_in_threadpool(json.loads, content, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"the request is no JSON: {error}.") from error
     if not isinstance(found, dict):
@@ -56,7 +55,9 @@ async def form_of(request: Request, settings: Serving) -> Form:
     again = Request(request.scope, _receiver(content))
     try:
         async with again.form(
-            max_files=_MOST_FIELDS, max_fields=_MOST_FIELDS, max_part_size=settings.most_bytes
+            max_files=settings.most_images + 1,
+            max_fields=settings.most_images + 1,
+            max_part_size=settings.most_bytes,
         ) as parts:
             found = Form({}, {})
             for name, part in parts.multi_items():

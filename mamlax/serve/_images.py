@@ -54,10 +54,8 @@ class ServedImages(NamedTuple):
         contents = form.files.get("image", [])
         if not contents:
             raise RefusedError("the form must hold one file called image, or more.")
-        if len(contents) > self.settings.most_rows:
+        if len(contents) > (most := self.settings.most_images):
             raise RefusedError(
-                f"{len(contents):,} images; at most {self.settings.most_rows:,} are taken at a "
-                "time.",
-                413,
+                f"{len(contents):,} images; at most {most:,} are taken at a time.", 413
             )
         return self.model.decode(contents, most_pixels=self.settings.most_pixels)

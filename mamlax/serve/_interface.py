@@ -18,8 +18,8 @@ _IMAGES = {
 }
 
 
-def interface_of(names: list[str], settings: Serving) -> Json:
-    """The document of a service with these models."""
+def interface_of(settings: Serving) -> Json:
+    """The document of a service with these settings; it names no model."""
     paths: Json = {
         "/models": {"get": _operation("The models of this service.", {})},
         "/models/{name}": {"get": _operation("What a model takes and gives, and its card.", {})},
@@ -82,7 +82,9 @@ def interface_of(names: list[str], settings: Serving) -> Json:
                         {
                             "support": {"type": "string", "format": "binary"},
                             "query": {"type": "string", "format": "binary"},
-                        }
+                            "coverage": {"type": "string", "description": "Of intervals."},
+                        },
+                        required=["support", "query"],
                     )
                 },
             )
@@ -91,7 +93,7 @@ def interface_of(names: list[str], settings: Serving) -> Json:
     name = {"name": "name", "in": "path", "required": True}
     for path, operations in paths.items():
         if "{name}" in path:
-            operations["parameters"] = [{**name, "schema": {"type": "string", "enum": names}}]
+            operations["parameters"] = [{**name, "schema": {"type": "string"}}]
     return {
         "openapi": "3.1.0",
         "info": {

@@ -16,12 +16,14 @@ from ..estimators._images import FewShotImageClassifier
 from ..estimators._inspection import description_of
 from ..estimators._load import Model, load
 from ..estimators._policy import FewShotPolicy
+from ..estimators._steps import outputs_by_step
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _DRAIN_SECONDS = 10
 _BACKLOG = 2_048
 _WARM_SIZES = (1, 16, 32)
 """Rows; programs are of powers of two, and of 8 and more."""
+_OF_A_CURVE = 128
 
 
 def serve(
@@ -68,7 +70,7 @@ def serve(
         models,
         settings,
         cards=dict(zip(models, map(description_of, paths), strict=True)),
-        hosts=_OWN_NAMES if is_own else ("*",),
+        hosts=(host, *_OWN_NAMES) if is_own else ("*",),
     )
     config = uvicorn.Config(
         app,
@@ -82,7 +84,9 @@ def serve(
     )
     server = uvicorn.Server(config)
     socket = _bound(config)
-    address = f"http://{'localhost' if is_own else host}:{socket.getsockname()[1]}"
+    shown = "localhost" if host in ("127.0.0.1", "localhost") else host
+    shown = f"[{shown}]" if ":" in shown else shown
+    address = f"http://{shown}:{socket.getsockname()[1]}"
     of_token = "" if settings.token is None else "/#token=TOKEN"
     say(f"serving {', '.join(models)} at {address}{of_token}; Ctrl-C ends it")
     server.run(sockets=[socket])
@@ -97,17 +101,21 @@ def make_ready(model: Model) -> None:
         adapted.predict_proba(blank[:1])
         adapted.probabilities_by_step(blank[:1])
         return
-    width = model.columns_.width
+    width, learner = model.columns_.width, model.learner_
     for size in _WARM_SIZES:
         inputs = np.zeros((size, width), np.float32)
         if isinstance(model, FewShotClassifier):
             targets: Any = np.zeros(size, np.int32)
         else:
             targets = np.zeros((size, model.targets_.num_outputs), np.float32)
-        learner = model.learner_
         adapted = learner.adapt(inputs, targets)
-        learner.predict(adapted, inputs)
-        learner.variances(adapted, np.zeros(size, int), inputs)
+        for number in _WARM_SIZES:
+            asked = np.zeros((number, width), np.float32)
+            learner.predict(adapted, asked)
+            learner.variances(adapted, np.zeros(number, int), asked)
+        if width == 1:  # its page asks for the function after each step
+            asked = np.zeros((_OF_A_CURVE, width), np.float32)
+            outputs_by_step(learner, inputs, targets, asked, model.num_inner_steps_)
 
 
 def _models(paths: Sequence[Path]) -> dict[str, Model]:

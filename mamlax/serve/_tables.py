@@ -7,17 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._errors import collected_warnings
+from .._errors import MamlaxError, collected_warnings
 from .._files import Json
 from ..config._serving import Serving
 from ..estimators._adapted_table import predictions_of
 from ..estimators._columns import Column, category_of
 from ..estimators._few_shot import FewShotClassifier, FewShotRegressor
 from ..estimators._steps import outputs_by_step
+from ..estimators._targets import Values
 from ._bodies import Form
 from ._refusals import RefusedError
 
-_MOST_SHOWN = 100
+_MOST_SHOWN, _LONGEST = 100, 500
+_MOST_COLUMNS = 2_000
 
 
 class ServedTable(NamedTuple):
@@ -39,6 +41,7 @@ class ServedTable(NamedTuple):
             ],
             "named": columns.named,
             "targets": model.target_names_ or ["target"],
+            **self._scales(),
             "num_inner_steps": model.num_inner_steps_,
         }
         if isinstance(model, FewShotClassifier):
@@ -48,38 +51,50 @@ class ServedTable(NamedTuple):
             found["kind"] = "curve"
         return found | {"has_intervals": model.calibration_ is not None}
 
+    def _scales(self) -> Json:
+        """Of targets that are numbers, mean and deviation of each."""
+        targets = self.model.targets_
+        if not isinstance(targets, Values):
+            return {}
+        return {"means": list(targets.mean), "scales": list(targets.scale)}
+
     def adapt(self, body: Json) -> tuple[Any, Json]:
         """`{"rows": [...], "targets": [...]}` → an adapted model, and what to say of it."""
-        inputs, targets = self._support(body)
-        adapted = self.model._adapted_to(inputs, targets)
-        return adapted, {"num_support": adapted.num_support_}
+        with collected_warnings() as warned:
+            inputs, targets = self._support(body)
+            adapted = self.model._adapted_to(inputs, targets)
+        return adapted, {"num_support": adapted.num_support_, "said": _once(warned)}
 
     def predict(self, adapted: Any | None, body: Json) -> Json:
         """`{"rows": [...], "coverage": 0.9}` → predictions; without `adapted`, of the model as it
         was fitted.
         """
-        model, inputs = adapted or self.model, self._inputs(body, "rows")
-        outputs = model.learner_.predict(model._adapted, inputs)
-        found: Json = {"predictions": model._decoded(outputs).tolist()}
-        if isinstance(model, FewShotClassifier):
-            found["classes"] = model.classes_.tolist()
-            found["probabilities"] = model.targets_.probabilities(outputs).tolist()
-        elif (coverage := body.get("coverage")) is not None:
-            if isinstance(coverage, bool) or not isinstance(coverage, int | float):
-                raise RefusedError(f"coverage must be a number, got {coverage!r}.")
-            lower, upper = model._interval(inputs, coverage)
-            found |= {"lower": lower.tolist(), "upper": upper.tolist()}
-        return found
+        with collected_warnings() as warned:
+            model, inputs = adapted or self.model, self._inputs(body, "rows")
+            outputs = _finite(model.learner_.predict(model._adapted, inputs))
+            found: Json = {"predictions": model._decoded(outputs).tolist()}
+            if isinstance(model, FewShotClassifier):
+                found["classes"] = model.classes_.tolist()
+                found["probabilities"] = model.targets_.probabilities(outputs).tolist()
+            elif (coverage := body.get("coverage")) is not None:
+                if isinstance(coverage, bool) or not isinstance(coverage, int | float):
+                    raise RefusedError(f"coverage must be a number, got {coverage!r}.")
+                lower, upper = model._interval(inputs, coverage)
+                found |= {"lower": lower.tolist(), "upper": upper.tolist()}
+        return {**found, "said": _once(warned)}
 
     def steps(self, body: Json) -> Json:
         """`{"rows", "targets", "queries", "num_inner_steps"}` → predictions after each inner step,
         from none on.
         """
-        inputs, targets = self._support(body)
-        asked, number = self._inputs(body, "queries"), _number_of_steps(body)
-        encoded = self.model.targets_.encode(targets)
-        outputs = outputs_by_step(self.model.learner_, inputs, encoded, asked, number)
-        return {"predictions": [self.model._decoded(one).tolist() for one in outputs]}
+        with collected_warnings() as warned:
+            inputs, targets = self._support(body)
+            asked, number = self._inputs(body, "queries"), _number_of_steps(body)
+            encoded = self.model.targets_.encode(targets)
+            learner = self.model.learner_
+            outputs = _finite(outputs_by_step(learner, inputs, encoded, asked, number))
+        predictions = [self.model._decoded(one).tolist() for one in outputs]
+        return {"predictions": predictions, "said": _once(warned)}
 
     def table(self, form: Form) -> Json:
         """Two csv files, `support` and `query` → the query with predictions beside it; with a field
@@ -91,23 +106,36 @@ class ServedTable(NamedTuple):
             for name in ("support", "query"):
                 if len(found := form.files.get(name, [])) != 1:
                     raise RefusedError(f"the form must hold one file called {name}.")
+                self._check_size(name, found[0])
                 paths.append(Path(folder) / f"{name}.csv")
                 paths[-1].write_bytes(found[0])
             said = []
-            adapted, result = predictions_of(
-                model, *paths, conventions=model.reading_, say=said.append, coverage=coverage
-            )
-            if len(result) > self.settings.most_rows:
-                raise RefusedError(self._too_many("query", len(result)), 413)
-        said += warned
+            try:
+                adapted, result = predictions_of(
+                    model, *paths, conventions=model.reading_, say=said.append, coverage=coverage
+                )
+            except MamlaxError as error:  # of files that clients did not name so
+                raise RefusedError(str(error).replace(f"{folder}/", "")) from error
         shown = result.head(_MOST_SHOWN)
         return {
             "num_support": adapted.num_support_,
-            "said": [line.replace(f"{folder}/", "") for line in said],
+            "said": [line.replace(f"{folder}/", "") for line in (*said, *_once(warned))],
             "columns": list(map(str, result.columns)),
             "rows": shown.astype(object).where(shown.notna(), None).to_numpy().tolist(),
             "csv": result.to_csv(index=False),
         }
+
+    def _check_size(self, name: str, content: bytes) -> None:
+        """Refuse a csv of more than may be, before it is read."""
+        lines = max(content.count(b"\n"), content.count(b"\r"))
+        if lines > self.settings.most_rows + 1:
+            raise RefusedError(self._too_many(name, lines - 1), 413)
+        head = content.splitlines()[:1]
+        columns = 1 + max((head[0].count(one) for one in b",;\t|"), default=0) if head else 0
+        if columns > _MOST_COLUMNS:
+            raise RefusedError(
+                f"{name} has {columns:,} columns; at most {_MOST_COLUMNS:,} are read.", 413
+            )
 
     def _support(self, body: Json) -> tuple[np.ndarray, np.ndarray]:
         """Rows as numbers, and their targets."""
@@ -135,6 +163,8 @@ class ServedTable(NamedTuple):
         if not isinstance(targets, list):
             raise RefusedError(f"targets must be a list, got {_kind(targets)}.")
         if isinstance(self.model, FewShotClassifier):
+            if any(isinstance(one, list | dict) for one in targets):
+                raise RefusedError("targets must be names of classes, got a list.")
             known = {str(one): one for one in self.model.classes_.tolist()}
             return np.array([known.get(str(one), one) for one in targets], dtype=object)
         try:
@@ -148,6 +178,24 @@ class ServedTable(NamedTuple):
     def _too_many(self, name: str, number: int) -> str:
         most = self.settings.most_rows
         return f"{name} has {number:,} rows; at most {most:,} are taken at a time."
+
+
+def _finite(outputs: np.ndarray) -> np.ndarray:
+    """Outputs that JSON can hold."""
+    if not np.isfinite(outputs).all():
+        raise RefusedError(
+            "the model diverged on these rows. Look for values far outside of what it was fitted "
+            "to, or ask for fewer inner steps."
+        )
+    return outputs
+
+
+def _once(warned: list[str]) -> list[str]:
+    """What was warned of, each once, cut where a client's text makes it long."""
+    return [
+        line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+        for line in dict.fromkeys(warned)
+    ]
 
 
 def _cells(name: str, rows: list[Any], columns: list[str], are_named: bool) -> list[list[Any]]:

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import mamlax
-from mamlax.algorithms._heads import _ridge_solution, posterior_variance
+from mamlax.algorithms._heads import _ridge_solution
+from mamlax.estimators._posterior import posterior_variance
 
 FEATURES, OUTPUTS, RIDGE = 3, 2, 0.7
 
@@ -226,13 +227,22 @@ def test_the_posterior_is_that_of_a_gaussian_process():
     """k(x, x) − k(x, X) (K + I)⁻¹ k(X, x) with the kernel f fᵀ / λ, in units of the noise."""
     random = np.random.default_rng(0)
     support, queries, ridge = random.normal(size=(4, 6)), random.normal(size=(5, 6)), 0.7
-    found = posterior_variance(jnp.asarray(support), jnp.asarray(queries), ridge=ridge)
+    found = posterior_variance(support, queries, ridge=ridge)
     between, gram = queries @ support.T / ridge, support @ support.T / ridge + np.eye(4)
     expected = queries @ queries.T / ridge - between @ np.linalg.solve(gram, between.T)
-    np.testing.assert_allclose(found, np.diag(expected), rtol=1e-4)
+    np.testing.assert_allclose(found, np.diag(expected), rtol=1e-10)
 
 
 def test_without_a_support_the_posterior_is_the_prior():
     queries = np.random.default_rng(0).normal(size=(5, 6))
-    found = posterior_variance(jnp.zeros((0, 6)), jnp.asarray(queries), ridge=0.5)
-    np.testing.assert_allclose(found, np.sum(queries**2, axis=1) / 0.5, rtol=1e-5)
+    found = posterior_variance(np.zeros((0, 6)), queries, ridge=0.5)
+    np.testing.assert_allclose(found, np.sum(queries**2, axis=1) / 0.5, rtol=1e-10)
+
+
+def test_of_many_rows_that_are_alike_the_posterior_does_not_grow():
+    support, queries = np.random.default_rng(0).normal(size=(2, 1, 20))
+    found = [
+        posterior_variance(np.sqrt(number) * support, queries, ridge=5.0)[0]
+        for number in (1, 100, 10_000, 200_000)
+    ]
+    assert np.all(np.diff(found) < 0)

@@ -107,6 +107,24 @@ def test_every_row_of_support_makes_what_is_unknown_less(regressor, table):
     assert np.all(found[0] > found[1]) and np.all(found[1] > found[2]) and found[2].min() > 0
 
 
+def test_rows_of_no_weight_are_not_there(regressor, table):
+    x, y, weights = table[COLUMNS][:6], table["wear"][:6], np.repeat([1.0, 0.0], [2, 4])
+    one, other = regressor.adapt(x, y, sample_weight=weights), regressor.adapt(x[:2], y[:2])
+    many = regressor.adapt_many(x, y, np.zeros(6, int), sample_weight=weights)
+    rows = table[COLUMNS][6:12]
+    expected = other.predict_interval(rows, 0.6)
+    np.testing.assert_allclose(one.predict_interval(rows, 0.6), expected, rtol=1e-6)
+    found = many.predict_interval(rows, np.zeros(6, int), 0.6)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert one.num_support_ == 2
+
+
+def test_classes_have_none(classifier, table):
+    many = classifier.adapt_many(table[COLUMNS][:4], ["good"] * 4, np.zeros(4, int))
+    with pytest.raises(mamlax.MamlaxError, match="predict_proba says how sure"):
+        many.predict_interval(table[COLUMNS][:4], np.zeros(4, int))
+
+
 def test_many_tasks_have_the_intervals_of_each(regressor, table):
     machines = table["machine"].unique()[:3]
     there = table[table["machine"].isin(machines)]

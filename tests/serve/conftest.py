@@ -29,15 +29,17 @@ COLUMNS = Columns(
 def running(app):
     """A client of the application, which a server in a thread answers as it would in use."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://localhost:{port}", timeout=60) as client:
-        yield client
-    server.should_exit = True
-    thread.join()
+    try:
+        with httpx.Client(base_url=f"http://localhost:{port}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def learner_of(loss, *, inner_learning_rate=0.1, num_inner_steps=2, **network):

@@ -39,6 +39,16 @@ def test_of_too_many_the_least_recently_used_go():
         kept.of("a", second)
 
 
+def test_of_too_large_ones_the_least_recently_used_go():
+    kept = AdaptedModels(Serving(most_bytes_kept=100))
+    first, second = kept.add("a", 1, 60), kept.add("a", 2, 30)
+    kept.of("a", first)
+    third = kept.add("a", 3, 30)
+    assert kept.of("a", first) == 1 and kept.of("a", third) == 3
+    with pytest.raises(RefusedError):
+        kept.of("a", second)
+
+
 def test_an_id_is_of_its_own_model():
     kept = AdaptedModels(Serving())
     key = kept.add("a", 1)

@@ -41,6 +41,40 @@ def frame(rows):
     return pd.DataFrame(rows).astype({"speed": float, "kind": object})
 
 
+def test_what_a_model_warns_of_is_told(client):
+    key = adapted(client, "wear")
+    row = {"speed": 1e9, "kind": "x" * 5_000}
+    said = post(client, "wear/predict", id=key, rows=[row, row]).json()["said"]
+    assert any("'kind' has categories" in line for line in said)
+    assert any("in another unit" in line for line in said)
+    assert max(map(len, said)) < 600
+
+
+def test_a_model_that_diverges_says_so(client, monkeypatch):
+    outputs = np.full((2, 1, 1), np.inf)
+    monkeypatch.setattr("mamlax.serve._tables.outputs_by_step", lambda *_: outputs)
+    answer = post(client, "wave/steps", rows=[[1.0]], targets=[1.0], queries=[[1.0]])
+    assert answer.status_code == 400 and "diverged" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["support", "query"])
+def test_a_csv_of_too_many_rows_or_columns_is_refused(client, name):
+    small = b"speed,kind,wear\n1,dry,2\n"
+    for large, words in (
+        (small + 60 * b"1,dry,2\n", "61 rows; at most 50"),
+        (b"x," * 3_000 + b"\n", "3,001 columns; at most 2,000"),
+    ):
+        sent = {one: (one, large if one == name else small) for one in ("support", "query")}
+        answer = client.post("/models/wear/table", files=sent)
+        assert answer.status_code == 413 and f"{name} has {words}" in answer.json()["error"]
+
+
+def test_what_is_wrong_with_a_csv_names_no_file_of_the_service(client):
+    sent = {one: (one, b"speed\n1\n") for one in ("support", "query")}
+    error = client.post("/models/wear/table", files=sent).json()["error"]
+    assert error.startswith("support.csv has no column 'wear'")
+
+
 def test_every_model_is_described(client):
     found = {one["name"]: one for one in client.get("/models").json()["models"]}
     assert {name: one["kind"] for name, one in found.items()} == {
@@ -53,6 +87,7 @@ def test_every_model_is_described(client):
         {"name": "speed", "mean": 10.0, "scale": 2.0},
         {"name": "kind", "categories": ["dry", "wet"]},
     ]
+    assert (found["wear"]["means"], found["wear"]["scales"]) == ([5.0], [2.0])
     assert found["wear"]["targets"] == ["wear"] and found["wear"]["has_intervals"]
     assert found["state"]["classes"] == ["good", "worn"] and not found["wave"]["has_intervals"]
     assert found["characters"]["ways"] == 3 and found["characters"]["image_shape"] == [6, 6, 1]
@@ -69,7 +104,7 @@ def test_adapting_and_predicting_are_the_models_own(client, regressor):
     np.testing.assert_allclose(found["upper"], upper)
     before = post(client, "wear/predict", rows=QUERY).json()
     np.testing.assert_allclose(before["predictions"], regressor.predict(frame(QUERY)))
-    assert before.keys() == {"predictions"}
+    assert before.keys() == {"predictions", "said"}
 
 
 def test_cells_in_the_order_of_the_columns_are_the_same_rows(client):
@@ -276,12 +311,16 @@ def test_a_model_that_fails_is_not_the_service(client, monkeypatch):
 
 
 def test_a_token_is_asked_for(models):
-    with running(app_of(models, Serving(token="s3cret"))) as client:
+    with running(app_of(models, Serving(token="a s3cret of sixteen".replace(" ", "-")))) as client:
         assert client.get("/").status_code == 200, "the page holds nothing to hide"
-        for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "s3cret"}):
+        for headers in (
+            {},
+            {"Authorization": "Bearer other"},
+            {"Authorization": "a-s3cret-of-sixteen"},
+        ):
             answer = client.get("/models", headers=headers)
             assert answer.status_code == 401 and "token" in answer.json()["error"]
-        headers, body = {"Authorization": "Bearer s3cret"}, {"rows": QUERY}
+        headers, body = {"Authorization": "Bearer a-s3cret-of-sixteen"}, {"rows": QUERY}
         assert client.get("/models", headers=headers).status_code == 200
         assert client.post("/models/wear/predict", json=body).status_code == 401
         answer = client.post("/models/wear/predict", json=body, headers=headers)

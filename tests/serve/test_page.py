@@ -130,6 +130,10 @@ def test_a_point_is_set_dragged_and_taken_away(page):
     )
     assert page.locator("circle").count() == 1
     assert "the 1 point is" in page.locator("p.quiet").inner_text()
+    page.locator("circle").click()
+    page.wait_for_selector("circle", state="detached")
+    page.mouse.click(x, y)
+    page.wait_for_selector("path.after")
     page.locator("circle").press("Delete")
     page.wait_for_selector("circle", state="detached")
     assert "No points yet" in page.locator("p.quiet").inner_text()

@@ -59,7 +59,15 @@ def test_what_is_no_model_is_refused(refused, tmp_path):
     assert "is no model that mamlax wrote" in refused(tmp_path / "a")
 
 
-@pytest.mark.parametrize("flag, value", [("--most-rows", 0), ("--seconds-kept", -1)])
+@pytest.mark.parametrize(
+    "flag, value",
+    [
+        ("--most-rows", 0),
+        ("--seconds-kept", -1),
+        ("--token", ""),
+        ("--token", "schlüssel und mehr"),
+    ],
+)
 def test_settings_out_of_bounds_are_refused(refused, path, flag, value):
     assert "must be" in refused(path, flag, value)
 

@@ -1,10 +1,10 @@
 // Points on a plane, and the function that the model makes of them step by step.
 
-import { element, newest, pathOf, postJson, tried } from "./service.js";
+import { element, latest, pathOf, postJson, Refused, tried } from "./service.js";
 import { axes, svg } from "./plot.js";
 
 const NUM_PLACES = 121;
-const MOST_STEPS = 10;
+const NEAR = 4; // pixels: less is a click, more is a drag
 const REACH = 5; // deviations of a column, to either side
 
 export function curvesPage(model) {
@@ -15,68 +15,65 @@ export function curvesPage(model) {
     (_, i) => range[0] + ((range[1] - range[0]) * i) / (NUM_PLACES - 1),
   );
   const rowsOf = (xs) => xs.map((one) => [one]);
+  const [mean] = model.means;
+  const [scale] = model.scales;
+  const heights = [mean - REACH * scale, mean + REACH * scale];
+  const plot = axes(range, heights);
+  // a head that is solved for takes no steps: there is a function before, and one after
+  const mostSteps = Math.max(model.num_inner_steps, 1);
   const points = [];
-  let curves = null;
-  let plot = null;
-  const newestCurves = newest();
+  let curves = null; // the function before, and after each step
+  let errors = null; // at the points, after each step
 
-  const root = svg("svg", { class: "plot", role: "group", "aria-label": "Points, and the function that the model makes of them" });
-  const step = element("input", { type: "range", min: 0, max: MOST_STEPS, value: 1, id: "step" });
+  const root = svg("svg", {
+    class: "plot",
+    role: "group",
+    viewBox: `0 0 ${plot.width} ${plot.height}`,
+    "aria-label": "Points, and the function that the model makes of them",
+  });
+  const step = element("input", { type: "range", min: 0, max: mostSteps, value: mostSteps, id: "step" });
   const stepName = element("output", { for: "step" });
   const status = element("p", { class: "quiet", "aria-live": "polite" });
 
-  // The function after each step.
-  async function adapt() {
-    const body = {
-      rows: rowsOf(points.map(([x]) => x)),
-      targets: points.map(([, y]) => y),
-      queries: rowsOf(places),
-      num_inner_steps: points.length ? MOST_STEPS : 0,
-    };
-    if (!points.length) {
-      const { predictions } = await postJson(pathOf(model, "predict"), { rows: rowsOf(places) });
-      curves = [predictions];
-    } else {
-      const found = await newestCurves(() => postJson(pathOf(model, "steps"), body));
-      if (found === undefined) return;
-      curves = found.predictions;
-    }
-    if (plot === null) frame();
+  const update = latest(async () => {
     draw();
-  }
-
-  function frame() {
-    const values = curves[0];
-    const [least, largest] = [Math.min(...values), Math.max(...values)];
-    const room = Math.max(largest - least, 4) * 0.9;
-    const middle = (least + largest) / 2;
-    plot = axes(range, [middle - room, middle + room]);
-    root.setAttribute("viewBox", `0 0 ${plot.width} ${plot.height}`);
-  }
+    const xs = points.map(([x]) => x);
+    const ys = points.map(([, y]) => y);
+    const queries = rowsOf([...places, ...xs]);
+    const before = await postJson(pathOf(model, "predict"), { rows: queries });
+    const found = [before.predictions];
+    if (points.length) {
+      const body = { rows: rowsOf(xs), targets: ys, queries, num_inner_steps: model.num_inner_steps };
+      const { predictions } = await postJson(pathOf(model, "steps"), body);
+      found.push(...(model.num_inner_steps ? predictions.slice(1) : predictions));
+    }
+    curves = found.map((values) => values.slice(0, NUM_PLACES));
+    errors = found.map((values) =>
+      values.slice(NUM_PLACES).reduce((sum, value, i) => sum + (value - ys[i]) ** 2, 0) / ys.length,
+    );
+    draw();
+  });
 
   function draw() {
-    const last = Math.min(Number(step.value), curves.length - 1);
-    const shown = curves.slice(0, last + 1);
+    const last = curves === null ? 0 : Math.min(Number(step.value), curves.length - 1);
+    const shown = curves === null ? [] : curves.slice(0, last + 1);
     const paths = shown.map((values, i) => {
       const kind = i === last && i > 0 ? "after" : i === 0 ? "before" : "between";
       return svg("path", { class: kind, d: plot.path(places, values) });
     });
+    const focused = document.activeElement?.dataset?.point;
     const circles = points.map((point, i) => circle(point, i));
-    const focused = circles.findIndex((_, i) => document.activeElement?.dataset?.point === String(i));
     root.replaceChildren(plot.grid, ...paths, ...circles);
-    if (focused >= 0) circles[focused].focus();
-    stepName.textContent = `${step.value}`;
-    const error = points.length
-      ? points.reduce((sum, [x, y]) => sum + (at(shown[last], x) - y) ** 2, 0) / points.length
-      : null;
+    if (focused !== undefined) circles[focused]?.focus();
+    stepName.textContent = step.value;
+    const steps = model.num_inner_steps ? `After ${last} step${last === 1 ? "" : "s"} the` : "The";
     status.textContent =
-      error === null
+      !points.length || errors === null
         ? "No points yet: this is the initialization."
-        : `After ${last} step${last === 1 ? "" : "s"} the mean squared error at the ${points.length} point${points.length === 1 ? "" : "s"} is ${error.toPrecision(3)}.`;
+        : `${steps} mean squared error at the ${points.length} point${points.length === 1 ? "" : "s"} is ${errors[last].toPrecision(3)}.`;
   }
 
-  const at = (values, x) =>
-    values[Math.round(((x - range[0]) / (range[1] - range[0])) * (NUM_PLACES - 1))];
+  const within = (value, [low, high]) => Math.min(Math.max(value, low), high);
 
   function circle(point, i) {
     const made = svg("circle", {
@@ -86,8 +83,10 @@ export function curvesPage(model) {
       tabindex: 0,
       role: "slider",
       "aria-label": `Point ${i + 1}`,
-      "aria-valuenow": point[1].toFixed(2),
-      "aria-valuetext": `${point[0].toFixed(2)}, ${point[1].toFixed(2)}`,
+      "aria-valuemin": heights[0],
+      "aria-valuemax": heights[1],
+      "aria-valuenow": point[1],
+      "aria-valuetext": `${point[0].toPrecision(3)}, ${point[1].toPrecision(3)}`,
       "data-point": i,
     });
     made.addEventListener("keydown", (event) => {
@@ -95,36 +94,40 @@ export function curvesPage(model) {
       if (event.key === "Delete" || event.key === "Backspace") points.splice(i, 1);
       else if (event.key in moves) {
         const [dx, dy] = moves[event.key];
-        point[0] = Math.min(Math.max(point[0] + (dx * (range[1] - range[0])) / 50, range[0]), range[1]);
-        point[1] += dy * 0.1;
+        point[0] = within(point[0] + (dx * (range[1] - range[0])) / 50, range);
+        point[1] = within(point[1] + (dy * (heights[1] - heights[0])) / 50, heights);
       } else return;
       event.preventDefault();
-      tried(adapt);
+      update();
     });
     return made;
   }
 
+  // What is held: a point, where it was taken, and whether it was there before.
   let held = null;
   root.addEventListener("pointerdown", (event) => {
-    if (plot === null) return;
     const hit = event.target.dataset?.point;
-    if (hit === undefined) points.push((held = plot.at(event, root)));
-    else held = points[Number(hit)];
+    if (hit === undefined) points.push(plot.at(event, root));
+    const number = hit === undefined ? points.length - 1 : Number(hit);
+    held = { number, x: event.clientX, y: event.clientY, isOld: hit !== undefined, isMoved: false };
     root.setPointerCapture(event.pointerId);
-    tried(adapt);
+    update();
   });
   root.addEventListener("pointermove", (event) => {
     if (held === null) return;
-    [held[0], held[1]] = plot.at(event, root);
-    tried(adapt);
+    held.isMoved ||= Math.hypot(event.clientX - held.x, event.clientY - held.y) > NEAR;
+    if (!held.isMoved) return;
+    points[held.number] = plot.at(event, root);
+    update();
   });
-  for (const end of ["pointerup", "pointercancel"]) root.addEventListener(end, () => (held = null));
-  root.addEventListener("dblclick", (event) => {
-    const hit = event.target.dataset?.point;
-    if (hit === undefined) return;
-    points.splice(Number(hit), 1);
-    tried(adapt);
+  root.addEventListener("pointerup", () => {
+    if (held?.isOld && !held.isMoved) {
+      points.splice(held.number, 1);
+      update();
+    }
+    held = null;
   });
+  root.addEventListener("pointercancel", () => (held = null));
 
   step.addEventListener("input", draw);
   const x = element("input", { type: "number", step: "any", "aria-label": `${column.name} of a point` });
@@ -132,16 +135,23 @@ export function curvesPage(model) {
   const add = (event) => {
     event.preventDefault();
     if (x.value === "" || y.value === "") return;
-    points.push([Number(x.value), Number(y.value)]);
-    tried(adapt);
+    tried(() => {
+      const point = [Number(x.value), Number(y.value)];
+      if (within(point[0], range) !== point[0] || within(point[1], heights) !== point[1]) {
+        const ends = [range, heights].map(([low, high]) => `${low.toPrecision(3)} to ${high.toPrecision(3)}`);
+        throw new Refused(`A point must lie in the picture: ${ends[0]} across, ${ends[1]} up.`);
+      }
+      points.push(point);
+      return update();
+    });
   };
-  tried(adapt);
+  update();
   return [
     element("h2", {}, "A few points make a function"),
     element(
       "p",
       {},
-      "Click to set a point, drag to move it, click it twice to take it away. The dashed line is what the model says before it has seen a point; the blue one is what a few gradient steps on the points make of it.",
+      "Click to set a point, drag to move it, click it to take it away. The dashed line is what the model says before it has seen a point; the blue one is what a few gradient steps on the points make of it.",
     ),
     root,
     element(
@@ -152,7 +162,9 @@ export function curvesPage(model) {
       element("span", {}, "after the steps"),
       element("span", { class: "of-point" }, "points"),
     ),
-    element("div", { class: "row" }, element("label", { for: "step" }, "Inner steps"), step, stepName),
+    ...(model.num_inner_steps
+      ? [element("div", { class: "row" }, element("label", { for: "step" }, "Inner steps"), step, stepName)]
+      : []),
     status,
     element(
       "form",
@@ -161,7 +173,7 @@ export function curvesPage(model) {
       x,
       y,
       element("button", {}, "add"),
-      element("button", { type: "button", onclick: () => (points.splice(0), tried(adapt)) }, "remove all"),
+      element("button", { type: "button", onclick: () => (points.splice(0), update()) }, "remove all"),
     ),
   ];
 }

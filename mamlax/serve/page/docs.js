@@ -2,6 +2,8 @@
 
 import { element, get, tried } from "./service.js";
 
+document.querySelector("header a").href += location.hash;
+
 await tried(async () => {
   const found = await get("/openapi.json");
   document.getElementById("about").textContent = found.info.description;

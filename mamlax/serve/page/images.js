@@ -1,6 +1,6 @@
 // Draw an example of each class, draw another: which class is it?
 
-import { element, newest, pathOf, postForm, tried } from "./service.js";
+import { element, latest, pathOf, postForm, tried } from "./service.js";
 
 const SIDE = 140;
 const ASKED_SIDE = 210;
@@ -65,6 +65,7 @@ function pad(side, label, changed) {
     const picture = await createImageBitmap(file);
     const size = Math.min(picture.width, picture.height);
     const [x, y] = [(picture.width - size) / 2, (picture.height - size) / 2];
+    one.clear(); // pictures may be transparent
     context.drawImage(picture, x, y, size, size, 0, 0, side, side);
     done();
   };
@@ -90,7 +91,10 @@ function chooser(one, words) {
     accept: "image/*",
     "aria-label": words,
     hidden: true,
-    onchange: () => input.files[0] && tried(() => one.show(input.files[0])),
+    onchange: async () => {
+      if (input.files[0]) await tried(() => one.show(input.files[0]));
+      input.value = ""; // so that the same file can be chosen again
+    },
   });
   return [input, element("button", { title: words, onclick: () => input.click() }, "picture …")];
 }
@@ -100,8 +104,7 @@ export function imagesPage(model) {
   const classes = [];
   let adaptedId = null;
   let answer = null;
-  const newestAdapted = newest();
-  const newestAnswer = newest();
+  let isChanged = false;
 
   const board = element("div", { class: "classes" });
   const bars = element("div", { class: "bars", "aria-live": "polite" });
@@ -109,10 +112,10 @@ export function imagesPage(model) {
   const step = element("input", { type: "range", min: 0, max: model.num_inner_steps, value: model.num_inner_steps, id: "step" });
   const stepName = element("output", { for: "step" });
   const more = element("button", { onclick: () => addClass() }, "another class");
-  const asked = pad(ASKED_SIDE, () => "what is asked about", () => tried(predict));
+  const asked = pad(ASKED_SIDE, () => "what is asked about", () => update());
 
-  async function adapt() {
-    adaptedId = null;
+  // The id of the model adapted to what is drawn; null where that is too little.
+  async function adapted() {
     const form = new FormData();
     let count = 0;
     for (const { pads, name } of classes) {
@@ -123,25 +126,39 @@ export function imagesPage(model) {
         form.append("label", name.value);
       }
     }
-    if (count < 2) return draw();
-    const found = await newestAdapted(() => postForm(pathOf(model, "adapt"), form));
-    if (found === undefined) return;
-    adaptedId = found.id;
-    await predict();
+    return count < 2 ? null : (await postForm(pathOf(model, "adapt"), form)).id;
   }
 
-  async function predict() {
+  async function answered() {
+    if (adaptedId === null || asked.isEmpty) return null;
+    const form = new FormData();
+    form.append("id", adaptedId);
+    form.append("image", await asked.file(), "image.png");
+    return postForm(pathOf(model, "predict"), form);
+  }
+
+  const update = latest(async () => {
     answer = null;
-    if (adaptedId !== null && !asked.isEmpty) {
-      const form = new FormData();
-      form.append("id", adaptedId);
-      form.append("image", await asked.file(), "image.png");
-      const found = await newestAnswer(() => postForm(pathOf(model, "predict"), form));
-      if (found === undefined) return;
-      answer = found;
+    if (isChanged) {
+      isChanged = false;
+      adaptedId = null;
+      draw();
+      adaptedId = await adapted();
+    }
+    try {
+      answer = await answered();
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      adaptedId = await adapted(); // nobody used it for long, and it was let go
+      answer = await answered();
     }
     draw();
-  }
+  });
+
+  const adapt = () => {
+    isChanged = true;
+    return update();
+  };
 
   function draw() {
     stepName.textContent = `after ${step.value} of ${model.num_inner_steps} inner steps`;
@@ -177,21 +194,21 @@ export function imagesPage(model) {
       type: "text",
       value: `class ${number}`,
       "aria-label": `Name of class ${number}`,
-      onchange: () => tried(adapt),
+      onchange: () => adapt(),
     });
     const one = { name, pads: [] };
     const examples = element("div", { class: "examples" });
     const addPad = () => {
-      const number = one.pads.length + 1;
-      const made = pad(SIDE, () => `${name.value}, example ${number}`, () => tried(adapt));
+      const which = one.pads.length + 1;
+      const made = pad(SIDE, () => `${name.value}, example ${which}`, () => adapt());
       one.pads.push(made);
-      examples.append(made.canvas);
-      return made;
+      const words = `A picture as example ${which} of class ${number}`;
+      examples.append(element("div", {}, made.canvas, element("br"), ...chooser(made, words)));
     };
-    const first = addPad();
+    addPad();
     const clear = () => {
       for (const made of one.pads) made.clear();
-      tried(adapt);
+      adapt();
     };
     classes.push(one);
     board.append(
@@ -205,7 +222,6 @@ export function imagesPage(model) {
           { class: "row" },
           element("button", { onclick: clear }, "clear"),
           element("button", { onclick: addPad }, "another example"),
-          ...chooser(first, `A picture as the first example of class ${number}`),
         ),
       ),
     );
@@ -236,7 +252,7 @@ export function imagesPage(model) {
         element(
           "div",
           { class: "row" },
-          element("button", { onclick: () => (asked.clear(), tried(predict)) }, "clear"),
+          element("button", { onclick: () => (asked.clear(), update()) }, "clear"),
           ...chooser(asked, "A picture to ask about"),
         ),
       ),

@@ -8,8 +8,12 @@ import { tablesPage } from "./tables.js";
 const PAGES = { images: imagesPage, curve: curvesPage, table: tablesPage };
 const main = document.getElementById("main");
 
+let wanted = null;
+
 async function open(name) {
+  wanted = name;
   const model = await get(`/models/${encodeURIComponent(name)}`);
+  if (wanted !== name) return;
   for (const button of document.querySelectorAll("#models button")) {
     button.setAttribute("aria-current", String(button.textContent === name));
   }
@@ -22,6 +26,8 @@ async function open(name) {
   );
   main.replaceChildren(...PAGES[model.kind](model), card);
 }
+
+document.querySelector("header a").href += location.hash; // the token stays in the address
 
 await tried(async () => {
   const { models } = await get("/models");

@@ -3,7 +3,12 @@
 
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 
-export class Refused extends Error {}
+export class Refused extends Error {
+  constructor(words, status = 0) {
+    super(words);
+    this.status = status;
+  }
+}
 
 async function answerOf(path, options = {}) {
   const headers = { ...options.headers };
@@ -15,7 +20,9 @@ async function answerOf(path, options = {}) {
     throw new Refused("The service does not answer. Is it still running?");
   }
   const found = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(found.error ?? `The service answered ${response.status}.`);
+  if (!response.ok) {
+    throw new Refused(found.error ?? `The service answered ${response.status}.`, response.status);
+  }
   return found;
 }
 
@@ -32,16 +39,6 @@ export const postForm = (path, form) => answerOf(path, { method: "POST", body: f
 
 export const pathOf = (model, what) => `/models/${encodeURIComponent(model.name)}/${what}`;
 
-// Only the answer to the newest of several requests counts.
-export function newest() {
-  let number = 0;
-  return async (work) => {
-    const own = ++number;
-    const found = await work();
-    return own === number ? found : undefined;
-  };
-}
-
 export function say(error) {
   const alert = document.getElementById("alert");
   alert.hidden = !error;
@@ -57,6 +54,22 @@ export async function tried(work) {
   } catch (error) {
     say(error);
   }
+}
+
+// One at a time: what is asked for while it works is done once more afterwards, with what is then.
+export function latest(work) {
+  let isWorking = false;
+  let isAsked = false;
+  return async () => {
+    isAsked = true;
+    if (isWorking) return;
+    isWorking = true;
+    while (isAsked) {
+      isAsked = false;
+      await tried(work);
+    }
+    isWorking = false;
+  };
 }
 
 // element("p", { class: "quiet" }, "text", otherElement)

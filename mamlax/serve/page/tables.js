@@ -1,6 +1,6 @@
 // A file of a new group's rows, another of rows to predict for.
 
-import { element, pathOf, postForm, tried } from "./service.js";
+import { element, latest, pathOf, postForm } from "./service.js";
 
 function drop(words, changed) {
   const input = element("input", { type: "file", accept: ".csv,text/csv" });
@@ -61,11 +61,11 @@ const shown = (cell) =>
 export function tablesPage(model) {
   const result = element("div", { "aria-live": "polite" });
   const [target] = model.targets;
-  const support = drop(`A few rows of the new group, with ${target} (csv)`, () => tried(predict));
-  const query = drop("Rows to predict for (csv)", () => tried(predict));
+  const support = drop(`A few rows of the new group, with ${target} (csv)`, () => predict());
+  const query = drop("Rows to predict for (csv)", () => predict());
   let address = null;
 
-  async function predict() {
+  const predict = latest(async () => {
     if (!support.file() || !query.file()) return;
     const form = new FormData();
     form.append("support", support.file());
@@ -83,7 +83,7 @@ export function tablesPage(model) {
       table(found.columns, found.rows, isNew),
       ...(total > found.rows.length ? [element("p", { class: "quiet" }, `The first ${found.rows.length} rows; the file has all.`)] : []),
     );
-  }
+  });
 
   return [
     element("h2", {}, `Predict ${model.targets.join(", ")} of a group it has never seen`),
