@@ -168,4 +168,6 @@ def another(value, hint):
         return another(None, choices[0]) if value is None else None
     if get_origin(hint) is tuple:
         return (3, 5) if choices[0] is not float else (0.25, 0.75)
-    return {bool: value is not True, int: (value or 0) + 5, str: "my images"}.get(hint, 0.625)
+    if hint is int:
+        return (value or 0) + 5
+    return {bool: value is not True, str: "my images"}.get(hint, 0.625)

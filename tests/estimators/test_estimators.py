@@ -152,11 +152,12 @@ def test_padding_to_a_compiled_size_changes_nothing(model, size):
     """By the library's learner, on rows of exactly that number."""
     x, y = HELD_OUT.of(7, 0, size)
     learner = model.learner_
-    batch = mamlax.Batch(model.columns_.encode(x), model.targets_.encode(y))
+    inputs, queries = (model.columns_.encode(one) for one in (x, HELD_OUT.x[:11]))
+    batch = mamlax.Batch(learner.with_pooled(inputs), model.targets_.encode(y))
     adaptation = learner.settings.learner().adapt(
         learner.meta_params, batch, num_inner_steps=model.num_inner_steps_
     )
-    outputs = adaptation.params(model.columns_.encode(HELD_OUT.x[:11]))
+    outputs = adaptation.params(learner.with_pooled(queries))
     expected = model.targets_.decode(np.asarray(outputs))
     found = model.adapt(x, y).predict(HELD_OUT.x[:11])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
