@@ -1,6 +1,6 @@
 """Do intervals hold what they promise? Coverage on fresh groups: `results/intervals.json`.
 
-    .venv/bin/python -m benchmarks.accuracy.intervals --seeds 5     # 12 minutes on 2 cores
+    .venv/bin/python -m benchmarks.accuracy.intervals --seeds 2    # four models a seed
 
 Tables of 40 groups and a known law, those of `verdicts`. After 3, 10 and 30 rows of support in 400
 fresh groups: the share of the rows after them that lie in their intervals of 90 %, the mean width

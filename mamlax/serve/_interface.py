@@ -67,7 +67,7 @@ def interface_of(settings: Serving) -> Json:
                             "rows": _ROWS,
                             "targets": _TARGETS,
                             "queries": _ROWS,
-                            "num_inner_steps": {"type": "integer", "minimum": 0, "maximum": 20},
+                            "num_inner_steps": {"type": "integer", "minimum": 0},
                         },
                         required=["rows", "targets", "queries"],
                     )

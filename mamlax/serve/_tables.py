@@ -19,7 +19,7 @@ from ._bodies import Form
 from ._refusals import RefusedError
 
 _MOST_SHOWN, _LONGEST = 100, 500
-_MOST_COLUMNS = 2_000
+_MOST_COLUMNS, _MOST_STEPS = 2_000, 20
 
 
 class ServedTable(NamedTuple):
@@ -89,7 +89,7 @@ class ServedTable(NamedTuple):
         """
         with collected_warnings() as warned:
             inputs, targets = self._support(body)
-            asked, number = self._inputs(body, "queries"), _number_of_steps(body)
+            asked, number = self._inputs(body, "queries"), self._number_of_steps(body)
             encoded = self.model.targets_.encode(targets)
             learner = self.model.learner_
             outputs = _finite(outputs_by_step(learner, inputs, encoded, asked, number))
@@ -124,6 +124,16 @@ class ServedTable(NamedTuple):
             "rows": shown.astype(object).where(shown.notna(), None).to_numpy().tolist(),
             "csv": result.to_csv(index=False),
         }
+
+    def _number_of_steps(self, body: Json) -> int:
+        """As many as the model takes, unless the client says."""
+        own = self.model.num_inner_steps_
+        number, most = body.get("num_inner_steps", own), max(own, _MOST_STEPS)
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= most:
+            raise RefusedError(
+                f"num_inner_steps must be a whole number from 0 to {most}, got {number!r}."
+            )
+        return number
 
     def _check_size(self, name: str, content: bytes) -> None:
         """Refuse a csv of more than may be, before it is read."""
@@ -236,13 +246,6 @@ def _coverage(form: Form) -> float | None:
         return float(given) if given else None
     except ValueError as error:
         raise RefusedError(f"coverage must be a number, got {given!r}.") from error
-
-
-def _number_of_steps(body: Json) -> int:
-    number = body.get("num_inner_steps", 1)
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 20:
-        raise RefusedError(f"num_inner_steps must be a whole number from 0 to 20, got {number!r}.")
-    return number
 
 
 def _kind(value: Any) -> str:

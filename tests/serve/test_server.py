@@ -9,6 +9,7 @@ import threading
 import time
 
 import httpx
+import numpy as np
 import pytest
 
 from mamlax import cli
@@ -75,6 +76,11 @@ def test_settings_out_of_bounds_are_refused(refused, path, flag, value):
 def test_a_model_is_made_ready(regressor, classifier, characters):
     for model in (regressor, classifier, characters):
         make_ready(model)
+    programs = regressor.learner_._programs(None)
+    compiled = programs.predict._cache_size()
+    assert compiled > 0
+    regressor.learner_.predict(regressor._adapted, np.zeros((20, regressor.columns_.width)))
+    assert programs.predict._cache_size() == compiled
 
 
 @pytest.mark.slow
