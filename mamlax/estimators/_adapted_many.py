@@ -44,16 +44,13 @@ class AdaptedMany:
         predicted = self.estimator._decoded(self._outputs(tasks, inputs))
         if not return_std:
             return predicted
-        known = self._known(tasks, inputs)
-        deviations = self.estimator._calibrated().standard_deviations(*known)
-        return predicted, self.estimator.targets_.scaled(deviations)
+        return predicted, self.estimator._deviations(*self._known(tasks, inputs))
 
     def predict_interval(self, X, groups, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Of a regressor: lower and upper ends, as its `predict_interval` gives them."""
         tasks, inputs = self._rows(X, groups)
         predicted = self.estimator._decoded(self._outputs(tasks, inputs))
-        widths = self.estimator._calibrated().half_widths(*self._known(tasks, inputs), coverage)
-        half = self.estimator.targets_.scaled(widths)
+        half = self.estimator._half_widths(*self._known(tasks, inputs), coverage)
         return predicted - half, predicted + half
 
     def predict_proba(self, X, groups) -> np.ndarray:

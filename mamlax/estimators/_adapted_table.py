@@ -8,17 +8,13 @@ import numpy as np
 import pandas as pd
 
 from .._errors import MamlaxError, warn
+from ._calibration import INTERVALS_OF_NUMBERS
 from ._conventions import Conventions
 from ._few_shot import FewShotClassifier
 from ._model_table import Model, features_of, inputs_of, with_targets
 from ._names import names_of, text_of
 from ._table_summary import assumptions
 from ._tables import Table, read_table
-
-INTERVALS_OF_NUMBERS = (
-    "intervals are of numbers, and this model predicts classes: their probabilities say how sure "
-    "it is."
-)
 
 
 def predictions_of(

@@ -31,6 +31,12 @@ _LEAST_SHARE = 0.5
 """Of the groups held out that must have so many rows of support."""
 
 
+INTERVALS_OF_NUMBERS = (
+    "intervals are of numbers, and this model predicts classes: their probabilities say how sure "
+    "it is."
+)
+
+
 class Scores(NamedTuple):
     """Of rows of groups held out, which were adapted to so many rows.
 

@@ -11,12 +11,12 @@ from .._files import replacing
 from ..datasets._class_names import check_names
 from ._adapted_many import AdaptedMany
 from ._adapted_table import (
-    INTERVALS_OF_NUMBERS,
     predictions_for_table,
     predictions_of,
     warn_of_one_class,
 )
 from ._adapted_tasks import predictions_by_task, predictions_of_tasks
+from ._calibration import INTERVALS_OF_NUMBERS
 from ._conventions import Conventions
 from ._entry import counted
 from ._images import FewShotImageClassifier

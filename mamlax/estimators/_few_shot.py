@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from .._errors import MamlaxError
 from ..config._algorithms import ALGORITHMS, Cavia, HeadOfTask, RidgeMaml
-from ._calibration import Calibration
+from ._calibration import INTERVALS_OF_NUMBERS, Calibration
 from ._estimator import FewShotEstimator
 from ._targets import Classes, Values
 from ._unadapted import warn_of_unadapted
@@ -100,10 +100,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         check_is_fitted(self)
         inputs = self._inputs(X)
         predicted = self._decoded(self.learner_.predict(self._adapted, inputs))
-        if not return_std:
-            return predicted
-        deviations = self._calibrated().standard_deviations(*self._known(inputs))
-        return predicted, self.targets_.scaled(deviations)
+        return (predicted, self._deviations(*self._known(inputs))) if return_std else predicted
 
     def predict_interval(self, X, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Where the targets of rows will be, as often as is asked for.
@@ -132,8 +129,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     def _interval(self, inputs: np.ndarray, coverage: float) -> tuple[np.ndarray, np.ndarray]:
         """Of rows that are numbers already."""
         predicted = self._decoded(self.learner_.predict(self._adapted, inputs))
-        widths = self._calibrated().half_widths(*self._known(inputs), coverage)
-        half = self.targets_.scaled(widths)
+        half = self._half_widths(*self._known(inputs), coverage)
         return predicted - half, predicted + half
 
     def _known(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,6 +137,17 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         tasks = np.zeros(len(inputs), int)
         variances = self.learner_.variances(self._adapted, tasks, inputs)
         return tasks + self.num_support_, variances
+
+    def _deviations(self, num_support: np.ndarray, variances: np.ndarray) -> np.ndarray:
+        """Of rows about their predictions, in the units of the targets."""
+        return self.targets_.scaled(self._calibrated().standard_deviations(num_support, variances))
+
+    def _half_widths(
+        self, num_support: np.ndarray, variances: np.ndarray, coverage: float
+    ) -> np.ndarray:
+        """Of intervals, in the units of the targets."""
+        found = self._calibrated().half_widths(num_support, variances, coverage)
+        return self.targets_.scaled(found)
 
     def _calibrated(self) -> Calibration:
         if self.calibration_ is None:
@@ -233,11 +240,11 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         warn_of_unadapted(self)
         return super().score(X, y, sample_weight)
 
-    def _calibrated(self) -> Calibration:
-        raise MamlaxError(
-            "deviations and intervals are of numbers, and this model predicts classes: "
-            "predict_proba says how sure it is."
-        )
+    def _deviations(self, *known) -> np.ndarray:
+        raise MamlaxError(INTERVALS_OF_NUMBERS)
+
+    def _half_widths(self, *known) -> np.ndarray:
+        raise MamlaxError(INTERVALS_OF_NUMBERS)
 
     def _checked_targets(self, y) -> np.ndarray:
         if y is None:

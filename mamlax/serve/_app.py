@@ -13,7 +13,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from .._errors import MamlaxError
 from .._files import Json
@@ -29,18 +30,6 @@ from ._tables import ServedTable
 
 Served = ServedTable | ServedImages
 _LOG = logging.getLogger("mamlax.serve")
-_PAGE = {
-    "index.html": "text/html",
-    "docs.html": "text/html",
-    "style.css": "text/css",
-    "main.js": "text/javascript",
-    "service.js": "text/javascript",
-    "docs.js": "text/javascript",
-    "images.js": "text/javascript",
-    "curves.js": "text/javascript",
-    "tables.js": "text/javascript",
-    "plot.js": "text/javascript",
-}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:",
     "X-Content-Type-Options": "nosniff",
@@ -110,20 +99,17 @@ def app_of(
     async def openapi(request: Request) -> Response:
         return JSONResponse(interface)
 
-    async def docs(request: Request) -> Response:
-        return _page("docs.html")
-
     async def page(request: Request) -> Response:
-        return _page(request.path_params.get("file", "index.html"))
+        return _page("docs.html" if request.url.path == "/docs" else "index.html")
 
     async def favicon(request: Request) -> Response:
         return Response(status_code=204)
 
     routes = [
         Route("/", page),
-        Route("/docs", docs),
+        Route("/docs", page),
         Route("/favicon.ico", favicon),
-        Route("/page/{file}", page),
+        Mount("/page", StaticFiles(packages=[("mamlax.serve", "page")])),
         Route("/openapi.json", openapi),
         Route("/models", _guarded(listed, settings)),
         Route("/models/{name}", _guarded(described, settings)),
@@ -210,7 +196,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _page(name: str) -> Response:
-    if name not in _PAGE:
-        return _error(f"there is nothing called {name!r}.", 404)
     content = files("mamlax.serve").joinpath("page", name).read_bytes()
-    return Response(content, media_type=_PAGE[name], headers=_HEADERS)
+    return Response(content, media_type="text/html", headers=_HEADERS)

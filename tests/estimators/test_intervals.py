@@ -121,7 +121,7 @@ def test_rows_of_no_weight_are_not_there(regressor, table):
 
 def test_classes_have_none(classifier, table):
     many = classifier.adapt_many(table[COLUMNS][:4], ["good"] * 4, np.zeros(4, int))
-    with pytest.raises(mamlax.MamlaxError, match="predict_proba says how sure"):
+    with pytest.raises(mamlax.MamlaxError, match="probabilities say how sure"):
         many.predict_interval(table[COLUMNS][:4], np.zeros(4, int))
 
 
