@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
 from .._errors import warn
 from .._types import MetaLearner, OuterLoop, SampleTask
 from ._optimizer import check_is_optimizer, optimizer_state, optimizer_step
-from ._over_tasks import sample_tasks
+from ._over_tasks import over_tasks, share
 from ._overlooked import overlooked
 from ._params import split
 
@@ -38,6 +39,7 @@ def outer_loop(
     sample_task: SampleTask,
     *,
     meta_batch_size: int,
+    mesh: Mesh | None = None,
 ) -> OuterLoop:
     """Learn across tasks: each step draws `meta_batch_size` tasks and follows the meta-gradient.
 
@@ -50,6 +52,7 @@ def outer_loop(
             once, and are arguments of the compiled step: of `run`, and of `eqx.filter_jit`
             (`jax.jit` would compile them in).
         meta_batch_size: tasks per outer step.
+        mesh: devices that share the tasks, as for `over_tasks`: each draws its own tasks.
 
     Returns:
         An `OuterLoop`. Its `step` is pure and may be jitted, scanned, and vmapped over seeds. Its
@@ -58,7 +61,7 @@ def outer_loop(
         per task of.
 
     Raises:
-        ValueError: if `meta_batch_size` is not positive.
+        ValueError: if `meta_batch_size` is not positive, or the mesh has another axis than "tasks".
         TypeError: if `optimizer` is none; when used, if it needs more, as line searches do.
 
     Example:
@@ -78,12 +81,16 @@ def outer_loop(
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
     check_is_optimizer(optimizer, "outer")
+    draw = jax.vmap(lambda sample_task, key: sample_task(key), in_axes=(None, 0))
+    if mesh is not None:
+        learner = over_tasks(learner, mesh=mesh)
+        draw = share(draw, mesh, lambda tasks: tasks, PartitionSpec("tasks"))
 
     def init(params):
         return initial_state(learner.init(params), optimizer)
 
     def step(sample_task, key, state):
-        tasks = sample_tasks(sample_task, key, meta_batch_size)
+        tasks = draw(sample_task, jax.random.split(key, meta_batch_size))
         (loss, info), gradient = learner.meta_gradient(
             state.meta_params, tasks, outer_step=state.outer_step
         )

@@ -14,7 +14,7 @@ from .._errors import MamlaxError
 from ..config._algorithms import ALGORITHMS
 from ..config._catalog import RECIPES, nearest_recipe
 from ..config._policies import OLD_NAMES, POLICY_ALGORITHMS
-from ..config._settings import hints_of
+from ..config._settings import Settings, hints_of
 
 _RATES = ("inner-learning-rate", "outer-learning-rate")
 _BY_MEANING = {
@@ -30,6 +30,9 @@ _BY_MEANING = {
     **dict.fromkeys(("output", "output-dir", "dir", "directory", "save"), ("out",)),
     **dict.fromkeys(("data", "data-path", "dataset-dir"), ("data-dir", "images")),
     **dict.fromkeys(("gpus", "devices"), ("num-devices",)),
+    **dict.fromkeys(("nodes", "hosts", "world-size"), ("num-processes",)),
+    **dict.fromkeys(("rank", "node-rank"), ("process-id",)),
+    **dict.fromkeys(("master-addr", "coordinator-address"), ("coordinator",)),
     **dict.fromkeys(("way", "n-way", "num-ways"), ("ways",)),
     **dict.fromkeys(("k-shot", "num-shots", "n-shot"), ("shots",)),
     **dict.fromkeys(("group", "groups", "task"), ("task-column",)),
@@ -44,7 +47,12 @@ def suggest_flag(arguments: list[str], commands: Mapping[str, Callable[..., Any]
     if arguments[:1] not in ([name] for name in commands) or {"-h", "--help"} & set(words):
         return
     parameters = inspect.signature(commands[arguments[0]]).parameters
-    known = {name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
+    known = set()
+    for name, one in parameters.items():
+        if isinstance(one.default, Settings):
+            known |= {field.name for field in fields(one.default)}
+        elif one.kind is one.KEYWORD_ONLY:
+            known.add(name)
     command, recipe = f"mamlax {arguments[0]}", None
     if "recipe" in parameters:
         if (place := place_of_recipe(arguments)) is None:

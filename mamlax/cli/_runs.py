@@ -11,6 +11,7 @@ import tyro
 from .. import __version__
 from .._errors import MamlaxError
 from ..config._catalog import RECIPES
+from ..config._job import Job
 from ..config._recipe import Recipe
 from ..records._description import OtherRunError
 from . import _devices
@@ -24,6 +25,9 @@ from ._console import (
     show_comparison,
     show_evaluation,
 )
+from ._job import joined
+
+_ALONE = Job()
 
 if TYPE_CHECKING:
     _RecipeChoice = Recipe
@@ -65,6 +69,7 @@ def train(
     num_seeds: int = 1,
     out: Path | None = None,
     data_dir: str | None = None,
+    job: Job = _ALONE,
 ) -> None:
     """Meta-train a recipe, evaluate it beside its baselines and draw the figures.
 
@@ -77,12 +82,19 @@ def train(
         num_seeds: Seeds side by side, from --seed on.
         out: The run directory; runs/RECIPE/SEED where None.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+        job: Several processes that train together.
     """
     if out is None:
         last = seed + num_seeds - 1
         out = Path("runs") / recipe.name / (str(seed) if num_seeds == 1 else f"{seed}-{last}")
     _devices.prepare_jax()
+    with joined(job):
+        _train(recipe, seed, num_seeds, out, data_dir)
+
+
+def _train(recipe: Recipe, seed: int, num_seeds: int, out: Path, data_dir: str | None) -> None:
     from .. import plots
+    from .._processes import is_first
     from ..experiments import _train
 
     with _ways_out_of_another_run(out), Progress() as progress:
@@ -95,6 +107,8 @@ def train(
             report=progress,
             announce=progress.announce,
         )
+    if not is_first():
+        return
     if not progress.has_trained:
         again = " or ".join(f"mamlax {how} {shlex.quote(str(out))}" for how in ("evaluate", "plot"))
         words = f"{out} was trained already; it was only evaluated again. The next time: {again}."

@@ -27,8 +27,8 @@ class TrainingSettings(Settings):
     """Tasks per device at once; a meta-batch is processed in micro-batches of this size. A small
     number suits the caches of a processor; None, all at once, suits an accelerator."""
     num_devices: Advanced[Count | None] = None
-    """Devices (or processor cores) that tasks are spread over. None: as many as divide the
-    meta-batch."""
+    """Devices (or processor cores) of each process that tasks are spread over. None: as many as
+    divide the meta-batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

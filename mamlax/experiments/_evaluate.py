@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError
+from .._processes import is_first
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
 from ..records._curves import Curves, write_curves
@@ -65,7 +66,10 @@ def evaluate_results(
     num_tasks: int,
     num_inner_steps: int,
 ) -> Evaluation:
-    """Write `curves.npz`, `evaluation.json` and `examples.npz`; return the evaluation."""
+    """Write `curves.npz`, `evaluation.json` and `examples.npz`; return the evaluation.
+
+    Of several processes, the first one writes.
+    """
     recipe, parts, directory = experiment.recipe, experiment.parts, experiment.directory
     metric_fn = _returns_and_successes(parts)
     curves, successes = {}, {}
@@ -80,9 +84,6 @@ def evaluate_results(
         for name, bound in parts.bounds.items():
             values = _on_test_tasks(experiment, bound, num_tasks)
             curves[name] = np.repeat(values[:, None], num_inner_steps + 1, axis=1)
-    which = draws(TEST_SEED, num_tasks)
-    fingerprints = fingerprints_of(experiment.method.task, parts.test_tasks, which)
-    write_curves(directory, Curves(curves, fingerprints))
     means = {name: curve_of(summarize(curve)) for name, curve in curves.items()}
     evaluation = Evaluation(
         recipe=recipe.name,
@@ -104,6 +105,11 @@ def evaluate_results(
         ),
         success_curve=curve_of(summarize(successes[MAIN])) if successes else None,
     )
+    if not is_first():
+        return evaluation
+    which = draws(TEST_SEED, num_tasks)
+    fingerprints = fingerprints_of(experiment.method.task, parts.test_tasks, which)
+    write_curves(directory, Curves(curves, fingerprints))
     write_evaluation(directory, evaluation)
     examples = parts.examples(
         _adapters(experiment, results), recipe.shown_inner_steps, evaluation.algorithm

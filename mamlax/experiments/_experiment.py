@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError
@@ -147,10 +148,14 @@ def check(experiment: Experiment) -> None:
     num_tasks = training.meta_batch_size
     mesh = mesh_for(num_tasks, training.num_devices)
     num_devices = 1 if mesh is None else mesh.size
-    if training.num_devices is not None and num_devices != training.num_devices:
+    if num_tasks % jax.process_count():
         raise MamlaxError(
-            f"{num_tasks} tasks do not divide over num_devices={training.num_devices}."
+            f"meta_batch_size={num_tasks} does not divide over {jax.process_count()} processes. "
+            f"Give a multiple of {jax.process_count()}."
         )
+    asked = training.num_devices
+    if asked is not None and num_devices != asked * jax.process_count():
+        raise MamlaxError(f"{num_tasks} tasks do not divide over num_devices={asked}.")
     try:
         check_micro_batches(num_tasks // num_devices, training.task_batch_size)
         for stage in experiment.stages.values():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ._mesh import mesh_for
+from ._mesh import everywhere, mesh_for
 from ._method import MakeLearner, Method, draws
 from ._seeds import Seeds
 
@@ -35,16 +35,12 @@ def curves_program(method: Method, seeds: Seeds, num_devices: int | None) -> Cur
     def curves_of(make_learner, metric_fn, num_inner_steps, num_tasks):
         @eqx.filter_jit
         def curves(params, inner_learning_rate, tasks, seed):
-            which = draws(seed, num_tasks)
+            which, mesh = draws(seed, num_tasks), mesh_for(num_tasks, num_devices)
             of_one = method.curves(
-                make_learner,
-                metric_fn,
-                tasks,
-                num_inner_steps,
-                inner_learning_rate,
-                mesh_for(num_tasks, num_devices),
+                make_learner, metric_fn, tasks, num_inner_steps, inner_learning_rate, mesh
             )
-            return seeds.each(lambda params: of_one(params, which))(params)
+            found = seeds.each(lambda params: of_one(params, which))(params)
+            return found if mesh is None else everywhere(found, mesh)
 
         return lambda params, rate, tasks, seed: jax.tree.map(
             np.asarray, curves(params, jnp.asarray(rate, jnp.float32), tasks, jnp.asarray(seed))

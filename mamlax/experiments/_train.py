@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 
 from .._errors import MamlaxError, warn
 from .._files import Json
+from .._processes import from_first, in_each, is_first
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
 from ..records._description import RunDescription, environment, open_run
@@ -22,6 +23,7 @@ from ..records._metrics import read_metrics
 from ..training._record import Record
 from ..training._run import Run, TrainingDivergedError, TrainingFailedError, run
 from ..training._validation import Validation
+from ._agreement import check_agreement
 from ._evaluate import evaluate_results
 from ._experiment import (
     Announce,
@@ -60,6 +62,10 @@ def train(
 ) -> Evaluation:
     """Meta-train a recipe and its baselines in `directory` and evaluate; resumes an earlier run.
 
+    Several processes of `jax.distributed` that make the same call train together: tasks are spread
+    over the devices of all of them. The first one has the directory and calls `report` and
+    `announce`.
+
     Args:
         recipe: the recipe.
         directory: the run directory.
@@ -88,6 +94,8 @@ def train(
     """
     directory = Path(directory)
     seed, num_seeds = int(seed), int(num_seeds)
+    if not is_first():
+        report = announce = silent
     if num_seeds < 1:
         raise MamlaxError(f"num_seeds must be 1 or more, got {num_seeds}.")
     if recipe.name not in RECIPES:
@@ -95,13 +103,20 @@ def train(
             f"there is no recipe {recipe.name!r}: a run could not be read again. Keep the name of "
             "the recipe that it was made from, or add it to the catalog."
         )
-    parts = parts_of(recipe, data_dir)
-    experiment = experiment_of(
-        recipe, parts, directory, seed=seed, num_seeds=num_seeds, announce=announce
-    )
-    check(experiment)
+
+    def prepared():
+        parts = parts_of(recipe, data_dir)
+        experiment = experiment_of(
+            recipe, parts, directory, seed=seed, num_seeds=num_seeds, announce=announce
+        )
+        check(experiment)
+        return experiment
+
+    experiment = in_each(prepared)
+    description = RunDescription(recipe, seed, num_seeds, environment=environment())
+    check_agreement(experiment, description)
     begin = _beginning(experiment, data_dir)  # before anything is written
-    open_run(directory, RunDescription(recipe, seed, num_seeds, environment=environment()))
+    from_first(lambda: open_run(directory, description))
     results = {
         name: result_of(
             experiment,
@@ -129,9 +144,10 @@ def train_stage(
     experiment.announce(f"{stage.shown}: preparing")
     with _named_settings(experiment.recipe):
         trained = _run(experiment, stage, run_key, report, begin)
-    lines = read_metrics(stage.directory / "metrics.jsonl")
-    _warn_of_inexact_gradients(lines)
-    _warn_of_validations(experiment, lines)
+    if is_first():
+        lines = read_metrics(stage.directory / "metrics.jsonl")
+        _warn_of_inexact_gradients(lines)
+        _warn_of_validations(experiment, lines)
     return trained
 
 

@@ -98,17 +98,17 @@ def open_run(directory: Path, description: RunDescription) -> None:
     path = directory / "recipe.json"
     if path.exists():
         found = read_run(directory)
-        differences = _differences(_compared(found), _compared(description))
+        different = differences(found, description)
         grown = {
             name
-            for name, (old, new) in differences.items()
+            for name, (old, new) in different.items()
             if name in description.recipe.may_grow
             and old is not None
             and (new is None or new > old)
         }
         other = [
             f"  {name}: {old!r} there, {new!r} now"
-            for name, (old, new) in differences.items()
+            for name, (old, new) in different.items()
             if name not in grown
         ]
         if other:
@@ -203,6 +203,18 @@ def _grouped(written: Mapping[str, Any], known: Recipe) -> Json:
     return grouped
 
 
+def differences(one: RunDescription, other: RunDescription) -> dict[str, tuple[Any, Any]]:
+    """What differs between two runs, but for the environment; by the name of the setting.
+
+    Of another recipe or algorithm, not the settings that only one of them has.
+    """
+    old, new = _compared(one), _compared(other)
+    if old["recipe"] != new["recipe"]:
+        return {"recipe": (old["recipe"], new["recipe"])}
+    names = sorted(old.keys() & new.keys())
+    return {name: (old[name], new[name]) for name in names if old[name] != new[name]}
+
+
 def _compared(description: RunDescription) -> Json:
     """What must be equal for a run to be resumed; names of settings are unique across groups."""
     value = description.as_json()
@@ -221,11 +233,3 @@ def _write(path: Path, description: RunDescription) -> None:
         raise MamlaxError(
             f"{path} could not be written ({error}). {remedy(error)}, then repeat the command."
         ) from error
-
-
-def _differences(old: Json, new: Json) -> dict[str, tuple[Any, Any]]:
-    """What differs; of another recipe or algorithm, not the settings that only one of them has."""
-    if old["recipe"] != new["recipe"]:
-        return {"recipe": (old["recipe"], new["recipe"])}
-    names = sorted(old.keys() & new.keys())
-    return {name: (old[name], new[name]) for name in names if old[name] != new[name]}

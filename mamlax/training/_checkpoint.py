@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
@@ -19,6 +18,7 @@ from .._errors import MamlaxError, warn
 from .._extras import optional
 from .._files import Json, remedy
 from ._orbax_messages import ignoring_follow_up_errors, without_orbax_messages
+from ._state_arrays import arrays_of, with_arrays
 
 
 class Restored(NamedTuple):
@@ -52,7 +52,7 @@ class Checkpoints:
         Raises:
             MamlaxError: if it cannot be written, e.g. on a full disk. Earlier ones are kept.
         """
-        arrays = _arrays(state)
+        arrays = arrays_of(state)
         described = {**info, "shapes": _shapes(arrays), "digest": _digest(arrays)}
         try:
             with without_orbax_messages():
@@ -133,7 +133,7 @@ class Checkpoints:
 
     def _read(self, ocp: Any, manager: Any, step: int, like: PyTree) -> Restored:
         """One checkpoint; MamlaxError if it is of another model, other errors if it is damaged."""
-        template = _arrays(like)
+        template = arrays_of(like)
         only_info = ocp.args.Composite(info=ocp.args.JsonRestore())
         # the checksum comes first: a damaged name must not be reported as another model
         info = _checked(manager.restore(step, args=only_info)["info"])
@@ -148,15 +148,17 @@ class Checkpoints:
         arrays = manager.restore(step, args=only_state)["state"]
         if digest != _digest(arrays):
             raise ValueError("its content does not match its digest")
-        return Restored(step, _with_arrays(like, arrays), info)
+        return Restored(step, with_arrays(like, arrays), info)
 
     def _open(self) -> tuple[PyTree, PyTree]:
         if self._writer is None:
             ocp = optional("orbax.checkpoint", "cli")
+            self.directory.mkdir(parents=True, exist_ok=True)
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=self.keep,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=True,
+                **_of_this_process(ocp),
             )
             self._writer = ocp, ocp.CheckpointManager(self.directory, options=options)
         return self._writer
@@ -166,9 +168,21 @@ class Checkpoints:
         """A read-only manager: it leaves alone what another process is writing."""
         ocp = optional("orbax.checkpoint", "cli")
         with without_orbax_messages(), ignoring_follow_up_errors(lambda: self._found_damage):
-            options = ocp.CheckpointManagerOptions(read_only=True)
+            options = ocp.CheckpointManagerOptions(read_only=True, **_of_this_process(ocp))
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 yield ocp, manager
+
+
+def _of_this_process(ocp: Any) -> dict[str, Any]:
+    """Options that keep orbax from waiting for processes that write nothing."""
+    if jax.process_count() == 1:
+        return {}
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix="mamlax",
+    )
+    return {"create": False, "multiprocessing_options": alone}
 
 
 def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -181,26 +195,6 @@ def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 _OVERHEAD = 1 << 16  # bytes of a checkpoint's dozen small files
-
-
-def _arrays(state: PyTree) -> dict[str, np.ndarray]:
-    """The arrays of `state` by path; PRNG keys are given as their data."""
-    return {
-        jax.tree_util.keystr(path): np.asarray(_key_data(leaf))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(state, eqx.is_array))
-    }
-
-
-def _with_arrays(like: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
-    def replace(path, leaf):
-        if not eqx.is_array(leaf):
-            return leaf
-        array = jax.numpy.asarray(arrays[jax.tree_util.keystr(path)])
-        if _is_key(leaf):
-            return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
-        return array
-
-    return jax.tree_util.tree_map_with_path(replace, like)
 
 
 def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, str]:
@@ -238,14 +232,6 @@ def _checked(info: Json) -> Json:
 
 def _checksum(info: Json) -> str:
     return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _key_data(leaf: Any) -> PyTree:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,7 @@
-"""The files of a run: its log and its checkpoints. Without a directory nothing is written."""
+"""The files of a run: its log and its checkpoints. Without a directory nothing is written.
+
+Of several processes the first one has the files. The others write nothing, and read what it tells.
+"""
 
 import os
 from pathlib import Path
@@ -10,8 +13,10 @@ from jaxtyping import PyTree
 
 from .._errors import MamlaxError, warn
 from .._files import Json, open_locked
+from .._processes import from_first, is_first
 from ..records._metrics import append_metrics, keep_metrics_until
 from ._checkpoint import Checkpoints
+from ._state_arrays import arrays_of, with_arrays
 
 
 class Progress(NamedTuple):
@@ -40,7 +45,7 @@ class Record:
     """
 
     def __init__(self, directory: str | Path | None):
-        self.directory = None if directory is None else Path(directory)
+        self.directory = None if directory is None or not is_first() else Path(directory)
         self._saved: int | None = None
         self._saved_best: int | None = None
         self._lock: int | None = None
@@ -58,7 +63,7 @@ class Record:
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is something to resume from."""
-        return self.directory is not None and not self._latest.is_empty
+        return from_first(lambda: self.directory is not None and not self._latest.is_empty)
 
     def progress(self, state: PyTree, key: Any = None) -> Progress | None:
         """The last checkpoint, in the structure of `state`; None if there is none.
@@ -70,6 +75,19 @@ class Record:
         Raises:
             MamlaxError: if checkpoints exist but cannot be used, or have another key.
         """
+
+        def read():
+            found = self._progress(state, key)
+            return found and found._replace(
+                state=arrays_of(found.state), best_state=arrays_of(found.best_state)
+            )
+
+        found = from_first(read)
+        return found and found._replace(
+            state=with_arrays(state, found.state), best_state=with_arrays(state, found.best_state)
+        )
+
+    def _progress(self, state: PyTree, key: Any) -> Progress | None:
         if self.directory is None or (restored := self._latest.restore(state)) is None:
             return None
         if key is not None and restored.info["key"] != _as_json(key):
@@ -99,6 +117,9 @@ class Record:
         Raises:
             MamlaxError: if it cannot be created, or another process trains in it.
         """
+        from_first(self._open)
+
+    def _open(self) -> None:
         if self.directory is None:
             return
         try:
@@ -160,6 +181,8 @@ class Record:
         return f"{self}{'' if self._saved is None else ' Repeat the command to resume.'}"
 
     def __str__(self) -> str:
+        if not is_first():
+            return "Process 0 has the files of this run."
         if self.directory is None:
             return "Nothing was written: no directory was given."
         if self._saved is None:

@@ -15,11 +15,13 @@ from jaxtyping import PyTree
 
 from .._errors import MamlaxError
 from .._files import Json
+from .._processes import ENDED, is_first, largest
 from .._types import OuterLoop
 from ._divergence import above_limit, not_finite, stayed_finite
 from ._interruption import interruptible, wait_until
 from ._record import Progress, Record
 from ._remedies import what_to_try
+from ._state_arrays import on_this_process
 from ._validation import Validation
 
 
@@ -79,6 +81,10 @@ def run(
     compiled program. Step i always uses `jax.random.fold_in(key, i)`: the same call after an
     interruption continues from the last checkpoint and ends with the same bits.
 
+    Several processes of `jax.distributed` that make the same call, with a loop on a mesh of all
+    their devices, train together. The first one has the files and calls `report` and `announce`; a
+    signal to any of them stops all.
+
     Args:
         loop: what to run.
         params: parameters to start from.
@@ -134,7 +140,7 @@ def run(
                 f"{directory} has already taken {now.step} outer steps, more than "
                 f"num_outer_steps={num_outer_steps}. Ask for as many, or give another directory."
             )
-        if announce is not None and now.step:
+        if announce is not None and now.step and is_first():
             is_over = validation is not None and validation.is_over(now.step, now.best_step)
             is_whole = is_over or now.step == num_outer_steps
             how = "trained already, to" if is_whole else "resuming from"
@@ -145,8 +151,8 @@ def run(
             for end in _block_ends(now.step, num_outer_steps, log_interval):
                 if validation is not None and validation.is_over(now.step, now.best_step):
                     break
-                advance.compile(now.state, now.step, end)
-                if interrupted():
+                has_compiled = advance.compile(now.state, now.step, end)
+                if has_compiled and _in_any_process(interrupted()):
                     break
                 try:
                     seconds, (state, metrics, finite) = advance(now.state, now.step, end)
@@ -181,7 +187,7 @@ def run(
                 line["time/compile_seconds"] = advance.compile_seconds
                 line["time/date"] = time.strftime("%Y-%m-%dT%H:%M:%S")
                 record.log(line)
-                if report is not None:
+                if report is not None and is_first():
                     if (
                         validation is not None
                         and not last
@@ -191,11 +197,11 @@ def run(
                     report(line)
                 if end % checkpoint_interval == 0:
                     record.save(now, key)
-                if interrupted():
+                if _in_any_process(interrupted()):
                     break
             record.save(now, key)
         # checked again: Ctrl-C during the last step must also stop what the caller does next
-        if (received := interrupted()) is not None:
+        if (received := _in_any_process(interrupted())) is not None:
             raise TrainingInterruptedError(
                 f"stopped after outer step {now.step} of {num_outer_steps}. {record.how_to_resume}",
                 received,
@@ -238,9 +244,16 @@ def _initial_state(loop: OuterLoop, params: PyTree, seeds: bool) -> PyTree:
 
 
 def _finished(progress: Progress) -> Run:
+    state = on_this_process(progress.state)
     if progress.best_value is None:
-        return Run(progress.state, progress.state, progress.step, progress.step)
-    return Run(progress.state, progress.best_state, progress.best_step, progress.step)
+        return Run(state, state, progress.step, progress.step)
+    return Run(state, on_this_process(progress.best_state), progress.best_step, progress.step)
+
+
+def _in_any_process(received: Signals | None) -> Signals | None:
+    """The signal that this process or another one has received: all stop after the same step."""
+    number = largest(0 if received is None else received.value)
+    return Signals(number) if number else None
 
 
 def _message_of(error: Exception) -> str:
@@ -251,7 +264,7 @@ def _message_of(error: Exception) -> str:
     text = lines[0] if lines else type(error).__name__
     if "RESOURCE_EXHAUSTED" in text:
         text += " Take fewer tasks at once (batch_size of over_tasks), or see what fits: cost_of."
-    return text
+    return text if jax.process_count() == 1 else f"{text.rstrip('.')}. {ENDED}"
 
 
 def _mean(values: Any) -> float:
@@ -265,16 +278,18 @@ class _Advance:
         self.key, self.step, self.seeds_axis = key, step, seeds_axis
         self.compiled, self.compile_seconds = {}, 0.0
 
-    def compile(self, state: PyTree, start: int, end: int) -> None:
-        """Compile the program for this number of steps, unless it is compiled already."""
+    def compile(self, state: PyTree, start: int, end: int) -> bool:
+        """Compile the program for this number of steps; False if it is compiled already."""
         length = end - start
-        if length not in self.compiled:
-            began = time.perf_counter()
-            lowered = _steps.lower(  # pyright: ignore[reportFunctionMemberAccess]
-                *self._arguments(state, start, length)
-            )
-            self.compiled[length] = lowered.compile()
-            self.compile_seconds += time.perf_counter() - began
+        if length in self.compiled:
+            return False
+        began = time.perf_counter()
+        lowered = _steps.lower(  # pyright: ignore[reportFunctionMemberAccess]
+            *self._arguments(state, start, length)
+        )
+        self.compiled[length] = lowered.compile()
+        self.compile_seconds += time.perf_counter() - began
+        return True
 
     def __call__(self, state: PyTree, start: int, end: int) -> tuple[float, Any]:
         """Take the steps; returns the seconds they took and the result of `_steps`."""
