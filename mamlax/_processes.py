@@ -25,7 +25,7 @@ def is_first() -> bool:
 
 
 def from_first(fn: Callable[[], Any]) -> Any:
-    """What `fn()` returns in the first process, which alone calls it: plain values and NumPy arrays.
+    """What `fn()` returns in the first process, which alone calls it; values and NumPy arrays.
 
     Raises:
         OtherProcessError: in the others, if `fn` raises an error, which the first process raises.

@@ -18,6 +18,7 @@ from . import _models, _runs, _service
 from ._console import escape, say, say_warning
 from ._flags import Flags
 from ._hints import in_flags, suggest_algorithm, suggest_flag, suggest_order, suggest_recipe
+from ._job import process
 
 _COMMANDS = (
     _runs.recipes,
@@ -75,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(escape(str(stop) or f"stopped.{resume}"))
         return 128 + getattr(stop, "signal", signal.SIGINT)  # as shells expect
     except (MamlaxError, ValueError) as error:
-        say(f"[bold red]error:[/] {escape(in_flags(str(error)))}")
+        say(f"{process()}[bold red]error:[/] {escape(in_flags(str(error)))}")
         return 1
     except OSError as error:
         said = f"{error}. {remedy(error)}, then repeat the command."
-        say(f"[bold red]error:[/] {escape(said)}")
+        say(f"{process()}[bold red]error:[/] {escape(said)}")
         return 1
     return 0

@@ -39,7 +39,7 @@ _NAVIGATION = PolicyRecipe(
         num_conjugate_gradient_steps=3,  # with 10, later inner steps are worse
     ),
     training=TrainingSettings(
-        meta_batch_size=20, num_outer_steps=150, task_batch_size=1, log_interval=5
+        meta_batch_size=20, num_outer_steps=150, task_batch_size="auto", log_interval=5
     ),
     evaluation=EvaluationSettings(
         num_test_tasks=40,
@@ -66,7 +66,7 @@ _SMALL_CONTROL = PolicyRecipe(
     policy=PolicyNetwork(hidden_sizes=(32, 32)),
     episodes=Episodes(episodes_per_task=100, num_test_episodes=100),
     training=TrainingSettings(
-        meta_batch_size=40, num_outer_steps=200, task_batch_size=1, log_interval=10
+        meta_batch_size=40, num_outer_steps=200, task_batch_size="auto", log_interval=10
     ),
     evaluation=EvaluationSettings(
         num_test_tasks=400, num_test_inner_steps=4, num_validation_inner_steps=1
@@ -82,7 +82,7 @@ _LOCOMOTION = PolicyRecipe(
         gae_lambda=0.95,  # with 1 the gradient of 20 episodes has half the signal
     ),
     training=TrainingSettings(
-        meta_batch_size=40, num_outer_steps=150, task_batch_size=1, log_interval=5
+        meta_batch_size=40, num_outer_steps=150, task_batch_size="auto", log_interval=5
     ),
     evaluation=EvaluationSettings(
         num_test_tasks=40, num_test_inner_steps=3, num_validation_inner_steps=1
@@ -103,7 +103,7 @@ _META_WORLD = PolicyRecipe(
         meta_batch_size=10,
         num_outer_steps=200,  # two million steps before adapting, two after
         num_baseline_steps=0,
-        task_batch_size=1,
+        task_batch_size="auto",
         log_interval=1,
     ),
     evaluation=EvaluationSettings(

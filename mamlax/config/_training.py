@@ -23,9 +23,9 @@ class TrainingSettings(Settings):
     """Outer steps per line of metrics.jsonl."""
     checkpoint_interval: Advanced[Count | None] = None
     """Outer steps between checkpoints, a multiple of log_interval. None: twenty per run."""
-    task_batch_size: Advanced[Count | None] = None
-    """Tasks per device at once; a meta-batch is processed in micro-batches of this size. A small
-    number suits the caches of a processor; None, all at once, suits an accelerator."""
+    task_batch_size: Advanced[Count | Literal["auto"] | None] = None
+    """Tasks per device at once; a meta-batch is processed in micro-batches of this size. auto: one
+    on a processor, which suits its caches, all on an accelerator. None: all."""
     num_devices: Advanced[Count | None] = None
     """Devices (or processor cores) of each process that tasks are spread over. None: as many as
     divide the meta-batch."""

@@ -12,7 +12,7 @@ from .._types import OuterLoop
 from ..algorithms._over_tasks import check_micro_batches
 from ..config._recipe import PolicyRecipe, Recipe, SupervisedRecipe
 from ..records._description import read_run
-from ._mesh import mesh_for
+from ._mesh import mesh_for, tasks_at_once
 from ._method import Method
 from ._metric import CurvesOf, curves_program
 from ._policy_search import PolicySearch
@@ -157,7 +157,7 @@ def check(experiment: Experiment) -> None:
     if asked is not None and num_devices != asked * jax.process_count():
         raise MamlaxError(f"{num_tasks} tasks do not divide over num_devices={asked}.")
     try:
-        check_micro_batches(num_tasks // num_devices, training.task_batch_size)
+        check_micro_batches(num_tasks // num_devices, tasks_at_once(training))
         for stage in experiment.stages.values():
             if stage.train_tasks is not None:
                 loop_of(experiment, stage)

@@ -1,4 +1,4 @@
-"""The devices that tasks are spread over."""
+"""The devices that tasks are spread over, and how many each computes at once."""
 
 import math
 
@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError
+from ..config._training import TrainingSettings
 
 
 def mesh_for(num_tasks: int, num_devices: int | None) -> jax.sharding.Mesh | None:
@@ -32,6 +33,14 @@ def mesh_for(num_tasks: int, num_devices: int | None) -> jax.sharding.Mesh | Non
     devices = sorted(jax.devices(), key=lambda one: (one.process_index, one.id))
     chosen = np.array(devices).reshape(processes, available)[:, :in_each]
     return jax.sharding.Mesh(chosen.reshape(-1), ("tasks",))
+
+
+def tasks_at_once(training: TrainingSettings) -> int | None:
+    """How many tasks a device computes at once; None: all."""
+    size = training.task_batch_size
+    if size == "auto":
+        return 1 if jax.default_backend() == "cpu" else None
+    return size
 
 
 def everywhere(values: PyTree, mesh: jax.sharding.Mesh) -> PyTree:

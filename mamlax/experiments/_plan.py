@@ -23,7 +23,7 @@ from ..config._recipe import Recipe, SupervisedRecipe
 from ..records._evaluation import MAIN
 from ..training._cost import Cost, cost_of
 from ._experiment import Announce, check, experiment_of, loop_of, silent
-from ._mesh import mesh_for
+from ._mesh import mesh_for, tasks_at_once
 from .problems._build import parts_of
 from .problems._parts import Parts
 
@@ -194,7 +194,7 @@ def _measured(variant: Recipe, parts: Parts, memory: int) -> Choice:
         # most schedules of algorithms end early in training, so the last step is typical
         last = jnp.asarray(variant.training.num_outer_steps - 1, jnp.int32)
         seconds = _seconds(cost, loop.init(params)._replace(outer_step=last))
-    size = variant.training.task_batch_size
+    size = tasks_at_once(variant.training)
     assert size is not None
     remat = variant.algorithm.remat if isinstance(variant.algorithm, _WITH_REMAT) else "none"
     return Choice(size, remat, cost.memory, cost.flops, seconds)

@@ -15,6 +15,7 @@ from .._types import OuterLoop
 from ..algorithms._over_tasks import map_tasks, share
 from ..config._policies import MamlTrpo, PolicyGradient, Promp
 from ..config._recipe import PolicyRecipe
+from ._mesh import tasks_at_once
 from ._method import Draw, MakeLearner
 from .problems._listed_tasks import ListedTasks
 from .problems._parts import PolicyParts
@@ -117,7 +118,7 @@ class PolicySearch:
         training = self.recipe.training
         shared: dict[str, Any] = {
             "meta_batch_size": training.meta_batch_size,
-            "batch_size": training.task_batch_size,
+            "batch_size": tasks_at_once(training),
             "mesh": mesh,
         }
         match self.recipe.algorithm:
@@ -165,7 +166,7 @@ class PolicySearch:
                     lambda x, y: jnp.concatenate([jnp.mean(x, axis=-1), y]), before, last
                 )
 
-            batch_size = None if learner.acts_together else self.recipe.training.task_batch_size
+            batch_size = None if learner.acts_together else tasks_at_once(self.recipe.training)
             return map_tasks(curve, draws, batch_size=batch_size)
 
         if mesh is None:

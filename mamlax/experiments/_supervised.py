@@ -19,6 +19,7 @@ from ..config._recipe import SupervisedRecipe
 from ..tasks._few_shot import FewShot
 from ..tasks._minibatches import Minibatches
 from ._learner import check_ways, learner_of
+from ._mesh import tasks_at_once
 from ._method import Draw, MakeLearner
 from .problems._parts import SupervisedParts
 
@@ -70,7 +71,7 @@ class Supervised:
             except MamlaxError as error:
                 raise MamlaxError(f"inner_batch_size={size}: {error}") from error
         # without inner steps all tasks share the weights, and one large product is fastest
-        batch_size = self.recipe.training.task_batch_size if steps else None
+        batch_size = tasks_at_once(self.recipe.training) if steps else None
         learner = over_tasks(learner, batch_size=batch_size)
         return self._outer_loop(learner, tasks, self.recipe.training.num_outer_steps, mesh)
 
@@ -111,7 +112,7 @@ class Supervised:
             self._made(make_learner, tasks, inner_learning_rate),
             metric_fn,
             num_inner_steps=num_inner_steps,
-            batch_size=self.recipe.training.task_batch_size,
+            batch_size=tasks_at_once(self.recipe.training),
             mesh=mesh,
         )
         return lambda params, draws: curves(params, jax.vmap(tasks.sample)(draws.key))

@@ -84,7 +84,8 @@ def test_intervals_and_batches_fit_together(name):
     for interval in (training.checkpoint_interval, recipe.evaluation.validation_interval):
         assert interval is None or interval % training.log_interval == 0
     batch_size = training.task_batch_size
-    assert batch_size is None or training.meta_batch_size % batch_size == 0
+    fits = isinstance(batch_size, int) and training.meta_batch_size % batch_size == 0
+    assert batch_size in (None, "auto") or fits
 
 
 # of Finn et al. 2017, section 5.1 and appendix A.1; docs/algorithms/maml.md lists the differences

@@ -48,7 +48,7 @@ ONE_OR_MORE = [
     *("horizon", "num_arms", "num_states", "num_actions", "inner_batch_size"),
     *("context_size", "num_conjugate_gradient_steps", "num_gradient_steps"),
     *("episodes_per_task", "num_test_episodes", "meta_batch_size", "num_outer_steps"),
-    *("log_interval", "checkpoint_interval", "task_batch_size", "num_devices"),
+    *("log_interval", "checkpoint_interval", "num_devices"),
     *("num_test_tasks", "validation_interval", "num_validation_tasks"),
     *("num_baseline_inner_steps",),
 ]
@@ -77,6 +77,7 @@ BOUNDS: dict[str, tuple[str, list[Any], list[Any]]] = {
     },
     **{name: ("0 or more", [-0.1, INFINITY, *OF_ALL], [0.0, 4]) for name in NOT_NEGATIVE},
     **{name: ("in [0, 1]", [-0.1, 1.1, *OF_ALL], [0, 1.0, 0.5]) for name in FRACTION},
+    "task_batch_size": ("a whole number, 1 or more or auto", [0, 1.5, *OF_ALL], [1, "auto"]),
     "fisher_fraction": ("above 0 and at most 1", [0.0, 1.1, *OF_ALL], [0.1, 1]),
     "second_moment_decay": ("in [0, 1)", [-0.1, 1.0, *OF_ALL], [0.0, 0.999]),
     "hidden_sizes": (
@@ -101,11 +102,11 @@ def test_a_setting_is_refused_outside_its_bounds_and_taken_within(kind, name):
     """Every number has bounds, with few exceptions; strings are one of several choices."""
     hint = get_type_hints(kind)[name]
     words = [word for word in (hint, *get_args(hint)) if str(word).startswith("typing.Literal")]
-    if words:
+    if name in BOUNDS:
+        expected, bad, good = BOUNDS[name]
+    elif words:
         choices = get_args(words[0])
         expected, bad, good = f"one of {', '.join(choices)}", ["another", 3], choices
-    elif name in BOUNDS:
-        expected, bad, good = BOUNDS[name]
     else:
         assert not is_number(hint) or name in WITHOUT_BOUNDS, f"{name} has no bounds"
         return

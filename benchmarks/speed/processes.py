@@ -1,0 +1,179 @@
+"""How outer steps scale from one process to two: `results/speed_processes.json`.
+
+    .venv/bin/python -m benchmarks.speed.processes      # about 12 minutes on 2 cores
+
+Outer steps per second of recipes as they are, but for their meta-batch where it does not divide:
+
+- one process on one core;
+- one process on two cores, a device on each;
+- two processes of `jax.distributed` on this machine, one core each, which meet through Gloo.
+
+In turn, in fresh processes, without logs, checkpoints and evaluation. `bytes_per_step` counts what
+one process sends in an outer step: the results of all-reduces in the program (once for each turn of
+a scan; of a loop that ends on a condition, one turn).
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+
+RECIPES = {
+    "sinusoid": {"meta_batch_size": 24},
+    "omniglot-5-way-1-shot": {},
+    "navigation-2d": {},
+    "half-cheetah-direction": {},
+}
+WAYS = {"one core": (1, 1), "two devices": (1, 2), "two processes": (2, 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10.0, help="at least, of steps")
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--output", type=Path, default=report.RESULTS / "speed_processes.json")
+    parser.add_argument("--one", nargs=4, metavar=("RECIPE", "PROCESSES", "PROCESS", "PORT"))
+    args = parser.parse_args()
+    if args.one:
+        recipe, processes, process, port = args.one
+        print(json.dumps(measure(recipe, int(processes), int(process), int(port), args.seconds)))
+        return
+    machine = report.machine()
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for repeat in range(args.repeats):  # in turn, so that a disturbance meets all
+        for recipe in args.recipes:
+            for way in WAYS:
+                run = run_together(recipe, *WAYS[way], args.seconds)
+                runs.setdefault((recipe, way), []).append(run)
+                print(
+                    f"{repeat + 1}/{args.repeats}: {recipe}, {way}: "
+                    f"{run['milliseconds']:.4g} ms a step",
+                    flush=True,
+                )
+    results, alone = [], {}
+    for (recipe, way), repeats in runs.items():
+        milliseconds = report.rounded_median(run["milliseconds"] for run in repeats)
+        alone.setdefault(recipe, milliseconds)
+        results.append(
+            {
+                "recipe": recipe,
+                "settings": RECIPES[recipe],
+                "way": way,
+                "milliseconds": milliseconds,
+                "repeats_milliseconds": [run["milliseconds"] for run in repeats],
+                "times_one_core": float(f"{alone[recipe] / milliseconds:.3g}"),
+                "bytes_per_step": repeats[0]["bytes_per_step"],
+            }
+        )
+    versions = next(iter(runs.values()))[0]["versions"]
+    report.write_report(
+        args.output, {"machine": machine, "versions": {"mamlax": versions}, "results": results}
+    )
+    report.print_table(
+        [
+            {
+                "work": f"{one['recipe']}, {one['way']}",
+                "ms": one["milliseconds"],
+                "times one core": one["times_one_core"],
+                "bytes": one["bytes_per_step"],
+            }
+            for one in results
+        ]
+    )
+
+
+def run_together(recipe: str, processes: int, devices: int, seconds: float) -> dict[str, Any]:
+    """What the first process measured, all of them started at once."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cores = sorted(os.sched_getaffinity(0))
+    started = []
+    for process in range(processes):
+        mine = cores[process * devices : (process + 1) * devices]
+        one = ["--one", recipe, str(processes), str(process), str(port)]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", __spec__.name, "--seconds", str(seconds), *one],
+                cwd=report.ROOT,
+                env=os.environ | report.device_per_core(devices, devices),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda mine=mine: os.sched_setaffinity(0, mine),
+            )
+        )
+    said = [one.communicate() for one in started]
+    if any(one.returncode for one in started):
+        raise SystemExit("\n".join("".join(words) for words in said))
+    return json.loads(said[0][0].splitlines()[-1])
+
+
+def measure(name: str, processes: int, process: int, port: int, seconds: float) -> dict[str, Any]:
+    """Time outer steps of a recipe in this process."""
+    import equinox as eqx
+    import jax
+
+    if processes > 1:
+        jax.distributed.initialize(f"127.0.0.1:{port}", processes, process)
+    from benchmarks import loops
+    from mamlax.config import RECIPES as CATALOG
+    from mamlax.experiments._experiment import experiment_of, initial_params, loop_of
+    from mamlax.experiments.problems._build import parts_of
+
+    local = jax.local_device_count()
+    recipe = CATALOG[name].changed(num_devices=local, **RECIPES[name])
+    experiment = experiment_of(recipe, parts_of(recipe, None), Path("nowhere"))
+    stage = experiment.stages["main"]
+    loop = loop_of(experiment, stage)
+    state, key = loop.init(initial_params(experiment, stage)), jax.random.key(1)
+    sent = bytes_sent(eqx.filter_make_jaxpr(loop.step)(key, state)[0].jaxpr)
+    step = eqx.filter_jit(loop.step)
+    for index in range(2):
+        state, _ = jax.block_until_ready(step(jax.random.fold_in(key, index), state))
+    began = time.perf_counter()
+    state, _ = jax.block_until_ready(step(jax.random.fold_in(key, 2), state))
+    count = max(3, int(seconds / (time.perf_counter() - began)))
+    if processes > 1:
+        from jax.experimental.multihost_utils import broadcast_one_to_all
+
+        count = int(broadcast_one_to_all(count))
+    began = time.perf_counter()
+    for index in range(count):
+        state, _ = step(jax.random.fold_in(key, 3 + index), state)
+    jax.block_until_ready(state)
+    milliseconds = 1e3 * (time.perf_counter() - began) / count
+    if processes > 1:
+        jax.distributed.shutdown()
+    return {
+        "milliseconds": float(f"{milliseconds:.4g}"),
+        "bytes_per_step": sent,
+        "versions": report.versions(*loops.PACKAGES),
+    }
+
+
+def bytes_sent(jaxpr: Any) -> int:
+    """The bytes of all-reduces' results in a program."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("psum", "psum2", "psum_invariant"):
+            total += sum(out.aval.size * out.aval.dtype.itemsize for out in equation.outvars)
+        turns = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    total += turns * bytes_sent(inner)
+    return total
+
+
+if __name__ == "__main__":
+    main()
