@@ -102,3 +102,4 @@ from . import models as models
 from . import plots as plots
 from . import records as records
 from . import rl as rl
+from . import trackers as trackers

@@ -69,6 +69,7 @@ def train(
     num_seeds: int = 1,
     out: Path | None = None,
     data_dir: str | None = None,
+    track: tuple[str, ...] = (),
     job: Job = _ALONE,
 ) -> None:
     """Meta-train a recipe, evaluate it beside its baselines and draw the figures.
@@ -82,6 +83,7 @@ def train(
         num_seeds: Seeds side by side, from --seed on.
         out: The run directory; runs/RECIPE/SEED where None.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+        track: Where to watch the run, one or several: tensorboard, wandb, mlflow, trackio.
         job: Several processes that train together.
     """
     if out is None:
@@ -89,13 +91,26 @@ def train(
         out = Path("runs") / recipe.name / (str(seed) if num_seeds == 1 else f"{seed}-{last}")
     _devices.prepare_jax()
     with joined(job):
-        _train(recipe, seed, num_seeds, out, data_dir)
+        _train(recipe, seed, num_seeds, out, data_dir, track)
 
 
-def _train(recipe: Recipe, seed: int, num_seeds: int, out: Path, data_dir: str | None) -> None:
+def _train(
+    recipe: Recipe,
+    seed: int,
+    num_seeds: int,
+    out: Path,
+    data_dir: str | None,
+    track: tuple[str, ...],
+) -> None:
     from .. import plots
     from .._processes import is_first
     from ..experiments import _train
+
+    figures = []
+
+    def draw(directory: Path) -> list[Path]:
+        figures.extend(plots.draw_run(directory))
+        return figures
 
     with _ways_out_of_another_run(out), Progress() as progress:
         evaluation = _train.train(
@@ -106,6 +121,8 @@ def _train(recipe: Recipe, seed: int, num_seeds: int, out: Path, data_dir: str |
             data_dir=data_dir,
             report=progress,
             announce=progress.announce,
+            trackers=track,
+            draw=draw,
         )
     if not is_first():
         return
@@ -114,7 +131,7 @@ def _train(recipe: Recipe, seed: int, num_seeds: int, out: Path, data_dir: str |
         words = f"{out} was trained already; it was only evaluated again. The next time: {again}."
         say(escape(words))
     show_evaluation(evaluation)
-    say_paths([out / "evaluation.json", *plots.draw_run(out)])
+    say_paths([out / "evaluation.json", *figures])
 
 
 @contextmanager

@@ -19,7 +19,11 @@ from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
 from ..records._description import RunDescription, environment, open_run
 from ..records._evaluation import MAIN, Evaluation
+from ..records._json import to_json
 from ..records._metrics import read_metrics
+from ..trackers._choice import trackers_of
+from ..trackers._tracker import Tracker
+from ..trackers._tracking import Tracking, tracking
 from ..training._record import Record
 from ..training._run import Run, TrainingDivergedError, TrainingFailedError, run
 from ..training._validation import Validation
@@ -40,6 +44,7 @@ from ._weights import matched_into, read_weights
 from .problems._build import parts_of
 
 Report = Callable[[str, Json], None]
+Draw = Callable[[Path], Sequence[Path]]
 _LARGE_RESIDUAL = 0.1
 _AGAINST_DIVERGENCE = (
     "outer_learning_rate",
@@ -59,12 +64,14 @@ def train(
     data_dir: str | None = None,
     report: Report = silent,
     announce: Announce = silent,
+    trackers: Sequence[str | Tracker] = (),
+    draw: Draw | None = None,
 ) -> Evaluation:
     """Meta-train a recipe and its baselines in `directory` and evaluate; resumes an earlier run.
 
     Several processes of `jax.distributed` that make the same call train together: tasks are spread
-    over the devices of all of them. The first one has the directory and calls `report` and
-    `announce`.
+    over the devices of all of them. The first one has the directory, calls `report`, `announce`
+    and `draw`, and sends to the trackers.
 
     Args:
         recipe: the recipe.
@@ -75,6 +82,10 @@ def train(
         report: called with what is running (the algorithm or a baseline's name) and each log line.
         announce: called with the name of each phase before it starts (some compile for minutes),
             and with where an earlier run resumes.
+        trackers: where to watch the run: names (`"tensorboard"`, `"wandb"`, `"mlflow"`,
+            `"trackio"`), or objects; see `mamlax.trackers`.
+        draw: called with the directory after the evaluation; draws figures and returns their
+            paths, for the trackers. `mamlax.plots.draw_run` is one.
 
     Returns:
         The evaluation, as written to `evaluation.json`.
@@ -94,8 +105,9 @@ def train(
     """
     directory = Path(directory)
     seed, num_seeds = int(seed), int(num_seeds)
+    chosen = in_each(lambda: trackers_of(trackers))  # before anything takes long
     if not is_first():
-        report = announce = silent
+        report, announce, draw, chosen = silent, silent, None, []
     if num_seeds < 1:
         raise MamlaxError(f"num_seeds must be 1 or more, got {num_seeds}.")
     if recipe.name not in RECIPES:
@@ -117,18 +129,29 @@ def train(
     check_agreement(experiment, description)
     begin = _beginning(experiment, data_dir)  # before anything is written
     from_first(lambda: open_run(directory, description))
-    results = {
-        name: result_of(
-            experiment,
-            stage,
-            train_stage(experiment, stage, report, begin=begin if name == MAIN else None),
+    settings = {"recipe": recipe.name, "seed": seed, "num_seeds": num_seeds, **recipe.settings}
+    with tracking(chosen, directory, to_json(settings)) as tracked:
+        results = {
+            name: result_of(
+                experiment,
+                stage,
+                train_stage(
+                    experiment,
+                    stage,
+                    _also_tracked(report, tracked, name),
+                    begin=begin if name == MAIN else None,
+                ),
+            )
+            for name, stage in experiment.stages.items()
+        }
+        evaluation = recipe.evaluation
+        evaluation = evaluate_results(
+            experiment, results, evaluation.num_test_tasks, evaluation.num_test_inner_steps
         )
-        for name, stage in experiment.stages.items()
-    }
-    evaluation = recipe.evaluation
-    return evaluate_results(
-        experiment, results, evaluation.num_test_tasks, evaluation.num_test_inner_steps
-    )
+        _track_evaluation(tracked, evaluation)
+        if draw is not None:
+            tracked.figures(draw(directory))
+    return evaluation
 
 
 def train_stage(
@@ -165,6 +188,25 @@ def _run(experiment: Experiment, stage: Stage, key: PyTree, report: Report, begi
         report=lambda line: report(stage.shown, {**line, "num_outer_steps": stage.num_outer_steps}),
         announce=lambda words: experiment.announce(f"{stage.shown}: {words}"),
     )
+
+
+def _also_tracked(report: Report, tracked: Tracking, series: str) -> Report:
+    """A report that is sent to the trackers too, with the stage's name as its series."""
+
+    def both(shown: str, line: Json) -> None:
+        report(shown, line)
+        tracked.log(series, line)
+
+    return both
+
+
+def _track_evaluation(tracked: Tracking, evaluation: Evaluation) -> None:
+    """Send the metric after 0, 1, … inner steps, which are the steps of these series."""
+    for name, curve in {MAIN: evaluation.curve, **evaluation.baselines}.items():
+        for point in curve:
+            numbers = {evaluation.metric: point.mean, f"{evaluation.metric}_ci95": point.ci95}
+            values = {key: value for key, value in numbers.items() if value is not None}
+            tracked.values(f"evaluation/{name}", point.num_inner_steps, values)
 
 
 def _beginning(experiment: Experiment, data_dir: str | None) -> PyTree:

@@ -20,7 +20,7 @@ from mamlax.experiments._mesh import mesh_for
 from mamlax.experiments._result import STEP_SIZE_FACTORS, result_of
 from mamlax.experiments._train import train, train_stage
 from mamlax.experiments.problems._build import parts_of
-from mamlax.records import SinusoidExamples, read_evaluation, read_examples
+from mamlax.records import SinusoidExamples, read_evaluation, read_examples, read_metrics
 
 FACTORS = (0.0, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
@@ -29,14 +29,40 @@ class Crash(Exception):
     """A crash."""
 
 
+class Tracked(mamlax.trackers.Tracker):
+    """Keeps what it is sent."""
+
+    name = "tracked"
+
+    def __init__(self):
+        self.lines, self.figures = {}, []
+
+    def start(self, run):
+        self.settings = run.settings
+
+    def log(self, series, step, values):
+        self.lines.setdefault(series, {})[step] = values
+
+    def figure(self, name, path):
+        self.figures.append(name)
+
+
 @pytest.fixture(scope="module")
-def trained(small, tmp_path_factory):
+def tracked():
+    """Where the training is tracked."""
+    return Tracked()
+
+
+@pytest.fixture(scope="module")
+def trained(small, tmp_path_factory, tracked):
     """The evaluation, the directory, and what was reported."""
     directory, reported = tmp_path_factory.mktemp("runs") / "run", []
     evaluation = train(
         small.sinusoid(),
         directory=directory,
         report=lambda stage, line: reported.append((stage, line)),
+        trackers=[tracked],
+        draw=lambda directory: [directory / "figures" / "drawn.png"],
     )
     return evaluation, directory, reported
 
@@ -192,6 +218,22 @@ def test_what_an_evaluation_holds(trained):
 def test_meta_training_improves_the_metric(trained):
     evaluation, _, _ = trained
     assert evaluation.curve[-1].mean < evaluation.baselines["random"][-1].mean
+
+
+def test_trackers_are_sent_settings_lines_evaluation_and_figures(trained, tracked):
+    evaluation, directory, _ = trained
+    assert tracked.settings["recipe"] == "sinusoid" and tracked.settings["hidden_sizes"] == [8]
+    for series, path in (("main", directory), ("pretrained", directory / "baselines/pretrained")):
+        lines = {line["step"]: line for line in read_metrics(path / "metrics.jsonl")}
+        assert tracked.lines[series].keys() == lines.keys()
+        for step, values in tracked.lines[series].items():
+            assert values == {name: lines[step][name] for name in values}
+            assert {"train/query_loss", "time/compile_seconds"} <= values.keys()
+    curves = {"main": evaluation.curve, **evaluation.baselines}
+    for name, curve in curves.items():
+        values = tracked.lines[f"evaluation/{name}"].values()
+        assert [one["mse"] for one in values] == [point.mean for point in curve]
+    assert tracked.figures == ["drawn"]
 
 
 def test_each_stage_reports_and_logs(trained):

@@ -1,0 +1,67 @@
+"""MLflow."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ._library import library_of
+from ._tracker import Status, TrackedRun, Tracker, full_name
+
+_STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+
+
+class MLflow(Tracker):
+    """A run of MLflow, where `MLFLOW_TRACKING_URI` says, or in MLflow's files here.
+
+    The experiment is `MLFLOW_EXPERIMENT_NAME`, or mamlax. `mlflow-skinny` is enough.
+
+    Args:
+        experiment: another experiment.
+        tracking_uri: another place.
+    """
+
+    name = "mlflow"
+    install = "pip install mlflow-skinny"
+
+    def __init__(self, experiment: str | None = None, tracking_uri: str | None = None):
+        self._library = library_of(self.name, "mlflow", self.install)
+        self._experiment = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME", "mamlax")
+        self._uri = tracking_uri
+
+    def start(self, run: TrackedRun) -> Mapping[str, str]:
+        """Begin the run with the settings as parameters, or continue the one of the id."""
+        self._client = self._library.MlflowClient(self._uri)
+        if run.ids:
+            self._id = run.ids["id"]
+            self._client.update_run(self._id, status="RUNNING")
+            return run.ids
+        found = self._client.get_experiment_by_name(self._experiment)
+        experiment = (
+            self._client.create_experiment(self._experiment)
+            if found is None
+            else found.experiment_id
+        )
+        self._id = self._client.create_run(experiment, run_name=run.name).info.run_id
+        param = self._library.entities.Param
+        params = [param(name, str(value)) for name, value in run.settings.items()]
+        for first in range(0, len(params), 100):  # as many as a request may have
+            self._client.log_batch(self._id, params=params[first : first + 100])
+        return {"id": self._id}
+
+    def log(self, series: str, step: int, values: Mapping[str, float]) -> None:
+        """Send the numbers in one request."""
+        now = int(time.time() * 1000)
+        metric = self._library.entities.Metric
+        metrics = [
+            metric(full_name(series, name), value, now, step) for name, value in values.items()
+        ]
+        self._client.log_batch(self._id, metrics=metrics)
+
+    def figure(self, name: str, path: Path) -> None:
+        """Keep the picture as an artifact."""
+        self._client.log_artifact(self._id, str(path), "figures")
+
+    def finish(self, status: Status) -> None:
+        """Say how the run ended."""
+        self._client.set_terminated(self._id, _STATUS[status])

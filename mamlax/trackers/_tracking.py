@@ -1,0 +1,180 @@
+"""Send a run to its trackers, and go on without those that fail."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .._errors import warn
+from ..records._evaluation import MAIN
+from ..records._metrics import read_metrics
+from ..records._trackers import TrackerState, read_trackers, write_trackers
+from ._choice import trackers_of
+from ._tracker import Status, TrackedRun, Tracker
+
+_NO_METRICS = ("step", "num_outer_steps", "time/date")
+
+
+class Tracking:
+    """The trackers of a run while it is tracked; made by `tracking`."""
+
+    def __init__(self, trackers: Sequence[Tracker], run: TrackedRun):
+        self._run = run
+        self._active = list(trackers)
+        self._states = read_trackers(run.directory) if trackers else {}
+        self._sent: dict[str, dict[str, int]] = {one.name: {} for one in trackers}
+        self._meant: BaseException | None = None
+
+    def log(self, series: str, line: Mapping[str, Any]) -> None:
+        """Send a line of `metrics.jsonl`.
+
+        Args:
+            series: `"main"`, or a baseline's name.
+            line: the line.
+        """
+        for tracker in list(self._active):
+            self._send(tracker, series, line)
+
+    def values(self, series: str, step: int, values: Mapping[str, float]) -> None:
+        """Send numbers that are in no line of `metrics.jsonl`, such as an evaluation's.
+
+        Args:
+            series: what they belong to.
+            step: the step.
+            values: by name.
+        """
+        self._each("sending numbers", lambda tracker: tracker.log(series, step, values))
+
+    def figures(self, paths: Sequence[Path]) -> None:
+        """Send figures.
+
+        Args:
+            paths: of PNGs.
+        """
+        for path in paths:
+            self._each(
+                "sending a figure", lambda tracker, path=path: tracker.figure(path.stem, path)
+            )
+
+    def _start(self) -> None:
+        for tracker in list(self._active):
+            with self._guarded(tracker, "starting"):
+                self._start_one(tracker)
+
+    def _start_one(self, tracker: Tracker) -> None:
+        known = self._states.get(tracker.name, TrackerState({}, {}))
+        lines = _written(self._run.directory)
+        sent = known.sent
+        if sent is None:  # all that there is
+            sent = {series: of[-1]["step"] for series, of in lines.items()}
+        self._sent[tracker.name] = dict(sent)
+        ids = dict(tracker.start(self._run._replace(ids=known.ids)) or {})
+        self._states[tracker.name] = TrackerState(ids, sent)
+        self._write()
+        behind = [
+            (series, line)
+            for series, of in lines.items()
+            for line in of
+            if line["step"] > sent.get(series, 0)
+        ]
+        for series, line in behind:
+            self._send(tracker, series, line)
+            if tracker not in self._active:
+                return
+        self._states[tracker.name] = TrackerState(ids)
+        self._write()
+
+    def _finish(self, status: Status) -> None:
+        self._each("finishing", lambda tracker: tracker.finish(status))
+
+    def _send(self, tracker: Tracker, series: str, line: Mapping[str, Any]) -> None:
+        values = {
+            name: math.nan if value is None else float(value)
+            for name, value in line.items()
+            if name not in _NO_METRICS and not isinstance(value, str)
+        }
+        with self._guarded(tracker, "sending numbers"):
+            tracker.log(series, line["step"], values)
+            self._sent[tracker.name][series] = line["step"]
+
+    def _each(self, doing: str, do: Callable[[Tracker], None]) -> None:
+        for tracker in list(self._active):
+            with self._guarded(tracker, doing):
+                do(tracker)
+
+    @contextmanager
+    def _guarded(self, tracker: Tracker, doing: str) -> Iterator[None]:
+        """Leave a tracker out that fails, with a warning; let through what it means to raise."""
+        try:
+            yield
+        except tracker.raises as meant:
+            self._meant = meant
+            raise
+        except Exception as error:
+            self._active.remove(tracker)
+            if tracker.name in self._states:
+                ids = self._states[tracker.name].ids
+                self._states[tracker.name] = TrackerState(ids, dict(self._sent[tracker.name]))
+                with suppress(Exception):  # it is the tracker's failure that is told
+                    self._write()
+            what = next(iter(str(error).strip().splitlines()), "")
+            warn(
+                f"the tracker {tracker.name} failed while {doing} ({type(error).__name__}: {what}) "
+                "and is left out from here on. The run goes on, and metrics.jsonl has every line. "
+                "The next time that this run is tracked, it is sent what it lacks.",
+                stacklevel=4,
+            )
+
+    def _write(self) -> None:
+        write_trackers(self._run.directory, self._states)
+
+
+@contextmanager
+def tracking(
+    trackers: Sequence[str | Tracker],
+    directory: str | Path,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[Tracking]:
+    """Track a run: `mamlax.train` does it by itself, loops of your own do it with this.
+
+    The ids of the tracked run are kept in `trackers.json` of the directory, so that a run that
+    resumes continues there. A tracker that is new to a run is sent the lines that are in
+    `metrics.jsonl` already.
+
+    Args:
+        trackers: names, or trackers.
+        directory: the run directory.
+        settings: what is to be compared between runs; values that JSON has.
+
+    Returns:
+        A context manager, which gives the `Tracking` that lines are sent to.
+
+    Raises:
+        MamlaxError: if there is no such tracker, two have one name, or a library is missing.
+
+    Example:
+        A loop of your own::
+
+            with mamlax.trackers.tracking(["tensorboard"], "runs/mine", {"rate": 0.01}) as tracked:
+                report = lambda line: tracked.log("main", line)
+                mamlax.run(loop, params, ..., directory="runs/mine", report=report)
+    """
+    directory = Path(directory)
+    run = TrackedRun(directory.as_posix(), directory, settings or {})
+    tracked = Tracking(trackers_of(trackers), run)
+    try:
+        tracked._start()
+        yield tracked
+    except BaseException as error:
+        is_stopped = isinstance(error, KeyboardInterrupt) or error is tracked._meant
+        tracked._finish("interrupted" if is_stopped else "failed")
+        raise
+    tracked._finish("finished")
+
+
+def _written(directory: Path) -> dict[str, list[Any]]:
+    """The lines of every `metrics.jsonl` of a run, by series."""
+    paths = {MAIN: directory / "metrics.jsonl"}
+    paths |= {path.parent.name: path for path in directory.glob("baselines/*/metrics.jsonl")}
+    return {series: lines for series, path in paths.items() if (lines := read_metrics(path))}

@@ -1,0 +1,66 @@
+"""Weights & Biases."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .._errors import MamlaxError
+from ._library import library_of
+from ._tracker import Status, TrackedRun, Tracker, full_name
+
+_EXIT_STATUS = {"finished": 0, "interrupted": 130, "failed": 1}
+
+
+class WeightsAndBiases(Tracker):
+    """A run of Weights & Biases; `WANDB_MODE=offline` keeps it in `wandb/` of the run directory.
+
+    The project is `WANDB_PROJECT`, or mamlax; other variables of wandb count as usual. Each series
+    has a step of its own, such as `step` and `pretrained/step`, as the horizontal axis.
+
+    Args:
+        **options: arguments of `wandb.init`, e.g. `project="mine", group="rates", mode="offline"`.
+    """
+
+    name = "wandb"
+    install = "pip install wandb"
+
+    def __init__(self, **options: Any):
+        self._library = library_of(self.name, "wandb", self.install)
+        self._options = options
+
+    def start(self, run: TrackedRun) -> Mapping[str, str]:
+        """Begin the run, or continue the one of the id."""
+        wandb = self._library
+        options = {
+            "project": os.environ.get("WANDB_PROJECT", "mamlax"),
+            "mode": os.environ.get("WANDB_MODE", "online"),
+            "dir": str(run.directory),
+            "name": run.name,
+            "config": dict(run.settings),
+            **self._options,
+        }
+        if options["mode"] == "online" and wandb.api.api_key is None:  # it would ask for one
+            raise MamlaxError("no API key: wandb login, or WANDB_MODE=offline")
+        settings = wandb.Settings(console="off")  # the terminal is left as it is
+        options = {"settings": settings, "reinit": "create_new", **options, **run.ids}
+        self._axes = set()
+        self._tracked = wandb.init(resume="allow", **options)
+        return {"id": self._tracked.id, "project": self._tracked.project}
+
+    def log(self, series: str, step: int, values: Mapping[str, float]) -> None:
+        """Send the numbers, with the step as their axis."""
+        axis = full_name(series, "step")
+        named = {full_name(series, name): value for name, value in values.items()}
+        for name in named.keys() - self._axes:
+            self._tracked.define_metric(name, step_metric=axis)
+        self._axes |= named.keys()
+        self._tracked.log({axis: step, **named})
+
+    def figure(self, name: str, path: Path) -> None:
+        """Send the picture."""
+        self._tracked.log({f"figures/{name}": self._library.Image(str(path))})
+
+    def finish(self, status: Status) -> None:
+        """Wait until all is sent."""
+        self._tracked.finish(exit_code=_EXIT_STATUS[status])
