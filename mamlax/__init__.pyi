@@ -62,6 +62,7 @@ from .datasets._cifar import cifar_fs as cifar_fs
 from .datasets._cifar import fc100 as fc100
 from .datasets._image_splits import image_splits as image_splits
 from .datasets._images import image_classes as image_classes
+from .datasets._hugging_face import hugging_face_classes as hugging_face_classes
 from .tasks._placement import place as place
 
 # training and evaluation

@@ -69,7 +69,7 @@ def train(
     num_seeds: int = 1,
     out: Path | None = None,
     data_dir: str | None = None,
-    track: tuple[str, ...] = (),
+    track: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     job: Job = _ALONE,
 ) -> None:
     """Meta-train a recipe, evaluate it beside its baselines and draw the figures.
@@ -83,7 +83,7 @@ def train(
         num_seeds: Seeds side by side, from --seed on.
         out: The run directory; runs/RECIPE/SEED where None.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
-        track: Where to watch the run, one or several: tensorboard, wandb, mlflow, trackio.
+        track: Where to watch the run: tensorboard, wandb, mlflow or trackio.
         job: Several processes that train together.
     """
     if out is None:

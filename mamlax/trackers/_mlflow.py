@@ -2,13 +2,15 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ._library import library_of
 from ._tracker import Status, TrackedRun, Tracker, full_name
 
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
 class MLflow(Tracker):
@@ -32,22 +34,24 @@ class MLflow(Tracker):
     def start(self, run: TrackedRun) -> Mapping[str, str]:
         """Begin the run with the settings as parameters, or continue the one of the id."""
         self._client = self._library.MlflowClient(self._uri)
-        if run.ids:
-            self._id = run.ids["id"]
+        with _few_retries():
+            self._id = run.ids["id"] if run.ids else self._created(run)
             self._client.update_run(self._id, status="RUNNING")
-            return run.ids
+        return {"id": self._id}
+
+    def _created(self, run: TrackedRun) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
         experiment = (
             self._client.create_experiment(self._experiment)
             if found is None
             else found.experiment_id
         )
-        self._id = self._client.create_run(experiment, run_name=run.name).info.run_id
+        created = self._client.create_run(experiment, run_name=run.name).info.run_id
         param = self._library.entities.Param
         params = [param(name, str(value)) for name, value in run.settings.items()]
         for first in range(0, len(params), 100):  # as many as a request may have
-            self._client.log_batch(self._id, params=params[first : first + 100])
-        return {"id": self._id}
+            self._client.log_batch(created, params=params[first : first + 100])
+        return created
 
     def log(self, series: str, step: int, values: Mapping[str, float]) -> None:
         """Send the numbers in one request."""
@@ -65,3 +69,19 @@ class MLflow(Tracker):
     def finish(self, status: Status) -> None:
         """Say how the run ended."""
         self._client.set_terminated(self._id, _STATUS[status])
+
+
+@contextmanager
+def _few_retries() -> Iterator[None]:
+    """Find out within seconds that there is no server; by itself MLflow tries for four minutes.
+
+    Later it may: a server that starts again is waited for.
+    """
+    if _RETRIES in os.environ:
+        yield
+        return
+    os.environ[_RETRIES] = "2"
+    try:
+        yield
+    finally:
+        del os.environ[_RETRIES]

@@ -1,5 +1,7 @@
 """TensorBoard: event files in the run directory, written without TensorFlow."""
 
+import math
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ class TensorBoard(Tracker):
         """Write the numbers; those of the same or a later step, of before a resume, are hidden."""
         writer = self._writer(series, step)
         for name, value in values.items():
-            writer.add_scalar(name, value, step)
+            if math.isfinite(value):  # the writer prints a line for each that is not
+                writer.add_scalar(name, value, step)
         writer.flush()
 
     def figure(self, name: str, path: Path) -> None:
@@ -60,6 +63,8 @@ class TensorBoard(Tracker):
     def _writer(self, series: str, step: int) -> Any:
         if series not in self._writers:
             self._writers[series] = self._library.SummaryWriter(
-                str(self._directory / series), purge_step=step
+                str(self._directory / series),
+                purge_step=step,
+                filename_suffix=f".{secrets.token_hex(4)}",  # files are called by the second
             )
         return self._writers[series]

@@ -1,6 +1,7 @@
 """Send a run to its trackers, and go on without those that fail."""
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -118,7 +119,7 @@ class Tracking:
                 self._states[tracker.name] = TrackerState(ids, dict(self._sent[tracker.name]))
                 with suppress(Exception):  # it is the tracker's failure that is told
                     self._write()
-            what = next(iter(str(error).strip().splitlines()), "")
+            what = textwrap.shorten(next(iter(str(error).strip().splitlines()), ""), 300)
             warn(
                 f"the tracker {tracker.name} failed while {doing} ({type(error).__name__}: {what}) "
                 "and is left out from here on. The run goes on, and metrics.jsonl has every line. "

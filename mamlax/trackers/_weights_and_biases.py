@@ -10,6 +10,7 @@ from ._library import library_of
 from ._tracker import Status, TrackedRun, Tracker, full_name
 
 _EXIT_STATUS = {"finished": 0, "interrupted": 130, "failed": 1}
+_SECONDS = 30
 
 
 class WeightsAndBiases(Tracker):
@@ -34,18 +35,19 @@ class WeightsAndBiases(Tracker):
         wandb = self._library
         options = {
             "project": os.environ.get("WANDB_PROJECT", "mamlax"),
-            "mode": os.environ.get("WANDB_MODE", "online"),
             "dir": str(run.directory),
             "name": run.name,
             "config": dict(run.settings),
             **self._options,
         }
-        if options["mode"] == "online" and wandb.api.api_key is None:  # it would ask for one
-            raise MamlaxError("no API key: wandb login, or WANDB_MODE=offline")
-        settings = wandb.Settings(console="off")  # the terminal is left as it is
+        # nothing is waited for without end, not even an answer; the terminal is left as it is
+        wandb.setup(wandb.Settings(login_timeout=_SECONDS))
+        settings = wandb.Settings(console="off", init_timeout=_SECONDS)
         options = {"settings": settings, "reinit": "create_new", **options, **run.ids}
         self._axes = set()
         self._tracked = wandb.init(resume="allow", **options)
+        if self._tracked.disabled:  # also where nobody answered
+            raise MamlaxError("it is disabled: wandb login, or WANDB_MODE=offline")
         return {"id": self._tracked.id, "project": self._tracked.project}
 
     def log(self, series: str, step: int, values: Mapping[str, float]) -> None:

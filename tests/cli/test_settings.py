@@ -41,6 +41,20 @@ def test_flags_arrive_where_they_belong(arguments, directory, asked_for):
     assert call.num_seeds == (3 if "--num-seeds" in arguments else 1)
 
 
+@pytest.mark.parametrize(
+    "command, names",
+    [
+        ("sinusoid anil", ()),
+        ("--track tensorboard sinusoid anil", ("tensorboard",)),
+        ("sinusoid anil --track wandb --track mlflow", ("wandb", "mlflow")),
+    ],
+)
+def test_trackers_may_stand_anywhere(command, names, asked_for):
+    exits(["train", *command.split()])
+    (call,) = asked_for
+    assert call.trackers == names and call.recipe.algorithm.name == "anil"
+
+
 FIRST = {type(recipe.problem): name for name, recipe in reversed(RECIPES.items())}.values()
 
 
