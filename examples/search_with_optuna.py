@@ -11,7 +11,7 @@ Expect  EXPECT 1
 import sys
 from pathlib import Path
 
-import optuna
+import optuna  # pyright: ignore[reportMissingImports]
 
 import mamlax
 

@@ -39,7 +39,7 @@ def pages_with(language):
         if language == "python"
         and (
             page.parent.name == "algorithms"
-            or page.name in ("tables.md", "memory.md", "bring-your-own.md")
+            or page.name in ("tables.md", "memory.md", "bring-your-own.md", "trackers.md")
         )
     ]
     return pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 OFTEN = ("maml_in_one_file",)  # the others are slow: compiled for long
+NEEDED = {"search_with_optuna": "optuna"}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,8 @@ OFTEN = ("maml_in_one_file",)  # the others are slow: compiled for long
     ],
 )
 def test_runs(example, tmp_path):
+    if example.stem in NEEDED:
+        pytest.importorskip(NEEDED[example.stem])
     done = subprocess.run(
         [sys.executable, "-W", "error", example, "--smoke"],
         cwd=tmp_path,

@@ -92,7 +92,7 @@ def test_tensorboard_has_a_folder_for_each_series(tmp_path):
 
 def events(folder):
     """What the event files of a folder hold, one file after another."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportMissingImports]
 
     for path in sorted(folder.glob("events*"), key=lambda path: path.stat().st_mtime_ns):
         content = path.read_bytes()
