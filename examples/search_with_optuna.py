@@ -4,8 +4,8 @@ What    an Optuna study of sinusoid-5-shot. Each trial is a run; a tracker repor
         to the study, and raises what ends the trial. Started in several shells, all work on the
         study in runs/search/study.db; started again, it goes on with it.
 Run     python examples/search_with_optuna.py     (--smoke: under a minute; pip install optuna)
-Takes   TAKES
-Expect  EXPECT 1
+Takes   a quarter of an hour on one processor core that did other things too
+Expect  a validation error of about 0.4, and half of the 12 trials ended early
 """
 
 import sys

@@ -205,7 +205,7 @@ def test_imports_go_one_way():
             "PIL",
             {
                 *("datasets/_batches.py", "datasets/_decoding.py", "datasets/_gray_levels.py"),
-                "plots/_film.py",
+                *("plots/_film.py", "trackers/_tensorboard.py"),
             },
         ),
         ("orbax", {"training/_checkpoint.py"}),

@@ -13,9 +13,9 @@ from .answers import exits, flags_of, words_of
 
 COMMANDS = ["recipes", "train", "plan", "evaluate", "plot", "film", "compare"]
 ABOUT_MODELS = ["fit", "adapt", "predict", "score", "inspect", "export"]
-OF_TRAIN = {"--help", "--seed", "--num-seeds", "--out", "--data-dir"}
+OF_TRAIN = {"--help", "--seed", "--num-seeds", "--out", "--data-dir", "--track"}
 OF_A_JOB = {"--coordinator", "--num-processes", "--process-id"}
-MOST_FLAGS = 25
+MOST_FLAGS = 26
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,9 @@ def test_help_shows_few_flags_and_help_all_every_setting(name, capsys):
         assert short > OF_TRAIN and len(short) <= MOST_FLAGS, words
         recipe = RECIPES[name] if algorithm is None else RECIPES[name].with_algorithm(algorithm)
         settings = recipe.settings.keys() - {"algorithm"}  # a subcommand, not a flag
-        assert long == OF_TRAIN | OF_A_JOB | {f"--{one.replace('_', '-')}" for one in settings}, words
+        assert long == OF_TRAIN | OF_A_JOB | {f"--{one.replace('_', '-')}" for one in settings}, (
+            words
+        )
         assert short <= long, words
         without_words = re.findall(r"(--[a-z-]+)(?: [A-Z{[.][^ ]*)* \(default: ", words_of(text))
         assert not without_words, "a setting without a description"
