@@ -15,7 +15,8 @@ class TrackerState:
 
     Attributes:
         ids: what finds its run again.
-        sent: the last step sent of each series, if the tracker failed since; None: all was sent.
+        sent: the last step sent of each series, where the run went on without the tracker; None:
+            all was sent.
     """
 
     ids: dict[str, str]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import warn
+from .._files import Json
 from ..records._evaluation import MAIN
 from ..records._metrics import read_metrics
 from ..records._trackers import TrackerState, read_trackers, write_trackers
@@ -23,7 +24,7 @@ class Tracking:
     def __init__(self, trackers: Sequence[Tracker], run: TrackedRun):
         self._run = run
         self._active = list(trackers)
-        self._states = read_trackers(run.directory) if trackers else {}
+        self._states = read_trackers(run.directory)
         self._sent: dict[str, dict[str, int]] = {one.name: {} for one in trackers}
         self._meant: BaseException | None = None
 
@@ -59,16 +60,20 @@ class Tracking:
             )
 
     def _start(self) -> None:
+        lines = _written(self._run.directory)
+        last = {series: of[-1]["step"] for series, of in lines.items()}
+        known = dict(self._states)
+        for name, one in known.items():  # from here on, not all is sent to all of them
+            self._states[name] = TrackerState(one.ids, last if one.sent is None else one.sent)
+        if self._states != known:
+            self._write()
         for tracker in list(self._active):
             with self._guarded(tracker, "starting"):
-                self._start_one(tracker)
+                self._start_one(tracker, lines)
 
-    def _start_one(self, tracker: Tracker) -> None:
+    def _start_one(self, tracker: Tracker, lines: Mapping[str, list[Json]]) -> None:
         known = self._states.get(tracker.name, TrackerState({}, {}))
-        lines = _written(self._run.directory)
-        sent = known.sent
-        if sent is None:  # all that there is
-            sent = {series: of[-1]["step"] for series, of in lines.items()}
+        sent = known.sent or {}
         self._sent[tracker.name] = dict(sent)
         ids = dict(tracker.start(self._run._replace(ids=known.ids)) or {})
         self._states[tracker.name] = TrackerState(ids, sent)
@@ -174,7 +179,7 @@ def tracking(
     tracked._finish("finished")
 
 
-def _written(directory: Path) -> dict[str, list[Any]]:
+def _written(directory: Path) -> dict[str, list[Json]]:
     """The lines of every `metrics.jsonl` of a run, by series."""
     paths = {MAIN: directory / "metrics.jsonl"}
     paths |= {path.parent.name: path for path in directory.glob("baselines/*/metrics.jsonl")}

@@ -45,7 +45,8 @@ class WeightsAndBiases(Tracker):
         settings = wandb.Settings(console="off", init_timeout=_SECONDS)
         options = {"settings": settings, "reinit": "create_new", **options, **run.ids}
         self._axes = set()
-        self._tracked = wandb.init(resume="allow", **options)
+        # settings of a run that resumes may have grown
+        self._tracked = wandb.init(resume="allow", allow_val_change=True, **options)
         if self._tracked.disabled:  # also where nobody answered
             raise MamlaxError("it is disabled: wandb login, or WANDB_MODE=offline")
         return {"id": self._tracked.id, "project": self._tracked.project}

@@ -100,6 +100,20 @@ def test_a_tracker_that_comes_later_is_sent_what_there_is(tmp_path):
     assert state(tmp_path).keys() == {"recorder", "late"}
 
 
+def test_a_tracker_that_was_not_there_for_a_while_is_sent_what_it_missed(tmp_path):
+    track(tmp_path, Recorder(), steps=[10])
+    track(tmp_path, steps=[20])
+    track(tmp_path, Recorder("other"), steps=[30])
+    track(tmp_path, again := Recorder(), steps=[40])
+    assert again.steps == [("main", 20), ("main", 30), ("main", 40)]
+    assert "sent" not in state(tmp_path)["recorder"]
+
+
+def test_a_run_that_is_not_tracked_has_no_file_of_ids(tmp_path):
+    track(tmp_path, steps=[10])
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_a_diverged_validation_is_not_a_number(tmp_path):
     with tracking([one := Recorder()], tmp_path) as tracked:
         tracked.log("main", {"step": 10, "validation/mse": None})
