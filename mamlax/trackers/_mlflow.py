@@ -16,7 +16,8 @@ _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 class MLflow(Tracker):
     """A run of MLflow, where `MLFLOW_TRACKING_URI` says, or in MLflow's files here.
 
-    The experiment is `MLFLOW_EXPERIMENT_NAME`, or mamlax. `mlflow-skinny` is enough.
+    The experiment is `MLFLOW_EXPERIMENT_NAME`, or mamlax. `mlflow-skinny` is enough for a server;
+    its files here also need sqlalchemy and alembic.
 
     Args:
         experiment: another experiment.
@@ -24,7 +25,7 @@ class MLflow(Tracker):
     """
 
     name = "mlflow"
-    install = "pip install mlflow-skinny"
+    install = "pip install mlflow-skinny sqlalchemy alembic"
 
     def __init__(self, experiment: str | None = None, tracking_uri: str | None = None):
         self._library = library_of(self.name, "mlflow", self.install)

@@ -116,7 +116,7 @@ def scalars(folder):
 
 
 @pytest.mark.slow
-@needs("mlflow", "sqlalchemy")
+@needs("mlflow", "sqlalchemy", "alembic")
 def test_mlflow_continues_its_run(run):
     interrupted_and_resumed(run, "mlflow")
     said = run("""
