@@ -8,9 +8,9 @@ import numpy as np
 from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
-from .._errors import warn
+from .._errors import collected_warnings, warn
 from ._calibration import Scores
-from ._entry import ADAPTED, CONFIDENCE, MARGIN, UNADAPTED, Entry
+from ._entry import ADAPTED, CONFIDENCE, MARGIN, UNADAPTED, Entry, LeftOut
 from ._evidence import is_shown_positive, mean_and_interval
 from ._learner import ArrayLearner
 from ._report import Report
@@ -35,6 +35,7 @@ class Judged(NamedTuple):
         targets: `[rows, outputs]` or `[rows]`, all that were held out.
         scores: of the adapted model, with the number of support rows; of a regression.
         sizes: numbers of rows that were adapted on.
+        remarks: of models that failed, which are not among `errors`, or that warned: what to say.
     """
 
     units: np.ndarray
@@ -42,6 +43,7 @@ class Judged(NamedTuple):
     targets: np.ndarray
     scores: tuple[tuple[int, Scores], ...] = ()
     sizes: tuple[int, ...] = SUPPORT_SIZES
+    remarks: dict[str, str] = {}  # noqa: RUF012
 
 
 def judge(
@@ -74,41 +76,66 @@ def judge(
     tasks = _tasks(test, rng, is_ordered, max(sizes))
     if not tasks:
         return None
-    fitted = {}
+    asked = [
+        (i, column)
+        for column, size in enumerate(sizes)
+        for i, task in enumerate(tasks)
+        if task.most_support >= size
+    ]
+    supports = [test.of(tasks[i].rows[: sizes[column]]) for i, column in asked]
+    queries = [test.of(tasks[i].query(sizes[column])) for i, column in asked]
+    task_of, column_of = np.array(asked).T
+    errors: dict[str, np.ndarray] = {}
+
+    def measure(model: str, outputs: Sequence[np.ndarray], those: np.ndarray) -> None:
+        shape = (len(tasks), len(sizes), 1 if classes is None else 3)
+        found = errors.setdefault(model, np.full(shape, np.nan))
+        found[task_of[those], column_of[those]] = [
+            _measured(values, queries[i], classes) for values, i in zip(outputs, those, strict=True)
+        ]
+
+    scores = []
+    for column in np.unique(column_of):
+        those = np.flatnonzero(column_of == column)
+        of_size = [queries[i] for i in those]
+        predicted, variances = _adapted_predictions(learner, [supports[i] for i in those], of_size)
+        if classes is None:
+            scores.append((sizes[column], _scores(predicted[ADAPTED], variances, of_size)))
+        for model, outputs in predicted.items():
+            measure(model, outputs, those)
+    remarks = {}
     if train is not None:
         # of few rows, threads cost more than they bring where others use the cores as well
         limit = 1 if len(train.inputs) < _FEW_ROWS else None
         with threadpool_limits(limit, user_api="openmp"):
-            fitted = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
-    measures = 1 if classes is None else 3
-    shape = (len(tasks), len(sizes), measures)
-    errors = {name: np.full(shape, np.nan) for name in (ADAPTED, UNADAPTED, *fitted)}
-    scores = []
-    for column, size in enumerate(sizes):
-        there = [i for i, task in enumerate(tasks) if task.most_support >= size]
-        if not there:
-            continue
-        supports = [test.of(tasks[i].rows[:size]) for i in there]
-        queries = [test.of(tasks[i].query(size)) for i in there]
-        predicted, variances = _adapted_predictions(learner, supports, queries)
-        if classes is None:
-            scores.append((size, _scores(predicted[ADAPTED], variances, queries)))
-        for name, predict in fitted.items():
-            predicted[name] = predict(supports, queries)
-        for name, outputs in predicted.items():
-            errors[name][there, column] = [
-                _measured(values, query, classes)
-                for values, query in zip(outputs, queries, strict=True)
-            ]
+            simpler = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
+        for model, predict in simpler.items():
+            with collected_warnings() as said:
+                try:
+                    outputs = _finite(predict(supports, queries))
+                except LeftOut as error:
+                    remarks[model] = f"left out: {error}"
+                    continue
+            measure(model, outputs, np.arange(len(asked)))
+            if said:
+                remarks[model] = f"warned: {said[0]}"
     units = np.array([test.units[task.rows[0]] for task in tasks])
-    return Judged(units, errors, test.targets, tuple(scores), sizes)
+    return Judged(units, errors, test.targets, tuple(scores), sizes, remarks)
+
+
+def _finite(outputs: list[np.ndarray]) -> list[np.ndarray]:
+    if not all(np.isfinite(one).all() for one in outputs):
+        raise LeftOut("its predictions are not all finite")
+    return outputs
 
 
 def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
     """What rounds that held out different groups found together."""
     units = np.concatenate([one.units for one in rounds])
     errors = {
-        model: np.concatenate([one.errors[model] for one in rounds]) for model in rounds[0].errors
+        model: np.concatenate([one.errors[model] for one in rounds])
+        for model in rounds[0].errors
+        if all(model in one.errors for one in rounds)
     }
     is_class = errors[ADAPTED].shape[-1] > 1
     scale, metric = 1.0, "log loss"
@@ -135,8 +162,26 @@ def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
                 entry = entry._replace(brier=brier, misclassified=misclassified)
             entries.append(entry)
     return Report(
-        metric, len(units), len(np.unique(units)), tuple(entries), len(rounds), is_ordered
+        metric,
+        len(units),
+        len(np.unique(units)),
+        tuple(entries),
+        len(rounds),
+        is_ordered,
+        remarks=_remarks(rounds),
     )
+
+
+def _remarks(rounds: Sequence[Judged]) -> tuple[tuple[str, str], ...]:
+    """The first of each model, and in how many rounds there was one."""
+    found = {}
+    for model in dict.fromkeys(model for one in rounds for model in one.remarks):
+        said = [one.remarks[model] for one in rounds if model in one.remarks]
+        # what leaves it out of one round leaves it out of all
+        text = next((one for one in said if one.startswith("left out")), said[0])
+        few = f" (in {len(said)} of {len(rounds)} rounds)" if len(said) < len(rounds) else ""
+        found[model] = text + few
+    return tuple(found.items())
 
 
 def _entry(

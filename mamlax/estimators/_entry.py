@@ -8,13 +8,19 @@ NOTHING = "no model (the mean)"
 POOLED = "one pooled linear model"
 OFFSET = "pooled + offset of the group"
 SUPPORT_ONLY = "fitted to the support alone"
+SLOPES = "linear mixed model (random slopes)"
 TREES = "gradient-boosted trees"
 TREES_OF_GROUP = "trees + mean of the support"
+GPBOOST = "trees + random intercept (GPBoost)"
 
 MARGIN = 0.1
 """An error larger by no more than this share is as good, of a model that is simpler."""
 CONFIDENCE = 0.95
 """With which everything that a verdict says is shown, together."""
+
+
+class LeftOut(Exception):
+    """Why a model cannot be compared, in a clause."""
 
 
 class Entry(NamedTuple):

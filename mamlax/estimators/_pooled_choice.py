@@ -129,7 +129,7 @@ def _boosted(rows: Rows, num_trees: int, seed: int) -> list[Any]:
     """One model for each output."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    rows = _some(rows, seed)
+    rows = rows.of_some(_MOST_ROWS, seed, by_rows=True)
     settings: dict[str, Any] = {
         "max_iter": num_trees,
         "max_leaf_nodes": MOST_LEAVES,
@@ -140,16 +140,6 @@ def _boosted(rows: Rows, num_trees: int, seed: int) -> list[Any]:
         HistGradientBoostingRegressor(**settings).fit(rows.inputs, y, rows.weights)
         for y in rows.targets.T
     ]
-
-
-def _some(rows: Rows, seed: int) -> Rows:
-    """As many rows as trees learn from, of whole groups."""
-    if len(rows.inputs) <= _MOST_ROWS:
-        return rows
-    _, group, sizes = np.unique(rows.groups, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    kept = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), _MOST_ROWS)))]
-    return rows.of(np.flatnonzero(np.isin(group, kept)))
 
 
 def _errors(rows: Rows, residuals: np.ndarray) -> np.ndarray:

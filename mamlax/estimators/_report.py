@@ -24,6 +24,8 @@ class Report(NamedTuple):
             they were drawn at random.
         pooled: what the model starts from, in each round and then as it is; empty: nothing else
             than its network.
+        remarks: pairs of a model and what is to be said of it: that it failed and is left out, or
+            that it warned.
     """
 
     metric: str
@@ -33,6 +35,7 @@ class Report(NamedTuple):
     num_rounds: int = 1
     is_ordered: bool = False
     pooled: tuple[str, ...] = ()
+    remarks: tuple[tuple[str, str], ...] = ()
 
     @property
     def sizes(self) -> list[int]:
@@ -78,6 +81,7 @@ class Report(NamedTuple):
         for name, of_entry in _OTHER_MEASURES.items():
             if of_entry(self.entries[0]) is not None:
                 lines += ["", *self._table(name, lambda one, of=of_entry: shown(of(one) or 0.0))]
+        lines += [f"{model}: {said}." for model, said in self.remarks]
         return "\n".join([*lines, "", *self._start(), self.verdict])
 
     def _start(self) -> list[str]:
@@ -120,7 +124,9 @@ _OTHER_MEASURES: dict[str, Callable[[Entry], float | None]] = {
 def report_from_json(value: Json) -> Report:
     """What `as_json` gave, also of an earlier version, whose verdict then says less."""
     entries = tuple(Entry(**entry) for entry in value["entries"])
-    return Report(**{**value, "entries": entries, "pooled": tuple(value.get("pooled", ()))})
+    pooled, remarks = value.get("pooled", ()), value.get("remarks", ())
+    tuples = {"entries": entries, "pooled": tuple(pooled), "remarks": tuple(map(tuple, remarks))}
+    return Report(**{**value, **tuples})
 
 
 def _with_interval(entry: Entry) -> str:

@@ -26,6 +26,22 @@ class Rows(NamedTuple):
         """Some of them."""
         return Rows(*(array[rows] for array in self))
 
+    def of_some(self, most: int, seed: int, *, by_rows: bool = False) -> "Rows":
+        """Those of so many groups, drawn; all, where they are no more.
+
+        Args:
+            most: how many groups; at least one is kept.
+            seed: of the draw.
+            by_rows: whether `most` is a number of rows instead.
+        """
+        _, group, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
+        if (len(self.groups) if by_rows else len(sizes)) <= most:
+            return self
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        if by_rows:
+            most = int(np.searchsorted(np.cumsum(sizes[order]), most))
+        return self.of(np.flatnonzero(np.isin(group, order[: max(1, most)])))
+
     def with_pooled(self, outputs: np.ndarray) -> "Rows":
         """The same, with what a pooled model says `[rows, outputs]` as columns after the others."""
         return self._replace(inputs=np.concatenate([self.inputs, outputs], axis=1))

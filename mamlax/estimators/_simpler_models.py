@@ -5,9 +5,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._entry import NOTHING, OFFSET, POOLED, SUPPORT_ONLY, TREES, TREES_OF_GROUP
+from ._entry import (
+    GPBOOST,
+    NOTHING,
+    OFFSET,
+    POOLED,
+    SLOPES,
+    SUPPORT_ONLY,
+    TREES,
+    TREES_OF_GROUP,
+)
+from ._gpboost import gpboost_predictions, is_gpboost_there
 from ._offsets import Offsets
 from ._pooled_choice import line_of
+from ._random_slopes import RandomSlopes
 from ._rows import Rows
 
 SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
@@ -18,7 +29,8 @@ _PRIOR_COUNT = 5.0
 """Rows that the frequencies of classes in all groups count as, beside those of a support."""
 
 Predict = Callable[[list[Rows], list[Rows]], list[np.ndarray]]
-"""`predict(supports, queries) -> outputs` `[rows, outputs]` for each query."""
+"""`predict(supports, queries) -> outputs` `[rows, outputs]` for each query. Raises `LeftOut` where
+the model fails."""
 _Peers = Callable[[Rows, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
@@ -77,7 +89,7 @@ def simpler_models(
         outputs = _of_all(made.pooled)(supports, queries)
         return [one + made.offset(s) for s, one in zip(supports, outputs, strict=True)]
 
-    return {
+    models = {
         NOTHING: _of_all(lambda inputs: np.repeat(made.mean[None], len(inputs), 0)),
         POOLED: _of_all(made.pooled),
         OFFSET: with_offset,
@@ -85,6 +97,20 @@ def simpler_models(
         TREES: _of_all(made.trees),
         TREES_OF_GROUP: _of_all(made.trees_of_group, made.sum_of),
     }
+    return models if classes is not None else models | _mixed_models(train, seed)
+
+
+def _mixed_models(train: Rows, seed: int) -> dict[str, Predict]:
+    """Of values: what groups differ by has a law that is learned from all."""
+
+    def slopes(supports, queries):
+        model = RandomSlopes.of(train, seed)
+        return [model(s, query.inputs) for s, query in zip(supports, queries, strict=True)]
+
+    def trees(supports, queries):
+        return gpboost_predictions(train, supports, queries, seed)
+
+    return {SLOPES: slopes} | ({GPBOOST: trees} if is_gpboost_there() else {})
 
 
 def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int) -> _Models:

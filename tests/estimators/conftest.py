@@ -6,7 +6,7 @@ from threadpoolctl import threadpool_limits
 
 import mamlax
 from mamlax import cli
-from mamlax.estimators import _pooled_choice
+from mamlax.estimators import _pooled_choice, _simpler_models
 
 from .materials import TINY, machines
 
@@ -15,6 +15,14 @@ from .materials import TINY, machines
 def one_thread():
     """Trees of a few rows wait for one another's threads on a busy machine, for seconds."""
     with threadpool_limits(1, user_api="openmp"):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_gpboost():
+    """Reports are the same wherever the tests run; those of GPBoost ask for it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_simpler_models, "is_gpboost_there", lambda: False)
         yield
 
 
