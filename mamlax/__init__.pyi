@@ -92,6 +92,8 @@ from .estimators._few_shot import FewShotClassifier as FewShotClassifier
 from .estimators._adapted_many import AdaptedMany as AdaptedMany
 from .estimators._adaptation_score import adaptation_score as adaptation_score
 from .estimators._adaptation_score import adaptation_scorer as adaptation_scorer
+from .estimators._support_curve import support_curve as support_curve
+from .estimators._support_curve import SupportCurve as SupportCurve
 from .estimators._images import FewShotImageClassifier as FewShotImageClassifier
 from .estimators._policy import FewShotPolicy as FewShotPolicy
 from .estimators._report import Report as Report

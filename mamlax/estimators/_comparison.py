@@ -6,20 +6,19 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from scipy.special import softmax
-from threadpoolctl import threadpool_limits
 
-from .._errors import collected_warnings, warn
+from .._errors import warn
 from ._calibration import Scores
-from ._entry import ADAPTED, CONFIDENCE, MARGIN, UNADAPTED, Entry, LeftOut
+from ._entry import ADAPTED, CONFIDENCE, MARGIN, UNADAPTED, Entry
 from ._evidence import is_shown_positive, mean_and_interval
 from ._learner import ArrayLearner
+from ._remarks import remarks_of, tried
 from ._report import Report
 from ._rows import Rows
 from ._simpler_models import SUPPORT_SIZES, simpler_models
 
 _MOST_GROUPS = 300
 _MOST_QUERY = 200
-_FEW_ROWS = 20_000
 _LEAST_CHANCE = 1e-6
 """Of a class; a smaller one counts as this, so that one row alone does not decide."""
 
@@ -105,28 +104,15 @@ def judge(
             measure(model, outputs, those)
     remarks = {}
     if train is not None:
-        # of few rows, threads cost more than they bring where others use the cores as well
-        limit = 1 if len(train.inputs) < _FEW_ROWS else None
-        with threadpool_limits(limit, user_api="openmp"):
-            simpler = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
+        simpler = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
         for model, predict in simpler.items():
-            with collected_warnings() as said:
-                try:
-                    outputs = _finite(predict(supports, queries))
-                except LeftOut as error:
-                    remarks[model] = f"left out: {error}"
-                    continue
-            measure(model, outputs, np.arange(len(asked)))
-            if said:
-                remarks[model] = f"warned: {said[0]}"
+            outputs, remark = tried(predict, supports, queries)
+            if remark is not None:
+                remarks[model] = remark
+            if outputs is not None:
+                measure(model, outputs, np.arange(len(asked)))
     units = np.array([test.units[task.rows[0]] for task in tasks])
     return Judged(units, errors, test.targets, tuple(scores), sizes, remarks)
-
-
-def _finite(outputs: list[np.ndarray]) -> list[np.ndarray]:
-    if not all(np.isfinite(one).all() for one in outputs):
-        raise LeftOut("its predictions are not all finite")
-    return outputs
 
 
 def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
@@ -168,20 +154,8 @@ def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
         tuple(entries),
         len(rounds),
         is_ordered,
-        remarks=_remarks(rounds),
+        remarks=remarks_of([one.remarks for one in rounds]),
     )
-
-
-def _remarks(rounds: Sequence[Judged]) -> tuple[tuple[str, str], ...]:
-    """The first of each model, and in how many rounds there was one."""
-    found = {}
-    for model in dict.fromkeys(model for one in rounds for model in one.remarks):
-        said = [one.remarks[model] for one in rounds if model in one.remarks]
-        # what leaves it out of one round leaves it out of all
-        text = next((one for one in said if one.startswith("left out")), said[0])
-        few = f" (in {len(said)} of {len(rounds)} rounds)" if len(said) < len(rounds) else ""
-        found[model] = text + few
-    return tuple(found.items())
 
 
 def _entry(

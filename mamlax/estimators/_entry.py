@@ -65,3 +65,13 @@ def counted(number: int, noun: str) -> str:
 def shown(error: float) -> str:
     """An error in a table or sentence: three decimals, and more where it is small."""
     return f"{error:.3f}" if abs(error) >= 0.01 or not error else f"{error:.2g}"
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of a table as lines, names on the left and numbers on the right of their columns."""
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = []
+    for name, *cells in rows:
+        padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append("   ".join([f"{name:<{first}}", *padded]))
+    return lines

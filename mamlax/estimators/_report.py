@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .._files import Json
-from ._entry import ADAPTED, Entry, counted, shown
+from ._entry import ADAPTED, Entry, aligned, counted, shown
 from ._pooled import WORDS
 from ._verdict import verdict_of
 
@@ -102,12 +102,7 @@ class Report(NamedTuple):
         counts = [self.entry(ADAPTED, size).num_groups for size in self.sizes]
         if min(counts) < self.num_groups:  # others have too few rows
             rows.append(["groups", *map(str, counts)])
-        first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-        lines = [title]
-        for name, *cells in rows:
-            padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-            lines.append("   ".join([f"{name:<{first}}", *padded]))
-        return lines
+        return [title, *aligned(rows)]
 
     def as_json(self) -> Json:
         """For `report_from_json`."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ._entry import (
     GPBOOST,
@@ -22,6 +23,7 @@ from ._random_slopes import RandomSlopes
 from ._rows import Rows
 
 SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
+_FEW_ROWS = 20_000
 _MOST_ROWS = 200_000
 """Of the trees' training set: enough for them, and seconds."""
 _TREES: dict[str, Any] = {"early_stopping": False}  # theirs would hold out rows, not groups
@@ -77,10 +79,13 @@ def simpler_models(
         What predicts, by the name of the model.
     """
     peers = _before if is_ordered else _peers
-    if classes is None:
-        made = _regressors(train, peers, rng, seed)
-    else:
-        made = _classifiers(train, classes, peers, rng, seed)
+    # of few rows, threads cost more than they bring where others use the cores as well
+    limit = 1 if len(train.inputs) < _FEW_ROWS else None
+    with threadpool_limits(limit, user_api="openmp"):
+        if classes is None:
+            made = _regressors(train, peers, rng, seed)
+        else:
+            made = _classifiers(train, classes, peers, rng, seed)
 
     def support_only(supports, queries):
         return [made.support_only(s, q) for s, q in zip(supports, queries, strict=True)]

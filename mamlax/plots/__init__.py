@@ -17,4 +17,5 @@ from ._policies import navigation as navigation
 from ._run import draw_comparison as draw_comparison
 from ._run import draw_report as draw_report
 from ._run import draw_run as draw_run
+from ._support import support_curve as support_curve
 from ._support import support_sizes as support_sizes

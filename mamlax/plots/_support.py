@@ -1,7 +1,8 @@
-"""The error of a model and of simpler ones against the number of support rows."""
+"""The error or score of a model and of simpler ones against the number of support rows."""
 
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from .._files import Json
@@ -17,16 +18,35 @@ def support_sizes(report: Json) -> Any:
     Returns:
         A matplotlib figure.
     """
+    title = f"{report['num_groups']} groups held out"
+    return _lines(report["entries"], "error", textwrap.fill(report["metric"], 40), title)
+
+
+def support_curve(curve: Json) -> Any:
+    """Draw scores of a model and of simpler ones against the number of support rows.
+
+    Args:
+        curve: `as_json()` of what `mamlax.support_curve` has returned.
+
+    Returns:
+        A matplotlib figure.
+    """
+    groups, folds = curve["num_groups"], curve["num_folds"]
+    title = f"{groups} groups held out, in {folds} folds"
+    return _lines(curve["entries"], "score", curve["scoring"].replace("_", " "), title)
+
+
+def _lines(entries: Sequence[Json], value: str, label: str, title: str) -> Any:
+    """A line of each model through one of its values, the first with its interval."""
     figure, axes = one_panel(7, 4.2)
-    entries = report["entries"]
     sizes = sorted({entry["num_support"] for entry in entries})
     place = {size: i for i, size in enumerate(sizes)}
     models = dict.fromkeys(entry["model"] for entry in entries)
-    is_log = all(entry["error"] > 0 for entry in entries)
+    is_log = value == "error" and all(entry[value] > 0 for entry in entries)
     for i, (model, color) in enumerate(zip(models, RUN_COLORS, strict=False)):
         found = [entry for entry in entries if entry["model"] == model]
         x = [place[entry["num_support"]] for entry in found]
-        y = [entry["error"] for entry in found]
+        y = [entry[value] for entry in found]
         first = i == 0  # the adapted model, which the others are compared with
         axes.plot(
             x,
@@ -39,20 +59,19 @@ def support_sizes(report: Json) -> Any:
             label=model,
         )
         if first:
-            low = [_lower(entry, is_log) for entry in found]
-            high = [entry["error"] + entry["ci95"] for entry in found]
+            low = [_lower(entry[value], entry["ci95"], is_log) for entry in found]
+            high = [entry[value] + entry["ci95"] for entry in found]
             axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0, label="95 % interval")
     if is_log:
         axes.set_yscale("log")
         plain_numbers(axes)
     axes.set_xticks(range(len(sizes)), sizes)
-    axes.set(xlabel="rows of support", ylabel=textwrap.fill(report["metric"], 40))
-    axes.set_title(f"{report['num_groups']} groups held out", fontsize="medium")
+    axes.set(xlabel="rows of support", ylabel=label)
+    axes.set_title(title, fontsize="medium")
     axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
-def _lower(entry: Json, is_log: bool) -> float:
+def _lower(value: float, ci95: float, is_log: bool) -> float:
     """The lower end of an interval; on a logarithmic axis, computed for the logarithm."""
-    error, ci95 = entry["error"], entry["ci95"]
-    return error * math.exp(-ci95 / error) if is_log else error - ci95
+    return value * math.exp(-ci95 / value) if is_log else value - ci95

@@ -1,0 +1,253 @@
+"""Scores of a model by the number of support rows, beside what is simpler: a learning curve."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from .._errors import MamlaxError
+from .._files import Json
+from ._entry import ADAPTED, aligned, counted
+from ._evidence import mean_and_interval
+from ._judged_groups import (
+    Fold,
+    OfRows,
+    RowsInGroups,
+    Scoring,
+    check_adapts,
+    checked_sizes,
+    default_scoring,
+    folds_of,
+    scorer_of,
+    scores_of,
+    warn_of_small,
+)
+from ._remarks import remarks_of, tried
+from ._rows import Rows
+from ._simpler_models import SUPPORT_SIZES, simpler_models
+
+_NUM_SETS = 5
+
+
+class SupportCurve(NamedTuple):
+    """Scores by the number of support rows; printed, a table.
+
+    Attributes:
+        scoring: what the score is called; more is better.
+        sizes: numbers of support rows.
+        scores: of each model `[sizes, folds]`, the adapted one first.
+        num_groups: groups that were judged on.
+        remarks: pairs of a model and what is to be said of it: that it failed and is left out, or
+            that it warned.
+    """
+
+    scoring: str
+    sizes: tuple[int, ...]
+    scores: dict[str, np.ndarray]
+    num_groups: int
+    remarks: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def num_folds(self) -> int:
+        """Folds that a score is the mean of."""
+        return self.scores[ADAPTED].shape[1]
+
+    def mean(self, model: str = ADAPTED) -> np.ndarray:
+        """`[sizes]`, over folds."""
+        return self._of(model)[0]
+
+    def ci95(self, model: str = ADAPTED) -> np.ndarray:
+        """`[sizes]`, half the width of Student's 95 % interval over folds; NaN of one fold."""
+        return self._of(model)[1]
+
+    def _of(self, model: str) -> np.ndarray:
+        folds = np.arange(self.num_folds)
+        return np.array([mean_and_interval(one, folds) for one in self.scores[model]]).T
+
+    def __str__(self) -> str:
+        interval = ", mean ± 95 % interval over folds" if self.num_folds > 1 else ""
+        title = f"{self.scoring}, {counted(self.num_groups, 'group')} held out in "
+        rows = [["rows of support", *map(str, self.sizes)]]
+        for model in self.scores:
+            cells = [f"{score:.3f}" for score in self.mean(model)]
+            if self.num_folds > 1:
+                cells = [f"{x} ± {half:.3f}" for x, half in zip(cells, self.ci95(model))]  # noqa: B905
+            rows.append([model, *cells])
+        remarks = [f"{model}: {said}." for model, said in self.remarks]
+        return "\n".join(
+            [f"{title}{counted(self.num_folds, 'fold')}{interval}", *aligned(rows), *remarks]
+        )
+
+    def as_json(self) -> Json:
+        """For `mamlax.plots.support_curve`."""
+        entries = [
+            {"model": model, "num_support": size, "score": score, "ci95": ci95}
+            for model in self.scores
+            for size, score, ci95 in zip(
+                self.sizes, self.mean(model).tolist(), self.ci95(model).tolist(), strict=True
+            )
+        ]
+        return {
+            "scoring": self.scoring,
+            "num_groups": self.num_groups,
+            "num_folds": self.num_folds,
+            "entries": entries,
+            "remarks": [list(one) for one in self.remarks],
+        }
+
+
+def support_curve(
+    model: Any,
+    X: Any,
+    y: Any,
+    groups: Any,
+    *,
+    support_sizes: Sequence[int] | None = None,
+    cv: Any = None,
+    scoring: Scoring = None,
+    order_by: Any = None,
+    compare: bool = True,
+) -> SupportCurve:
+    """Scores of a model, and of simpler ones, by the number of rows that they know of a new group.
+
+    As `adaptation_score`: for each fold a clone is fitted to the other groups, adapted to each
+    group of the fold from its first rows, and judged on the same later rows whatever their number.
+    The simpler models are those of `report()`, fitted to the same groups.
+
+    Args:
+        model: a `FewShotRegressor` or `FewShotClassifier`; it stays as it is.
+        X: `[rows, columns]`, as for `fit`.
+        y: `[rows]` or `[rows, outputs]`.
+        groups: `[rows]`, which task a row belongs to.
+        support_sizes: numbers of rows to adapt from; 0: the model is not adapted. None: of 0, 1, 2,
+            5, 10, 20 and 50, those that are at most half of the rows of a group (the median).
+        cv: folds of groups, as for `adaptation_score`. "prefit": nothing is fitted; the model is
+            judged as it is, in five sets of groups, beside no simpler ones.
+        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`. None: R² of
+            values, the share of rows classified rightly of classes.
+        order_by: `[rows]` of numbers or dates, in which the rows of a group come one after another.
+            None: as they stand.
+        compare: whether there are simpler models.
+
+    Returns:
+        The scores. `mamlax.plots.support_curve(curve.as_json())` draws them.
+
+    Raises:
+        MamlaxError: if no group of a fold has more rows than the largest support, a group is both
+            learned from and judged on, or adapting to one diverges.
+
+    Example:
+        >>> import numpy as np, mamlax
+        >>> rng = np.random.default_rng(0)
+        >>> machine, x = np.arange(600) % 30, rng.normal(size=(600, 1))
+        >>> y = 3 * rng.normal(size=30)[machine] + x[:, 0]  # each machine has an offset of its own
+        >>> model = mamlax.FewShotRegressor(
+        ...     num_outer_steps=20, pooled="linear", validation_fraction=0.0, random_state=0
+        ... )
+        >>> curve = mamlax.support_curve(model, x, y, machine, support_sizes=[0, 2, 5], cv=2)
+        >>> curve.sizes, bool((np.diff(curve.mean()) > 0).all())
+        ((0, 2, 5), True)
+        >>> bool(curve.mean("one pooled linear model")[2] < curve.mean()[2])
+        True
+    """
+    check_adapts(model)
+    rows = RowsInGroups.checked(X, y, groups, order_by)
+    sizes = _default_sizes(rows) if support_sizes is None else checked_sizes(support_sizes)
+    warn_of_small(rows, max(sizes))
+    found: list[dict[str, np.ndarray]] = []
+    remarks: list[dict[str, str]] = []
+    judged = set()
+    for fold in folds_of(model, rows, cv, num_sets=_NUM_SETS):
+        scores = {ADAPTED: np.array(scores_of(fold.model, fold.judged, sizes, scoring))}
+        others, said = _simpler(fold, sizes, scoring) if compare else ({}, {})
+        found.append(scores | others)
+        remarks.append(said)
+        judged |= set(fold.judged.after(max(sizes)).groups.tolist())
+    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", str(scoring))
+    return SupportCurve(
+        default_scoring(model) if scoring is None else name,
+        tuple(sizes),
+        {
+            model: np.stack([one[model] for one in found], axis=1)
+            for model in found[0]
+            if all(model in one for one in found)
+        },
+        len(judged),
+        remarks_of(remarks),
+    )
+
+
+def _default_sizes(rows: RowsInGroups) -> list[int]:
+    _, counts = np.unique(rows.groups, return_counts=True)
+    half = np.median(counts) / 2
+    sizes = [size for size in SUPPORT_SIZES if size <= half]
+    if len(sizes) < 2:
+        raise MamlaxError(
+            f"groups have {np.median(counts):g} rows (the median): too few to adapt from some and "
+            "be judged on others. Give support_sizes, if larger groups are to be judged alone."
+        )
+    return sizes
+
+
+def _simpler(
+    fold: Fold, sizes: Sequence[int], scoring: Scoring
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Scores `[sizes]` of each simpler model, and what is to be said of some."""
+    if fold.learned is None:
+        return {}, {}
+    model: Any = fold.model
+    classes = len(model.classes_) if is_classifier(model) else None
+    train, query = _encoded(model, fold.learned), fold.judged.after(max(sizes))
+    asked, rows = _encoded(model, query), _encoded(model, fold.judged)
+    names, group = np.unique(query.groups, return_inverse=True)
+    those = [np.flatnonzero(group == i) for i in range(len(names))]
+    queries = [asked.of(one) for one in those]
+    supports = [
+        rows.of(first[np.argsort(fold.judged.places[first])])
+        for size in sizes
+        for first in (
+            np.flatnonzero((fold.judged.groups == name) & (fold.judged.places < size))
+            for name in names
+        )
+    ]
+    seed, is_ordered = model._seed(), fold.learned.order is not None
+    simpler = simpler_models(
+        train, classes, np.random.default_rng(seed), seed, is_ordered=is_ordered
+    )
+    scorer, scores, remarks = scorer_of(model, scoring), {}, {}
+    for name, predict in simpler.items():
+        outputs, remark = tried(predict, supports, queries * len(sizes))
+        if remark is not None:
+            remarks[name] = remark
+        if outputs is None:
+            continue
+        scores[name] = np.zeros(len(sizes))
+        for i in range(len(sizes)):
+            of_size = outputs[i * len(names) : (i + 1) * len(names)]
+            joined = np.concatenate(of_size)[np.argsort(np.concatenate(those))]
+            known = OfRows(model, _Known(model, joined), query.groups)
+            scores[name][i] = scorer(known, query.X, query.y)
+    return scores, remarks
+
+
+class _Known(NamedTuple):
+    """Predictions for rows that are known, in the place of an `AdaptedMany`."""
+
+    model: Any
+    outputs: np.ndarray
+
+    def predict(self, X: Any, groups: np.ndarray) -> np.ndarray:
+        """As the estimator does."""
+        return self.model._decoded(self.outputs)
+
+    def predict_proba(self, X: Any, groups: np.ndarray) -> np.ndarray:
+        """As the estimator does."""
+        return self.model.targets_.probabilities(self.outputs)
+
+
+def _encoded(model: Any, rows: RowsInGroups) -> Rows:
+    """Rows as a fitted model takes them; new categories were said already."""
+    _, numbers = np.unique(rows.groups, return_inverse=True)
+    targets = model.targets_.encode(model._checked_targets(rows.y))
+    return Rows(model._inputs(rows.X), targets, np.ones(len(targets), np.float32), numbers, numbers)
