@@ -1,10 +1,10 @@
 """The columns of a table as numbers that a network is given, learned from the rows fitted.
 
 A column of numbers is standardized, and has a second one that says where values are missing; a
-column of categories becomes one of zeros and ones for each category.
+column of categories becomes one of zeros and ones for each category; one of dates becomes a trend,
+and numbers of where in the year, in the week and in the day they lie.
 """
 
-import datetime
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +13,12 @@ import pandas as pd
 
 from .._errors import MamlaxError, warn
 from .._files import Json
+from ._dates import WIDTHS, days_of, encoded, parts_of, without_clocks
 from ._moments import are_lost, exponent_of
 from ._numerals import numerals
 
 _FAR = 1_000
 """Standard deviations: of no value among a million that a column was fitted to."""
-_DATES = datetime.date | datetime.time | datetime.timedelta
 _MAX_CATEGORIES = 100
 
 
@@ -32,6 +32,8 @@ class Column(NamedTuple):
         scale: their standard deviation.
         has_missing: whether values were missing.
         limit: standard deviations beyond which a value counts as that far.
+        parts: of dates those that it becomes (time, year, week, day); their mean and scale are in
+            days since 1970. Empty for others.
     """
 
     name: str
@@ -40,16 +42,39 @@ class Column(NamedTuple):
     scale: float = 1.0
     has_missing: bool = False
     limit: float = 10.0
+    parts: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
         """Numbers that it becomes."""
+        if self.parts:
+            return sum(WIDTHS[part] for part in self.parts) + self.has_missing
         return len(self.categories) or 1 + self.has_missing
 
     @property
     def kind(self) -> str:
         """What it holds, in a word."""
+        if self.parts:
+            return "dates"
         return "categories" if self.categories else "numbers"
+
+    @property
+    def furthest(self) -> float:
+        """Deviations beyond which a value is warned of; of dates, where the trend ends."""
+        return self.limit if self.parts else _FAR
+
+    @property
+    def about(self) -> str:
+        """Its mean and deviation, in words."""
+        if not self.parts:
+            return f"mean {self.mean:.4g}, deviation {self.scale:.4g}"
+        day = np.datetime64(0, "D") + np.timedelta64(round(self.mean), "D")
+        return f"mean {day}, deviation {self.scale:.4g} days"
+
+    @property
+    def doubt(self) -> str:
+        """What to ask of values far off."""
+        return "Is the year right?" if self.parts else "Is it in another unit?"
 
     def as_json(self) -> Json:
         """Its attributes, by name."""
@@ -64,18 +89,22 @@ class Column(NamedTuple):
             return (place[codes][:, None] == np.arange(len(self.categories))).astype(np.float32)
         scaled = np.clip(self._standardized(values), -self.limit, self.limit)
         missing = np.isnan(scaled)
+        if self.parts:
+            found = encoded(days_of(values, self.name), self.parts, scaled)
+            return np.column_stack([found, missing])[:, : self.width].astype(np.float32)
         scaled = np.where(missing, 0.0, scaled).astype(np.float32)
         return np.stack([scaled, missing][: self.width], axis=1).astype(np.float32)
 
     def _standardized(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
-            return (_as_numbers(values, self.name) - self.mean) / self.scale
+            take = days_of if self.parts else _as_numbers
+            return (take(values, self.name) - self.mean) / self.scale
 
     def far(self, values: np.ndarray) -> np.ndarray:
-        """The rows of numbers so far from those fitted that they are of another kind."""
+        """The rows of numbers or dates so far from those fitted that they are of another kind."""
         if self.categories:
             return np.zeros(0, int)
-        return np.flatnonzero(np.abs(self._standardized(values)) > _FAR)
+        return np.flatnonzero(np.abs(self._standardized(values)) > self.furthest)
 
     def unknown(self, values: np.ndarray) -> list[str]:
         """Categories that were not there when it was fitted; of many, none is known to be new."""
@@ -150,10 +179,10 @@ class Columns(NamedTuple):
             if len(far := column.far(values)):
                 warn(
                     f"column {column.name!r} is {values[far[0]]} in row {far[0]}"
-                    f"{_more(len(far))}, which is more than {_FAR:,} standard deviations away from "
-                    f"what the model was fitted to (mean {column.mean:.4g}, deviation "
-                    f"{column.scale:.4g}). It counts as {column.limit:g} of them. Is it in another "
-                    "unit?",
+                    f"{_more(len(far))}, which is more than {column.furthest:,g} standard "
+                    "deviations away from "
+                    f"what the model was fitted to ({column.about}). It counts as "
+                    f"{column.limit:g} of them. {column.doubt}",
                     stacklevel=3,
                 )
             encoded[:, start : start + column.width] = column.encode(values)
@@ -188,8 +217,14 @@ class Columns(NamedTuple):
     def from_json(value: Json) -> "Columns":
         """What `as_json` gave."""
         columns = [
-            Column(**{**one, "categories": tuple(one["categories"])}) for one in value["columns"]
+            Column(
+                **one
+                | {"categories": tuple(one["categories"]), "parts": tuple(one.get("parts", ()))}
+            )
+            for one in value["columns"]
         ]
+        if any(part not in WIDTHS for one in columns for part in one.parts):
+            raise ValueError(f"a column of dates that becomes other than {', '.join(WIDTHS)}")
         wrong = [one.name for one in columns if not (np.isfinite(one.mean) and one.scale > 0)]
         if wrong:
             raise ValueError(f"the mean or scale of column {wrong[0]!r} makes no sense")
@@ -222,18 +257,20 @@ def _fitted(name: str, values: np.ndarray) -> Column:
         counts = np.bincount(codes[codes >= 0], minlength=len(found))
         frequent = np.argsort(-counts, kind="stable")[:_MAX_CATEGORIES]
         return Column(name, tuple(found[i] for i in frequent) or ("",))
-    numbers = _as_numbers(values, name)
+    is_date = values.dtype.kind == "M"
+    numbers = days_of(values, name) if is_date else _as_numbers(values, name)
     there = numbers[~np.isnan(numbers)]
-    has_missing = len(there) < len(numbers)
+    parts = parts_of(there) if is_date else ()
+    one = Column(name, has_missing=len(there) < len(numbers), parts=parts)
     if not len(there):
-        return Column(name, has_missing=has_missing)
+        return one
     if there.min() == there.max():
-        return Column(name, (), float(there[0]), 1.0, has_missing)
+        return one._replace(mean=float(there[0]))
     exponent = exponent_of(there)
     there = np.ldexp(there, -exponent)
     mean, scale = (float(np.ldexp(one, exponent)) for one in (there.mean(), there.std()))
     usable = scale > 1e-12 * abs(mean)
-    return Column(name, (), mean, scale if usable else 1.0, has_missing)
+    return one._replace(mean=mean, scale=scale if usable else 1.0)
 
 
 def _warn_of(column: Column, values: np.ndarray, are_categories_meant: bool) -> None:
@@ -252,7 +289,7 @@ def _warn_of(column: Column, values: np.ndarray, are_categories_meant: bool) -> 
                 'astype("category"), where categories are meant.',
                 stacklevel=4,
             )
-    elif not column.categories and are_lost(
+    elif column.kind == "numbers" and are_lost(
         values := _as_numbers(values, column.name), column.encode(values)[:, 0]
     ):
         row = int(np.nanargmax(np.abs(values - column.mean)))
@@ -264,26 +301,22 @@ def _warn_of(column: Column, values: np.ndarray, are_categories_meant: bool) -> 
 
 
 def _values(table: Any, place: int) -> np.ndarray:
-    """A column as an array of numbers, or of objects."""
+    """A column as an array of numbers, of dates, or of objects."""
     if not is_frame(table):
-        return table[:, place]
+        values = table[:, place]
+        found = None
+        if values.dtype.kind in "OmM":
+            found = without_clocks(pd.Series(values, name=str(place)))
+        return values if found is None else found
     series = table.iloc[:, place]
     kind = getattr(series.dtype, "kind", "O")
-    if kind in "mM" or (kind == "O" and isinstance(next(iter(series.dropna()), None), _DATES)):
-        raise dates_error(series.name)
+    if (found := without_clocks(series)) is not None:
+        return found
     if hasattr(series.dtype, "categories"):  # categories, whatever they are called
         return series.astype(object).map(category_of, na_action="ignore").to_numpy(dtype=object)
     if kind in "biuf":  # pandas' own numbers too, whose missing values are no NaN
         return series.to_numpy(dtype=float, na_value=np.nan)
     return series.to_numpy(dtype=object, na_value=None)
-
-
-def dates_error(name: Any) -> MamlaxError:
-    """The error to raise of a column of dates."""
-    return MamlaxError(
-        f"column {name!r} holds dates. Make numbers of it first, whichever matter: the hour, the "
-        "day of the year, days since something."
-    )
 
 
 def _is_text(values: np.ndarray) -> bool:
@@ -309,6 +342,10 @@ def category_of(value: Any) -> str:
 
 
 def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:
+    if values.dtype.kind == "M":
+        raise MamlaxError(
+            f"column {name!r} held numbers when it was fitted, got dates. Give what it held."
+        )
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a column of a table holds, numbers or categories, and what had to be assumed to say so."""
+"""What a column holds, numbers, dates or categories, and what had to be assumed to say so."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from .._errors import MamlaxError
-from ._columns import category_of, dates_error
+from ._columns import category_of
 from ._conventions import Conventions
+from ._dates import HOW, dates_in, without_clocks
 from ._numerals import Numerals, may_have_thousands, numerals
 from ._tables import Table
 
@@ -53,7 +54,7 @@ class Described(NamedTuple):
 
     Attributes:
         name: of the column.
-        values: `[rows]` of numbers, not a number where they are missing; or categories.
+        values: `[rows]` of numbers, not a number where they are missing; of dates; or categories.
         assumed: in words, what was taken for granted of how it is written.
         words: those met that mean that a value is missing.
         is_truth: whether it holds nothing but true and false, which are the numbers 1 and 0.
@@ -68,7 +69,12 @@ class Described(NamedTuple):
     @property
     def is_numbers(self) -> bool:
         """Whether it holds numbers."""
-        return isinstance(self.values, np.ndarray)
+        return isinstance(self.values, np.ndarray) and not self.is_dates
+
+    @property
+    def is_dates(self) -> bool:
+        """Whether it holds dates."""
+        return isinstance(self.values, np.ndarray) and self.values.dtype.kind == "M"
 
     @property
     def is_missing(self) -> np.ndarray:
@@ -103,8 +109,8 @@ def described(
         among_commas: whether other columns of the table have decimal commas.
 
     Raises:
-        MamlaxError: if it holds infinities, text among numbers, dates, or numbers that could be
-            meant in two ways; with the line.
+        MamlaxError: if it holds infinities, text among numbers, or numbers that could be meant in
+            two ways; with the line.
     """
     column = table.columns[name]
     if not is_text(column):
@@ -121,6 +127,8 @@ def described(
     if cells.texts and all(text.strip() in _TRUTHS for text in cells.texts):
         of_each = [_TRUTHS[text.strip()] for text in cells.texts]
         return Described(name, _spread(of_each, cells.codes), "", cells.words, True)
+    if cells.texts and not role.must_be_numbers and (found := dates_in(cells.texts)) is not None:
+        return Described(name, _at(found, cells.codes), "as dates", cells.words)
     read = _read(table, name, cells, conventions, role, among_commas)
     if read is None:
         categories = pd.Categorical.from_codes(cells.codes, cells.texts)  # pyright: ignore[reportArgumentType]
@@ -147,6 +155,34 @@ def categories_of(
     cells = names_in(column).without(words, known)
     values = pd.Categorical.from_codes(cells.codes, cells.texts)  # pyright: ignore[reportArgumentType]
     return Described(name, values, "", cells.words)
+
+
+def dates_of(table: Table, name: str, conventions: Conventions) -> Described:
+    """A column as dates.
+
+    Raises:
+        MamlaxError: if it holds something else; with the line.
+    """
+    if not is_text(table.columns[name]):
+        found = _typed(table, name, conventions, Role("column", ""))
+        if found.is_numbers and found.is_missing.all():
+            return found._replace(values=np.full(len(table), np.datetime64("NaT", "us")))
+        if not found.is_dates:
+            raise MamlaxError(
+                f"column {name!r} held dates when it was fitted, and holds "
+                f"{table.columns[name].type} in {table.path}."
+            )
+        return found
+    cells = cells_of(table.columns[name]).without(conventions.for_values)
+    found = dates_in(cells.texts)
+    if found is None:
+        wrong = next(i for i, text in enumerate(cells.texts) if dates_in([text]) is None)
+        row = int(np.argmax(cells.codes == wrong))
+        raise MamlaxError(
+            f"column {name!r} is {cells.texts[wrong]!r} in {table.place_of(row)}, where dates are "
+            f"expected, as {HOW}. Correct it, or leave it empty: it then counts as missing."
+        )
+    return Described(name, _at(found, cells.codes), "", cells.words)
 
 
 def has_decimal_commas(table: Table, name: str, conventions: Conventions) -> bool:
@@ -197,7 +233,8 @@ def _typed(table: Table, name: str, conventions: Conventions, role: Role) -> Des
     """A column that says what it holds; words for missing values are only those chosen."""
     column, kind = table.columns[name], table.columns[name].type
     if pa.types.is_temporal(kind):
-        raise dates_error(name)
+        found = without_clocks(column.to_pandas())
+        return Described(name, np.full(len(table), np.nan) if found is None else found)
     if pa.types.is_null(kind):
         return Described(name, np.full(len(table), np.nan))
     is_truth = pa.types.is_boolean(kind)
@@ -289,6 +326,11 @@ def _check_finite(table: Table, name: str, role: Role, values: np.ndarray) -> No
 def _spread(of_each: list[float], codes: np.ndarray) -> np.ndarray:
     """A number for each row, of those for each of the cells."""
     return np.array([*of_each, float("nan")])[codes]
+
+
+def _at(dates: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """A date for each row, of those for each of the cells."""
+    return np.append(dates, np.datetime64("NaT", "us"))[codes]
 
 
 def _sample(texts: list[str]) -> list[str]:

@@ -104,8 +104,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         """Meta-train on the groups of a table.
 
         Args:
-            X: `[rows, columns]`, a frame of pandas, Polars or Arrow (numbers and categories, values
-                may be missing) or an array.
+            X: `[rows, columns]`, a frame of pandas, Polars or Arrow (numbers, categories and
+                dates; values may be missing) or an array.
             y: `[rows]` or `[rows, outputs]`.
             groups: `[rows]`, which task a row belongs to: a machine, a patient, a station. None:
                 all rows are one task, and what is fitted is a plain network; a warning says so.

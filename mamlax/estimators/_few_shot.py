@@ -23,7 +23,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     """Regression that adapts to a new task from a few rows.
 
     `fit` meta-trains a network over the groups of a table; `adapt` returns a copy fitted to a new
-    group. Columns may hold numbers or categories, and miss values; targets may be several.
+    group. Columns may hold numbers, categories or dates, and miss values; targets may be several.
 
     Args:
         algorithm: a member of the family: by its name on the command line, with settings that suit

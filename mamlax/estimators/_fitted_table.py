@@ -162,8 +162,6 @@ def _features_of(table: Table, columns: Chosen) -> tuple[list[str], list[str]]:
     used = {*columns.tasks, *columns.targets, *columns.splits}
     if columns.order is not None:
         table.check_has([columns.order], "--order-column")
-        if not _is_number(table, columns.order):  # a date is no feature
-            used.add(columns.order)
     index = [name for name in index_columns(table) if name not in used]
     left_out = [name for name in index if name not in columns.features]
     names = list(columns.features)
@@ -193,7 +191,7 @@ def _targets_of(
         ):
             y = np.stack([np.asarray(one.values) for one in found], axis=1)
             return (y[:, 0] if len(found) == 1 else y), False, found
-    if kind == "values" or len(names) > 1:
+    if kind == "values" or len(names) > 1 or any(one.is_dates for one in found):
         held = [f"{one.name} ({_held(one)})" for one in found] or list(names)
         raise MamlaxError(
             "values to predict must be numbers, and classes are one column; got "
@@ -211,16 +209,10 @@ def _targets_of(
     return text_of(cells), True, [Described(names[0], values, "", cells.words)]
 
 
-def _is_number(table: Table, name: str) -> bool:
-    try:
-        table.columns[name].cast("float64")
-    except ValueError:
-        return False
-    return True
-
-
 def _held(column: Described) -> str:
     """What a column holds, in words."""
+    if column.is_dates:
+        return "dates"
     if isinstance(column.values, np.ndarray):
         return "true and false" if column.is_truth else "numbers"
     return f"text, as {column.values.categories[0]!r}"

@@ -13,6 +13,7 @@ from ._described import (
     Described,
     Role,
     categories_of,
+    dates_of,
     described,
     has_decimal_commas,
     has_others,
@@ -75,11 +76,13 @@ def inputs_of(
             f"{table.path} has {len(names)} columns beside the target, and the model takes "
             f"{len(columns)}, by their order."
         )
-    of_numbers = [n for n, column in zip(names, columns, strict=True) if not column.categories]
+    of_numbers = [n for n, one in zip(names, columns, strict=True) if one.kind == "numbers"]
     with_commas = [name for name in of_numbers if has_decimal_commas(table, name, conventions)]
     return [
         categories_of(table, name, conventions, column.categories)
         if column.categories
+        else dates_of(table, name, conventions)
+        if column.parts
         else described(
             table,
             name,
@@ -92,11 +95,12 @@ def inputs_of(
 
 
 def features_of(model: Model, inputs: Sequence[Described], num_rows: int) -> Any:
-    """Columns as the model takes them; of a run an array, all columns in their order."""
+    """Columns as the model takes them; by their order an array."""
     found = {one.name: one.values for one in inputs}
     if model.columns_.named:
         return pd.DataFrame(found, index=range(num_rows))
-    return np.stack(list(found.values()), axis=1)
+    kind = None if all(one.is_numbers for one in inputs) else object
+    return np.stack([np.asarray(one, kind) for one in found.values()], axis=1)
 
 
 def _targets_of(
@@ -104,7 +108,7 @@ def _targets_of(
 ) -> tuple[np.ndarray, list[Described]]:
     """Targets as the model takes them, and their columns."""
     if not isinstance(model, FewShotClassifier):
-        of_numbers = {one.name for one in model.columns_.columns if not one.categories}
+        of_numbers = {one.name for one in model.columns_.columns if one.kind == "numbers"}
         beside = [one for one in table.names if one in {*names, *of_numbers}]
         with_commas = [one for one in beside if has_decimal_commas(table, one, conventions)]
         found = [

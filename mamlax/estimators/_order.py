@@ -69,7 +69,7 @@ def warn_of_time(table: Any, groups: np.ndarray) -> None:
     is_known = np.bincount(groups).astype(int) >= _LEAST_ROWS
     for index, name in enumerate(names):
         column = table.iloc[:, index] if isinstance(table, pd.DataFrame) else table[:, index]
-        if _is_called_time(name):
+        if _is_called_time(name) or getattr(column.dtype, "kind", "") == "M":
             codes = pd.factorize(column)[0][order]
             looks = np.mean(np.diff(codes)[is_same] != 0) > 0.5 if is_same.any() else False
         elif is_known.sum() >= _LEAST_GROUPS and _has_numbers(column):

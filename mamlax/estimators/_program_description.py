@@ -33,6 +33,14 @@ _CATEGORY = (
     "a 1 at the place of the value in categories, 0 elsewhere; 0 everywhere where it is missing or "
     "none of them. Whole numbers are written without a point: 3, not 3.0."
 )
+_DATE = (
+    "days = those since 1970-01-01T00:00 by the clock as it is written, with fractions, whatever "
+    "the zone. Of each of parts, in this order: time, x = (days - mean) / scale, brought between "
+    "-limit and limit; year, sine and cosine of 2 pi days / 365.2425; week, seven numbers, a 1 at "
+    "the place (floor(days) + 3) mod 7, which is 0 on Mondays; day, sine and cosine of 2 pi days. "
+    "All are 0 where the date is missing. Where has_missing, a last number follows: 1 where it is "
+    "missing, else 0."
+)
 
 
 def adaptation_of(model: Any) -> AdaptedParams | None:
@@ -62,7 +70,12 @@ def description_of_program(model: Any) -> Json:
         ends.append([width, width + column.width])
         width += column.width
     return described | {
-        "inputs": {"shape": ["rows", width], "numbers": _NUMBER, "categories": _CATEGORY},
+        "inputs": {
+            "shape": ["rows", width],
+            "numbers": _NUMBER,
+            "categories": _CATEGORY,
+            "dates": _DATE,
+        },
         "columns": {
             **columns.as_json(),
             "columns": [

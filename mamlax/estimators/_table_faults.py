@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .._errors import MamlaxError, warn
+from ._dates import HOW
 from ._described import Described
 from ._tables import Table
 
@@ -43,10 +44,11 @@ def warn_of_features(table: Table, features: Iterable[Described], *, are_chosen:
                     f"column {one.name!r} holds text of {kinds} kinds, as "
                     f"{one.values[int(there.argmax())]!r}: each of the "
                     f"{min(kinds, _MANY_KINDS)} most frequent becomes a column of zeros and ones. "
-                    "Of a date make numbers first (the hour, the day of the year, days since "
-                    "something); leave free text and names out, with --features."
+                    f"Write dates as {HOW}; leave free text and names out, with --features."
                 )
-        elif not are_chosen and len(table) > _FEW_ROWS and _counts_up(one.values):
+        elif (
+            one.is_numbers and not are_chosen and len(table) > _FEW_ROWS and _counts_up(one.values)
+        ):
             _warn(
                 f"column {one.name!r} numbers the rows ({one.values[0]:g}, {one.values[1]:g}, "
                 "...): rows to come will have other numbers. Leave it out, with --features."

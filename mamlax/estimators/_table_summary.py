@@ -31,10 +31,12 @@ def summary(
     """
     described = [*targets, *features]
     numbers = [_with_assumed(one) for one in described if one.is_numbers]
-    categories = [shown(one.name) for one in described if not one.is_numbers]
+    dates = [shown(one.name) for one in described if one.is_dates]
+    categories = [shown(one.name) for one in described if not (one.is_numbers or one.is_dates)]
     words = [f"{len(table):,} rows, {len(table.names)} columns{_separated(table)}"]
     for what, found in (
         ("numbers", numbers),
+        ("dates", dates),
         ("categories", categories),
         ("names", [shown(name) for name in dict.fromkeys(names)]),
         ("left out, as an index", [shown(name) for name in left_out]),

@@ -12,6 +12,7 @@ from .._files import Json
 from ..config._serving import Serving
 from ..estimators._adapted_table import predictions_of
 from ..estimators._columns import Column, category_of
+from ..estimators._dates import HOW
 from ..estimators._few_shot import FewShotClassifier, FewShotRegressor
 from ..estimators._steps import outputs_by_step
 from ..estimators._targets import Values
@@ -36,6 +37,8 @@ class ServedTable(NamedTuple):
             "columns": [
                 {"name": one.name, "categories": list(one.categories)}
                 if one.categories
+                else {"name": one.name, "parts": list(one.parts)}
+                if one.parts
                 else {"name": one.name, "mean": one.mean, "scale": one.scale}
                 for one in columns.columns
             ],
@@ -46,7 +49,7 @@ class ServedTable(NamedTuple):
         }
         if isinstance(model, FewShotClassifier):
             return found | {"classes": model.classes_.tolist()}
-        is_curve = len(columns.columns) == 1 and not columns.columns[0].categories
+        is_curve = [one.kind for one in columns.columns] == ["numbers"]
         if is_curve and model.targets_.num_outputs == 1:
             found["kind"] = "curve"
         return found | {"has_intervals": model.calibration_ is not None}
@@ -231,6 +234,12 @@ def _values(name: str, column: Column, cells: list[Any]) -> np.ndarray:
     if column.categories:
         found = [None if one is None else category_of(one) for one in cells]
         return np.array(found, dtype=object)
+    if column.parts:
+        if wrong := [one for one in cells if one is not None and not isinstance(one, str)]:
+            raise RefusedError(
+                f"{column.name!r} in {name} must be dates, as {HOW}, got {wrong[0]!r}."
+            )
+        return np.array(cells, dtype=object)
     try:
         found = np.array([math.nan if one is None else float(one) for one in cells])
     except (ValueError, OverflowError) as error:

@@ -176,20 +176,6 @@ def test_an_array_of_another_width_is_refused():
         Columns.fit(np.zeros((4, 3))).encode(np.zeros((4, 2)))
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
-        pd.to_datetime(["2024-01-01", "2024-02-01"]),
-        pd.to_datetime(["2024-01-01", None]).tz_localize("UTC"),
-        pd.to_timedelta([1, 2], unit="h"),
-    ],
-    ids=["dates", "zoned", "durations"],
-)
-def test_dates_are_refused_with_what_to_do(column):
-    with pytest.raises(mamlax.MamlaxError, match=r"column 'when' holds dates.*hour"):
-        Columns.fit(pd.DataFrame({"when": column}))
-
-
 def test_text_where_numbers_were_is_refused_with_the_text():
     columns, later = Columns.fit(frame()), frame().astype({"count": object})
     later.loc[2, "count"] = "many"

@@ -78,7 +78,7 @@ def test_numbers_without_names_may_look_like_time():
 
 @pytest.mark.slow
 def test_the_command_orders_by_a_column_of_dates_wherever_rows_stand(command, few):
-    """It is not predicted from; the same rows in another order make the same model."""
+    """It is predicted from as well; the same rows in another order make the same model."""
     dated = few.assign(day=DAYS[0] + pd.to_timedelta(np.arange(24)[::-1], "D"))
     found = []
     for rows in (np.arange(24), np.random.default_rng(0).permutation(24)):
@@ -87,8 +87,8 @@ def test_the_command_orders_by_a_column_of_dates_wherever_rows_stand(command, fe
         status, _, err = command(*arguments)
         assert status == 0, err
         model = mamlax.load("model.safetensors")
-        assert model.feature_names_in_.tolist() == ["speed", "kind"]
-        found.append(model.predict(few[["speed", "kind"]]))
+        assert model.feature_names_in_.tolist() == ["speed", "kind", "day"]
+        found.append(model.predict(dated[["speed", "kind", "day"]]))
     np.testing.assert_allclose(*found, rtol=1e-4)
 
 

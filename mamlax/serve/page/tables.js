@@ -26,7 +26,9 @@ function columnsOf(model) {
     one.name,
     one.categories
       ? one.categories.slice(0, 12).join(", ") + (one.categories.length > 12 ? ", …" : "")
-      : `a number, usually ${one.mean.toPrecision(3)} ± ${one.scale.toPrecision(2)}`,
+      : one.parts
+        ? "a date, as 2024-01-31T08:00"
+        : `a number, usually ${one.mean.toPrecision(3)} ± ${one.scale.toPrecision(2)}`,
   ]);
   const targets = model.targets.map((name) => [
     name,
