@@ -284,6 +284,8 @@ def export(
             f"{source} is adapted to {len(model.groups)} tasks: mamlax predict predicts by it. "
             "Export the model that it was made of, or one adapted to a single task."
         )
+    if out.is_file():
+        say(escape(f"{out} is there already: it is replaced."))
     if format == "stablehlo":
         say_paths(_export.write_stablehlo(out, model))
         return

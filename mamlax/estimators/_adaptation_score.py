@@ -13,6 +13,7 @@ from ._judged_groups import (
     check_adapts,
     checked_sizes,
     folds_of,
+    last_step,
     scores_of,
     warn_of_small,
 )
@@ -28,6 +29,7 @@ def adaptation_score(
     cv: Any = None,
     scoring: Scoring = None,
     order_by: Any = None,
+    sample_weight: Any = None,
 ) -> np.ndarray:
     """Scores of a model that is adapted to groups it has not learned from.
 
@@ -35,8 +37,8 @@ def adaptation_score(
     from its first `support_size` rows, and judged on all rows that follow in any of them, together.
 
     Args:
-        model: a `FewShotRegressor` or `FewShotClassifier`; it stays as it is. Clones do not judge
-            themselves, whatever its `compare`.
+        model: a `FewShotRegressor` or `FewShotClassifier`, or a pipeline that ends in one; it stays
+            as it is. Clones do not judge themselves, whatever its `compare`.
         X: `[rows, columns]`, as for `fit`.
         y: `[rows]` or `[rows, outputs]`.
         groups: `[rows]`, which task a row belongs to.
@@ -49,6 +51,7 @@ def adaptation_score(
             values, the share of rows classified rightly of classes.
         order_by: `[rows]` of numbers or dates, in which the rows of a group come one after another;
             also in training. None: as they stand.
+        sample_weight: `[rows]`, how much each row counts, in fitting, adapting and judging.
 
     Returns:
         `[folds]`; `[sizes, folds]` where `support_size` is several.
@@ -74,7 +77,7 @@ def adaptation_score(
     is_one = np.ndim(support_size) == 0
     sizes = checked_sizes(support_size)
     check_adapts(model)
-    rows = RowsInGroups.checked(X, y, groups, order_by)
+    rows = RowsInGroups.checked(X, y, groups, order_by, sample_weight)
     warn_of_small(rows, max(sizes))
     folds = folds_of(model, rows, cv)
     scores = np.array([scores_of(fold.model, fold.judged, sizes, scoring) for fold in folds]).T
@@ -93,7 +96,7 @@ def adaptation_scorer(*, support_size: int, scoring: Scoring = None) -> Any:
         scoring: as for [`adaptation_score`][mamlax.adaptation_score].
 
     Returns:
-        The scorer. It takes `order_by=`, too.
+        The scorer. It takes `order_by=` and `sample_weight=`, too, and pipelines.
 
     Raises:
         MamlaxError: where it is called, if groups did not reach it, or none has more rows.
@@ -112,7 +115,15 @@ class _Scorer:
     def __init__(self, support_size: int, scoring: Scoring):
         self.support_size, self.scoring = support_size, scoring
 
-    def __call__(self, estimator: Any, X: Any, y: Any, groups: Any = None, order_by: Any = None):
+    def __call__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        groups: Any = None,
+        order_by: Any = None,
+        sample_weight: Any = None,
+    ) -> float:
         check_adapts(estimator)
         if groups is None:
             raise MamlaxError(
@@ -121,14 +132,14 @@ class _Scorer:
                 'cross_val_score(..., params={"groups": groups}) or '
                 "GridSearchCV(...).fit(X, y, groups=groups)."
             )
-        rows = RowsInGroups.checked(X, y, groups, order_by)
+        rows = RowsInGroups.checked(X, y, groups, order_by, sample_weight)
         warn_of_small(rows, self.support_size)
-        return scores_of(estimator, rows, [self.support_size], self.scoring)[0]
+        return scores_of(*last_step(estimator, rows), [self.support_size], self.scoring)[0]
 
     def get_metadata_routing(self) -> MetadataRequest:
         """What scikit-learn passes on to it."""
         request: Any = MetadataRequest(owner=self)
-        for name in ("groups", "order_by"):
+        for name in ("groups", "order_by", "sample_weight"):
             request.score.add_request(param=name, alias=True)
         return request
 

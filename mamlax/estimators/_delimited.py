@@ -88,16 +88,21 @@ def _layout(path: Path) -> tuple[Separators, int]:
     text = beginning.decode("utf-8-sig", errors="replace")
     if len(beginning) == _BEGINNING:
         text = text[: text.rfind("\n") + 1] or text
-    lines = {}
+    lines, errors = {}, {}
     for one in (own, *(_WORDS.keys() - {own})):
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=one)
-        lines[one] = [cells for cells in reader if cells] or [[]]
+        try:
+            lines[one] = [cells for _, cells in _cut(path, io.StringIO(text, newline=""), one)]
+        except MamlaxError as error:
+            errors[one] = error
+        lines[one] = lines.get(one) or [[]]
     regular = [
         one for one, found in lines.items() if len(found[0]) > 1 and len({*map(len, found)}) == 1
     ]
     chosen = regular[0] if regular else own
     if len(regular) > 1:
         chosen = max(regular, key=lambda one: (_share_of_numbers(lines[one]), len(lines[one][0])))
+    if chosen in errors:
+        raise errors[chosen]
     others = tuple(one for one in regular if one != chosen)
     return Separators(chosen, others), len(lines[chosen][0])
 
@@ -141,11 +146,23 @@ def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The line that each record begins in, and its cells; empty lines are none."""
     with _opened(path) as file:
         text = io.TextIOWrapper(io.BufferedReader(file), "utf-8-sig", "replace", newline="")
-        reader, begins = csv.reader(text, delimiter=separator), 1
+        yield from _cut(path, text, separator)
+
+
+def _cut(path: Path, text: io.TextIOBase, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The same of text."""
+    reader, begins = csv.reader(text, delimiter=separator), 1
+    try:
         for cells in reader:
             if cells:
                 yield begins, cells
             begins = reader.line_num + 1
+    except csv.Error as error:
+        raise MamlaxError(
+            f"a cell that begins in line {begins} of {path} has more than "
+            f"{csv.field_size_limit():,} characters. Look for a quote that is not closed; "
+            "leave out columns of long text, or write the table as parquet."
+        ) from error
 
 
 class _Bounded(io.RawIOBase):

@@ -88,6 +88,8 @@ def fit(
         MamlaxError: if a column is missing or makes no sense.
     """
     _check_out(out, path)
+    if out.is_file():  # while one can still stop
+        say(f"{out} is there already: it will be replaced.")
     if both := {*columns.targets} & {*columns.tasks, *columns.splits}:
         raise MamlaxError(
             f"{sorted(both)[0]!r} is the target, and is to tell tasks apart: a new task would need "

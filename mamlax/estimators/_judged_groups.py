@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_consistent_length, check_is_fitted
 
@@ -26,6 +28,7 @@ class RowsInGroups(NamedTuple):
         y: `[rows]` or `[rows, outputs]`.
         groups: `[rows]`.
         order: `[rows]`, what rows are ordered by; None: they stand in their order.
+        weights: `[rows]`, how much each counts; None: all alike.
         places: `[rows]`, the place of each row in its group, from 0 on.
     """
 
@@ -33,26 +36,34 @@ class RowsInGroups(NamedTuple):
     y: Any
     groups: np.ndarray
     order: np.ndarray | None
+    weights: np.ndarray | None
     places: np.ndarray
 
     @staticmethod
-    def checked(X: Any, y: Any, groups: Any, order_by: Any = None) -> "RowsInGroups":
+    def checked(X: Any, y: Any, groups: Any, order_by: Any, sample_weight: Any) -> "RowsInGroups":
         """Those of a table, as `fit` takes it.
 
         Raises:
             MamlaxError: if groups or an order do not fit the table.
         """
         X = as_pandas(X)
-        check_consistent_length(X, y)
+        check_consistent_length(X, y, sample_weight)
         _, numbers = numbered("groups", groups, _num_samples(X))
         order = None if order_by is None else np.asarray(order_by)
-        return RowsInGroups(X, y, np.asarray(groups), order, _places(numbers, order_by))
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        places = _places(numbers, order_by)
+        return RowsInGroups(X, y, np.asarray(groups), order, weights, places)
 
     def of(self, rows: np.ndarray) -> "RowsInGroups":
         """Some of them."""
         X, y = (_safe_indexing(one, rows) for one in (self.X, self.y))
-        order = None if self.order is None else self.order[rows]
-        return RowsInGroups(X, y, self.groups[rows], order, self.places[rows])
+        order, weights = (None if one is None else one[rows] for one in (self.order, self.weights))
+        return RowsInGroups(X, y, self.groups[rows], order, weights, self.places[rows])
+
+    @property
+    def weighting(self) -> dict[str, np.ndarray]:
+        """`sample_weight`, where there is one, as an argument."""
+        return {} if self.weights is None else {"sample_weight": self.weights}
 
     def after(self, size: int) -> "RowsInGroups":
         """The rows to judge on, after so many to adapt from.
@@ -111,10 +122,18 @@ def scores_of(
         predictor = model
         if size:
             support = rows.of(np.flatnonzero((rows.places < size) & is_judged))
-            adapted = model.adapt_many(support.X, support.y, support.groups)
+            adapted = model.adapt_many(support.X, support.y, support.groups, **support.weighting)
             predictor = OfRows(model, adapted, query.groups)
-        found.append(float(scorer(predictor, query.X, query.y)))
+        found.append(float(scorer(predictor, query.X, query.y, **query.weighting)))
     return found
+
+
+def last_step(model: Any, rows: RowsInGroups) -> tuple[Any, RowsInGroups]:
+    """What adapts in a fitted pipeline, and rows as the steps before it hand them on."""
+    if not isinstance(model, Pipeline):
+        return model, rows
+    X = model[:-1].transform(rows.X) if len(model) > 1 else rows.X
+    return model[-1], rows._replace(X=X)
 
 
 def scorer_of(model: Any, scoring: Scoring) -> Any:
@@ -131,7 +150,7 @@ class Fold(NamedTuple):
     """A fitted model, and rows of groups that it has not learned from.
 
     Attributes:
-        model: fitted.
+        model: fitted; of a pipeline the last step, and rows as it takes them.
         learned: what it has learned from; None: it was there already.
         judged: the others.
     """
@@ -160,7 +179,8 @@ def folds_of(model: Any, rows: RowsInGroups, cv: Any, *, num_sets: int = 1) -> I
         if num_sets > 1:
             sets = [those for _, those in _indices(num_sets, rows)]
         for those in sets:
-            yield Fold(model, None, rows.of(those))
+            last, judged = last_step(model, rows.of(those))
+            yield Fold(last, None, judged)
         return
     for learned, judged in _indices(cv, rows):
         if len(both := np.intersect1d(rows.groups[learned], rows.groups[judged])):
@@ -168,16 +188,22 @@ def folds_of(model: Any, rows: RowsInGroups, cv: Any, *, num_sets: int = 1) -> I
                 f"group {both.tolist()[0]!r} is both learned from and judged on in a fold: it "
                 "would not be new. Give folds of whole groups: cv=GroupKFold(5)."
             )
-        some = rows.of(learned)
-        yield Fold(_fitted(model, some), some, rows.of(judged))
+        fitted = _fitted(model, rows.of(learned))
+        last, some = last_step(fitted, rows.of(learned))
+        yield Fold(last, some, last_step(fitted, rows.of(judged))[1])
 
 
 def _fitted(model: Any, rows: RowsInGroups) -> Any:
     """A clone that has learned from these rows."""
     one: Any = clone(model)
-    if "compare" in one.get_params(deep=False):  # what it would say of itself, nobody would see
-        one.set_params(compare=False)
-    return one.fit(rows.X, rows.y, groups=rows.groups, order_by=rows.order)
+    last, prefix = one, ""
+    if isinstance(one, Pipeline):
+        last, prefix = one[-1], f"{one.steps[-1][0]}__"
+    if "compare" in last.get_params(deep=False):  # what it would say of itself, nobody would see
+        last.set_params(compare=False)
+    given = {"groups": rows.groups, "order_by": rows.order, **rows.weighting}
+    with config_context(enable_metadata_routing=False):  # a pipeline takes names of its steps
+        return one.fit(rows.X, rows.y, **{prefix + name: value for name, value in given.items()})
 
 
 def _indices(cv: Any, rows: RowsInGroups) -> Iterable[tuple[np.ndarray, np.ndarray]]:
@@ -213,11 +239,11 @@ def checked_sizes(support_size: Any) -> list[int]:
 
 def check_adapts(model: Any) -> None:
     """Refuse what does not."""
-    if not hasattr(model, "adapt_many"):
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if not hasattr(last, "adapt_many"):
         raise MamlaxError(
-            f"{type(model).__name__} does not adapt to groups. Give a FewShotRegressor or a "
-            "FewShotClassifier; columns of categories, missing values and scaling need no steps "
-            "of a pipeline."
+            f"{type(last).__name__} does not adapt to groups. Give a FewShotRegressor, a "
+            "FewShotClassifier, or a pipeline that ends in one."
         )
 
 

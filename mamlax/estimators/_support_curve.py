@@ -107,6 +107,7 @@ def support_curve(
     cv: Any = None,
     scoring: Scoring = None,
     order_by: Any = None,
+    sample_weight: Any = None,
     compare: bool = True,
 ) -> SupportCurve:
     """Scores of a model, and of simpler ones, by the number of rows that they know of a new group.
@@ -116,7 +117,8 @@ def support_curve(
     The simpler models are those of `report()`, fitted to the same groups.
 
     Args:
-        model: a `FewShotRegressor` or `FewShotClassifier`; it stays as it is.
+        model: a `FewShotRegressor` or `FewShotClassifier`, or a pipeline that ends in one; it stays
+            as it is.
         X: `[rows, columns]`, as for `fit`.
         y: `[rows]` or `[rows, outputs]`.
         groups: `[rows]`, which task a row belongs to.
@@ -128,6 +130,7 @@ def support_curve(
             values, the share of rows classified rightly of classes.
         order_by: `[rows]` of numbers or dates, in which the rows of a group come one after another.
             None: as they stand.
+        sample_weight: `[rows]`, how much each row counts, in fitting, adapting and judging.
         compare: whether there are simpler models.
 
     Returns:
@@ -152,7 +155,7 @@ def support_curve(
         True
     """
     check_adapts(model)
-    rows = RowsInGroups.checked(X, y, groups, order_by)
+    rows = RowsInGroups.checked(X, y, groups, order_by, sample_weight)
     sizes = _default_sizes(rows) if support_sizes is None else checked_sizes(support_sizes)
     warn_of_small(rows, max(sizes))
     found: list[dict[str, np.ndarray]] = []
@@ -227,7 +230,7 @@ def _simpler(
             of_size = outputs[i * len(names) : (i + 1) * len(names)]
             joined = np.concatenate(of_size)[np.argsort(np.concatenate(those))]
             known = OfRows(model, _Known(model, joined), query.groups)
-            scores[name][i] = scorer(known, query.X, query.y)
+            scores[name][i] = scorer(known, query.X, query.y, **query.weighting)
     return scores, remarks
 
 
@@ -250,4 +253,5 @@ def _encoded(model: Any, rows: RowsInGroups) -> Rows:
     """Rows as a fitted model takes them; new categories were said already."""
     _, numbers = np.unique(rows.groups, return_inverse=True)
     targets = model.targets_.encode(model._checked_targets(rows.y))
-    return Rows(model._inputs(rows.X), targets, np.ones(len(targets), np.float32), numbers, numbers)
+    weights = model._weights(rows.weights, rows.X)
+    return Rows(model._inputs(rows.X), targets, weights, numbers, numbers)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
+from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from sklearn.model_selection import (
     GridSearchCV,
@@ -14,6 +15,7 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import mamlax
 
@@ -30,22 +32,36 @@ class MeanOfSupport(RegressorMixin, BaseEstimator):
     def __init__(self, bias=0.0, compare=True):
         self.bias, self.compare = bias, compare
 
-    def fit(self, X, y, groups=None, order_by=None):
+    def fit(self, X, y, groups=None, order_by=None, sample_weight=None):
+        self.weights_ = sample_weight
         assert groups is not None and len(groups) == len(y) == len(X)
         self.fitted_, self.ordered_ = set(groups), order_by is not None
         self.value_, self.n_features_in_ = np.mean(y), 1
         assert not self.compare or type(self) is not MeanOfSupport
         return self
 
-    def adapt_many(self, X, y, groups):
+    def adapt_many(self, X, y, groups, sample_weight=None):
         adapted = clone(self)
-        adapted.means_ = pd.Series(np.asarray(y)).groupby(np.asarray(groups)).mean()
+        weights = pd.Series(np.ones(len(y)) if sample_weight is None else sample_weight)
+        totals = (weights * np.asarray(y)).groupby(np.asarray(groups)).sum()
+        adapted.means_ = totals / weights.groupby(np.asarray(groups)).sum()
         assert not self.fitted_ & set(groups), "groups that it has learned from"
         adapted.predict = lambda X, groups: adapted.means_[groups].to_numpy() + self.bias
         return adapted
 
     def predict(self, X):
         return np.full(len(X), self.value_)
+
+
+class Recorded(TransformerMixin, BaseEstimator):
+    """A step that a test can follow: adds one to the inputs, fitted to those that are learned."""
+
+    def fit(self, X, y=None):
+        self.rows_ = len(X)
+        return self
+
+    def transform(self, X):
+        return X + 1
 
 
 GROUPS = np.array(["a", "b", "a", "c", "b", "a", "c", "b", "a", "d"])
@@ -82,6 +98,48 @@ def test_each_fold_is_adapted_from_the_first_rows_and_judged_on_the_others():
     order = np.random.default_rng(0).permutation(10)
     found = score(MeanOfSupport(), INPUTS, TARGETS, GROUPS, support_size=1, order_by=order, **given)
     np.testing.assert_allclose(found, of_mean(1, order=order))
+
+
+@small
+def test_rows_count_by_their_weights_in_the_support_and_where_they_are_judged():
+    weights = np.random.default_rng(0).uniform(0.5, 2, 10)
+    given = {"support_size": 2, "cv": TWO[:1], "scoring": ERROR, "sample_weight": weights}
+    found = mamlax.adaptation_score(MeanOfSupport(), INPUTS, TARGETS, GROUPS, **given)
+    errors, total = 0.0, 0.0
+    for group in ("a", "b"):
+        rows = np.flatnonzero(group == GROUPS)
+        first, query = rows[:2], rows[2:]
+        mean = np.average(TARGETS[first], weights=weights[first])
+        errors += np.sum(weights[query] * (TARGETS[query] - mean) ** 2)
+        total += weights[query].sum()
+    np.testing.assert_allclose(found, [-errors / total])
+
+
+@small
+def test_a_pipeline_is_fitted_whole_and_its_last_step_adapts(monkeypatch):
+    given = {"support_size": 1, "scoring": ERROR}
+    seen, adapt_many = [], MeanOfSupport.adapt_many
+
+    def recorded(self, X, y, groups):
+        seen.append(X)
+        return adapt_many(self, X, y, groups)
+
+    monkeypatch.setattr(MeanOfSupport, "adapt_many", recorded)
+    pipeline = make_pipeline(Recorded(), MeanOfSupport())
+    table = INPUTS, TARGETS, GROUPS
+    for is_routed in (False, True):
+        with sklearn.config_context(enable_metadata_routing=is_routed):
+            found = mamlax.adaptation_score(pipeline, *table, cv=TWO, **given)
+        np.testing.assert_allclose(found, of_mean(1))
+    assert all((one == 1).all() for one in seen), "the first step added one"
+    rows = TWO[0][0]
+    fitted = clone(pipeline).set_params(meanofsupport__compare=False)
+    fitted.fit(INPUTS[rows], TARGETS[rows], meanofsupport__groups=GROUPS[rows])
+    others = [one[TWO[0][1]] for one in table]
+    scorer = mamlax.adaptation_scorer(**given)
+    assert scorer(fitted, *others[:2], groups=others[2]) == pytest.approx(of_mean(1)[0])
+    prefit = mamlax.adaptation_score(fitted, *others, cv="prefit", **given)
+    np.testing.assert_allclose(prefit, of_mean(1)[:1])
 
 
 @small
@@ -208,7 +266,11 @@ def test_groups_that_do_not_reach_the_scorer_are_missed_in_words():
         ({"cv": "fitted"}, "a number, a splitter, pairs of indices or .prefit., got 'fitted'"),
         ({"groups": GROUPS[:4]}, "groups must have one label for each of the 10 rows"),
         ({"order_by": [0.0, np.nan, *range(8)]}, "order_by is missing in 1 rows"),
-        ({"model": make_pipeline(MeanOfSupport())}, "Pipeline does not adapt"),
+        ({"model": LinearRegression()}, "LinearRegression does not adapt"),
+        (
+            {"model": make_pipeline(StandardScaler(), LinearRegression())},
+            "LinearRegression does not adapt.*a pipeline that ends in one",
+        ),
     ],
     ids=str,
 )

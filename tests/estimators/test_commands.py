@@ -434,6 +434,8 @@ def test_a_model_is_written_again(command, of_table, tmp_path):
         "the same and wear, the target."
     )
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / of_table).read_bytes()
+    _, _, err = command("export", of_table, "--out", "again.safetensors")
+    assert err.splitlines()[0] == "again.safetensors is there already: it is replaced."
 
 
 @pytest.mark.parametrize(

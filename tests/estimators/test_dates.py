@@ -3,6 +3,7 @@
 import datetime
 import json
 import zoneinfo
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -207,10 +208,12 @@ def test_dates_are_the_same_in_files_frames_services_and_programs(command, few):
     when = start + pd.to_timedelta(np.tile(np.arange(12) * 7, 2), "h")
     dated = few.assign(when=when.strftime("%Y-%m-%d %H:%M"))
     dated.to_csv("table.csv", index=False)
+    Path("model.safetensors").write_text("an older one")
     status, _, err = command(
         "fit", "table.csv", *OF_MACHINES, *QUICK_CLASSES, "--order-column", "when"
     )
     assert status == 0 and "; dates: when;" in err, err
+    assert err.startswith("model.safetensors is there already: it will be replaced.\n")
     model = mamlax.load("model.safetensors")
     *_, column = model.columns_.columns
     assert column.parts == ("time", "year", "week", "day")

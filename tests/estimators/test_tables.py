@@ -107,6 +107,13 @@ def test_what_is_damaged_is_refused(content, words, tmp_path):
         read_table(tmp_path / "table.csv")
 
 
+def test_a_quote_that_is_not_closed_is_found_by_its_line(tmp_path):
+    (tmp_path / "table.csv").write_text('a,b\n1,2\n3,"4\n' + "5,6\n" * 40_000)
+    words = "begins in line 3 of .* has more than 131,072 characters.*quote that is not closed"
+    with pytest.raises(mamlax.MamlaxError, match=words):
+        read_table(tmp_path / "table.csv")
+
+
 def test_a_row_is_found_by_its_line_past_empty_lines_and_breaks_in_cells(tmp_path):
     (tmp_path / "table.csv").write_text('a,b\n\n"1\n1",2\n\n3,4\n')
     table = read_table(tmp_path / "table.csv")
