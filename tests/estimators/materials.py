@@ -49,14 +49,14 @@ def labelled(table):
 
 def fails(command, *arguments):
     """The line that a command ends with; before it stands at most what was read of a table, what
-    was made of it, and warnings."""
+    was made of it, that a model will be replaced, and warnings."""
     status, out, err = command(*arguments)
     assert status == 1 and out == ""
     assert "Traceback" not in err
     *before, line = err.splitlines()
     said = [one for one in before if not one.startswith("warning: ")]
-    of_data = re.compile(r" rows, | tasks \(|: \d+ files?, \d+ read")
-    assert all(of_data.search(one) for one in said) and len(said) <= 2
+    of_data = re.compile(r" rows, | tasks \(|: \d+ files?, \d+ read|will be replaced\.$")
+    assert all(of_data.search(one) for one in said) and len(said) <= 3
     assert line.startswith("error: ")
     return line
 
