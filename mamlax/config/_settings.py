@@ -118,7 +118,8 @@ def _words(hint: Any, value: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(_words(part, value) for part in parts if part is not type(None))
     if origin is Literal:
-        return f"one of {', '.join(map(str, parts))}" if len(parts) > 1 else str(parts[0])
+        choices = [str(part) for part in parts]
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
     if origin is tuple and isinstance(value, tuple) and Ellipsis in parts:
         return _words(parts[0], next(one for one in value if not fits(parts[0], one)))
     if origin is tuple:

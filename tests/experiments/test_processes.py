@@ -28,7 +28,7 @@ BANDIT = shlex.split(
 IMAGES = shlex.split(
     "images --num-outer-steps 4 --log-interval 2 --meta-batch-size 4 --num-devices 1 "
     "--num-baseline-steps 0 --num-test-tasks 4 --num-test-inner-steps 1 --num-validation-tasks 4 "
-    "--validation-interval 4 --ways 3 --shots 1 --num-query 2 --image-size 16 --channels 4 "
+    "--num-inner-steps 1 --validation-interval 4 --ways 3 --shots 1 --num-query 2 --image-size 16 --channels 4 "
     "--stream True --images"
 )
 LONG = [*SINUSOID, "--num-outer-steps", "2000000", "--checkpoint-interval", "10"]
@@ -113,10 +113,11 @@ def of_images(folder):
     return [*IMAGES, folder]
 
 
-@pytest.mark.parametrize("words", [SINUSOID, of_images, BANDIT], ids=["sinusoid", "images", "rl"])
-def test_two_processes_train_what_one_with_two_devices_does(words, start, start_two, tmp_path):
-    if callable(words):
-        words = words(pictures(tmp_path / "pictures"))
+@pytest.mark.parametrize("recipe", ["sinusoid", "images", "bandit"])
+def test_two_processes_train_what_one_with_two_devices_does(recipe, start, start_two, tmp_path):
+    words = {"sinusoid": SINUSOID, "bandit": BANDIT}.get(recipe)
+    if words is None:
+        words = of_images(pictures(tmp_path / "pictures"))
     one = start([*words, "--num-devices", "2"], tmp_path / "one")
     if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one process has one device here")
