@@ -14,10 +14,17 @@ import tyro
 from .. import __version__
 from .._errors import MamlaxError
 from .._files import remedy
-from . import _models, _runs, _service
+from . import _doctor, _models, _runs, _service
 from ._console import escape, say, say_warning
 from ._flags import Flags
-from ._hints import in_flags, suggest_algorithm, suggest_flag, suggest_order, suggest_recipe
+from ._hints import (
+    in_flags,
+    suggest_algorithm,
+    suggest_command,
+    suggest_flag,
+    suggest_order,
+    suggest_recipe,
+)
 from ._job import process
 
 _COMMANDS = (
@@ -35,7 +42,30 @@ _COMMANDS = (
     _models.inspect,
     _models.export,
     _service.serve,
+    _doctor.doctor,
 )
+
+_WELCOME = """\
+mamlax {version}: learn to learn from many small tasks, adapt to a new one.
+
+See it work
+  mamlax train sinusoid         meta-train the paper's sine waves, draw them (under two minutes)
+  mamlax recipes                all experiments, with published numbers and ours
+
+Your own data
+  mamlax fit table.csv --task-column who --target-column what
+                                learn from a table; a column says which task a row belongs to
+  mamlax adapt model.safetensors --support new.csv --query rows.csv --out predictions.csv
+                                adapt to a new task, and predict
+  mamlax train images --images FOLDER
+                                learn from a folder with a folder of images for each class
+  mamlax serve model.safetensors
+                                a page to try a model on, and an HTTP interface
+
+Help
+  mamlax --help                 all commands; mamlax COMMAND --help, mamlax train RECIPE --help
+  mamlax doctor                 what is installed, found and missing
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"mamlax {__version__}")
         return 0
+    if not arguments:
+        print(_WELCOME.format(version=__version__), end="")
+        return 0
     commands = {command.__name__: command for command in _COMMANDS}
     try:
+        suggest_command(arguments, commands)
         suggest_recipe(arguments)
         suggest_algorithm(arguments)
         suggest_flag(arguments, commands)

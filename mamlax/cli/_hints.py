@@ -4,7 +4,7 @@ import difflib
 import inspect
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +39,18 @@ _BY_MEANING = {
     **dict.fromkeys(("label", "target", "y"), ("target-column",)),
 }
 """What flags of other programs are called here."""
+
+
+def suggest_command(arguments: list[str], commands: Collection[str]) -> None:
+    """Raise an error that names the nearest command if there is no such one."""
+    word = arguments[0]
+    if word in commands or word.startswith("-"):
+        return
+    near = difflib.get_close_matches(word, commands, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    if word in RECIPES:
+        hint = f" It is a recipe: mamlax train {word}."
+    raise MamlaxError(f"mamlax has no command {word!r}.{hint} It has {', '.join(commands)}.")
 
 
 def suggest_flag(arguments: list[str], commands: Mapping[str, Callable[..., Any]]) -> None:

@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 
+import jax
 import pytest
 
 import mamlax
+from mamlax import cli
+from mamlax.cli import _doctor
 from mamlax.config import RECIPES
 
 from .answers import exits, flags_of, words_of
@@ -39,6 +42,34 @@ def test_help_is_given_for_every_command(command, expected, capsys):
     assert "usage: mamlax" in text
     for words in expected:
         assert words in text
+
+
+def test_without_a_command_a_screen_says_what_to_type_next(capsys):
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 100
+    typed = [line.split()[1] for line in lines if line.startswith("  mamlax ")]
+    assert typed[0] == "train" and {"fit", "adapt", "serve", "doctor"} <= set(typed)
+
+
+def test_the_doctor_says_what_is_there_and_what_is_missing(capsys, monkeypatch, tmp_path):
+    (tmp_path / "omniglot").mkdir()
+    monkeypatch.setenv("MAMLAX_DATA", str(tmp_path))
+    monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path / "cache"))
+    absent = {"gymnasium"}
+    is_installed = _doctor._is_installed
+    monkeypatch.setattr(
+        _doctor, "_is_installed", lambda name: name not in absent and is_installed(name)
+    )
+    assert cli.main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert f"mamlax   {mamlax.__version__}" in text and f"jax {jax.__version__}" in text
+    assert "omniglot/ found" in text and "cifar-100/ not there" in text
+    assert "cli: ready" in text and "gym: missing gymnasium" in text
+    assert "mjx: missing gymnasium" in text, "an extra within an extra counts"
+    assert f"{tmp_path / 'cache'} (" in text and "not made yet" in text
+    assert "dev:" not in text
 
 
 def algorithms_to_ask_for(name):

@@ -28,8 +28,8 @@ BANDIT = shlex.split(
 IMAGES = shlex.split(
     "images --num-outer-steps 4 --log-interval 2 --meta-batch-size 4 --num-devices 1 "
     "--num-baseline-steps 0 --num-test-tasks 4 --num-test-inner-steps 1 --num-validation-tasks 4 "
-    "--num-inner-steps 1 --validation-interval 4 --ways 3 --shots 1 --num-query 2 --image-size 16 --channels 4 "
-    "--stream True --images"
+    "--num-inner-steps 1 --validation-interval 4 --ways 3 --shots 1 --num-query 2 "
+    "--image-size 16 --channels 4 --stream True --images"
 )
 LONG = [*SINUSOID, "--num-outer-steps", "2000000", "--checkpoint-interval", "10"]
 
