@@ -14,7 +14,7 @@ import tyro
 from .. import __version__
 from .._errors import MamlaxError
 from .._files import remedy
-from . import _doctor, _models, _runs, _service
+from . import _doctor, _models, _runs, _service, _sharing
 from ._console import escape, say, say_warning
 from ._flags import Flags
 from ._hints import (
@@ -42,6 +42,8 @@ _COMMANDS = (
     _models.inspect,
     _models.export,
     _service.serve,
+    _sharing.push,
+    _sharing.pull,
     _doctor.doctor,
 )
 

@@ -7,6 +7,7 @@ from .._errors import MamlaxError
 from ._adapted_many import AdaptedMany
 from ._container import Container, header_errors, read_container
 from ._few_shot import FewShotClassifier, FewShotRegressor
+from ._hub import SCHEME, pulled
 from ._images import FewShotImageClassifier
 from ._policy import FewShotPolicy
 
@@ -22,7 +23,7 @@ def load(path: str | Path) -> Any:
     """Read what `save` or `mamlax export` wrote.
 
     Args:
-        path: of the file.
+        path: of the file; or `"hf://OWNER/NAME"`, a model of the Hugging Face Hub.
 
     Returns:
         A `FewShotRegressor`, `FewShotClassifier`, `FewShotImageClassifier` or `FewShotPolicy`,
@@ -32,6 +33,8 @@ def load(path: str | Path) -> Any:
         MamlaxError: if it is no such file, is damaged or was changed, or was written by a newer
             version. No code in it is run.
     """
+    if str(path).startswith(SCHEME):
+        path = pulled(str(path))
     content = read_container(Path(path))
     with header_errors(path):
         if content.header["kind"] != AdaptedMany.__name__:
