@@ -5,6 +5,7 @@ tells the others what it has read. So the others need not see its directory.
 """
 
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,14 +15,21 @@ import numpy as np
 
 from ._errors import MamlaxError
 
+_PIECE_BYTES = 1 << 28
+
 
 class OtherProcessError(MamlaxError):
-    """The first process failed, and says why; or another one has ended."""
+    """Another process failed, and says why; or it has ended."""
 
 
 def is_first() -> bool:
     """Whether this process is the one that reads and writes files; true where there is one."""
     return jax.process_index() == 0
+
+
+def are_joined_by(mesh: jax.sharding.Mesh | None) -> bool:
+    """Whether a mesh has devices of several processes, which then must call all that uses it."""
+    return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
 
 
 def from_first(fn: Callable[[], Any]) -> Any:
@@ -32,18 +40,18 @@ def from_first(fn: Callable[[], Any]) -> Any:
     """
     if jax.process_count() == 1:
         return fn()
-    result = failure = None
+    failure, told = None, b""
     if is_first():
         try:
-            result = fn()
+            told = pickle.dumps((None, fn()))
         except Exception as error:
             failure = error
-    told = pickle.dumps((None if failure is None else str(failure), result))
+            told = pickle.dumps((str(error), None))
     words, result = pickle.loads(_told(told))
     if failure is not None:
         raise failure
     if words is not None:
-        raise OtherProcessError(words)
+        raise OtherProcessError(f"process 0 failed: {words}")
     return result
 
 
@@ -51,9 +59,10 @@ def in_each(fn: Callable[[], Any]) -> Any:
     """What `fn()` returns in this process, once it has returned in all of them.
 
     Raises:
-        OtherProcessError: if it raises an error in another process, which this one waits for in
-            vain.
+        OtherProcessError: if it raises an error in another process.
     """
+    if jax.process_count() == 1:
+        return fn()
     result = failure = None
     try:
         result = fn()
@@ -74,8 +83,9 @@ def of_each(value: Any) -> list[Any]:
         return [value]
     from jax.experimental.multihost_utils import process_allgather
 
+    _check_devices()
     data = np.frombuffer(pickle.dumps(value), np.uint8)
-    with _words_where_one_has_ended():
+    with words_where_one_has_ended():
         sizes = process_allgather(np.int32(data.size))
         rows = process_allgather(np.pad(data, (0, sizes.max() - data.size)))
     return [pickle.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
@@ -87,29 +97,60 @@ def largest(value: int) -> int:
         return value
     from jax.experimental.multihost_utils import process_allgather
 
-    with _words_where_one_has_ended():
+    with words_where_one_has_ended():
         return int(process_allgather(np.int32(value)).max())
 
 
-def _told(data: bytes) -> bytes:
-    """The bytes of the first process; JAX must know how many there are."""
-    from jax.experimental.multihost_utils import broadcast_one_to_all
-
-    with _words_where_one_has_ended():
-        size = int(broadcast_one_to_all(np.int64(len(data))))
-        mine = np.frombuffer(data, np.uint8) if is_first() else np.zeros(size, np.uint8)
-        return broadcast_one_to_all(mine).tobytes()
-
-
 @contextmanager
-def _words_where_one_has_ended() -> Iterator[None]:
+def words_where_one_has_ended() -> Iterator[None]:
+    """Say it where a program of all processes fails because another one has ended."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
+        if not has_lost_another(error):
+            raise
         raise OtherProcessError(ENDED) from error
+
+
+def has_lost_another(error: Exception) -> bool:
+    """Whether an error of JAX is that another process does not answer."""
+    words = str(error).lower()
+    return jax.process_count() > 1 and any(one in words for one in _OF_CONNECTIONS)
 
 
 ENDED = (
     "Another process of this job has ended, or cannot be reached: its own output says why. Start "
     "all processes again."
 )
+_OF_CONNECTIONS = ("gloo", "nccl", "connection", "coordination", "deadline_exceeded", "unavailable")
+
+
+def _told(data: bytes) -> bytes:
+    """The bytes of the first process, in pieces; JAX must know how many there are."""
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    _check_devices()
+    pieces = range(0, len(data), _PIECE_BYTES)
+    with words_where_one_has_ended():
+        count, last = broadcast_one_to_all(
+            np.array([len(pieces), len(data) - pieces[-1] if pieces else 0], np.int32)
+        )
+        found = []
+        for index in range(count):
+            size = last if index == count - 1 else _PIECE_BYTES
+            piece = np.zeros(size, np.uint8)
+            if is_first():
+                piece = np.frombuffer(data, np.uint8, size, index * _PIECE_BYTES)
+            found.append(broadcast_one_to_all(piece).tobytes())
+    return b"".join(found)
+
+
+def _check_devices() -> None:
+    """Refuse processes with other numbers of devices, which JAX cannot gather from."""
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{counts[one]} in process {one}" for one in sorted(counts))
+        raise MamlaxError(
+            f"every process needs as many devices, found {found}. Bind each to as many cores "
+            "(taskset, srun --cpus-per-task), or give each as many accelerators."
+        )

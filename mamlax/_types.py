@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
 LossFn: TypeAlias = Callable[[PyTree, PyTree], Scalar]
@@ -79,12 +80,14 @@ class MetaLearner(NamedTuple):
             `query_loss` `[tasks]` (`loss` if absent), the first of `support_losses`
             `[tasks, steps]`, and every other one-dimensional array of floats under its own name.
         advice: a sentence on what to try if training diverges; may be empty.
+        mesh: the devices that `meta_gradient` spreads tasks over; None: one. See `over_tasks`.
     """
 
     init: Callable[[PyTree], PyTree]
     adapt: Callable[..., Adaptation]
     meta_gradient: Callable[..., tuple[tuple[Scalar, PyTree], PyTree]]
     advice: str = ""
+    mesh: Mesh | None = None
 
 
 class Limit(NamedTuple):
@@ -107,9 +110,11 @@ class OuterLoop(NamedTuple):
         step: `step(key, state) -> (state, metrics)`. `metrics` maps metric keys to scalars.
         limits: the limit of each limited metric, by name.
         advice: a sentence on what to try if training diverges; may be empty.
+        mesh: the devices that `step` spreads tasks over; None: one.
     """
 
     init: Callable[[PyTree], PyTree]
     step: Callable[[PRNGKeyArray, PyTree], tuple[PyTree, dict[str, Scalar]]]
     limits: Mapping[str, Limit] = MappingProxyType({})
     advice: str = ""
+    mesh: Mesh | None = None

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import PyTree
 
 from .._errors import warn
 from .._types import MetaLearner, OuterLoop, SampleTask
 from ._optimizer import check_is_optimizer, optimizer_state, optimizer_step
-from ._over_tasks import over_tasks, share
+from ._over_tasks import share
 from ._overlooked import overlooked
 from ._params import split
 
@@ -39,7 +39,6 @@ def outer_loop(
     sample_task: SampleTask,
     *,
     meta_batch_size: int,
-    mesh: Mesh | None = None,
 ) -> OuterLoop:
     """Learn across tasks: each step draws `meta_batch_size` tasks and follows the meta-gradient.
 
@@ -52,7 +51,6 @@ def outer_loop(
             once, and are arguments of the compiled step: of `run`, and of `eqx.filter_jit`
             (`jax.jit` would compile them in).
         meta_batch_size: tasks per outer step.
-        mesh: devices that share the tasks, as for `over_tasks`: each draws its own tasks.
 
     Returns:
         An `OuterLoop`. Its `step` is pure and may be jitted, scanned, and vmapped over seeds. Its
@@ -61,7 +59,7 @@ def outer_loop(
         per task of.
 
     Raises:
-        ValueError: if `meta_batch_size` is not positive, or the mesh has another axis than "tasks".
+        ValueError: if `meta_batch_size` is not positive.
         TypeError: if `optimizer` is none; when used, if it needs more, as line searches do.
 
     Example:
@@ -82,9 +80,8 @@ def outer_loop(
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
     check_is_optimizer(optimizer, "outer")
     draw = jax.vmap(lambda sample_task, key: sample_task(key), in_axes=(None, 0))
-    if mesh is not None:
-        learner = over_tasks(learner, mesh=mesh)
-        draw = share(draw, mesh, lambda tasks: tasks, PartitionSpec("tasks"))
+    if learner.mesh is not None:  # each device draws its own
+        draw = share(draw, learner.mesh, lambda tasks: tasks, PartitionSpec("tasks"))
 
     def init(params):
         return initial_state(learner.init(params), optimizer)
@@ -111,7 +108,7 @@ def outer_loop(
             eqx.combine(learnable, rest), optimizer_state, state.outer_step + 1
         ), metrics
 
-    return _bound(init, step, sample_task)._replace(advice=learner.advice)
+    return _bound(init, step, sample_task)._replace(advice=learner.advice, mesh=learner.mesh)
 
 
 def with_tasks(loop: OuterLoop, sample_task: SampleTask) -> OuterLoop:
@@ -122,7 +119,7 @@ def with_tasks(loop: OuterLoop, sample_task: SampleTask) -> OuterLoop:
         sample_task: in the place of the one that it was given.
     """
     step: Any = loop.step
-    return _bound(loop.init, step.func, sample_task)._replace(advice=loop.advice)
+    return _bound(loop.init, step.func, sample_task)._replace(advice=loop.advice, mesh=loop.mesh)
 
 
 def _bound(init: Callable[..., PyTree], step: Callable[..., PyTree], sample_task: Any) -> OuterLoop:

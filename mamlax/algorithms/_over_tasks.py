@@ -148,6 +148,7 @@ def over_tasks(
             gradients are averaged, so memory is that of one of them. None: all at once.
         mesh: devices with one axis named "tasks", over which tasks are spread; parameters are
             replicated. The processor's cores count as devices where `jax_num_cpu_devices` says so.
+            `outer_loop` then draws the tasks of each device there.
 
     Returns:
         A learner whose `meta_gradient` agrees with the given one's up to rounding. Its
@@ -177,7 +178,11 @@ def over_tasks(
 
     if mesh is not None:
         check_mesh(mesh)
-    return learner._replace(meta_gradient=meta_gradient)
+        if learner.mesh is not None:
+            raise ValueError("the learner's tasks are shared among devices already. Give one mesh.")
+    return learner._replace(
+        meta_gradient=meta_gradient, mesh=learner.mesh if mesh is None else mesh
+    )
 
 
 def adaptation_curves(

@@ -1,18 +1,24 @@
 """Joining the other processes of a job before JAX starts."""
 
 import os
+import re
 import socket
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .._errors import MamlaxError
 from ..config._job import Job
 from ._console import escape, say
 
 _SECONDS_TO_MEET, _SECONDS_TO_MISS, _SECONDS_TO_PART = 60, 30, 10
-_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JOB_COMPLETION_INDEX")
+_SECONDS_IN_A_CLUSTER = 300
+"""To meet, where a batch system starts processes at its own pace."""
+_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+_ALONE_ON_ITS_MACHINE = {
+    "SLURM_STEP_TASKS_PER_NODE": r"1(\(x\d+\))?",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "1",
+}
 
 
 @contextmanager
@@ -20,15 +26,17 @@ def joined(job: Job) -> Iterator[None]:
     """Join the other processes, where there are any; leave them at the end.
 
     Raises:
-        MamlaxError: if the flags do not fit one another, or no coordinator answers in a minute.
+        MamlaxError: if the flags do not fit one another, or no coordinator answers in time.
     """
     alone = job == Job() and not _in_a_cluster()
     if alone or job.num_processes == 1:
         yield
         return
     _check(job)
+    is_told = None not in (job.coordinator, job.num_processes, job.process_id)
     where = job.coordinator or "an address of the batch system's"
-    say(escape(f"meeting the other processes at {where}, for {_SECONDS_TO_MEET} s at most"))
+    seconds = _SECONDS_TO_MEET if is_told else _SECONDS_IN_A_CLUSTER
+    say(escape(f"meeting the other processes at {where}, for {seconds} s at most"))
     if job.process_id and job.coordinator:
         _wait_for(job.coordinator)
     import jax
@@ -40,7 +48,9 @@ def joined(job: Job) -> Iterator[None]:
             job.coordinator,
             job.num_processes,
             job.process_id,
-            initialization_timeout=_SECONDS_TO_MEET,
+            local_device_ids=_devices_here(),
+            cluster_detection_method="deactivate" if is_told else None,
+            initialization_timeout=seconds,
             heartbeat_timeout_seconds=_SECONDS_TO_MISS,
             shutdown_timeout_seconds=_SECONDS_TO_PART,
         )
@@ -49,25 +59,46 @@ def joined(job: Job) -> Iterator[None]:
     from .._processes import largest
     from ..training._run import TrainingInterruptedError
 
+    _joined.append(jax.process_index())
     try:
         yield
     except TrainingInterruptedError:
-        jax.distributed.shutdown()  # all have stopped after the same step
+        with suppress(RuntimeError):  # stopped at once, without the others
+            jax.distributed.shutdown()  # else all have stopped after the same step
         raise
     # where this one fails, the others must not be waited for: they wait for it
     largest(0)  # the first one still draws
     jax.distributed.shutdown()
 
 
+_joined: list[int] = []
+"""The number of this process, once it has joined others."""
+
+
 def process() -> str:
     """Which process speaks, where there are several."""
-    return f"process {sys.modules['jax'].process_index()}: " if is_one_of_several() else ""
+    return f"process {_joined[0]}: " if _joined else ""
 
 
 def is_one_of_several() -> bool:
-    """Whether this process has joined others; JAX is not imported to find out."""
-    jax = sys.modules.get("jax")
-    return jax is not None and jax.distributed.is_initialized()
+    """Whether this process has joined others."""
+    return bool(_joined)
+
+
+def _devices_here() -> list[int] | None:
+    """All GPUs that this process may see, where it need not share them; None: as JAX decides.
+
+    In a batch system JAX gives each process one GPU: that of its number on the machine.
+    """
+    visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    is_alone = any(
+        re.fullmatch(pattern, os.environ.get(name, ""))
+        for name, pattern in _ALONE_ON_ITS_MACHINE.items()
+    )
+    has_its_own = len(visible) == 1  # bound by the batch system, and counted from 0
+    if "JAX_LOCAL_DEVICE_IDS" in os.environ or not visible or not (is_alone or has_its_own):
+        return None
+    return list(range(len(visible)))
 
 
 def _check(job: Job) -> None:
@@ -76,8 +107,8 @@ def _check(job: Job) -> None:
         if not _in_a_cluster():
             raise MamlaxError(
                 "coordinator, num_processes and process_id go together: where the first process "
-                "is, how many there are, and which of them this is. SLURM, Open MPI and Kubernetes "
-                f"tell them themselves, but none of these was found. Got {job.coordinator}, "
+                "is, how many there are, and which of them this is. SLURM and Open MPI tell them "
+                f"themselves, but neither was found. Got {job.coordinator}, "
                 f"{job.num_processes} and {job.process_id}."
             )
     elif job.process_id >= job.num_processes:
@@ -113,6 +144,8 @@ def _nobody(coordinator: str | None, error: Exception) -> str:
 
 
 def _in_a_cluster() -> bool:
-    """Whether a batch system started this process as one of several."""
-    several = any(int(os.environ.get(name, "1") or 1) > 1 for name in _SIZES[:2])
-    return several or ("KUBERNETES_SERVICE_HOST" in os.environ and _SIZES[2] in os.environ)
+    """Whether SLURM or Open MPI started this process as one of several.
+
+    Pods of Kubernetes are not taken for one job: most often each has a run of its own.
+    """
+    return any(int(os.environ.get(name) or 1) > 1 for name in _SIZES)

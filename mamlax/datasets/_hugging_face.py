@@ -51,6 +51,7 @@ def hugging_face_classes(
             f"expected a datasets.Dataset, got {type(dataset).__name__}. Of a DatasetDict choose a "
             "split, e.g. dataset['train']; a stream must be read first."
         )
+    dataset = dataset.with_format(None)  # of the user's own: labels would be tensors
     if absent := [name for name in [*names, label] if name not in features]:
         raise MamlaxError(
             f"the data set has no column {absent[0]!r}; it has {', '.join(features)}. Say which "
@@ -106,6 +107,12 @@ def _numbers(columns: dict[str, Any]) -> np.ndarray:
             raise MamlaxError(
                 f"column {name!r} holds neither images nor numbers of one shape. Convert it, e.g. "
                 "with dataset.map, or leave it out."
+            )
+        if not np.isfinite(array).all():
+            row = int(np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1)))
+            raise MamlaxError(
+                f"column {name!r} has no finite number in row {row}. Fill such rows, or leave them "
+                "out: dataset.filter."
             )
     if len(arrays) > 1:
         arrays = {name: array.reshape(len(array), -1) for name, array in arrays.items()}

@@ -36,9 +36,18 @@ def parts_of(days: np.ndarray) -> tuple[str, ...]:
     reach = np.ptp(days) if len(days) else 0.0
     for part, length in _CYCLES.items():
         places = np.floor(days) % 7 if part == "week" else np.round(days % length, 6)
-        if reach >= length / 2 and len(np.unique(places)) > 1:
+        # leap years move the same day of all years by a day or two
+        spread = 2.0 if part == "year" else 0.0
+        if reach >= length / 2 and _spread(places, length) > spread:
             found.append(part)
     return tuple(found)
+
+
+def _spread(places: np.ndarray, length: float) -> float:
+    """How much of a cycle places reach over: all of it but the longest gap."""
+    there = np.unique(places)
+    gaps = np.diff(there, append=there[0] + length)
+    return length - float(gaps.max())
 
 
 def encoded(days: np.ndarray, parts: Sequence[str], trend: np.ndarray) -> np.ndarray:

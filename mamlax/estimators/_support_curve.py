@@ -201,7 +201,9 @@ def _simpler(
         return {}, {}
     model: Any = fold.model
     classes = len(model.classes_) if is_classifier(model) else None
-    train, query = _encoded(model, fold.learned), fold.judged.after(max(sizes))
+    # in their order within groups: what comes before a row is then what stands before it
+    learned = fold.learned.of(np.argsort(fold.learned.places, kind="stable"))
+    train, query = _encoded(model, learned), fold.judged.after(max(sizes))
     asked, rows = _encoded(model, query), _encoded(model, fold.judged)
     names, group = np.unique(query.groups, return_inverse=True)
     those = [np.flatnonzero(group == i) for i in range(len(names))]

@@ -47,7 +47,8 @@ def check_agreement(experiment: Experiment, description: RunDescription) -> None
             raise MamlaxError(
                 f"process {process} is not asked for what process 0 is:\n"
                 + "\n".join(found)
-                + "\nStart all processes with the same command, software and data."
+                + "\nStart all processes with the same command, software and data. Runs that have "
+                "nothing to do with one another are started with --num-processes 1."
             )
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._processes import words_where_one_has_ended
 from ._mesh import everywhere, mesh_for
 from ._method import MakeLearner, Method, draws
 from ._seeds import Seeds
@@ -42,8 +43,11 @@ def curves_program(method: Method, seeds: Seeds, num_devices: int | None) -> Cur
             found = seeds.each(lambda params: of_one(params, which))(params)
             return found if mesh is None else everywhere(found, mesh)
 
-        return lambda params, rate, tasks, seed: jax.tree.map(
-            np.asarray, curves(params, jnp.asarray(rate, jnp.float32), tasks, jnp.asarray(seed))
-        )
+        def on_host(params, rate, tasks, seed):
+            with words_where_one_has_ended():
+                found = curves(params, jnp.asarray(rate, jnp.float32), tasks, jnp.asarray(seed))
+                return jax.tree.map(np.asarray, found)
+
+        return on_host
 
     return curves_of

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError, warn
+from .._processes import of_each
 from ..training._record import Record
 from ..training._run import Run, restore_run
 from ._experiment import Experiment, initial_params, loop_of
@@ -77,6 +78,7 @@ def _best_step_size(experiment: Experiment, stage: Stage, params: PyTree, rate: 
     scores = [
         validation_score(experiment, stage, params, one, steps, NUM_TUNING_TASKS) for one in rates
     ]
+    scores = of_each(scores)[0]  # machines of several kinds round in several ways
     best = rates[(np.nanargmax if experiment.parts.maximize else np.nanargmin)(scores)]
     if best == 0.0:
         experiment.announce(f"{stage.name}: no inner learning rate helps; it stays unadapted")
@@ -87,7 +89,7 @@ def _restored(experiment: Experiment, stage: Stage) -> Run | None:
     """What a stage's checkpoints hold; None if it has nothing to train."""
     if stage.train_tasks is None:
         return None
-    if not Record(stage.directory).has_checkpoint:
+    if not Record(stage.directory, is_shared=True).has_checkpoint:
         raise MamlaxError(_unfinished(experiment, stage, 0))
     restored = restore_run(
         loop_of(experiment, stage),

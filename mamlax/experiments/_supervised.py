@@ -72,17 +72,17 @@ class Supervised:
                 raise MamlaxError(f"inner_batch_size={size}: {error}") from error
         # without inner steps all tasks share the weights, and one large product is fastest
         batch_size = tasks_at_once(self.recipe.training) if steps else None
-        learner = over_tasks(learner, batch_size=batch_size)
-        return self._outer_loop(learner, tasks, self.recipe.training.num_outer_steps, mesh)
+        learner = over_tasks(learner, batch_size=batch_size, mesh=mesh)
+        return self._outer_loop(learner, tasks, self.recipe.training.num_outer_steps)
 
     def baseline_loop(self, tasks: PyTree, num_outer_steps: int, mesh: Mesh | None) -> OuterLoop:
         """Adam on the query loss of all tasks together."""
-        learner = self.baseline_learner(tasks, 0, self.recipe.algorithm.inner_learning_rate)
-        return self._outer_loop(learner, tasks, num_outer_steps, mesh)
+        learner = over_tasks(
+            self.baseline_learner(tasks, 0, self.recipe.algorithm.inner_learning_rate), mesh=mesh
+        )
+        return self._outer_loop(learner, tasks, num_outer_steps)
 
-    def _outer_loop(
-        self, learner: MetaLearner, tasks: PyTree, num_outer_steps: int, mesh: Mesh | None
-    ) -> OuterLoop:
+    def _outer_loop(self, learner: MetaLearner, tasks: PyTree, num_outer_steps: int) -> OuterLoop:
         settings = self.recipe.outer_optimizer
         rate: float | optax.Schedule = settings.outer_learning_rate
         if settings.outer_schedule == "cosine":
@@ -91,11 +91,7 @@ class Supervised:
         if settings.gradient_clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(settings.gradient_clip), optimizer)
         return outer_loop(
-            learner,
-            optimizer,
-            tasks.sample,
-            meta_batch_size=self.recipe.training.meta_batch_size,
-            mesh=mesh,
+            learner, optimizer, tasks.sample, meta_batch_size=self.recipe.training.meta_batch_size
         )
 
     def curves(

@@ -127,7 +127,7 @@ def train(
     experiment = in_each(prepared)
     description = RunDescription(recipe, seed, num_seeds, environment=environment())
     check_agreement(experiment, description)
-    begin = _beginning(experiment, data_dir)  # before anything is written
+    begin = in_each(lambda: _beginning(experiment, data_dir))  # before anything is written
     from_first(lambda: open_run(directory, description))
     settings = {"recipe": recipe.name, "seed": seed, "num_seeds": num_seeds, **recipe.settings}
     with tracking(chosen, directory, to_json(settings)) as tracked:
@@ -212,7 +212,7 @@ def _track_evaluation(tracked: Tracking, evaluation: Evaluation) -> None:
 def _beginning(experiment: Experiment, data_dir: str | None) -> PyTree:
     """The parameters that the recipe says to begin from; None: random ones, or a checkpoint's."""
     source, stage = experiment.recipe.training.init_from, experiment.stages[MAIN]
-    if source is None or Record(stage.directory).has_checkpoint:
+    if source is None or Record(stage.directory, is_shared=True).has_checkpoint:
         return None
     arrays = read_weights(source, data_dir)
     init_key, _ = experiment.seeds.keys(stage.key_index)

@@ -152,7 +152,7 @@ def policy_outer_loop(
         return eqx.combine(arrays, eqx.filter(state, eqx.is_array, inverse=True)), metrics
 
     limit = Limit(learner.max_unstable_share, _REMEDY)
-    return OuterLoop(init, step, {"train/unstable_episodes": limit})
+    return OuterLoop(init, step, {"train/unstable_episodes": limit}, mesh=mesh)
 
 
 _REMEDY = (

@@ -9,6 +9,7 @@ from typing import Any
 
 from .._errors import warn
 from .._files import Json
+from .._processes import is_first
 from ..records._evaluation import MAIN
 from ..records._metrics import read_metrics
 from ..records._trackers import TrackerState, read_trackers, write_trackers
@@ -21,10 +22,12 @@ _NO_METRICS = ("step", "num_outer_steps", "time/date")
 class Tracking:
     """The trackers of a run while it is tracked; made by `tracking`."""
 
-    def __init__(self, trackers: Sequence[Tracker], run: TrackedRun):
+    def __init__(
+        self, trackers: Sequence[Tracker], run: TrackedRun, states: dict[str, TrackerState]
+    ):
         self._run = run
         self._active = list(trackers)
-        self._states = read_trackers(run.directory)
+        self._states = states
         self._sent: dict[str, dict[str, int]] = {one.name: {} for one in trackers}
         self._meant: BaseException | None = None
 
@@ -35,8 +38,7 @@ class Tracking:
             series: `"main"`, or a baseline's name.
             line: the line.
         """
-        for tracker in list(self._active):
-            self._send(tracker, series, line)
+        self._each(lambda tracker: self._send(tracker, series, line))
 
     def values(self, series: str, step: int, values: Mapping[str, float]) -> None:
         """Send numbers that are in no line of `metrics.jsonl`, such as an evaluation's.
@@ -46,7 +48,12 @@ class Tracking:
             step: the step.
             values: by name.
         """
-        self._each("sending numbers", lambda tracker: tracker.log(series, step, values))
+
+        def send(tracker):
+            with self._guarded(tracker, "sending numbers"):
+                tracker.log(series, step, values)
+
+        self._each(send)
 
     def figures(self, paths: Sequence[Path]) -> None:
         """Send figures.
@@ -54,10 +61,14 @@ class Tracking:
         Args:
             paths: of PNGs.
         """
-        for path in paths:
-            self._each(
-                "sending a figure", lambda tracker, path=path: tracker.figure(path.stem, path)
-            )
+
+        def send(tracker):
+            for path in paths:
+                if tracker in self._active:
+                    with self._guarded(tracker, "sending a figure"):
+                        tracker.figure(path.stem, path)
+
+        self._each(send)
 
     def _start(self) -> None:
         lines = _written(self._run.directory)
@@ -67,9 +78,12 @@ class Tracking:
             self._states[name] = TrackerState(one.ids, last if one.sent is None else one.sent)
         if self._states != known:
             self._write()
-        for tracker in list(self._active):
+
+        def start(tracker):
             with self._guarded(tracker, "starting"):
                 self._start_one(tracker, lines)
+
+        self._each(start)
 
     def _start_one(self, tracker: Tracker, lines: Mapping[str, list[Json]]) -> None:
         known = self._states.get(tracker.name, TrackerState({}, {}))
@@ -92,7 +106,11 @@ class Tracking:
         self._write()
 
     def _finish(self, status: Status) -> None:
-        self._each("finishing", lambda tracker: tracker.finish(status))
+        def finish(tracker):
+            with self._guarded(tracker, "finishing"):
+                tracker.finish(status)
+
+        self._each(finish)
 
     def _send(self, tracker: Tracker, series: str, line: Mapping[str, Any]) -> None:
         values = {
@@ -104,18 +122,22 @@ class Tracking:
             tracker.log(series, line["step"], values)
             self._sent[tracker.name][series] = line["step"]
 
-    def _each(self, doing: str, do: Callable[[Tracker], None]) -> None:
+    def _each(self, do: Callable[[Tracker], None]) -> None:
+        """For every tracker, also where an earlier one means to end the run."""
         for tracker in list(self._active):
-            with self._guarded(tracker, doing):
+            try:
                 do(tracker)
+            except tracker.raises as error:
+                self._meant = self._meant or error
+        if self._meant is not None:
+            raise self._meant
 
     @contextmanager
     def _guarded(self, tracker: Tracker, doing: str) -> Iterator[None]:
         """Leave a tracker out that fails, with a warning; let through what it means to raise."""
         try:
             yield
-        except tracker.raises as meant:
-            self._meant = meant
+        except tracker.raises:
             raise
         except Exception as error:
             self._active.remove(tracker)
@@ -146,7 +168,7 @@ def tracking(
 
     The ids of the tracked run are kept in `trackers.json` of the directory, so that a run that
     resumes continues there. A tracker that is new to a run is sent the lines that are in
-    `metrics.jsonl` already.
+    `metrics.jsonl` already. Of several processes the first one tracks.
 
     Args:
         trackers: names, or trackers.
@@ -167,8 +189,11 @@ def tracking(
                 mamlax.run(loop, params, ..., directory="runs/mine", report=report)
     """
     directory = Path(directory)
+    if not is_first():
+        yield Tracking([], TrackedRun(directory.as_posix(), directory, {}), {})
+        return
     run = TrackedRun(directory.as_posix(), directory, settings or {})
-    tracked = Tracking(trackers_of(trackers), run)
+    tracked = Tracking(trackers_of(trackers), run, read_trackers(directory))
     try:
         tracked._start()
         yield tracked

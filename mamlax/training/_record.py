@@ -4,6 +4,7 @@ Of several processes the first one has the files. The others write nothing, and 
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,10 +43,13 @@ class Record:
 
     Args:
         directory: where they are; None: nothing is written.
+        is_shared: whether several processes train this run; the first one then has the files.
     """
 
-    def __init__(self, directory: str | Path | None):
-        self.directory = None if directory is None or not is_first() else Path(directory)
+    def __init__(self, directory: str | Path | None, *, is_shared: bool = False):
+        self._is_elsewhere = is_shared and not is_first()
+        self._of_first = from_first if is_shared else _called
+        self.directory = None if directory is None or self._is_elsewhere else Path(directory)
         self._saved: int | None = None
         self._saved_best: int | None = None
         self._lock: int | None = None
@@ -63,10 +67,12 @@ class Record:
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is something to resume from."""
-        return from_first(lambda: self.directory is not None and not self._latest.is_empty)
+        return self._of_first(lambda: self.directory is not None and not self._latest.is_empty)
 
     def progress(self, state: PyTree, key: Any = None) -> Progress | None:
         """The last checkpoint, in the structure of `state`; None if there is none.
+
+        In processes that train together all have then the same, to the bit.
 
         Args:
             state: a state of the same structure.
@@ -77,15 +83,16 @@ class Record:
         """
 
         def read():
-            found = self._progress(state, key)
-            return found and found._replace(
-                state=arrays_of(found.state), best_state=arrays_of(found.best_state)
-            )
+            if (found := self._progress(state, key)) is None:
+                return None
+            best = None if found.best_step == found.step else arrays_of(found.best_state)
+            return found._replace(state=arrays_of(found.state), best_state=best)
 
-        found = from_first(read)
-        return found and found._replace(
-            state=with_arrays(state, found.state), best_state=with_arrays(state, found.best_state)
-        )
+        if (found := self._of_first(read)) is None:
+            return None
+        latest = with_arrays(state, found.state)
+        best = latest if found.best_state is None else with_arrays(state, found.best_state)
+        return found._replace(state=latest, best_state=best)
 
     def _progress(self, state: PyTree, key: Any) -> Progress | None:
         if self.directory is None or (restored := self._latest.restore(state)) is None:
@@ -117,7 +124,7 @@ class Record:
         Raises:
             MamlaxError: if it cannot be created, or another process trains in it.
         """
-        from_first(self._open)
+        self._of_first(self._open)
 
     def _open(self) -> None:
         if self.directory is None:
@@ -181,7 +188,7 @@ class Record:
         return f"{self}{'' if self._saved is None else ' Repeat the command to resume.'}"
 
     def __str__(self) -> str:
-        if not is_first():
+        if self._is_elsewhere:
             return "Process 0 has the files of this run."
         if self.directory is None:
             return "Nothing was written: no directory was given."
@@ -191,6 +198,10 @@ class Record:
             f"The last good checkpoint, of step {self._saved}, is in "
             f"{self.directory / 'checkpoint'}."
         )
+
+
+def _called(fn: Callable[[], Any]) -> Any:
+    return fn()
 
 
 def _as_json(key: Any) -> PyTree:

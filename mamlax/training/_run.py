@@ -15,13 +15,13 @@ from jaxtyping import PyTree
 
 from .._errors import MamlaxError
 from .._files import Json
-from .._processes import ENDED, is_first, largest
+from .._processes import ENDED, has_lost_another, words_where_one_has_ended
 from .._types import OuterLoop
 from ._divergence import above_limit, not_finite, stayed_finite
 from ._interruption import interruptible, wait_until
 from ._record import Progress, Record
 from ._remedies import what_to_try
-from ._state_arrays import on_this_process
+from ._together import Together
 from ._validation import Validation
 
 
@@ -81,9 +81,9 @@ def run(
     compiled program. Step i always uses `jax.random.fold_in(key, i)`: the same call after an
     interruption continues from the last checkpoint and ends with the same bits.
 
-    Several processes of `jax.distributed` that make the same call, with a loop on a mesh of all
-    their devices, train together. The first one has the files and calls `report` and `announce`; a
-    signal to any of them stops all.
+    Several processes of `jax.distributed` train together where the loop has a mesh of devices of
+    all of them; all must make this call. The first one has the files, gives the state to start from
+    and calls `report` and `announce`; a signal to any of them stops all.
 
     Args:
         loop: what to run.
@@ -130,17 +130,17 @@ def run(
     _check_settings(num_outer_steps, log_interval, checkpoint_interval, validation)
     if checkpoint_interval is None:
         checkpoint_interval = log_interval * max(1, num_outer_steps // (20 * log_interval))
-    num_seeds = _num_seeds(key, params)
-    with Record(directory) as record:
+    num_seeds, together = _num_seeds(key, params), Together(loop.mesh)
+    with Record(directory, is_shared=together.are_several) as record:
         record.open()
-        start = _initial_state(loop, params, num_seeds is not None)
+        start = together.start(_initial_state(loop, params, num_seeds is not None), key)
         now = record.progress(start, key) or Progress(0, start, None, 0, start)
         if now.step > num_outer_steps:
             raise MamlaxError(
                 f"{directory} has already taken {now.step} outer steps, more than "
                 f"num_outer_steps={num_outer_steps}. Ask for as many, or give another directory."
             )
-        if announce is not None and now.step and is_first():
+        if announce is not None and now.step and together.is_first:
             is_over = validation is not None and validation.is_over(now.step, now.best_step)
             is_whole = is_over or now.step == num_outer_steps
             how = "trained already, to" if is_whole else "resuming from"
@@ -152,12 +152,12 @@ def run(
                 if validation is not None and validation.is_over(now.step, now.best_step):
                     break
                 has_compiled = advance.compile(now.state, now.step, end)
-                if has_compiled and _in_any_process(interrupted()):
+                if has_compiled and together.signal(interrupted()):
                     break
                 try:
                     seconds, (state, metrics, finite) = advance(now.state, now.step, end)
                 except jax.errors.JaxRuntimeError as error:
-                    if interrupted():
+                    if interrupted() and not together.are_several:
                         break
                     with suppress(MamlaxError):  # a full disk must not hide the failure
                         record.save(now, key)
@@ -179,34 +179,34 @@ def run(
                 begin, now = now.step, now._replace(step=end, state=state)
                 last = end == num_outer_steps
                 if validation is not None and (last or end % validation.interval == 0):
-                    line.update(validation.measured(state))
+                    with words_where_one_has_ended():
+                        line.update(together.of_first(validation.measured(state)))
                     if validation.is_better(line[validation.metric], now.best_value):
                         value = line[validation.metric]
                         now = now._replace(best_value=value, best_step=end, best_state=state)
                 line["time/outer_steps_per_second"] = (end - begin) / seconds
                 line["time/compile_seconds"] = advance.compile_seconds
                 line["time/date"] = time.strftime("%Y-%m-%dT%H:%M:%S")
-                record.log(line)
-                if report is not None and is_first():
-                    if (
-                        validation is not None
-                        and not last
-                        and validation.is_over(end, now.best_step)
-                    ):
-                        line["stopped"] = validation.why_over(now.best_step)
-                    report(line)
-                if end % checkpoint_interval == 0:
-                    record.save(now, key)
-                if _in_any_process(interrupted()):
+
+                def tell(now=now, line=line, last=last):
+                    record.log(line)
+                    if report is not None:
+                        if validation and not last and validation.is_over(now.step, now.best_step):
+                            line["stopped"] = validation.why_over(now.best_step)
+                        report(line)
+                    if now.step % checkpoint_interval == 0:
+                        record.save(now, key)
+
+                if together.signal(interrupted(), tell):
                     break
             record.save(now, key)
         # checked again: Ctrl-C during the last step must also stop what the caller does next
-        if (received := _in_any_process(interrupted())) is not None:
+        if (received := together.signal(interrupted())) is not None:
             raise TrainingInterruptedError(
                 f"stopped after outer step {now.step} of {num_outer_steps}. {record.how_to_resume}",
                 received,
             )
-    return _finished(now)
+    return _finished(now, together)
 
 
 def restore_run(
@@ -223,11 +223,12 @@ def restore_run(
     Raises:
         MamlaxError: if there is no checkpoint, or none can be read.
     """
-    with Record(directory) as record:
+    together = Together(loop.mesh)
+    with Record(directory, is_shared=together.are_several) as record:
         progress = record.progress(_initial_state(loop, params, seeds))
     if progress is None:
         raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
-    return _finished(progress)
+    return _finished(progress, together)
 
 
 @contextmanager
@@ -243,17 +244,12 @@ def _initial_state(loop: OuterLoop, params: PyTree, seeds: bool) -> PyTree:
     return eqx.filter_vmap(loop.init)(params) if seeds else loop.init(params)
 
 
-def _finished(progress: Progress) -> Run:
-    state = on_this_process(progress.state)
+def _finished(progress: Progress, together: Together) -> Run:
+    state = together.on_this_process(progress.state)
     if progress.best_value is None:
         return Run(state, state, progress.step, progress.step)
-    return Run(state, on_this_process(progress.best_state), progress.best_step, progress.step)
-
-
-def _in_any_process(received: Signals | None) -> Signals | None:
-    """The signal that this process or another one has received: all stop after the same step."""
-    number = largest(0 if received is None else received.value)
-    return Signals(number) if number else None
+    best = together.on_this_process(progress.best_state)
+    return Run(state, best, progress.best_step, progress.step)
 
 
 def _message_of(error: Exception) -> str:
@@ -264,7 +260,7 @@ def _message_of(error: Exception) -> str:
     text = lines[0] if lines else type(error).__name__
     if "RESOURCE_EXHAUSTED" in text:
         text += " Take fewer tasks at once (batch_size of over_tasks), or see what fits: cost_of."
-    return text if jax.process_count() == 1 else f"{text.rstrip('.')}. {ENDED}"
+    return f"{text.rstrip('.')}. {ENDED}" if has_lost_another(error) else text
 
 
 def _mean(values: Any) -> float:

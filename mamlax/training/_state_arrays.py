@@ -30,14 +30,6 @@ def with_arrays(like: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
     return jax.tree_util.tree_map_with_path(replace, like)
 
 
-def on_this_process(state: PyTree) -> PyTree:
-    """`state` on this process's own device, for programs that the others do not run with it.
-
-    A state that several processes have computed is on the devices of all of them.
-    """
-    return state if jax.process_count() == 1 else with_arrays(state, arrays_of(state))
-
-
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 

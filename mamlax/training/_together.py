@@ -1,0 +1,85 @@
+"""What the processes that train one run decide together; in a single one, what it decides."""
+
+from collections.abc import Callable
+from signal import Signals
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from .._errors import MamlaxError
+from .._processes import OtherProcessError, are_joined_by, from_first, is_first, largest, of_each
+from ._state_arrays import arrays_of, with_arrays
+
+_FAILED = 1 << 16
+"""Above all signals."""
+
+
+class Together:
+    """The processes of a run.
+
+    Args:
+        mesh: the devices of its loop. Only where they are of several processes does it concern
+            others; without such a mesh each process trains for itself.
+    """
+
+    def __init__(self, mesh: Mesh | None):
+        self.are_several = are_joined_by(mesh)
+        self.is_first = not self.are_several or is_first()
+
+    def start(self, state: PyTree, key: Any) -> PyTree:
+        """The first process's state to start from: all then compute the same, to the bit.
+
+        Raises:
+            MamlaxError: if they have other keys.
+        """
+        if not self.are_several:
+            return state
+        keys = of_each(np.asarray(jax.random.key_data(key)).tolist())
+        other = next((process for process, one in enumerate(keys) if one != keys[0]), None)
+        if other is not None:
+            raise MamlaxError(
+                f"process {other} was given another key than process 0. All need the same one: it "
+                "decides which tasks each draws."
+            )
+        return with_arrays(state, from_first(lambda: arrays_of(state)))
+
+    def of_first(self, values: Any) -> Any:
+        """What the first process has found, where machines may round in several ways."""
+        return of_each(values)[0] if self.are_several else values
+
+    def signal(
+        self, received: Signals | None, first: Callable[[], None] | None = None
+    ) -> Signals | None:
+        """The signal that any process has received, so that all stop after the same step.
+
+        Args:
+            received: by this one.
+            first: what the first one does before, alone.
+
+        Raises:
+            Exception: what `first` raises, in the first process.
+            OtherProcessError: in the others, if it does.
+        """
+        if not self.are_several:
+            if first is not None:
+                first()
+            return received
+        failure = None
+        if first is not None and self.is_first:
+            try:
+                first()
+            except Exception as error:
+                failure = error
+        number = largest(_FAILED if failure else 0 if received is None else received.value)
+        if failure is not None:
+            raise failure
+        if number == _FAILED:
+            raise OtherProcessError("process 0 failed, and says why.")
+        return Signals(number) if number else None
+
+    def on_this_process(self, state: PyTree) -> PyTree:
+        """`state` on this process's own device, for programs that the others do not run with it."""
+        return with_arrays(state, arrays_of(state)) if self.are_several else state
