@@ -38,7 +38,7 @@ class Tracking:
             series: `"main"`, or a baseline's name.
             line: the line.
         """
-        self._each(lambda tracker: self._send(tracker, series, line))
+        self._each("sending numbers", lambda tracker: self._send(tracker, series, line))
 
     def values(self, series: str, step: int, values: Mapping[str, float]) -> None:
         """Send numbers that are in no line of `metrics.jsonl`, such as an evaluation's.
@@ -48,12 +48,7 @@ class Tracking:
             step: the step.
             values: by name.
         """
-
-        def send(tracker):
-            with self._guarded(tracker, "sending numbers"):
-                tracker.log(series, step, values)
-
-        self._each(send)
+        self._each("sending numbers", lambda tracker: tracker.log(series, step, values))
 
     def figures(self, paths: Sequence[Path]) -> None:
         """Send figures.
@@ -61,14 +56,10 @@ class Tracking:
         Args:
             paths: of PNGs.
         """
-
-        def send(tracker):
-            for path in paths:
-                if tracker in self._active:
-                    with self._guarded(tracker, "sending a figure"):
-                        tracker.figure(path.stem, path)
-
-        self._each(send)
+        for path in paths:
+            self._each(
+                "sending a figure", lambda tracker, path=path: tracker.figure(path.stem, path)
+            )
 
     def _start(self) -> None:
         lines = _written(self._run.directory)
@@ -78,12 +69,7 @@ class Tracking:
             self._states[name] = TrackerState(one.ids, last if one.sent is None else one.sent)
         if self._states != known:
             self._write()
-
-        def start(tracker):
-            with self._guarded(tracker, "starting"):
-                self._start_one(tracker, lines)
-
-        self._each(start)
+        self._each("starting", lambda tracker: self._start_one(tracker, lines))
 
     def _start_one(self, tracker: Tracker, lines: Mapping[str, list[Json]]) -> None:
         known = self._states.get(tracker.name, TrackerState({}, {}))
@@ -100,17 +86,11 @@ class Tracking:
         ]
         for series, line in behind:
             self._send(tracker, series, line)
-            if tracker not in self._active:
-                return
         self._states[tracker.name] = TrackerState(ids)
         self._write()
 
     def _finish(self, status: Status) -> None:
-        def finish(tracker):
-            with self._guarded(tracker, "finishing"):
-                tracker.finish(status)
-
-        self._each(finish)
+        self._each("finishing", lambda tracker: tracker.finish(status))
 
     def _send(self, tracker: Tracker, series: str, line: Mapping[str, Any]) -> None:
         values = {
@@ -118,19 +98,21 @@ class Tracking:
             for name, value in line.items()
             if name not in _NO_METRICS and not isinstance(value, str)
         }
-        with self._guarded(tracker, "sending numbers"):
-            tracker.log(series, line["step"], values)
-            self._sent[tracker.name][series] = line["step"]
+        tracker.log(series, line["step"], values)
+        self._sent[tracker.name][series] = line["step"]
 
-    def _each(self, do: Callable[[Tracker], None]) -> None:
+    def _each(self, doing: str, do: Callable[[Tracker], None]) -> None:
         """For every tracker, also where an earlier one means to end the run."""
+        meant = None
         for tracker in list(self._active):
             try:
-                do(tracker)
+                with self._guarded(tracker, doing):
+                    do(tracker)
             except tracker.raises as error:
-                self._meant = self._meant or error
-        if self._meant is not None:
-            raise self._meant
+                meant = meant or error
+        if meant is not None:
+            self._meant = meant
+            raise meant
 
     @contextmanager
     def _guarded(self, tracker: Tracker, doing: str) -> Iterator[None]:

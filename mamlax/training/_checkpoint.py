@@ -154,35 +154,35 @@ class Checkpoints:
         if self._writer is None:
             ocp = optional("orbax.checkpoint", "cli")
             self.directory.mkdir(parents=True, exist_ok=True)
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=self.keep,
-                enable_async_checkpointing=False,
-                cleanup_tmp_directories=True,
-                **_of_this_process(ocp),
-            )
-            self._writer = ocp, ocp.CheckpointManager(self.directory, options=options)
+            options = {
+                "max_to_keep": self.keep,
+                "enable_async_checkpointing": False,
+                "cleanup_tmp_directories": True,
+            }
+            self._writer = ocp, _manager(ocp, self.directory, options)
         return self._writer
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[PyTree, PyTree]]:
         """A read-only manager: it leaves alone what another process is writing."""
         ocp = optional("orbax.checkpoint", "cli")
-        with without_orbax_messages(), ignoring_follow_up_errors(lambda: self._found_damage):
-            options = ocp.CheckpointManagerOptions(read_only=True, **_of_this_process(ocp))
-            with ocp.CheckpointManager(self.directory, options=options) as manager:
-                yield ocp, manager
+        with (
+            without_orbax_messages(),
+            ignoring_follow_up_errors(lambda: self._found_damage),
+            _manager(ocp, self.directory, {"read_only": True}) as manager,
+        ):
+            yield ocp, manager
 
 
-def _of_this_process(ocp: Any) -> dict[str, Any]:
-    """Options that keep orbax from waiting for processes that write nothing."""
-    if jax.process_count() == 1:
-        return {}
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix="mamlax",
-    )
-    return {"create": False, "multiprocessing_options": alone}
+def _manager(ocp: Any, directory: Path, options: dict[str, Any]) -> Any:
+    """A manager that does not wait for other processes of the job: they write nothing."""
+    if jax.process_count() > 1:
+        this = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=this, active_processes={this}, barrier_sync_key_prefix="mamlax"
+        )
+        options = {**options, "create": False, "multiprocessing_options": alone}
+    return ocp.CheckpointManager(directory, options=ocp.CheckpointManagerOptions(**options))
 
 
 def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -44,9 +44,18 @@ class Record:
     Args:
         directory: where they are; None: nothing is written.
         is_shared: whether several processes train this run; the first one then has the files.
+
+    Raises:
+        MamlaxError: of another process than the first one that trains for itself with files.
     """
 
     def __init__(self, directory: str | Path | None, *, is_shared: bool = False):
+        if directory is not None and not is_shared and not is_first():
+            raise MamlaxError(
+                f"{directory}: only process 0 of a job can keep the files of a run of its own, "
+                "since orbax writes arrays there alone. Train without a directory here, or "
+                "outside of the job (--num-processes 1)."
+            )
         self._is_elsewhere = is_shared and not is_first()
         self._of_first = from_first if is_shared else _called
         self.directory = None if directory is None or self._is_elsewhere else Path(directory)

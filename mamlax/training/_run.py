@@ -152,7 +152,7 @@ def run(
                 if validation is not None and validation.is_over(now.step, now.best_step):
                     break
                 has_compiled = advance.compile(now.state, now.step, end)
-                if has_compiled and together.signal(interrupted()):
+                if has_compiled and together.signal(interrupted):
                     break
                 try:
                     seconds, (state, metrics, finite) = advance(now.state, now.step, end)
@@ -197,11 +197,11 @@ def run(
                     if now.step % checkpoint_interval == 0:
                         record.save(now, key)
 
-                if together.signal(interrupted(), tell):
+                if together.signal(interrupted, tell):
                     break
             record.save(now, key)
         # checked again: Ctrl-C during the last step must also stop what the caller does next
-        if (received := together.signal(interrupted())) is not None:
+        if (received := together.signal(interrupted)) is not None:
             raise TrainingInterruptedError(
                 f"stopped after outer step {now.step} of {num_outer_steps}. {record.how_to_resume}",
                 received,

@@ -51,12 +51,14 @@ class Together:
         return of_each(values)[0] if self.are_several else values
 
     def signal(
-        self, received: Signals | None, first: Callable[[], None] | None = None
+        self,
+        received: Callable[[], Signals | None],
+        first: Callable[[], None] | None = None,
     ) -> Signals | None:
         """The signal that any process has received, so that all stop after the same step.
 
         Args:
-            received: by this one.
+            received: gives that of this one.
             first: what the first one does before, alone.
 
         Raises:
@@ -66,14 +68,15 @@ class Together:
         if not self.are_several:
             if first is not None:
                 first()
-            return received
+            return received()
         failure = None
         if first is not None and self.is_first:
             try:
                 first()
             except Exception as error:
                 failure = error
-        number = largest(_FAILED if failure else 0 if received is None else received.value)
+        mine = received()
+        number = largest(_FAILED if failure else 0 if mine is None else mine.value)
         if failure is not None:
             raise failure
         if number == _FAILED:

@@ -153,7 +153,7 @@ def test_a_tracker_that_failed_is_sent_what_it_lacks_next_time(method, tmp_path)
 
 def test_a_tracker_that_fails_while_it_is_sent_what_it_lacks_is_tried_again(tmp_path):
     track(tmp_path, steps=[10, 20])
-    with pytest.warns(UserWarning, match="while sending numbers") as warned:
+    with pytest.warns(UserWarning, match="while starting") as warned:
         track(tmp_path, Recorder(fails_in="log"), steps=[30])
     assert len(warned) == 1 and state(tmp_path)["recorder"]["sent"] == {}
     track(tmp_path, again := Recorder())
