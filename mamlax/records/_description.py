@@ -22,6 +22,7 @@ from ._settings import (
 )
 
 _REMEDY = "Train again in another directory."
+_OF_THE_MACHINE = {"num_devices", "task_batch_size"}
 
 
 class OtherRunError(MamlaxError):
@@ -85,7 +86,8 @@ def open_run(directory: Path, description: RunDescription) -> None:
     """Make `directory` the run of `description`, or check that it already is.
 
     Settings in the recipe's `may_grow` may be larger than in the directory, or None instead of a
-    number. The run then continues, and its description is rewritten.
+    number. The run then continues, and its description is rewritten. Which devices compute, and how
+    many tasks at once, may be other than before: that changes nothing beyond rounding.
 
     Args:
         directory: the run directory.
@@ -99,6 +101,7 @@ def open_run(directory: Path, description: RunDescription) -> None:
     if path.exists():
         found = read_run(directory)
         different = differences(found, description)
+        different = {name: two for name, two in different.items() if name not in _OF_THE_MACHINE}
         grown = {
             name
             for name, (old, new) in different.items()

@@ -90,6 +90,7 @@ CHOICES = {
     "images": "folder",
     "init_from": "weights",
     "stream": True,
+    "task_batch_size": 7,
     "per_step_normalization": True,
     "velocities": (1.0, 2.5),
 }
@@ -102,8 +103,9 @@ def another(name, old, hint):
         for choice in get_args(option)
         if get_origin(option) is Literal
     ]
-    if choices:
-        return next(choice for choice in choices if choice != old)
+    others = [choice for choice in choices if choice != old]
+    if others:
+        return others[0]
     if isinstance(old, bool):
         return not old
     return CHOICES.get(name) or OTHER[type(old)]
@@ -198,6 +200,12 @@ class TestADirectoryBelongsToOneRun:
         with pytest.raises(MamlaxError, match=name):
             open_run(tmp_path, first)
         assert read_run(tmp_path) == longer
+
+    @pytest.mark.parametrize("name, value", [("num_devices", 2), ("task_batch_size", 1)])
+    def test_settings_of_the_machine_may_be_other_ones(self, tmp_path, name, value):
+        open_run(tmp_path, DESCRIPTION)
+        open_run(tmp_path, description(**{name: value}))
+        assert read_run(tmp_path) == DESCRIPTION, "the first record stays"
 
     def test_a_directory_with_files_of_a_killed_process_can_be_used(self, tmp_path, monkeypatch):
         class Killed(BaseException):

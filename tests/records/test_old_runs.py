@@ -92,7 +92,10 @@ def test_a_file_of_each_is_read():
 def test_it_is_the_recipe_that_was_trained(name, tmp_path):
     written = put(tmp_path, name)
     run = read_run(tmp_path)
-    assert run.recipe == EXPECTED[name]
+    expected = EXPECTED[name]
+    if expected.training.task_batch_size == "auto":  # a number in those days
+        expected = expected.changed(task_batch_size=1)
+    assert run.recipe == expected
     assert (run.seed, run.num_seeds, run.mamlax) == (4, 1, "0.1.0")
     assert run.environment == written["environment"]
 
