@@ -118,7 +118,9 @@ def test_two_processes_train_what_one_with_two_devices_does(recipe, start, start
     words = {"sinusoid": SINUSOID, "bandit": BANDIT}.get(recipe)
     if words is None:
         words = of_images(pictures(tmp_path / "pictures"))
-    one = start([*words, "--num-devices", "2"], tmp_path / "one")
+    of_two = list(words)
+    of_two[of_two.index("--num-devices") + 1] = "2"
+    one = start(of_two, tmp_path / "one")
     if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one process has one device here")
     ((said, status),) = ended([one])
