@@ -1,6 +1,6 @@
 """How outer steps scale from one process to two: `results/speed_processes.json`.
 
-    .venv/bin/python -m benchmarks.speed.processes      # about 12 minutes on 2 cores
+    .venv/bin/python -m benchmarks.speed.processes      # mostly compilation
 
 Outer steps per second of recipes as they are, but for their meta-batch where it does not divide:
 

@@ -79,9 +79,13 @@ def outer_loop(
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
     check_is_optimizer(optimizer, "outer")
-    draw = jax.vmap(lambda sample_task, key: sample_task(key), in_axes=(None, 0))
+
+    def draw_here(sample_task, keys):
+        return jax.vmap(sample_task)(keys)
+
+    draw = draw_here
     if learner.mesh is not None:  # each device draws its own
-        draw = share(draw, learner.mesh, lambda tasks: tasks, PartitionSpec("tasks"))
+        draw = share(draw_here, learner.mesh, lambda tasks: tasks, PartitionSpec("tasks"))
 
     def init(params):
         return initial_state(learner.init(params), optimizer)

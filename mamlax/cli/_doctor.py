@@ -2,10 +2,11 @@
 
 import os
 import platform
-import re
 import shutil
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from .._cores import num_cores
 from .._files import cache_directory
@@ -13,8 +14,6 @@ from . import _devices
 
 _LIBRARIES = ("jax", "jaxlib", "equinox", "optax", "numpy", "scipy")
 _OF_DEVELOPERS = {"all", "dev", "docs", "lint", "test"}
-# e.g. gymnasium[mujoco]>=1.1; extra == "mujoco"
-_OF_EXTRA = re.compile(r"""([\w.-]+)(?:\[([\w, -]+)\])?.*extra == ['"]([\w-]+)['"].*""")
 _DATA = {  # a folder of the data directory, and whose recipes it is for
     "omniglot": "omniglot-…",
     "mini-imagenet": "mini-imagenet-…",
@@ -30,13 +29,15 @@ def doctor() -> None:
     _devices.prepare_jax()
     import jax
 
+    from ..datasets._download import data_directory
+
     lines = [
         f"mamlax   {version('mamlax')}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}",
         f"         {', '.join(f'{name} {version(name)}' for name in _LIBRARIES)}",
         f"devices  {_devices_of(jax.devices())}; {num_cores()} processor cores",
         f"cache    {_shown(cache_directory())}",
-        f"data     {_shown(data := _data_directory())}",
+        f"data     {_shown(data := data_directory())}",
     ]
     for name, recipes in _DATA.items():
         found = "found" if (data / name).exists() else "not there"
@@ -51,11 +52,6 @@ def _devices_of(devices: list) -> str:
     return ", ".join(f"{kinds.count(kind)} × {kind}" for kind in dict.fromkeys(kinds))
 
 
-def _data_directory() -> Path:
-    # as mamlax.datasets has it, which takes a second to import
-    return Path(os.environ.get("MAMLAX_DATA") or cache_directory() / "data").expanduser()
-
-
 def _shown(directory: Path) -> str:
     """A directory, and whether it can be used."""
     exists = directory
@@ -67,34 +63,30 @@ def _shown(directory: Path) -> str:
 
 
 def _extras() -> dict[str, str]:
-    """For each extra what is missing; other extras within it count too."""
-    libraries: dict[str, set[str]] = {}
-    for text in requires("mamlax") or []:
-        found = re.fullmatch(
-            r"\s*([\w.-]+)(?:\[([\w, -]+)\])?.*extra == ['\"]([\w-]+)['\"].*", text
-        )
-        if found is not None:
-            name, inner, extra = found.groups()
-            inside = {f"[{one.strip()}]" for one in (inner or "").split(",")}
-            libraries.setdefault(extra, set()).update(inside if name == "mamlax" else {name})
+    """For each extra what is missing or too old; the extras within it count too."""
+    needed: dict[str, list[Requirement]] = {}
+    for one in map(Requirement, requires("mamlax") or []):
+        for extra in metadata("mamlax").get_all("Provides-Extra") or []:
+            if one.marker and one.marker.evaluate({"extra": extra}):
+                needed.setdefault(extra, []).append(one)
 
-    def all_of(extra: str) -> set[str]:
-        return {
-            one
-            for name in libraries.get(extra, ())
-            for one in (all_of(name[1:-1]) if name.startswith("[") else {name})
-        }
+    def lacking(extra: str) -> set[str]:
+        found = set()
+        for one in needed.get(extra, ()):
+            if one.name == "mamlax":
+                found |= {name for inner in one.extras for name in lacking(inner)}
+            elif not _is_installed(one):
+                found.add(f"{one.name}{one.specifier}")
+        return found
 
-    states = {}
-    for extra in sorted(libraries.keys() - _OF_DEVELOPERS):
-        missing = sorted(name for name in all_of(extra) if not _is_installed(name))
-        states[extra] = f"missing {', '.join(missing)}" if missing else "ready"
-    return states
+    return {
+        extra: f"missing {', '.join(sorted(names))}" if (names := lacking(extra)) else "ready"
+        for extra in sorted(needed.keys() - _OF_DEVELOPERS)
+    }
 
 
-def _is_installed(name: str) -> bool:
+def _is_installed(one: Requirement) -> bool:
     try:
-        version(name)
+        return one.specifier.contains(version(one.name), prereleases=True)
     except PackageNotFoundError:
         return False
-    return True

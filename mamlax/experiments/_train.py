@@ -39,6 +39,7 @@ from ._experiment import (
     silent,
 )
 from ._result import result_of, validation_score
+from ._seeds import Seeds
 from ._stage import Stage
 from ._weights import matched_into, read_weights
 from .problems._build import parts_of
@@ -107,24 +108,10 @@ def train(
     seed, num_seeds = int(seed), int(num_seeds)
     chosen = in_each(lambda: trackers_of(trackers))  # before anything takes long
     if not is_first():
-        report, announce, draw, chosen = silent, silent, None, []
-    if num_seeds < 1:
-        raise MamlaxError(f"num_seeds must be 1 or more, got {num_seeds}.")
-    if recipe.name not in RECIPES:
-        raise MamlaxError(
-            f"there is no recipe {recipe.name!r}: a run could not be read again. Keep the name of "
-            "the recipe that it was made from, or add it to the catalog."
-        )
-
-    def prepared():
-        parts = parts_of(recipe, data_dir)
-        experiment = experiment_of(
-            recipe, parts, directory, seed=seed, num_seeds=num_seeds, announce=announce
-        )
-        check(experiment)
-        return experiment
-
-    experiment = in_each(prepared)
+        report, announce, draw = silent, silent, None
+    experiment = in_each(
+        lambda: _prepared(recipe, directory, Seeds(seed, num_seeds), data_dir, announce)
+    )
     description = RunDescription(recipe, seed, num_seeds, environment=environment())
     check_agreement(experiment, description)
     begin = in_each(lambda: _beginning(experiment, data_dir))  # before anything is written
@@ -152,6 +139,25 @@ def train(
         if draw is not None:
             tracked.figures(draw(directory))
     return evaluation
+
+
+def _prepared(
+    recipe: Recipe, directory: Path, seeds: Seeds, data_dir: str | None, announce: Announce
+) -> Experiment:
+    """The experiment, of which everything was checked that can be before anything is written."""
+    if seeds.count < 1:
+        raise MamlaxError(f"num_seeds must be 1 or more, got {seeds.count}.")
+    if recipe.name not in RECIPES:
+        raise MamlaxError(
+            f"there is no recipe {recipe.name!r}: a run could not be read again. Keep the name of "
+            "the recipe that it was made from, or add it to the catalog."
+        )
+    parts = parts_of(recipe, data_dir)
+    experiment = experiment_of(
+        recipe, parts, directory, seed=seeds.first, num_seeds=seeds.count, announce=announce
+    )
+    check(experiment)
+    return experiment
 
 
 def train_stage(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ._library import library_of
+from .._extras import optional
 from ._tracker import Status, TrackedRun, Tracker, full_name
 
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
@@ -28,7 +28,7 @@ class MLflow(Tracker):
     install = "pip install mlflow-skinny sqlalchemy alembic"
 
     def __init__(self, experiment: str | None = None, tracking_uri: str | None = None):
-        self._library = library_of(self.name, "mlflow", self.install)
+        self._library = optional("mlflow", install=self.install)
         self._experiment = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME", "mamlax")
         self._uri = tracking_uri
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._library import library_of
+from .._extras import optional
 from ._tracker import Status, TrackedRun, Tracker
 
 
@@ -24,7 +24,7 @@ class TensorBoard(Tracker):
     install = "pip install '.[track]'"
 
     def __init__(self, directory: str | Path | None = None):
-        self._library = library_of(self.name, "tensorboardX", self.install)
+        self._library = optional("tensorboardX", install=self.install)
         self._chosen = None if directory is None else Path(directory)
         self._writers: dict[str, Any] = {}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._library import library_of
+from .._extras import optional
 from ._tracker import Status, TrackedRun, Tracker, full_name
 
 
@@ -23,7 +23,7 @@ class Trackio(Tracker):
     install = "pip install trackio"
 
     def __init__(self, **options: Any):
-        self._library = library_of(self.name, "trackio", self.install)
+        self._library = optional("trackio", install=self.install)
         self._options = options
 
     def start(self, run: TrackedRun) -> Mapping[str, str]:

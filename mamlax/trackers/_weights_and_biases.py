@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import MamlaxError
-from ._library import library_of
+from .._extras import optional
 from ._tracker import Status, TrackedRun, Tracker, full_name
 
 _EXIT_STATUS = {"finished": 0, "interrupted": 130, "failed": 1}
@@ -27,7 +27,7 @@ class WeightsAndBiases(Tracker):
     install = "pip install wandb"
 
     def __init__(self, **options: Any):
-        self._library = library_of(self.name, "wandb", self.install)
+        self._library = optional("wandb", install=self.install)
         self._options = options
 
     def start(self, run: TrackedRun) -> Mapping[str, str]:

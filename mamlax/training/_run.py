@@ -19,9 +19,9 @@ from .._processes import ENDED, has_lost_another, words_where_one_has_ended
 from .._types import OuterLoop
 from ._divergence import above_limit, not_finite, stayed_finite
 from ._interruption import interruptible, wait_until
+from ._process_group import ProcessGroup
 from ._record import Progress, Record
 from ._remedies import what_to_try
-from ._together import Together
 from ._validation import Validation
 
 
@@ -130,17 +130,17 @@ def run(
     _check_settings(num_outer_steps, log_interval, checkpoint_interval, validation)
     if checkpoint_interval is None:
         checkpoint_interval = log_interval * max(1, num_outer_steps // (20 * log_interval))
-    num_seeds, together = _num_seeds(key, params), Together(loop.mesh)
-    with Record(directory, is_shared=together.are_several) as record:
+    num_seeds, group = _num_seeds(key, params), ProcessGroup(loop.mesh)
+    with Record(directory, is_shared=group.are_several) as record:
         record.open()
-        start = together.start(_initial_state(loop, params, num_seeds is not None), key)
+        start = group.start(_initial_state(loop, params, num_seeds is not None), key)
         now = record.progress(start, key) or Progress(0, start, None, 0, start)
         if now.step > num_outer_steps:
             raise MamlaxError(
                 f"{directory} has already taken {now.step} outer steps, more than "
                 f"num_outer_steps={num_outer_steps}. Ask for as many, or give another directory."
             )
-        if announce is not None and now.step and together.is_first:
+        if announce is not None and now.step and group.is_first:
             is_over = validation is not None and validation.is_over(now.step, now.best_step)
             is_whole = is_over or now.step == num_outer_steps
             how = "trained already, to" if is_whole else "resuming from"
@@ -152,12 +152,12 @@ def run(
                 if validation is not None and validation.is_over(now.step, now.best_step):
                     break
                 has_compiled = advance.compile(now.state, now.step, end)
-                if has_compiled and together.signal(interrupted):
+                if has_compiled and group.signal(interrupted):
                     break
                 try:
                     seconds, (state, metrics, finite) = advance(now.state, now.step, end)
                 except jax.errors.JaxRuntimeError as error:
-                    if interrupted() and not together.are_several:
+                    if interrupted() and not group.are_several:
                         break
                     with suppress(MamlaxError):  # a full disk must not hide the failure
                         record.save(now, key)
@@ -180,7 +180,7 @@ def run(
                 last = end == num_outer_steps
                 if validation is not None and (last or end % validation.interval == 0):
                     with words_where_one_has_ended():
-                        line.update(together.of_first(validation.measured(state)))
+                        line.update(group.of_first(validation.measured(state)))
                     if validation.is_better(line[validation.metric], now.best_value):
                         value = line[validation.metric]
                         now = now._replace(best_value=value, best_step=end, best_state=state)
@@ -197,16 +197,16 @@ def run(
                     if now.step % checkpoint_interval == 0:
                         record.save(now, key)
 
-                if together.signal(interrupted, tell):
+                if group.signal(interrupted, tell):
                     break
             record.save(now, key)
         # checked again: Ctrl-C during the last step must also stop what the caller does next
-        if (received := together.signal(interrupted)) is not None:
+        if (received := group.signal(interrupted)) is not None:
             raise TrainingInterruptedError(
                 f"stopped after outer step {now.step} of {num_outer_steps}. {record.how_to_resume}",
                 received,
             )
-    return _finished(now, together)
+    return _finished(now, group)
 
 
 def restore_run(
@@ -223,12 +223,12 @@ def restore_run(
     Raises:
         MamlaxError: if there is no checkpoint, or none can be read.
     """
-    together = Together(loop.mesh)
-    with Record(directory, is_shared=together.are_several) as record:
+    group = ProcessGroup(loop.mesh)
+    with Record(directory, is_shared=group.are_several) as record:
         progress = record.progress(_initial_state(loop, params, seeds))
     if progress is None:
         raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
-    return _finished(progress, together)
+    return _finished(progress, group)
 
 
 @contextmanager
@@ -244,11 +244,11 @@ def _initial_state(loop: OuterLoop, params: PyTree, seeds: bool) -> PyTree:
     return eqx.filter_vmap(loop.init)(params) if seeds else loop.init(params)
 
 
-def _finished(progress: Progress, together: Together) -> Run:
-    state = together.on_this_process(progress.state)
+def _finished(progress: Progress, group: ProcessGroup) -> Run:
+    state = group.on_this_process(progress.state)
     if progress.best_value is None:
         return Run(state, state, progress.step, progress.step)
-    best = together.on_this_process(progress.best_state)
+    best = group.on_this_process(progress.best_state)
     return Run(state, best, progress.best_step, progress.step)
 
 

@@ -57,17 +57,16 @@ def test_the_doctor_says_what_is_there_and_what_is_missing(capsys, monkeypatch, 
     (tmp_path / "omniglot").mkdir()
     monkeypatch.setenv("MAMLAX_DATA", str(tmp_path))
     monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path / "cache"))
-    absent = {"gymnasium"}
     is_installed = _doctor._is_installed
     monkeypatch.setattr(
-        _doctor, "_is_installed", lambda name: name not in absent and is_installed(name)
+        _doctor, "_is_installed", lambda one: one.name != "gymnasium" and is_installed(one)
     )
     assert cli.main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert f"mamlax   {mamlax.__version__}" in text and f"jax {jax.__version__}" in text
     assert "omniglot/ found" in text and "cifar-100/ not there" in text
-    assert "cli: ready" in text and "gym: missing gymnasium" in text
-    assert "mjx: missing gymnasium" in text, "an extra within an extra counts"
+    assert "cli: ready" in text and "gym: missing gymnasium>=1.1" in text
+    assert "mjx: missing gymnasium>=1.1" in text, "an extra within an extra counts"
     assert f"{tmp_path / 'cache'} (" in text and "not made yet" in text
     assert "dev:" not in text
 

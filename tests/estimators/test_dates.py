@@ -54,12 +54,13 @@ def test_a_date_is_a_trend_and_its_place_in_the_year_the_week_and_the_day():
     [
         (pd.date_range("2024-01-01", periods=100), ("time", "week")),
         (pd.date_range("2024-01-01", periods=100, freq="7D"), ("time", "year")),
+        (pd.date_range("2001-01-01", periods=20, freq="YS"), ("time", "week")),
         (pd.date_range("2024-01-01 08:00", periods=2), ("time",)),
         (pd.date_range("2024-01-01", periods=24, freq="h"), ("time", "day")),
         (["2024-01-01"] * 3, ("time",)),
         ([None, None], ("time",)),
     ],
-    ids=["daily", "weekly", "two days", "one day", "one date", "none"],
+    ids=["daily", "weekly", "yearly", "two days", "one day", "one date", "none"],
 )
 def test_only_cycles_that_dates_go_through_are_there(values, parts):
     columns, one = fitted(pd.to_datetime(pd.Series(values)))

@@ -12,6 +12,7 @@ from mamlax.estimators._entry import ADAPTED, GPBOOST, OFFSET, SLOPES, UNADAPTED
 from mamlax.estimators._gpboost import gpboost_predictions
 from mamlax.estimators._learner import AdaptedParams, ArrayLearner
 from mamlax.estimators._random_slopes import RandomSlopes
+from mamlax.estimators._remarks import tried
 from mamlax.estimators._report import report_from_json
 from mamlax.estimators._rows import Rows
 
@@ -225,3 +226,10 @@ def test_gpboost_learns_an_offset_of_each_group():
     train, new = rows.of(np.arange(600)), rows.of(np.arange(780, 800))
     (found,) = gpboost_predictions(train, [new.of(np.arange(10))], [new.of(np.arange(10, 20))], 0)
     assert np.mean((found - new.targets[10:]) ** 2) < 0.1
+
+
+def test_an_opponent_whose_algebra_fails_is_left_out_with_a_word():
+    def fails(supports, queries):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    assert tried(fails, [], []) == (None, "left out: it failed (Singular matrix)")

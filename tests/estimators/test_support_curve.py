@@ -53,6 +53,33 @@ def test_every_model_is_judged_on_the_same_rows_after_the_same_support(regressor
         np.testing.assert_allclose(curve.scores[SUPPORT_ONLY][0, fold], of_first, rtol=1e-4)
 
 
+def test_where_rows_stand_does_not_count_where_they_have_an_order(regressor, table, quick):
+    """Nor to the simpler models, some of which learn from what comes before each row."""
+    order = np.random.default_rng(0).permutation(len(table))
+    given = {"support_sizes": [1, 4], "scoring": ERROR}
+
+    def of(rows):
+        machines, groups = table["machine"].iloc[rows], np.unique(table["machine"])
+        half = np.isin(machines, groups[::2])
+        return mamlax.support_curve(
+            quick(regressor),
+            table[NAMES].iloc[rows],
+            table["wear"].iloc[rows],
+            machines,
+            order_by=order[rows],
+            cv=[(np.flatnonzero(half), np.flatnonzero(~half))],
+            **given,
+        )
+
+    sorted_rows = np.argsort(order)
+    one, other = of(np.arange(len(table))), of(sorted_rows)
+    assert one.scores.keys() == other.scores.keys()
+    learned = {name for name in one.scores if "mean of the support" in name}
+    assert learned, "the model that learns from what comes before is among them"
+    for name in learned:
+        np.testing.assert_allclose(one.scores[name], other.scores[name], rtol=1e-6)
+
+
 def test_chances_of_classes_are_judged_too(classifier, table, quick):
     y = np.where(table["wear"] > table["wear"].median(), "worn", "good")
     curve = mamlax.support_curve(

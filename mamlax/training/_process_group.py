@@ -17,7 +17,7 @@ _FAILED = 1 << 16
 """Above all signals."""
 
 
-class Together:
+class ProcessGroup:
     """The processes of a run.
 
     Args:
