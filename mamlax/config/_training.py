@@ -18,7 +18,7 @@ class TrainingSettings(Settings):
     """Outer steps of each trained baseline; as many as num_outer_steps where None, 0 for none."""
     init_from: Advanced[str | None] = None
     """Begin from the weights of a safetensors file or a run, instead of random ones: parameters are
-    matched by name and shape."""
+    matched by name and shape. pretrained: from that baseline, which is trained first."""
     log_interval: Advanced[Count] = 100
     """Outer steps per line of metrics.jsonl."""
     checkpoint_interval: Advanced[Count | None] = None

@@ -38,10 +38,10 @@ from ._experiment import (
     loop_of,
     silent,
 )
-from ._result import result_of, validation_score
+from ._result import StageResult, result_of, validation_score
 from ._seeds import Seeds
 from ._stage import Stage
-from ._weights import matched_into, read_weights
+from ._weights import arrays_of, matched_into, read_weights
 from .problems._build import parts_of
 
 Report = Callable[[str, Json], None]
@@ -118,19 +118,20 @@ def train(
     from_first(lambda: open_run(directory, description))
     settings = {"recipe": recipe.name, "seed": seed, "num_seeds": num_seeds, **recipe.settings}
     with tracking(chosen, directory, to_json(settings)) as tracked:
-        results = {
-            name: result_of(
+        results: dict[str, StageResult] = {}
+        source = recipe.training.init_from
+        for name in sorted(experiment.stages, key=lambda name: name != source):
+            if name == MAIN and source in results:
+                begin = _from_baseline(experiment, results[source], source)
+            stage = experiment.stages[name]
+            trained = train_stage(
                 experiment,
                 stage,
-                train_stage(
-                    experiment,
-                    stage,
-                    _also_tracked(report, tracked, name),
-                    begin=begin if name == MAIN else None,
-                ),
+                _also_tracked(report, tracked, name),
+                begin=begin if name == MAIN else None,
             )
-            for name, stage in experiment.stages.items()
-        }
+            results[name] = result_of(experiment, stage, trained)
+        results = {name: results[name] for name in experiment.stages}
         evaluation = recipe.evaluation
         evaluation = evaluate_results(
             experiment, results, evaluation.num_test_tasks, evaluation.num_test_inner_steps
@@ -220,15 +221,37 @@ def _beginning(experiment: Experiment, data_dir: str | None) -> PyTree:
     source, stage = experiment.recipe.training.init_from, experiment.stages[MAIN]
     if source is None or Record(stage.directory, is_shared=True).has_checkpoint:
         return None
+    if source in experiment.parts.baselines:  # trained first, see `train`
+        if getattr(experiment.stages.get(source), "train_tasks", None) is None:
+            raise MamlaxError(
+                f"init_from={source}: that baseline is not trained. Give pretrained and "
+                f"num_baseline_steps of 1 or more (or ./{source} for a file of that name)."
+            )
+        return None
     arrays = read_weights(source, data_dir)
+    return _matched(experiment, source, lambda: arrays)
+
+
+def _from_baseline(experiment: Experiment, result: StageResult, source: str) -> PyTree:
+    """The parameters that a baseline has learned, each seed its own."""
+    if Record(experiment.stages[MAIN].directory, is_shared=True).has_checkpoint:
+        return None
+    return _matched(experiment, source, arrays_of, result.params)
+
+
+def _matched(
+    experiment: Experiment, source: str, arrays: Callable[..., Mapping[str, Any]], *learned: PyTree
+) -> PyTree:
+    """Initial parameters with `arrays(*learned)` in the place of those of their names."""
+    stage = experiment.stages[MAIN]
     init_key, _ = experiment.seeds.keys(stage.key_index)
-    first = stage.init_params(experiment.seeds.first_of(init_key))
-    found = matched_into(first, arrays, source)
+
+    def matched(key, *learned):
+        return matched_into(stage.init_params(key), arrays(*learned), source)
+
+    found = matched(*experiment.seeds.first_of((init_key, *learned)))
     experiment.announce(f"{stage.shown}: beginning from {source}: {found}")
-    begin = experiment.seeds.each(
-        lambda key: matched_into(stage.init_params(key), arrays, source).params
-    )
-    return begin(init_key)
+    return experiment.seeds.each(lambda *args: matched(*args).params)(init_key, *learned)
 
 
 @contextmanager

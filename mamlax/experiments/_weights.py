@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from .._errors import MamlaxError, printable
 from .._extras import optional
@@ -84,12 +84,24 @@ def read_weights(source: str | Path, data_dir: str | None = None) -> dict[str, n
     """The arrays of a safetensors file or of a run, by name.
 
     Raises:
-        MamlaxError: if there is no such file or run, or it cannot be read.
+        MamlaxError: if there is no such file or run, it cannot be read, or it holds numbers that
+            are not finite.
     """
-    source = Path(source)
+    arrays = _arrays_in(Path(source), data_dir)
+    if broken := [name for name, array in arrays.items() if not _is_finite(array)]:
+        raise MamlaxError(f"{source}: {printable(broken[0])} has numbers that are not finite.")
+    return arrays
+
+
+def arrays_of(params: PyTree) -> dict[str, Array]:
+    """The arrays of parameters, by name."""
+    return dict(_named(params))
+
+
+def _arrays_in(source: Path, data_dir: str | None) -> dict[str, np.ndarray]:
     if source.is_dir():
         _, result = trained_in(source, data_dir)
-        return {name: np.asarray(leaf) for name, leaf in _named(result.params)}
+        return {name: np.asarray(array) for name, array in arrays_of(result.params).items()}
     if not source.is_file():
         raise MamlaxError(
             f"{source} does not exist. Weights to begin with are in a safetensors file, or in the "
@@ -105,15 +117,13 @@ def read_weights(source: str | Path, data_dir: str | None = None) -> dict[str, n
 
 
 def matched_into(
-    params: PyTree, arrays: Mapping[str, np.ndarray], source: str | Path
+    params: PyTree, arrays: Mapping[str, np.ndarray | Array], source: str | Path
 ) -> LoadedWeights:
     """What of `arrays` fits `params`; see `load_into`.
 
     Raises:
         MamlaxError: if nothing does.
     """
-    if broken := [name for name, array in arrays.items() if not _is_finite(array)]:
-        raise MamlaxError(f"{source}: {printable(broken[0])} has numbers that are not finite.")
     there = {name: _words(name) for name in arrays}
     claims = {name: _only(name, there) for name, _ in _named(params)}
     claimed = Counter(claims.values())

@@ -8,6 +8,8 @@ import safetensors.numpy
 
 import mamlax
 from mamlax import MamlaxError, cli
+from mamlax.experiments._experiment import experiment_in, initial_params
+from mamlax.experiments._result import restored_result
 
 
 def model(hidden=3):
@@ -115,6 +117,42 @@ def test_a_run_begins_from_a_file_or_from_another_run(tiny_sinusoid, tmp_path, n
     mamlax.train(recipe.changed(init_from=str(first)), directory=second, num_seeds=num_seeds)
     assert_close(mamlax.load_run(second).params, one)
     assert not np.allclose(one.weights[0], other.weights[0])
+
+
+@pytest.mark.parametrize("num_seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_begins_from_its_pretrained_baseline(tiny_sinusoid, tmp_path, num_seeds):
+    """With next to no outer learning rate it also ends there, each seed for itself."""
+    recipe = tiny_sinusoid.changed(
+        outer_learning_rate=1e-9, num_baseline_steps=2, init_from="pretrained"
+    )
+    said = []
+    evaluation = mamlax.train(recipe, directory=tmp_path, num_seeds=num_seeds, announce=said.append)
+    assert list(evaluation.baselines) == ["pretrained", "random", "oracle"]
+    assert any("beginning from pretrained: 4 of 4 parameters" in line for line in said)
+    experiment = experiment_in(tmp_path)
+    main, pretrained = (
+        restored_result(experiment, experiment.stages[name]).params
+        for name in ("main", "pretrained")
+    )
+    assert_close(main, pretrained)
+    assert not np.allclose(
+        main.weights[0], initial_params(experiment, experiment.stages["main"]).weights[0]
+    )
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    mamlax.train(recipe, directory=tmp_path, num_seeds=num_seeds, announce=said.append)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before, "a run that has begun goes on"
+
+
+def test_a_baseline_that_is_not_trained_is_no_beginning(tiny_sinusoid, tmp_path):
+    for recipe in (
+        tiny_sinusoid.changed(init_from="pretrained", num_baseline_steps=0),
+        tiny_sinusoid.changed(init_from="random"),
+    ):
+        with pytest.raises(
+            MamlaxError, match=r"is not trained. Give pretrained and num_baseline_steps"
+        ):
+            mamlax.train(recipe, directory=tmp_path / "run")
+        assert not (tmp_path / "run" / "recipe.json").exists()
 
 
 def test_a_source_that_is_missing_is_said_before_training(tmp_path, capsys, monkeypatch):
