@@ -145,7 +145,7 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, ways: int, **options: Any) -> 
     return learner._replace(init=init)
 
 
-def _check_features(features: PyTree, targets: tuple[int, ...]) -> None:
+def _check_features(features: PyTree, targets: tuple[Any, ...]) -> None:
     shape = jnp.shape(features)
     if len(shape) != 2 or shape[:1] != targets:
         raise ValueError(

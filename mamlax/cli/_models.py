@@ -245,17 +245,18 @@ def export(
     source: tyro.conf.Positional[Path],
     *,
     out: Path | None = None,
-    format: Literal["safetensors", "stablehlo"] = "safetensors",
+    format: Literal["safetensors", "stablehlo", "onnx"] = "safetensors",
     data_dir: str | None = None,
 ) -> None:
-    """Write a trained run as one file, or a run or model as a program of JAX.
+    """Write a trained run as one file, or a run or model as a program that needs no mamlax.
 
     Args:
         source: A run directory, or a model that was written.
-        out: The file; model.safetensors or model.stablehlo where None. Beside a program, FILE.json
-            says how it is called; a policy has a second program, FILE.adapt.
-        format: safetensors, for mamlax.load and mamlax adapt; or stablehlo, a jax.export program
-            that adapts and predicts, or predicts if the model is adapted.
+        out: The file; model.safetensors, model.stablehlo or model.onnx where None. Beside a
+            program, FILE.json says how it is called; a policy has a second program, FILE.adapt.
+        format: safetensors, for mamlax.load and mamlax adapt; or a program that adapts and
+            predicts, or predicts if the model is adapted: stablehlo, for JAX, or onnx, for
+            browsers and other languages.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """
     if out is None:
@@ -286,8 +287,9 @@ def export(
         )
     if out.is_file():
         say(escape(f"{out} is there already: it is replaced."))
-    if format == "stablehlo":
-        say_paths(_export.write_stablehlo(out, model))
+    if format != "safetensors":
+        write = {"stablehlo": _export.write_stablehlo, "onnx": _export.write_onnx}[format]
+        say_paths(write(out, model))
         return
     model.save(out)
     say(escape(_commands.what_it_takes(model)))

@@ -1,6 +1,8 @@
 """A trained run, or a saved model, in a form that others can use."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,6 +17,7 @@ from ..config._recipe import PolicyRecipe, SupervisedRecipe
 from ..experiments._experiment import Experiment
 from ..experiments._load import trained_in
 from ..experiments._result import StageResult
+from ..onnx import ABOUT_ONNX, write_program
 from ..records._evaluation import CurvePoint, Evaluation, evaluation_path, read_evaluation
 from ..records._settings import settings_as_json
 from ._architecture import architecture_of
@@ -92,9 +95,42 @@ def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> list[Path
         _write_program(adapting, adapting_program(model))
         write_json(described, description_of_policy(model))
         return [path, adapting, described]
-    _write_program(path, _program(model))
+    function, arguments = _program(model)
+    _write_program(path, _exported(function, *arguments.values()))
     write_json(described, description_of_program(model))
     return [path, described]
+
+
+def write_onnx(path: str | Path, model: Model | FewShotPolicy) -> list[Path]:
+    """Write a model as an ONNX file, which runs in browsers and in programs of any language.
+
+    It takes and gives the same arrays as the program of `write_stablehlo`, and the same JSON is
+    written beside it: `support_inputs`, `support_targets`, `support_weights` and `query_inputs`, or
+    of an adapted model `query_inputs` alone, to `outputs`.
+
+    Args:
+        path: of the file; the JSON's is the same with `.json` after it.
+        model: an estimator or an image classifier.
+
+    Returns:
+        The files.
+
+    Raises:
+        MamlaxError: if the model has an operation that ONNX has not, or is a policy.
+    """
+    if isinstance(model, FewShotPolicy):
+        raise MamlaxError(
+            "policies are not written as ONNX. mamlax export --format stablehlo writes them."
+        )
+    path = Path(path)
+    described = path.with_suffix(path.suffix + ".json")
+    write_program(path, *_program(model))
+    write_json(described, description_of_program(model, ABOUT_ONNX))
+    return [path, described]
+
+
+def _exported(function: Callable[..., Any], *arguments: jax.ShapeDtypeStruct) -> Any:
+    return jax.export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
 
 
 def _write_program(path: Path, program: jax.export.Exported) -> None:
@@ -102,8 +138,8 @@ def _write_program(path: Path, program: jax.export.Exported) -> None:
         temporary.write_bytes(program.serialize())
 
 
-def _program(model: Model) -> jax.export.Exported:
-    """What adapts and predicts; or, of an adapted model, predicts."""
+def _program(model: Model) -> tuple[Callable[..., Any], dict[str, jax.ShapeDtypeStruct]]:
+    """What adapts and predicts, or, of an adapted model, predicts; and its arguments by name."""
     learner: ArrayLearner = model.learner_
     settings, adapted = learner.settings, adaptation_of(model)
     adapt, shapes = settings.adapt_fn(), settings.network
@@ -120,20 +156,19 @@ def _program(model: Model) -> jax.export.Exported:
         return settings.predict(params, augmented(learner.pooled, queries), adapted.support_inputs)
 
     s, q = jax.export.symbolic_shape("s, q")
+    query = {"query_inputs": jax.ShapeDtypeStruct((q, *one), jnp.float32)}
+    if adapted is not None:
+        return predict, query
     numbers = settings.loss == "squared-error"
     targets = jax.ShapeDtypeStruct(
         (s, shapes["num_outputs"]) if numbers else (s,), jnp.float32 if numbers else jnp.int32
     )
-    queries = jax.ShapeDtypeStruct((q, *one), jnp.float32)
-    support = (
-        jax.ShapeDtypeStruct((s, *one), jnp.float32),
-        targets,
-        jax.ShapeDtypeStruct((s,), jnp.float32),
-    )
-    program, arguments = (
-        (adapt_and_predict, (*support, queries)) if adapted is None else (predict, (queries,))
-    )
-    return jax.export.export(jax.jit(program), platforms=PLATFORMS)(*arguments)
+    support = {
+        "support_inputs": jax.ShapeDtypeStruct((s, *one), jnp.float32),
+        "support_targets": targets,
+        "support_weights": jax.ShapeDtypeStruct((s,), jnp.float32),
+    }
+    return adapt_and_predict, support | query
 
 
 def _policy(

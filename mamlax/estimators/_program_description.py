@@ -12,7 +12,9 @@ from ._learner import AdaptedParams
 from ._targets import Classes
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-"""What a program is compiled for where it is called."""
+"""What a program of JAX is compiled for where it is called."""
+ABOUT_STABLEHLO: Json = {"platforms": list(PLATFORMS)}
+"""What is said of the form of such a program."""
 
 _SUPPORT = {
     "support_inputs": "rows of one task to adapt to, as inputs says",
@@ -50,12 +52,17 @@ def adaptation_of(model: Any) -> AdaptedParams | None:
     return model._adapted if model.num_support_ else None
 
 
-def description_of_program(model: Any) -> Json:
-    """Of an estimator or an image classifier, as JSON has it."""
+def description_of_program(model: Any, about: Json = ABOUT_STABLEHLO) -> Json:
+    """Of an estimator or an image classifier, as JSON has it.
+
+    Args:
+        model: the model.
+        about: what is to be said of the program's form.
+    """
     is_adapted = adaptation_of(model) is not None
     described = {
         "program": {
-            "platforms": list(PLATFORMS),
+            **about,
             "arguments": _QUERY if is_adapted else _SUPPORT | _QUERY,
             "is_adapted": is_adapted,
         },

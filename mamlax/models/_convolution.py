@@ -142,10 +142,15 @@ def _patches(images, window: _Window):
     """`[examples · height · width of outputs, rows · columns · channels]`."""
     padded = jnp.pad(images, [(0, 0), *window.padding, (0, 0)])
     (height, width), stride = window.output_size, window.stride
-    shifted = [
-        padded[
-            :, i : i + (height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride
-        ]
+    num_images, *_, channels = padded.shape
+    rows, columns = (height - 1) * stride + 1, (width - 1) * stride + 1
+    shifted = [  # by slices and no indices, which JAX gathers by where sizes are symbols
+        lax.slice(
+            padded,
+            (0, i, j, 0),
+            (num_images, i + rows, j + columns, channels),
+            (1, stride, stride, 1),
+        )
         for i in range(window.kernel_size[0])
         for j in range(window.kernel_size[1])
     ]
