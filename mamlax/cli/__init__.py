@@ -42,6 +42,7 @@ _COMMANDS = (
     _models.inspect,
     _models.export,
     _service.serve,
+    _service.page,
     _sharing.push,
     _sharing.pull,
     _doctor.doctor,

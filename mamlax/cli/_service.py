@@ -1,13 +1,16 @@
-"""The command that serves models."""
+"""The commands that serve models, or write a page that needs no service."""
 
 import os
+import shlex
 from pathlib import Path
 
 import tyro
 
+from .._errors import MamlaxError
+from .._extras import missing
 from ..config._serving import Serving
 from . import _devices
-from ._console import escape, say
+from ._console import escape, say, say_paths
 
 
 def serve(
@@ -51,3 +54,27 @@ def serve(
     _server.serve(
         models, settings, host=host, port=port, warm=warm, say=lambda words: say(escape(words))
     )
+
+
+def page(
+    models: tyro.conf.Positional[tuple[Path, ...]],
+    *,
+    out: Path = Path("page"),
+    runtime: Path = Path("node_modules/onnxruntime-web/dist"),
+) -> None:
+    """Write a page that runs models in the browser, for any web server.
+
+    Args:
+        models: What mamlax export wrote, one or more: of images, or of one column of numbers.
+        out: The folder to write.
+        runtime: The folder dist of onnxruntime-web, which npm install onnxruntime-web brings.
+    """
+    if not models:
+        raise MamlaxError("give a model or several: mamlax page characters.safetensors.")
+    _devices.prepare_jax()
+    try:
+        from ..serve import _static
+    except ModuleNotFoundError as error:
+        raise missing(error.name or "starlette", "serve") from error
+    say_paths(_static.write_page(out, models, runtime))
+    say(escape(f"to look at it: python -m http.server --directory {shlex.quote(str(out))}"))

@@ -1,5 +1,6 @@
 """An ONNX graph that grows node by node; sizes may be symbols: rows that are not known yet."""
 
+import ast
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from .._extras import optional
 OPSET = 18
 """The version of ONNX's operations: of December 2022, which runtimes of today all have."""
 _IR_VERSION = 9  # of the file, of May 2023
+
+_ARITHMETIC = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}
 
 
 def is_known(size: Any) -> bool:
@@ -104,11 +107,11 @@ class Graph:
         """A vector of sizes, some of which may be symbols.
 
         Raises:
-            NotImplementedError: if no tensor yet has one of these.
+            NotImplementedError: if no tensor has one of these, nor what it is computed from.
         """
         if all(is_known(size) for size in shape):
             return self.integers(*shape)
-        parts = [self.integers(size) if is_known(size) else self._size(size) for size in shape]
+        parts = [self.integers(size) if is_known(size) else self._size(str(size)) for size in shape]
         return self.node("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
 
     def remember(self, name: str, shape: Sequence[Any]) -> str:
@@ -149,11 +152,23 @@ class Graph:
         self._onnx.checker.check_model(model)
         return model.SerializeToString()
 
-    def _size(self, symbol: Any) -> str:
-        if str(symbol) not in self._where:
-            raise NotImplementedError(f"the size {symbol} is of no array before it is needed")
-        name, axis = self._where[str(symbol)]
-        return self.node("Shape", name, start=axis, end=axis + 1)
+    def _size(self, symbol: str) -> str:
+        if symbol in self._where:
+            name, axis = self._where[symbol]
+            return self.node("Shape", name, start=axis, end=axis + 1)
+        return self._computed(ast.parse(symbol, mode="eval").body)
+
+    def _computed(self, written: ast.expr) -> str:
+        """A size that is written as sums and products of others."""
+        match written:
+            case ast.Constant(value=int(number)):
+                return self.integers(number)
+            case ast.Name(id=symbol) if symbol in self._where:
+                return self._size(symbol)
+            case ast.BinOp(left=left, op=operation, right=right) if type(operation) in _ARITHMETIC:
+                of_both = (self._computed(left), self._computed(right))
+                return self.node(_ARITHMETIC[type(operation)], *of_both)
+        raise NotImplementedError(f"the size {ast.unparse(written)} is of no array")
 
     def _description(self, name: str, shape: Sequence[Any], dtype: Any) -> Any:
         sizes = [size if is_known(size) else str(size) for size in shape]

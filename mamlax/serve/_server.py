@@ -10,13 +10,12 @@ import numpy as np
 from .._errors import MamlaxError
 from .._extras import missing
 from ..config._serving import Serving
-from ..estimators._adapted_many import AdaptedMany
 from ..estimators._few_shot import FewShotClassifier
 from ..estimators._images import FewShotImageClassifier
 from ..estimators._inspection import description_of
-from ..estimators._load import Model, load
-from ..estimators._policy import FewShotPolicy
+from ..estimators._load import Model
 from ..estimators._steps import outputs_by_step
+from ._models import models_in
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _DRAIN_SECONDS = 10
@@ -61,7 +60,7 @@ def serve(
             f"listening on {host} would let other machines in. Give a --token, which clients must "
             "then send; or leave --host away, to serve this machine alone."
         )
-    models = _models(paths)
+    models = models_in(paths)
     if warm:
         for name, model in models.items():
             say(f"{name}: compiling")
@@ -116,26 +115,6 @@ def make_ready(model: Model) -> None:
         if width == 1:  # its page asks for the function after each step
             asked = np.zeros((_OF_A_CURVE, width), np.float32)
             outputs_by_step(learner, inputs, targets, asked, model.num_inner_steps_)
-
-
-def _models(paths: Sequence[Path]) -> dict[str, Model]:
-    found: dict[str, Model] = {}
-    for path in paths:
-        if path.stem in found:
-            raise MamlaxError(f"two models are called {path.stem!r}. Rename one of the files.")
-        model = load(path)
-        if isinstance(model, FewShotPolicy):
-            raise MamlaxError(
-                f"{path} is a policy, which acts in an environment; it is used from Python: "
-                "mamlax.load(path).act. Models of tables and images are served."
-            )
-        if isinstance(model, AdaptedMany):
-            raise MamlaxError(
-                f"{path} is adapted to {len(model.groups)} tasks: mamlax predict predicts by it. "
-                "Give the model that it was made of; its clients adapt it."
-            )
-        found[path.stem] = model
-    return found
 
 
 def _is_own(host: str) -> bool:

@@ -111,7 +111,8 @@ def classifier_of_images(side, *, channels, num_inner_steps):
         norm="batch",
         context_size=0,
     )
-    return FewShotImageClassifier(learner, Reading(resize=True, invert=True), {})
+    summary = {"recipe": "images", "outer_step": 0, "num_classes": 3}
+    return FewShotImageClassifier(learner, Reading(resize=True, invert=True), summary)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,17 @@
 """The page in a real browser: draw, drag, upload, and look at what it shows."""
 
+import base64
+import io
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from mamlax.config._serving import Serving
 from mamlax.serve._app import app_of
@@ -18,11 +25,36 @@ pytestmark = [
 ]
 
 
+RUNTIME = Path(__file__).parents[2] / ".npm/node_modules/onnxruntime-web/dist"
+
+
 @pytest.fixture(scope="module")
-def service(models):
+def drawn():
     # enough steps that a random network tells strokes apart that it has seen
-    characters = classifier_of_images(28, channels=16, num_inner_steps=10)
-    with running(app_of({**models, "characters": characters}, Serving())) as client:
+    return classifier_of_images(28, channels=16, num_inner_steps=10)
+
+
+@pytest.fixture(scope="module")
+def service(models, drawn):
+    with running(app_of({**models, "characters": drawn}, Serving())) as client:
+        yield str(client.base_url)
+
+
+@pytest.fixture(scope="module")
+def static(curve, drawn, tmp_path_factory):
+    """The page without a service, behind a server of files."""
+    if not RUNTIME.is_dir():
+        pytest.skip("there is no onnxruntime-web: npm install --prefix .npm onnxruntime-web")
+    from mamlax.serve._static import write_page
+
+    folder = tmp_path_factory.mktemp("static")
+    for name, model in {"wave": curve, "characters": drawn}.items():
+        model.save(folder / f"{name}.safetensors")
+    names = [folder / "wave.safetensors", folder / "characters.safetensors"]
+    write_page(folder / "page", names, RUNTIME)
+    with running(
+        Starlette(routes=[Mount("/", StaticFiles(directory=folder / "page", html=True))])
+    ) as client:
         yield str(client.base_url)
 
 
@@ -38,13 +70,23 @@ def browser():
 
 @pytest.fixture
 def page(browser, service):
+    yield from opened(browser, service)
+
+
+@pytest.fixture(params=["service", "static"])
+def either(browser, request):
+    """The page of the service, and the one without a service."""
+    yield from opened(browser, request.getfixturevalue(request.param))
+
+
+def opened(browser, address):
     page = browser.new_page(viewport={"width": 1000, "height": 900})
     faults = []
     # that a request was refused stands in the console, and is meant to
     page.on("console", lambda one: "status of 4" in one.text or faults.append(one.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.set_default_timeout(120_000)  # each size of support is compiled when it first comes
-    page.goto(service)
+    page.goto(address)
     yield page
     assert not faults
     page.close()
@@ -76,7 +118,8 @@ def shares(page):
     ]
 
 
-def test_what_was_drawn_once_is_known_again(page):
+def test_what_was_drawn_once_is_known_again(either):
+    page = either
     open_model(page, "characters")
     pads, asked = page.locator(".class canvas"), page.locator(".ask canvas")
     assert pads.count() == 3
@@ -97,7 +140,8 @@ def test_what_was_drawn_once_is_known_again(page):
     assert max(shares(page)) < 60, "nothing is known before the first step"
 
 
-def test_a_class_is_renamed_and_cleared(page):
+def test_a_class_is_renamed_and_cleared(either):
+    page = either
     open_model(page, "characters")
     pads = page.locator(".class canvas")
     draw(page, pads.nth(0), *STROKES[0])
@@ -113,7 +157,8 @@ def test_a_class_is_renamed_and_cleared(page):
     assert "two classes" in page.locator(".ask .quiet").inner_text()
 
 
-def test_a_point_is_set_dragged_and_taken_away(page):
+def test_a_point_is_set_dragged_and_taken_away(either):
+    page = either
     open_model(page, "wave")
     page.wait_for_selector("path.before")
     box = page.locator("svg.plot").bounding_box()
@@ -176,3 +221,82 @@ def test_a_phone_needs_no_sideways_scrolling(page):
     for name in ("wear", "wave", "characters"):
         open_model(page, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+
+
+PICTURES = """async (pictures) => {
+    const { get, postForm, pathOf } = await import("./service.js");
+    const model = await get("/models/characters");
+    const file = async (url) => new File([await (await fetch(url)).blob()], "image.png");
+    const form = new FormData();
+    for (const [number, url] of pictures.slice(0, -1).entries()) {
+        form.append("image", await file(url));
+        form.append("label", `class ${number}`);
+    }
+    const { id } = await postForm(pathOf(model, "adapt"), form);
+    const asked = new FormData();
+    asked.append("id", id);
+    asked.append("image", await file(pictures.at(-1)));
+    return (await postForm(pathOf(model, "predict"), asked)).by_step;
+}"""
+
+
+def pictures(*sizes):
+    """Files of noise."""
+    rng = np.random.default_rng(0)
+    for size in sizes:
+        written = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(written, "PNG")
+        yield written.getvalue()
+
+
+def address_of(picture):
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
+
+
+def test_in_the_browser_pictures_are_told_apart_as_in_python(browser, static, drawn):
+    contents = list(pictures(*[(28, 28)] * 4))
+    for page in opened(browser, static):
+        found = page.evaluate(PICTURES, [address_of(one) for one in contents])
+    images = drawn.decode(contents, most_pixels=1_000_000)
+    adapted = drawn.adapt(images[:-1], ["class 0", "class 1", "class 2"])
+    np.testing.assert_allclose(found, adapted.probabilities_by_step(images[-1:]), atol=1e-3)
+
+
+PIXELS = """async ([url, model]) => {
+    const { pixelsOf } = await import("./pictures.js");
+    return pixelsOf(new File([await (await fetch(url)).blob()], "image.png"), model);
+}"""
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_in_the_browser_pictures_are_resized_as_in_python(browser, static, channels):
+    model = {"image_shape": [28, 28, channels], "program": {"inverts": channels == 1}}
+    contents = list(pictures((140, 140), (28, 28), (20, 70)))  # the page draws squares
+    for page in opened(browser, static):
+        found = [page.evaluate(PIXELS, [address_of(one), model]) for one in contents]
+    mode = {1: "L", 3: "RGB"}[channels]
+    for one, content in zip(found, contents, strict=True):
+        picture = (
+            Image.open(io.BytesIO(content)).convert(mode).resize((28, 28), Image.Resampling.LANCZOS)
+        )
+        expected = np.asarray(picture).ravel() / 255
+        expected = 1 - expected if channels == 1 else expected
+        assert np.abs(np.array(one) - expected).max() < 1.5 / 255  # a half is rounded either way
+
+
+WAVE = """async ([xs, ys, asked]) => {
+    const { get, postJson, pathOf } = await import("./service.js");
+    const model = await get("/models/wave");
+    const body = { rows: xs, targets: ys, queries: asked };
+    const before = await postJson(pathOf(model, "predict"), { rows: asked });
+    return [before.predictions, (await postJson(pathOf(model, "steps"), body)).predictions];
+}"""
+
+
+def test_in_the_browser_a_curve_is_as_in_python(browser, static, curve):
+    xs, ys, asked = [[0.5], [-2.0]], [1.0, 3.0], [[1.0], [2.5], [-4.0]]
+    for page in opened(browser, static):
+        before, by_step = page.evaluate(WAVE, [xs, ys, asked])
+    np.testing.assert_allclose(before, curve.predict(asked), atol=1e-5)
+    np.testing.assert_allclose(by_step[0], curve.predict(asked), atol=1e-5)
+    np.testing.assert_allclose(by_step[-1], curve.adapt(xs, ys).predict(asked), atol=1e-5)

@@ -1,6 +1,7 @@
 // Points on a plane, and the function that the model makes of them step by step.
 
-import { element, latest, pathOf, postJson, Refused, tried } from "./service.js";
+import { element, latest, Refused, tried } from "./parts.js";
+import { pathOf, postJson } from "./service.js";
 import { axes, svg } from "./plot.js";
 
 const NUM_PLACES = 121;

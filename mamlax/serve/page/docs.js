@@ -1,6 +1,7 @@
 // The OpenAPI document in words.
 
-import { element, get, tried } from "./service.js";
+import { element, tried } from "./parts.js";
+import { get } from "./service.js";
 
 document.querySelector("header a").href += location.hash;
 

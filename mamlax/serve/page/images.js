@@ -1,6 +1,7 @@
 // Draw an example of each class, draw another: which class is it?
 
-import { element, latest, pathOf, postForm, tried } from "./service.js";
+import { element, latest, tried } from "./parts.js";
+import { pathOf, postForm } from "./service.js";
 
 const SIDE = 140;
 const ASKED_SIDE = 210;

@@ -1,6 +1,7 @@
 // Which models there are, and the page for the kind of each.
 
-import { element, get, tried } from "./service.js";
+import { element, tried } from "./parts.js";
+import { get } from "./service.js";
 import { imagesPage } from "./images.js";
 import { curvesPage } from "./curves.js";
 import { tablesPage } from "./tables.js";
@@ -27,7 +28,8 @@ async function open(name) {
   main.replaceChildren(...PAGES[model.kind](model), card);
 }
 
-document.querySelector("header a").href += location.hash; // the token stays in the address
+const link = document.querySelector("header a");
+if (link) link.href += location.hash; // the token stays in the address
 
 await tried(async () => {
   const { models } = await get("/models");

@@ -1,6 +1,7 @@
 // A file of a new group's rows, another of rows to predict for.
 
-import { element, latest, pathOf, postForm } from "./service.js";
+import { element, latest } from "./parts.js";
+import { pathOf, postForm } from "./service.js";
 
 function drop(words, changed) {
   const input = element("input", { type: "file", accept: ".csv,text/csv" });

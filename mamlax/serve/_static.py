@@ -1,0 +1,131 @@
+"""The page of the service without a service: models run in the browser, as ONNX programs."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._errors import MamlaxError
+from .._files import Json, replacing, write_json
+from .._types import Batch
+from ..config._serving import Serving
+from ..estimators._images import FewShotImageClassifier
+from ..estimators._inspection import description_of
+from ..estimators._load import Model
+from ..estimators._pooled import augmented
+from ..onnx import write_program
+from ._images import ServedImages
+from ._models import models_in
+from ._tables import ServedTable
+
+RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+"""The files of onnxruntime-web that the page needs."""
+_SHARED = ("curves.js", "images.js", "main.js", "parts.js", "plot.js", "style.css", "tables.js")
+_OWN = ("index.html", "pictures.js", "service.js")
+
+
+def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]:
+    """Write a folder that any web server can show: a page to draw or set points on.
+
+    Args:
+        folder: where to; it is made.
+        paths: of models, of images or of one column of numbers; they go by the files' names.
+        runtime: the folder `dist` of onnxruntime-web.
+
+    Returns:
+        The files that differ from page to page: the page, and a program for each model.
+
+    Raises:
+        MamlaxError: if a model has no page without a service, or cannot be written as ONNX, or the
+            runtime is not there.
+    """
+    if missing := [name for name in RUNTIME if not (runtime / name).is_file()]:
+        raise MamlaxError(
+            f"{runtime} has no {missing[0]}. Give the folder dist of the npm package "
+            "onnxruntime-web: npm install onnxruntime-web, then "
+            "--runtime node_modules/onnxruntime-web/dist."
+        )
+    models = models_in(paths)
+    about = [
+        {**_about(name, model), "card": description_of(path)}
+        for path, (name, model) in zip(paths, models.items(), strict=True)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    programs = [folder / f"{name}.onnx" for name in models]
+    for path, model in zip(programs, models.values(), strict=True):
+        write_program(path, *_steps(model))
+    write_json(folder / "models.json", about)
+    here = files("mamlax.serve")
+    copies = {name: here / "page" / name for name in _SHARED}
+    copies |= {name: here / "static" / name for name in _OWN}
+    copies |= {name: runtime / name for name in RUNTIME}
+    for name, source in copies.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(source.read_bytes())
+    return [folder / "index.html", *programs]
+
+
+def _about(name: str, model: Model) -> Json:
+    """What the page needs to know of a model."""
+    network = model.learner_.settings.network
+    if isinstance(model, FewShotImageClassifier):
+        found = ServedImages(model, Serving()).describe()
+        program: Json = {
+            "shape": list(model.image_shape),
+            "targets_shape": [],
+            "targets_type": "int32",
+            "inverts": model.reading_.invert,
+        }
+    else:
+        found = ServedTable(model, Serving()).describe()
+        if found["kind"] != "curve":
+            raise MamlaxError(
+                f"{name} takes several columns, or gives classes: a page without a service is for "
+                "images and for functions of one column of numbers. mamlax serve has a page for "
+                "tables."
+            )
+        program = {
+            "shape": [model.columns_.width],
+            "targets_shape": [network["num_outputs"]],
+            "targets_type": "float32",
+            "columns": [
+                {"mean": one.mean, "scale": one.scale, "limit": one.limit}
+                for one in model.columns_.columns
+            ],
+        }
+    program["num_outputs"] = model.learner_.settings.ways or network["num_outputs"]
+    return {"name": name, **found, "program": program}
+
+
+def _steps(model: Model) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
+    """What the model says of queries `[steps + 1, queries, outputs]`, before the first inner step
+    and after each.
+    """
+    learner, is_images = model.learner_, isinstance(model, FewShotImageClassifier)
+    settings = learner.settings
+    one = settings.network.get("image_shape", (learner.num_inputs,))
+
+    def outputs(inputs, targets, weights, queries):
+        inputs, queries = (augmented(learner.pooled, one) for one in (inputs, queries))
+
+        def probe_fn(params):
+            return settings.predict(params, queries, inputs)
+
+        support = Batch(inputs, targets, weights=weights)
+        steps = settings.num_inner_steps
+        found = settings.adapted(
+            learner.meta_params, support, num_inner_steps=steps, probe_fn=probe_fn
+        )
+        return found.probes
+
+    s, q = jax.export.symbolic_shape("s, q")
+    width = (s,) if is_images else (s, settings.network["num_outputs"])
+    return outputs, {
+        "support_inputs": jax.ShapeDtypeStruct((s, *one), jnp.float32),
+        "support_targets": jax.ShapeDtypeStruct(width, jnp.int32 if is_images else jnp.float32),
+        "support_weights": jax.ShapeDtypeStruct((s,), jnp.float32),
+        "query_inputs": jax.ShapeDtypeStruct((q, *one), jnp.float32),
+    }

@@ -1,0 +1,53 @@
+// What every page is made of.
+
+export class Refused extends Error {
+  constructor(words, status = 0) {
+    super(words);
+    this.status = status;
+  }
+}
+
+export function say(error) {
+  const alert = document.getElementById("alert");
+  alert.hidden = !error;
+  alert.textContent = error ? error.message : "";
+  if (error && !(error instanceof Refused)) console.error(error);
+}
+
+// Does what is asked for, and shows what goes wrong.
+export async function tried(work) {
+  try {
+    await work();
+    say(null);
+  } catch (error) {
+    say(error);
+  }
+}
+
+// One at a time: what is asked for while it works is done once more afterwards, with what is then.
+export function latest(work) {
+  let isWorking = false;
+  let isAsked = false;
+  return async () => {
+    isAsked = true;
+    if (isWorking) return;
+    isWorking = true;
+    while (isAsked) {
+      isAsked = false;
+      await tried(work);
+    }
+    isWorking = false;
+  };
+}
+
+// element("p", { class: "quiet" }, "text", otherElement)
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}

@@ -1,0 +1,109 @@
+// In the place of requests to a service: models that run in this browser, as ONNX programs.
+
+import * as ort from "./ort.wasm.min.mjs";
+import { pixelsOf } from "./pictures.js";
+import { Refused } from "./parts.js";
+
+ort.env.wasm.numThreads = 1; // more need headers that not every server sends
+ort.env.logLevel = "error";
+ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
+
+const models = await (await fetch("models.json")).json();
+const sessions = new Map();
+const supports = new Map(); // of images, by the id that adapting gave
+
+const found = (name) => models.find((one) => one.name === name);
+
+function sessionOf(name) {
+  if (!sessions.has(name)) sessions.set(name, ort.InferenceSession.create(`${encodeURIComponent(name)}.onnx`, { logSeverityLevel: 3 }));
+  return sessions.get(name);
+}
+
+// What the model says of queries after 0, 1, … inner steps: [steps][queries][outputs].
+async function outputs(model, inputs, targets, weights, queries) {
+  const session = await sessionOf(model.name);
+  const { shape, targets_shape: width, targets_type: kind } = model.program;
+  const numbers = kind === "int32" ? Int32Array : Float32Array;
+  const tensor = (values, size) => new ort.Tensor("float32", Float32Array.from(values.flat()), size);
+  const { outputs: answer } = await session.run({
+    support_inputs: tensor(inputs, [inputs.length, ...shape]),
+    support_targets: new ort.Tensor(kind, numbers.from(targets), [targets.length, ...width]),
+    support_weights: tensor(weights, [weights.length]),
+    query_inputs: tensor(queries, [queries.length, ...shape]),
+  });
+  const [steps, rows, each] = answer.dims;
+  return Array.from({ length: steps }, (_, step) =>
+    Array.from({ length: rows }, (_, row) => {
+      const start = (step * rows + row) * each;
+      return Array.from(answer.data.slice(start, start + each));
+    }),
+  );
+}
+
+// Of a model of one column: numbers as the network has them, and back.
+const scaled = ({ mean, scale, limit }, value) =>
+  Math.min(Math.max((value - mean) / scale, -limit), limit);
+
+async function steps(model, { rows, targets, queries }) {
+  const [column] = model.program.columns;
+  const more = Array(model.program.shape[0] - 1).fill(0); // that nothing is missing
+  const inputs = (those) => those.map(([value]) => [scaled(column, value), ...more]);
+  const [mean] = model.means;
+  const [scale] = model.scales;
+  const isEmpty = rows.length === 0; // a row of weight zero stands for no row
+  const answer = await outputs(
+    model,
+    isEmpty ? inputs([[column.mean]]) : inputs(rows),
+    isEmpty ? [0] : targets.map((value) => (value - mean) / scale),
+    isEmpty ? [0] : rows.map(() => 1),
+    inputs(queries),
+  );
+  return { predictions: answer.map((step) => step.map(([value]) => value * scale + mean)) };
+}
+
+const softmax = (values) => {
+  const most = Math.max(...values);
+  const powers = values.map((value) => Math.exp(value - most));
+  const total = powers.reduce((sum, one) => sum + one, 0);
+  return powers.map((one) => one / total);
+};
+
+async function picturesOf(model, form) {
+  return Promise.all(form.getAll("image").map((file) => pixelsOf(file, model)));
+}
+
+async function adapt(model, form) {
+  const labels = form.getAll("label");
+  const classes = [...new Set(labels)].sort();
+  if (classes.length > model.program.num_outputs) {
+    throw new Refused(`This model tells at most ${model.program.num_outputs} classes apart.`);
+  }
+  const images = await picturesOf(model, form);
+  const id = String(supports.size);
+  supports.set(id, { images, classes, targets: labels.map((label) => classes.indexOf(label)) });
+  return { id, num_support: images.length, classes };
+}
+
+async function predict(model, form) {
+  const { images, classes, targets } = supports.get(form.get("id"));
+  const weights = images.map(() => 1);
+  const answer = await outputs(model, images, targets, weights, await picturesOf(model, form));
+  const by_step = answer.map((step) => step.map((row) => softmax(row.slice(0, classes.length))));
+  return { classes, by_step };
+}
+
+export async function get(path) {
+  const [, , name] = path.split("/");
+  return name === undefined ? { models } : found(decodeURIComponent(name));
+}
+
+export async function postJson({ model, what }, body) {
+  if (what === "steps") return steps(model, body);
+  const { predictions } = await steps(model, { rows: [], targets: [], queries: body.rows });
+  return { predictions: predictions[0] };
+}
+
+export const postForm = ({ model, what }, form) =>
+  what === "adapt" ? adapt(model, form) : predict(model, form);
+
+export const pathOf = (model, what) => ({ model, what });
