@@ -7,7 +7,7 @@ Run it on the machine that trained. Writes the evaluation with the command that 
 versions and machine it ran with, and what meta-training took: outer steps per second (median over
 log intervals), the seconds in compiled steps, and those by the clock from the first line of the log
 to the last, validation and checkpoints included (and other work, where the machine had some), and
-the last metrics of its log.
+the last metrics of its log. What began from its pretrained baseline has the same of that.
 """
 
 import argparse
@@ -35,6 +35,12 @@ def main() -> None:
             num_test_inner_steps=evaluation.curve[-1].num_inner_steps,
         )
         path = report.RESULTS / f"{args.name or name_of(recipe)}.json"
+        beginning = run / "baselines" / str(recipe.training.init_from)
+        pretraining = (
+            {"pretraining": training(records.read_metrics(beginning / "metrics.jsonl"))}
+            if beginning.is_dir()
+            else {}
+        )
         report.write_report(
             path,
             {
@@ -42,6 +48,7 @@ def main() -> None:
                 "note": args.note,
                 "machine": {k: v for k, v in report.machine().items() if k != "load_before"},
                 "versions": {"mamlax": description.mamlax, **description.environment},
+                **pretraining,
                 "training": training(records.read_metrics(run / "metrics.jsonl")),
                 "evaluation": json.loads((run / "evaluation.json").read_text()),
             },

@@ -38,7 +38,7 @@ from ._experiment import (
     loop_of,
     silent,
 )
-from ._result import StageResult, result_of, validation_score
+from ._result import result_of, validation_score
 from ._seeds import Seeds
 from ._stage import Stage
 from ._weights import arrays_of, matched_into, read_weights
@@ -118,11 +118,10 @@ def train(
     from_first(lambda: open_run(directory, description))
     settings = {"recipe": recipe.name, "seed": seed, "num_seeds": num_seeds, **recipe.settings}
     with tracking(chosen, directory, to_json(settings)) as tracked:
-        results: dict[str, StageResult] = {}
-        source = recipe.training.init_from
+        results, runs, source = {}, {}, recipe.training.init_from
         for name in sorted(experiment.stages, key=lambda name: name != source):
-            if name == MAIN and source in results:
-                begin = _from_baseline(experiment, results[source], source)
+            if name == MAIN and source in runs:
+                begin = _from_baseline(experiment, runs[source], source)
             stage = experiment.stages[name]
             trained = train_stage(
                 experiment,
@@ -130,7 +129,7 @@ def train(
                 _also_tracked(report, tracked, name),
                 begin=begin if name == MAIN else None,
             )
-            results[name] = result_of(experiment, stage, trained)
+            runs[name], results[name] = trained, result_of(experiment, stage, trained)
         results = {name: results[name] for name in experiment.stages}
         evaluation = recipe.evaluation
         evaluation = evaluate_results(
@@ -222,21 +221,37 @@ def _beginning(experiment: Experiment, data_dir: str | None) -> PyTree:
     if source is None or Record(stage.directory, is_shared=True).has_checkpoint:
         return None
     if source in experiment.parts.baselines:  # trained first, see `train`
-        if getattr(experiment.stages.get(source), "train_tasks", None) is None:
-            raise MamlaxError(
-                f"init_from={source}: that baseline is not trained. Give pretrained and "
-                f"num_baseline_steps of 1 or more (or ./{source} for a file of that name)."
-            )
+        _check_baseline(experiment, source)
         return None
     arrays = read_weights(source, data_dir)
     return _matched(experiment, source, lambda: arrays)
 
 
-def _from_baseline(experiment: Experiment, result: StageResult, source: str) -> PyTree:
+def _check_baseline(experiment: Experiment, source: str) -> None:
+    """Say, before anything is trained, what of a baseline will be begun from."""
+    main, baseline = experiment.stages[MAIN], experiment.stages.get(source)
+    if baseline is None or baseline.train_tasks is None:
+        raise MamlaxError(
+            f"init_from={source}: that baseline is not trained. Give pretrained and "
+            f"num_baseline_steps of 1 or more (or ./{source} for a file of that name)."
+        )
+    if Path(source).exists():
+        warn(
+            f"init_from={source} is the baseline of that name, and no path. The file or folder "
+            f"that is there is ./{source}.",
+            stacklevel=3,
+        )
+    key = experiment.seeds.first_of(experiment.seeds.keys(0)[0])
+    arrays = arrays_of(baseline.init_params(key))
+    found = matched_into(main.init_params(key), arrays, source)
+    experiment.announce(f"{main.shown}: will begin from {source}, which is trained first: {found}")
+
+
+def _from_baseline(experiment: Experiment, trained: Run, source: str) -> PyTree:
     """The parameters that a baseline has learned, each seed its own."""
     if Record(experiment.stages[MAIN].directory, is_shared=True).has_checkpoint:
         return None
-    return _matched(experiment, source, arrays_of, result.params)
+    return _matched(experiment, source, arrays_of, trained.best_state.meta_params)
 
 
 def _matched(

@@ -23,7 +23,19 @@ _INLINED = {  # what they call, by the name of the parameter that holds it
     "remat": "jaxpr",
     "remat2": "jaxpr",
 }
+_TYPES = ("float32", "int32", "bool")
+_OF_TRUTHS, _OF_NUMBERS = {"and", "or", "not"}, {"max", "min", "lt", "le", "gt", "ge"}
 _OTHERS = NUMBERS | REDUCTIONS | SHAPES | INDICES
+
+
+def check_type(dtype: Any) -> None:
+    """Refuse a type that runtimes have few operations for.
+
+    Raises:
+        NotImplementedError: if it is none of float32, int32 and bool.
+    """
+    if str(dtype) not in _TYPES:
+        raise NotImplementedError(f"{dtype}; arrays must be of {', '.join(_TYPES)}")
 
 
 def converted(graph: Graph, program: ClosedJaxpr, inputs: Sequence[str]) -> list[str]:
@@ -46,11 +58,10 @@ def converted(graph: Graph, program: ClosedJaxpr, inputs: Sequence[str]) -> list
     names |= dict(zip(jaxpr.invars, inputs, strict=True))
 
     def name_of(atom: Any) -> str:
-        return (
-            graph.constant(np.asarray(atom.val, atom.aval.dtype))
-            if isinstance(atom, Literal)
-            else names[atom]
-        )
+        if not isinstance(atom, Literal):
+            return names[atom]
+        kind: Any = atom.aval
+        return graph.constant(np.asarray(atom.val, kind.dtype))
 
     for equation in jaxpr.eqns:
         results = _results(graph, equation, [name_of(atom) for atom in equation.invars])
@@ -61,6 +72,11 @@ def converted(graph: Graph, program: ClosedJaxpr, inputs: Sequence[str]) -> list
 
 def _results(graph: Graph, equation: Any, inputs: list[str]) -> list[str]:
     name, settings = equation.primitive.name, equation.params
+    for atom in (*equation.invars, *equation.outvars):
+        check_type(atom.aval.dtype)
+    is_truth = any(atom.aval.dtype == bool for atom in equation.invars)
+    if name in (_OF_NUMBERS if is_truth else _OF_TRUTHS):
+        raise NotImplementedError(f"{name} of {equation.invars[0].aval.dtype}")
     if name in _INLINED:
         program = settings[_INLINED[name]]
         if not isinstance(program, ClosedJaxpr):

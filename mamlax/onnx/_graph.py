@@ -46,7 +46,7 @@ class Graph:
 
     def nodes(self, operation: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
         """A node of several outputs."""
-        outputs = [f"n{next(self._names)}" for _ in range(count)]
+        outputs = [f"_n{next(self._names)}" for _ in range(count)]
         self._nodes.append(self._onnx.helper.make_node(operation, inputs, outputs, **attributes))
         return outputs
 
@@ -68,9 +68,10 @@ class Graph:
         condition = goes_on(start)
         outside, where = self._nodes, dict(self._where)
         self._nodes = []  # those of the body, which may use what is outside
-        count, before, *given = (f"n{next(self._names)}" for _ in range(2 + len(start)))
-        found = turn(given)
-        results = [goes_on(found), *found]
+        count, before, *given = (f"_n{next(self._names)}" for _ in range(2 + len(start)))
+        # nodes of the body alone can be its results
+        found = [self.node("Identity", one) for one in turn(given)]
+        results = [self.node("Identity", goes_on(found)), *found]
         body = self._onnx.helper.make_graph(
             self._nodes,
             f"turn_{count}",
@@ -95,7 +96,7 @@ class Graph:
         array = np.ascontiguousarray(value).reshape(np.shape(value))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            name = f"c{len(self._constants)}"
+            name = f"_c{len(self._constants)}"
             self._constants[key] = (name, self._onnx.numpy_helper.from_array(array, name))
         return self._constants[key][0]
 
@@ -149,7 +150,7 @@ class Graph:
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=_IR_VERSION,
         )
-        self._onnx.checker.check_model(model)
+        self._onnx.checker.check_model(model, full_check=True)
         return model.SerializeToString()
 
     def _size(self, symbol: str) -> str:

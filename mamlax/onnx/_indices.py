@@ -7,7 +7,11 @@ import numpy as np
 from jax import lax
 
 from ._graph import Graph
+from ._numbers import chosen
+from ._reductions import reduced_truth
 from ._shapes import counted, part_from, permuted, shape_of, undone
+
+_FILLS = lax.GatherScatterMode.FILL_OR_DROP
 
 
 def _gather(graph: Graph, equation: Any, x: str, indices: str) -> str:
@@ -26,9 +30,10 @@ def _gather(graph: Graph, equation: Any, x: str, indices: str) -> str:
         sizes[axis] != found.shape[axis] for axis in found.whole
     ):
         raise NotImplementedError("gather takes parts of axes, which has no equivalent here")
-    clips = settings["mode"] == lax.GatherScatterMode.CLIP
-    places = found.places(graph, indices, clips=clips)
+    places, within = found.places(graph, indices)
     taken = graph.node("GatherND", permuted(graph, x, found.indexed + found.whole), places)
+    if settings["mode"] == _FILLS:
+        taken = _filled(graph, equation, found.of_each(graph, within), taken)
     # axes of the indices come first now, then those taken whole: where do they belong?
     offsets = [
         place
@@ -51,9 +56,24 @@ def _part(graph: Graph, equation: Any, x: str, start: str) -> str:
         raise NotImplementedError("gather takes parts of axes, which has no equivalent here")
     lengths = graph.sizes([sizes[axis] for axis in axes])
     last = graph.node("Sub", graph.sizes([shape[axis] for axis in axes]), lengths)
-    part = part_from(graph, x, graph.cast(start, np.int64), lengths, last, axes)
+    start = graph.cast(start, np.int64)
+    part = part_from(graph, x, start, lengths, last, axes)
+    if equation.params["mode"] == _FILLS:
+        least = graph.node("GreaterOrEqual", start, graph.integers(0))
+        both = graph.node("And", least, graph.node("LessOrEqual", start, last))
+        within = reduced_truth(graph, both, "ReduceMin", [0])
+        part = _filled(graph, equation, within, part)
     gone = numbers.collapsed_slice_dims
     return graph.node("Squeeze", part, graph.integers(*gone)) if gone else part
+
+
+def _filled(graph: Graph, equation: Any, within: str, taken: str) -> str:
+    """What was taken, or where it was not within the array what JAX has there."""
+    dtype, value = equation.outvars[0].aval.dtype, equation.params["fill_value"]
+    if value is None:
+        is_truth, is_real = np.dtype(dtype) == np.bool_, np.issubdtype(dtype, np.floating)
+        value = True if is_truth else np.nan if is_real else np.iinfo(dtype).min
+    return chosen(graph, within, taken, graph.constant(np.array(value, dtype)), dtype)
 
 
 def _kept(shape: Sequence[Any], numbers: Any) -> list[int]:
@@ -74,10 +94,13 @@ def _scatter_add(graph: Graph, equation: Any, x: str, indices: str, updates: str
     gone = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
     if set(gone) != set(found.indexed):
         raise NotImplementedError("scatter-add to parts of axes, which has no equivalent here")
-    places = found.places(graph, indices, clips=False)
+    places, within = found.places(graph, indices)
     rank = len(shape_of(equation.invars[2]))
     others = [axis for axis in range(rank) if axis not in numbers.update_window_dims]
     updates = permuted(graph, updates, [*others, *map(int, numbers.update_window_dims)])
+    if equation.params["mode"] == _FILLS:
+        none = graph.constant(np.zeros((), equation.invars[2].aval.dtype))
+        updates = graph.node("Where", found.of_each(graph, within), updates, none)
     order = found.indexed + found.whole
     added = graph.node("ScatterND", permuted(graph, x, order), places, updates, reduction="add")
     return permuted(graph, added, undone(order))
@@ -101,14 +124,17 @@ class _Places:
             [int(axis) for axis in indices_batching],
         )
 
-    def places(self, graph: Graph, indices: str, *, clips: bool) -> str:
-        """`[…, indexed axes]`, whole numbers; of batches, each its own."""
+    def places(self, graph: Graph, indices: str) -> tuple[str, str]:
+        """`[…, indexed axes]`, whole numbers moved to be within the array, of batches each its own;
+        and `[…]`, whether they were within.
+        """
         indices = graph.cast(indices, np.int64)
-        if clips:
-            axes = self.indexed[len(self._batching) :]
-            last = graph.sizes([self.shape[axis] for axis in axes])
-            last = graph.node("Sub", last, graph.integers(1))
-            indices = graph.node("Max", graph.node("Min", indices, last), graph.integers(0))
+        axes = self.indexed[len(self._batching) :]
+        last = graph.sizes([self.shape[axis] for axis in axes])
+        last = graph.node("Sub", last, graph.integers(1))
+        moved = graph.node("Max", graph.node("Min", indices, last), graph.integers(0))
+        same = graph.node("Equal", moved, indices)
+        within = reduced_truth(graph, same, "ReduceMin", [len(self._batch_shape)])
         of_batches = [
             graph.node(
                 "Unsqueeze",
@@ -117,9 +143,15 @@ class _Places:
             )
             for axis in self._batching
         ]
-        if not of_batches:
-            return indices
-        return graph.node("Concat", *of_batches, indices, axis=-1)
+        if of_batches:
+            moved = graph.node("Concat", *of_batches, moved, axis=-1)
+        return moved, within
+
+    def of_each(self, graph: Graph, within: str) -> str:
+        """The same truth for all numbers that are taken whole."""
+        rank = len(self._batch_shape)
+        more = range(rank, rank + len(self.whole))
+        return graph.node("Unsqueeze", within, graph.integers(*more)) if more else within
 
 
 INDICES: dict[str, Callable[..., str | list[str]]] = {

@@ -13,6 +13,8 @@ from ._graph import Graph, is_known
 from ._numbers import chosen
 from ._reductions import reduced_truth
 
+MOST_TURNS = 1_000
+"""Of a loop that is unrolled."""
 Converted = Callable[[Graph, ClosedJaxpr, Sequence[str]], list[str]]
 """What adds a program to a graph; see `converted`."""
 
@@ -25,6 +27,8 @@ def _scan(converted: Converted, graph: Graph, equation: Any, *inputs: str) -> li
     rows, length = inputs[num_fixed + num_carried :], settings["length"]
     if not is_known(length):
         raise NotImplementedError(f"a loop of {length} turns, a number that is not known yet")
+    if length > MOST_TURNS:
+        raise NotImplementedError(f"a loop of {length:,} turns, more than {MOST_TURNS:,}")
     stacked: list[list[str]] = []
     turns = range(length)
     for turn in reversed(turns) if settings["reverse"] else turns:
@@ -130,6 +134,8 @@ def _traced(
     arguments = [jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype) for x in equation.invars]
     if any(len(x.shape) != 2 for x in arguments):
         raise NotImplementedError(f"{equation.primitive.name} of several matrices at once")
+    if not is_known(arguments[0].shape[0]):
+        raise NotImplementedError(f"{equation.primitive.name} of a size that is not known yet")
     return converted(graph, jax.make_jaxpr(function)(*arguments), inputs)[0]
 
 

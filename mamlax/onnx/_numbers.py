@@ -58,15 +58,30 @@ def _rsqrt(graph: Graph, _: Any, x: str) -> str:
 
 
 def _log1p(graph: Graph, equation: Any, x: str) -> str:
-    return graph.node("Log", graph.node("Add", x, _one(graph, equation)))
+    """log u · x / (u − 1) with u = 1 + x, which is exact where u is rounded (Kahan's way)."""
+    one = _number(graph, equation, 1)
+    u = graph.node("Add", x, one)
+    near = graph.node("Equal", u, one)
+    far = graph.node("Equal", graph.node("Abs", u), _number(graph, equation, np.inf))
+    ratio = graph.node("Div", x, graph.node("Sub", u, one))
+    plain = graph.node("Log", u)
+    exact = graph.node("Where", far, plain, graph.node("Mul", plain, ratio))
+    return graph.node("Where", near, x, exact)
 
 
 def _expm1(graph: Graph, equation: Any, x: str) -> str:
-    return graph.node("Sub", graph.node("Exp", x), _one(graph, equation))
+    """(u − 1) · x / log u with u = exp x, where u is near 1 and the difference rough."""
+    one = _number(graph, equation, 1)
+    u = graph.node("Exp", x)
+    plain = graph.node("Sub", u, one)
+    is_near = graph.node("Less", graph.node("Abs", x), _number(graph, equation, 0.5))
+    exact = graph.node("Div", graph.node("Mul", plain, x), graph.node("Log", u))
+    exact = graph.node("Where", graph.node("Equal", u, one), x, exact)
+    return graph.node("Where", is_near, exact, plain)
 
 
-def _one(graph: Graph, equation: Any) -> str:
-    return graph.constant(np.ones((), equation.invars[0].aval.dtype))
+def _number(graph: Graph, equation: Any, value: float) -> str:
+    return graph.constant(np.array(value, equation.invars[0].aval.dtype))
 
 
 def _not_equal(graph: Graph, _: Any, x: str, y: str) -> str:
@@ -74,17 +89,19 @@ def _not_equal(graph: Graph, _: Any, x: str, y: str) -> str:
 
 
 def _is_finite(graph: Graph, equation: Any, x: str) -> str:
-    infinity = graph.constant(np.array(np.inf, equation.invars[0].aval.dtype))
-    return graph.node("Less", graph.node("Abs", x), infinity)  # which no NaN is
+    # which no NaN is
+    return graph.node("Less", graph.node("Abs", x), _number(graph, equation, np.inf))
 
 
 def _clamp(graph: Graph, _: Any, least: str, x: str, most: str) -> str:
     return graph.node("Min", graph.node("Max", x, least), most)
 
 
-def _select(graph: Graph, equation: Any, which: str, if_false: str, if_true: str) -> str:
+def _select(graph: Graph, equation: Any, which: str, *cases: str) -> str:
+    if len(cases) != 2:
+        raise NotImplementedError(f"a choice between {len(cases)} cases")
     dtype = equation.outvars[0].aval.dtype
-    return chosen(graph, graph.cast(which, bool), if_true, if_false, dtype)
+    return chosen(graph, graph.cast(which, bool), cases[1], cases[0], dtype)
 
 
 def chosen(graph: Graph, which: str, if_true: str, if_false: str, dtype: Any) -> str:
@@ -96,7 +113,20 @@ def chosen(graph: Graph, which: str, if_true: str, if_false: str, dtype: Any) ->
 
 
 def _convert(graph: Graph, equation: Any, x: str) -> str:
-    return graph.cast(x, equation.params["new_dtype"])
+    before, after = equation.invars[0].aval.dtype, np.dtype(equation.params["new_dtype"])
+    if np.issubdtype(before, np.floating) and np.issubdtype(after, np.integer):
+        return _as_integers(graph, equation, x, after)
+    return graph.cast(x, after)
+
+
+def _as_integers(graph: Graph, equation: Any, x: str, dtype: np.dtype) -> str:
+    """Without a fraction; what is too large is the largest, and what is no number is zero."""
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    too_large = graph.node("GreaterOrEqual", x, _number(graph, equation, float(most) + 1))
+    x = graph.node("Where", graph.node("IsNaN", x), _number(graph, equation, 0), x)
+    x = graph.node("Where", too_large, _number(graph, equation, 0), x)
+    x = graph.cast(graph.node("Max", x, _number(graph, equation, float(least))), dtype)
+    return graph.node("Where", too_large, graph.constant(np.array(most, dtype)), x)
 
 
 NUMBERS: dict[str, Callable[..., str | list[str]]] = {

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.extend.core import ClosedJaxpr
 
 from .._errors import MamlaxError
 from .._extras import optional
 from .._files import Json, replacing
-from ._conversion import converted
+from ._conversion import check_type, converted
 from ._graph import OPSET, Graph
 
 _OUTPUT = "outputs"
@@ -29,20 +30,32 @@ def write_program(
         arguments: what it takes, by the names that the file gives them.
 
     Raises:
-        MamlaxError: if an operation in it has no equivalent, or ONNX is not installed.
+        MamlaxError: if an operation in it has no equivalent, an array is of another type than
+            float32, int32 and bool, a name is reserved, or ONNX is not installed.
     """
     optional("onnx", "onnx")
+    if reserved := [name for name in arguments if name.startswith("_") or name == _OUTPUT]:
+        raise MamlaxError(f"an argument cannot be called {reserved[0]!r}. Give another name.")
     program = jax.jit(function).trace(*arguments.values()).jaxpr
-    graph = Graph()
-    inputs = [graph.input(name, x.shape, x.dtype) for name, x in arguments.items()]
     try:
-        (result,) = converted(graph, program, inputs)
-    except NotImplementedError as error:
+        written = _written(program, list(arguments))
+    except (NotImplementedError, TypeError, jax.errors.InconclusiveDimensionOperation) as error:
         raise MamlaxError(
-            f"this model cannot be written as ONNX: {error}. mamlax export --format stablehlo "
-            "writes every model."
+            f"this cannot be written as ONNX: {error}. mamlax export --format stablehlo writes "
+            "every model."
         ) from error
-    about = program.out_avals[0]
-    written = graph.model({_OUTPUT: (result, about.shape, about.dtype)}, version("mamlax"))
     with replacing(path) as temporary:
         temporary.write_bytes(written)
+
+
+def _written(program: ClosedJaxpr, names: list[str]) -> bytes:
+    if len(program.out_avals) != 1:
+        raise NotImplementedError(f"a function of {len(program.out_avals)} results")
+    graph = Graph()
+    inputs = []
+    for name, value in zip(names, program.in_avals, strict=True):
+        check_type(value.dtype)
+        inputs.append(graph.input(name, value.shape, value.dtype))
+    (result,) = converted(graph, program, inputs)
+    about = program.out_avals[0]
+    return graph.model({_OUTPUT: (result, about.shape, about.dtype)}, version("mamlax"))

@@ -20,6 +20,21 @@ def _reduced(operation: str) -> Callable[..., str]:
     return reduce
 
 
+def _extreme(operation: str) -> Callable[..., str]:
+    """The largest or smallest; no number, where one of those is none, as ONNX leaves open."""
+    reduce = _reduced(operation)
+
+    def reduce_extreme(graph: Graph, equation: Any, x: str) -> str:
+        dtype = equation.invars[0].aval.dtype
+        found = reduce(graph, equation, x)
+        if not np.issubdtype(dtype, np.floating):
+            return found
+        broken = reduced_truth(graph, graph.node("IsNaN", x), "ReduceMax", equation.params["axes"])
+        return graph.node("Where", broken, graph.constant(np.array(np.nan, dtype)), found)
+
+    return reduce_extreme
+
+
 def _truth(operation: str) -> Callable[..., str]:
     def reduce(graph: Graph, equation: Any, x: str) -> str:
         return reduced_truth(graph, x, operation, equation.params["axes"])
@@ -36,7 +51,12 @@ def reduced_truth(graph: Graph, x: str, operation: str, axes: Sequence[Any]) -> 
 
 def _place_of(operation: str) -> Callable[..., str]:
     def place(graph: Graph, equation: Any, x: str) -> str:
-        (axis,) = equation.params["axes"]
+        (axis,), dtype = equation.params["axes"], equation.invars[0].aval.dtype
+        if np.issubdtype(dtype, np.floating):  # what is no number comes first, as in JAX
+            first = graph.constant(
+                np.array({"ArgMax": np.inf, "ArgMin": -np.inf}[operation], dtype)
+            )
+            x = graph.node("Where", graph.node("IsNaN", x), first, x)
         found = graph.node(operation, x, axis=axis, keepdims=0)
         return graph.cast(found, equation.params["index_dtype"])
 
@@ -85,8 +105,8 @@ REDUCTIONS: dict[str, Callable[..., str | list[str]]] = {
     "cumsum": _cumulated,
     "dot_general": _dot,
     "reduce_and": _truth("ReduceMin"),
-    "reduce_max": _reduced("ReduceMax"),
-    "reduce_min": _reduced("ReduceMin"),
+    "reduce_max": _extreme("ReduceMax"),
+    "reduce_min": _extreme("ReduceMin"),
     "reduce_or": _truth("ReduceMax"),
     "reduce_sum": _reduced("ReduceSum"),
 }

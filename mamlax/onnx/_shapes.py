@@ -29,7 +29,7 @@ def _reshape(graph: Graph, equation: Any, x: str) -> str:
     unknown = [axis for axis, size in enumerate(shape) if not is_known(size)]
     if len(unknown) == 1:  # what is left
         shape = [-1 if axis in unknown else size for axis, size in enumerate(shape)]
-    return graph.node("Reshape", x, graph.sizes(shape))
+    return graph.node("Reshape", x, graph.sizes(shape), allowzero=int(len(unknown) != 1))
 
 
 def _squeeze(graph: Graph, equation: Any, x: str) -> str:

@@ -1,21 +1,26 @@
 """The page of the service without a service: models run in the browser, as ONNX programs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from .._errors import MamlaxError
+from .._extras import optional
 from .._files import Json, replacing, write_json
 from .._types import Batch
 from ..config._serving import Serving
+from ..estimators._entry import counted
 from ..estimators._images import FewShotImageClassifier
 from ..estimators._inspection import description_of
 from ..estimators._load import Model
 from ..estimators._pooled import augmented
+from ..estimators._program_description import adaptation_of
 from ..onnx import write_program
 from ._images import ServedImages
 from ._models import models_in
@@ -24,6 +29,8 @@ from ._tables import ServedTable
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 """The files of onnxruntime-web that the page needs."""
 _SHARED = ("curves.js", "images.js", "main.js", "parts.js", "plot.js", "style.css", "tables.js")
+_MOST_CLASSES = 5
+"""Of a model that takes any number of them: each number has a program of its own."""
 _OWN = ("index.html", "pictures.js", "service.js")
 
 
@@ -42,6 +49,7 @@ def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]
         MamlaxError: if a model has no page without a service, or cannot be written as ONNX, or the
             runtime is not there.
     """
+    optional("onnx", "onnx")
     if missing := [name for name in RUNTIME if not (runtime / name).is_file()]:
         raise MamlaxError(
             f"{runtime} has no {missing[0]}. Give the folder dist of the npm package "
@@ -54,10 +62,14 @@ def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]
         for path, (name, model) in zip(paths, models.items(), strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    programs = [folder / f"{name}.onnx" for name in models]
-    for path, model in zip(programs, models.values(), strict=True):
-        write_program(path, *_steps(model))
-    write_json(folder / "models.json", about)
+    with TemporaryDirectory(dir=folder) as beside:  # all or nothing
+        written = []
+        for one, model in zip(about, models.values(), strict=True):
+            for program, ways in one["program"]["files"]:
+                written.append(program)
+                write_program(Path(beside) / program, *_steps(model, ways))
+        for program in written:
+            (Path(beside) / program).replace(folder / program)
     here = files("mamlax.serve")
     copies = {name: here / "page" / name for name in _SHARED}
     copies |= {name: here / "static" / name for name in _OWN}
@@ -65,11 +77,17 @@ def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]
     for name, source in copies.items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(source.read_bytes())
-    return [folder / "index.html", *programs]
+    write_json(folder / "models.json", about)
+    return [folder / "index.html", *(folder / program for program in written)]
 
 
 def _about(name: str, model: Model) -> Json:
     """What the page needs to know of a model."""
+    if adaptation_of(model) is not None:
+        raise MamlaxError(
+            f"{name} is adapted already, and a page adapts by itself. Give the model that it was "
+            "made of."
+        )
     network = model.learner_.settings.network
     if isinstance(model, FewShotImageClassifier):
         found = ServedImages(model, Serving()).describe()
@@ -79,12 +97,14 @@ def _about(name: str, model: Model) -> Json:
             "targets_type": "int32",
             "inverts": model.reading_.invert,
         }
+        found["ways"] = model.ways or min(network["num_outputs"], _MOST_CLASSES)
     else:
         found = ServedTable(model, Serving()).describe()
         if found["kind"] != "curve":
             raise MamlaxError(
-                f"{name} takes several columns, or gives classes: a page without a service is for "
-                "images and for functions of one column of numbers. mamlax serve has a page for "
+                f"{name} takes {counted(len(model.columns_.columns), 'column')} and gives "
+                f"{', '.join(found['targets'])}: a page without a service is for images, and for "
+                "one number predicted from one column of numbers. mamlax serve has a page for "
                 "tables."
             )
         program = {
@@ -96,16 +116,22 @@ def _about(name: str, model: Model) -> Json:
                 for one in model.columns_.columns
             ],
         }
-    program["num_outputs"] = model.learner_.settings.ways or network["num_outputs"]
+    # a head made for the task has a program for each number of classes
+    ways = range(2, found["ways"] + 1) if found.get("ways") and model.ways is None else [None]
+    program["files"] = [(f"{name}.onnx" if n is None else f"{name}.{n}.onnx", n) for n in ways]
     return {"name": name, **found, "program": program}
 
 
-def _steps(model: Model) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
+def _steps(model: Model, ways: int | None) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
     """What the model says of queries `[steps + 1, queries, outputs]`, before the first inner step
     and after each.
+
+    Args:
+        model: the model.
+        ways: classes of the task, where its head is made for them.
     """
     learner, is_images = model.learner_, isinstance(model, FewShotImageClassifier)
-    settings = learner.settings
+    settings = learner.settings if ways is None else replace(learner.settings, ways=ways)
     one = settings.network.get("image_shape", (learner.num_inputs,))
 
     def outputs(inputs, targets, weights, queries):

@@ -48,6 +48,28 @@ def whole(high, *shape):
     return np.random.default_rng(1).integers(0, high, shape).astype(np.int32)
 
 
+def odd():
+    """What is no number, too large, next to nothing."""
+    return np.array([[np.nan, 1, -3e9], [np.inf, 3e9, -7], [2, -np.inf, 1e-8]], np.float32)
+
+
+ODD = {
+    "largest": lambda x: x.max(0, keepdims=True) + x.min(1, keepdims=True),
+    "places": lambda x: jnp.argmax(x, 1) + 10 * jnp.argmin(x, 1),
+    "whole": lambda x: x.astype(jnp.int32),
+    "bounds": lambda x: jnp.clip(x, -1, 1) + jnp.sign(x),
+    "log_near_one": lambda x: jnp.log1p(jnp.abs(x)),
+    "exp_near_zero": lambda x: jnp.expm1(-x),
+    "softplus": lambda x: jax.nn.softplus(x - 17) + jax.nn.elu(x * 1e-3),
+}
+
+
+@pytest.mark.parametrize("function", ODD.values(), ids=ODD)
+def test_odd_numbers_are_as_in_jax(function, tmp_path):
+    small = np.array([[1e-8, -1e-7, 1e-4], [-1e-3, 0, 3e-5], [0.4, -0.4, 20]], np.float32)
+    check(tmp_path / "a.onnx", function, {"x": ((ROWS, 3), odd(), small)}, rtol=1e-5, atol=0)
+
+
 def one_loop(x):
     """Rows that take different numbers of turns."""
 
@@ -81,7 +103,8 @@ OPERATIONS = {
     "places": lambda x: jnp.argmax(x, -1) - jnp.argmin(x, -1),
     "moved": lambda x: jnp.moveaxis(x.reshape(-1, 2, 3), 1, 2)[:, ::-1],
     "parts": lambda x: jnp.concatenate([x[:, 1:4], x[:, ::2], jnp.stack([x[:, 0], x[:, 1]], 1)], 1),
-    "split": lambda x: jnp.split(x, 2, axis=1)[1] * jnp.tile(jnp.arange(3.0), (1, 1)),
+    "split": lambda x: jnp.tile(jnp.split(x, 2, axis=1)[1], (1, 2)) - x,
+    "none": lambda x: jnp.zeros((0, 3)).reshape(3, 0).sum(1)[None] + x[:, :3],
     "edges": lambda x: jnp.pad(x, ((0, 0), (1, 2)), constant_values=5),
     "set_apart": lambda x: lax.pad(x, 0.0, [(0, 0, 0), (1, -1, 2)]),
     "counted": lambda x: x + jnp.arange(x.shape[0])[:, None] + jnp.arange(6)[None],
@@ -92,6 +115,9 @@ OPERATIONS = {
         lambda s, r: (0.5 * s + r, s), jnp.zeros_like(x[:, 0]), x.T, reverse=True
     )[1],
     "loop_of_rows": one_loop,
+    "loop_with_constants": lambda x: lax.while_loop(
+        lambda s: s[0] < 3, lambda s: (s[0] + 1, x.sum() + 0 * s[1], s[3], s[3]), (0, 1.0, 2.0, 3.0)
+    )[1],
     "sizes": several_sizes,
     "part_from_a_place": lambda x: lax.dynamic_slice(x.T @ x, (0, jnp.argmax(x.sum(0))), (2, 3)),
     "equations": lambda x: jax.scipy.linalg.solve(x.T @ x + jnp.eye(6), x.T, assume_a="pos").T,
@@ -111,6 +137,15 @@ TAKEN = {
     "both": lambda x, i: x[i[:, 0], i[:, 1] + 2],
     "along": lambda x, i: jnp.take_along_axis(x, i, axis=1),
     "along_within_bounds": lambda x, i: jnp.take_along_axis(x, i + 3, axis=1, mode="clip"),
+    "outside": lambda x, i: x.at[i[:, 0] - 3].get(mode="fill") + x.at[i[:, 1] * 3].get(mode="fill"),
+    "part_outside": lambda x, i: (
+        x.at[i[0, 0] * 100].get(mode="fill") + x.at[i[0, 1]].get(mode="fill")
+    ),
+    "outside_clipped": lambda x, i: x[i[:, 0] * 4 - 20],
+    "added_outside": lambda x, i: x.at[i[:, 0] * 4 - 20].add(1.0),
+    "gradient_outside": lambda x, i: jax.grad(
+        lambda x: jnp.sum(jnp.take_along_axis(x, i + 3, axis=1, mode="clip") ** 2)
+    )(x),
     "of_each_row": lambda x, i: jax.vmap(lambda row, places: row[places])(x, i),
     "one_for_many": lambda x, i: jax.vmap(lambda places: x[0][places[None]])(i),
     "gradient_of_rows": lambda x, i: jax.grad(lambda x: jnp.sum(x[i[:, 0]] ** 2))(x),
@@ -128,6 +163,31 @@ def test_numbers_are_taken_from_where_indices_say(function, tmp_path):
         "i": ((ROWS, 3), whole(4, 5, 3), whole(4, 8, 3)),
     }
     check(tmp_path / "a.onnx", function, arguments)
+
+
+def test_any_name_of_an_argument_is_its_own(tmp_path):
+    arguments = {"c0": ((ROWS,), normal(2)), "n0": ((ROWS,), normal(2))}
+    check(tmp_path / "a.onnx", lambda x, y: x * 2.5 + y * 1.5, arguments)
+    for name in ("outputs", "_c0"):
+        with pytest.raises(MamlaxError, match=f"cannot be called '{name}'"):
+            check(tmp_path / "a.onnx", lambda x: x, {name: ((ROWS,), normal(2))})
+
+
+REFUSED = {
+    "bits": (lambda x: x.astype(jnp.int32) & 3, "and of int32"),
+    "bfloat16": (lambda x: x.astype(jnp.bfloat16) * 2, "bfloat16"),
+    "largest_truth": (lambda x: jnp.maximum(x > 0, x > 1), "max of bool"),
+    "three_cases": (lambda x: lax.select_n((x > 0).astype(jnp.int32), x, x, x), "3 cases"),
+    "two_results": (lambda x: (x, x), "2 results"),
+    "unknown_size": (lambda x: jnp.linalg.cholesky(x[:, None] * x[None]), "not known yet"),
+    "long_loop": (lambda x: lax.scan(lambda s, _: (s * 2, None), x, None, 2_000)[0], "2,000 turns"),
+}
+
+
+@pytest.mark.parametrize(("function", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_has_no_equivalent_is_refused_in_words(function, words, tmp_path):
+    with pytest.raises(MamlaxError, match=f"cannot be written as ONNX: .*{words}"):
+        check(tmp_path / "a.onnx", function, {"x": ((ROWS,), normal(4))})
 
 
 def test_an_operation_that_onnx_has_not_is_named(tmp_path):

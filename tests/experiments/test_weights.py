@@ -138,9 +138,28 @@ def test_a_run_begins_from_its_pretrained_baseline(tiny_sinusoid, tmp_path, num_
     assert not np.allclose(
         main.weights[0], initial_params(experiment, experiment.stages["main"]).weights[0]
     )
-    before = (tmp_path / "metrics.jsonl").read_bytes()
-    mamlax.train(recipe, directory=tmp_path, num_seeds=num_seeds, announce=said.append)
-    assert (tmp_path / "metrics.jsonl").read_bytes() == before, "a run that has begun goes on"
+    assert sum("will begin from pretrained" in line for line in said) == 1
+
+
+def test_a_run_that_was_interrupted_does_not_begin_again(tiny_sinusoid, tmp_path):
+    """Only what has not begun begins from the baseline."""
+    recipe = tiny_sinusoid.changed(num_baseline_steps=2, init_from="pretrained")
+    whole = mamlax.train(recipe, directory=tmp_path / "whole")
+    half = tmp_path / "half"
+
+    class Stopped(Exception):
+        pass
+
+    def report(shown, line):
+        if shown == "maml" and line["step"] == 4:  # that of step 2 is kept
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        mamlax.train(recipe, directory=half, report=report)
+    said = []
+    resumed = mamlax.train(recipe, directory=half, announce=said.append)
+    assert not any("beginning from" in line for line in said)
+    assert [point.mean for point in resumed.curve] == [point.mean for point in whole.curve]
 
 
 def test_a_baseline_that_is_not_trained_is_no_beginning(tiny_sinusoid, tmp_path):

@@ -42,11 +42,11 @@ def running(app):
         thread.join()
 
 
-def learner_of(loss, *, inner_learning_rate=0.1, num_inner_steps=2, **network):
+def learner_of(
+    loss, *, inner_learning_rate=0.1, num_inner_steps=2, algorithm=mamlax.config.Fomaml, **network
+):
     """Of a network that is still random."""
-    algorithm = mamlax.config.Fomaml(
-        inner_learning_rate=inner_learning_rate, num_inner_steps=num_inner_steps
-    )
+    algorithm = algorithm(inner_learning_rate=inner_learning_rate, num_inner_steps=num_inner_steps)
     settings = LearnerSettings(architecture(**network), algorithm, loss, 0.0, num_inner_steps)
     return ArrayLearner(settings, settings.learner().init(settings.initial(jax.random.key(0))))
 
@@ -97,10 +97,11 @@ def curve():
     return untrained(mamlax.FewShotRegressor(), columns, targets, "squared-error")
 
 
-def classifier_of_images(side, *, channels, num_inner_steps):
+def classifier_of_images(side, *, channels, num_inner_steps, **options):
     """Of three classes."""
     learner = learner_of(
         "cross-entropy",
+        **options,
         inner_learning_rate=0.5,
         num_inner_steps=num_inner_steps,
         name="conv4",

@@ -3,6 +3,7 @@
 import base64
 import io
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+import mamlax
+from mamlax import MamlaxError
 from mamlax.config._serving import Serving
+from mamlax.estimators._columns import Column, Columns
+from mamlax.estimators._targets import Values
 from mamlax.serve._app import app_of
 
-from .conftest import classifier_of_images, running
+from .conftest import classifier_of_images, running, untrained
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -41,17 +46,36 @@ def service(models, drawn):
 
 
 @pytest.fixture(scope="module")
-def static(curve, drawn, tmp_path_factory):
+def scaled():
+    """A curve whose numbers are far from those of its network, and may be missing."""
+    columns = Columns((Column("speed", mean=3.0, scale=2.0, has_missing=True, limit=4.0),), True)
+    targets = Values((-5.0,), (4.0,), True)
+    model = untrained(mamlax.FewShotRegressor(), columns, targets, "squared-error")
+    model.target_names_ = ["wear"]
+    return model
+
+
+@pytest.fixture(scope="module")
+def by_means():
+    """Whose head is made for the classes of the task."""
+    return classifier_of_images(
+        28, channels=4, num_inner_steps=2, algorithm=mamlax.config.ProtoMaml
+    )
+
+
+@pytest.fixture(scope="module")
+def static(curve, drawn, scaled, by_means, tmp_path_factory):
     """The page without a service, behind a server of files."""
     if not RUNTIME.is_dir():
         pytest.skip("there is no onnxruntime-web: npm install --prefix .npm onnxruntime-web")
     from mamlax.serve._static import write_page
 
     folder = tmp_path_factory.mktemp("static")
-    for name, model in {"wave": curve, "characters": drawn}.items():
+    models = {"wave": curve, "characters": drawn, "of speed": scaled, "means": by_means}
+    for name, model in models.items():
         model.save(folder / f"{name}.safetensors")
-    names = [folder / "wave.safetensors", folder / "characters.safetensors"]
-    write_page(folder / "page", names, RUNTIME)
+    write_page(folder / "page", [folder / f"{name}.safetensors" for name in models], RUNTIME)
+    assert not list((folder / "page").glob("tmp*"))
     with running(
         Starlette(routes=[Mount("/", StaticFiles(directory=folder / "page", html=True))])
     ) as client:
@@ -70,15 +94,24 @@ def browser():
 
 @pytest.fixture
 def page(browser, service):
-    yield from opened(browser, service)
+    with opened(browser, service) as page:
+        yield page
+
+
+@pytest.fixture
+def static_page(browser, static):
+    with opened(browser, static) as page:
+        yield page
 
 
 @pytest.fixture(params=["service", "static"])
 def either(browser, request):
     """The page of the service, and the one without a service."""
-    yield from opened(browser, request.getfixturevalue(request.param))
+    with opened(browser, request.getfixturevalue(request.param)) as page:
+        yield page
 
 
+@contextmanager
 def opened(browser, address):
     page = browser.new_page(viewport={"width": 1000, "height": 900})
     faults = []
@@ -223,9 +256,9 @@ def test_a_phone_needs_no_sideways_scrolling(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
 
 
-PICTURES = """async (pictures) => {
+PICTURES = """async ([name, pictures]) => {
     const { get, postForm, pathOf } = await import("./service.js");
-    const model = await get("/models/characters");
+    const model = await get(`/models/${name}`);
     const file = async (url) => new File([await (await fetch(url)).blob()], "image.png");
     const form = new FormData();
     for (const [number, url] of pictures.slice(0, -1).entries()) {
@@ -253,12 +286,17 @@ def address_of(picture):
     return "data:image/png;base64," + base64.b64encode(picture).decode()
 
 
-def test_in_the_browser_pictures_are_told_apart_as_in_python(browser, static, drawn):
-    contents = list(pictures(*[(28, 28)] * 4))
-    for page in opened(browser, static):
-        found = page.evaluate(PICTURES, [address_of(one) for one in contents])
-    images = drawn.decode(contents, most_pixels=1_000_000)
-    adapted = drawn.adapt(images[:-1], ["class 0", "class 1", "class 2"])
+@pytest.mark.parametrize(
+    ("name", "num_classes"), [("characters", 3), ("characters", 2), ("means", 3), ("means", 2)]
+)
+def test_in_the_browser_pictures_are_told_apart_as_in_python(
+    static_page, drawn, by_means, name, num_classes
+):
+    model = {"characters": drawn, "means": by_means}[name]
+    contents = list(pictures(*[(28, 28)] * (num_classes + 1)))
+    found = static_page.evaluate(PICTURES, [name, [address_of(one) for one in contents]])
+    images = model.decode(contents, most_pixels=1_000_000)
+    adapted = model.adapt(images[:-1], [f"class {number}" for number in range(num_classes)])
     np.testing.assert_allclose(found, adapted.probabilities_by_step(images[-1:]), atol=1e-3)
 
 
@@ -269,11 +307,10 @@ PIXELS = """async ([url, model]) => {
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_in_the_browser_pictures_are_resized_as_in_python(browser, static, channels):
+def test_in_the_browser_pictures_are_resized_as_in_python(static_page, channels):
     model = {"image_shape": [28, 28, channels], "program": {"inverts": channels == 1}}
     contents = list(pictures((140, 140), (28, 28), (20, 70)))  # the page draws squares
-    for page in opened(browser, static):
-        found = [page.evaluate(PIXELS, [address_of(one), model]) for one in contents]
+    found = [static_page.evaluate(PIXELS, [address_of(one), model]) for one in contents]
     mode = {1: "L", 3: "RGB"}[channels]
     for one, content in zip(found, contents, strict=True):
         picture = (
@@ -284,19 +321,43 @@ def test_in_the_browser_pictures_are_resized_as_in_python(browser, static, chann
         assert np.abs(np.array(one) - expected).max() < 1.5 / 255  # a half is rounded either way
 
 
-WAVE = """async ([xs, ys, asked]) => {
+WAVE = """async ([name, xs, ys, asked]) => {
     const { get, postJson, pathOf } = await import("./service.js");
-    const model = await get("/models/wave");
+    const model = await get(`/models/${encodeURIComponent(name)}`);
     const body = { rows: xs, targets: ys, queries: asked };
     const before = await postJson(pathOf(model, "predict"), { rows: asked });
     return [before.predictions, (await postJson(pathOf(model, "steps"), body)).predictions];
 }"""
 
 
-def test_in_the_browser_a_curve_is_as_in_python(browser, static, curve):
-    xs, ys, asked = [[0.5], [-2.0]], [1.0, 3.0], [[1.0], [2.5], [-4.0]]
-    for page in opened(browser, static):
-        before, by_step = page.evaluate(WAVE, [xs, ys, asked])
-    np.testing.assert_allclose(before, curve.predict(asked), atol=1e-5)
-    np.testing.assert_allclose(by_step[0], curve.predict(asked), atol=1e-5)
-    np.testing.assert_allclose(by_step[-1], curve.adapt(xs, ys).predict(asked), atol=1e-5)
+@pytest.mark.parametrize("name", ["wave", "of speed"])
+def test_in_the_browser_a_curve_is_as_in_python(static_page, curve, scaled, name):
+    model = {"wave": curve, "of speed": scaled}[name]
+    xs, ys, asked = [[0.5], [-2.0]], [1.0, 3.0], [[1.0], [2.5], [-40.0]]
+    before, by_step = static_page.evaluate(WAVE, [name, xs, ys, asked])
+    table = pd.DataFrame(xs, columns=["speed"]), pd.DataFrame(asked, columns=["speed"])
+    support, query = table if name == "of speed" else (xs, asked)
+    np.testing.assert_allclose(before, model.predict(query), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(by_step[0], model.predict(query), rtol=1e-5, atol=1e-5)
+    adapted = model.adapt(support, ys).predict(query)
+    np.testing.assert_allclose(by_step[-1], adapted, rtol=1e-5, atol=1e-5)
+    assert np.abs(adapted - model.predict(query)).max() > 0.01
+
+
+def test_what_has_no_page_without_a_service_is_refused(regressor, curve, tmp_path):
+    from mamlax.serve._static import RUNTIME as NEEDED
+    from mamlax.serve._static import write_page
+
+    with pytest.raises(
+        MamlaxError, match=r"has no ort\.wasm\.min\.mjs.*npm install onnxruntime-web"
+    ):
+        write_page(tmp_path / "page", [], tmp_path)
+    for name in NEEDED:
+        (tmp_path / name).write_bytes(b"")
+    regressor.save(tmp_path / "wear.safetensors")
+    with pytest.raises(MamlaxError, match=r"wear takes 2 columns and gives wear.*mamlax serve"):
+        write_page(tmp_path / "page", [tmp_path / "wear.safetensors"], tmp_path)
+    curve.adapt([[1.0]], [2.0]).save(tmp_path / "wave.safetensors")
+    with pytest.raises(MamlaxError, match="wave is adapted already"):
+        write_page(tmp_path / "page", [tmp_path / "wave.safetensors"], tmp_path)
+    assert not (tmp_path / "page").exists()

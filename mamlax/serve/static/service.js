@@ -8,20 +8,41 @@ ort.env.wasm.numThreads = 1; // more need headers that not every server sends
 ort.env.logLevel = "error";
 ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
 
-const models = await (await fetch("models.json")).json();
-const sessions = new Map();
-const supports = new Map(); // of images, by the id that adapting gave
+const sessions = new Map(); // by file
+const supports = new Map(); // of images, the last of each model, with its id
+let count = 0;
 
-const found = (name) => models.find((one) => one.name === name);
-
-function sessionOf(name) {
-  if (!sessions.has(name)) sessions.set(name, ort.InferenceSession.create(`${encodeURIComponent(name)}.onnx`, { logSeverityLevel: 3 }));
-  return sessions.get(name);
+async function fetched(name) {
+  const response = await fetch(encodeURIComponent(name)).catch(() => null);
+  if (!response?.ok) throw new Refused(`${name} is not beside this page.`);
+  return response;
 }
 
+// Once for all who ask; again if it failed.
+let models = null;
+const listed = () => {
+  models ??= fetched("models.json").then((response) => response.json());
+  models.catch(() => (models = null));
+  return models;
+};
+
+function sessionOf(file) {
+  if (!sessions.has(file)) {
+    const made = fetched(file)
+      .then((response) => response.arrayBuffer())
+      .then((bytes) => ort.InferenceSession.create(new Uint8Array(bytes), { logSeverityLevel: 3 }));
+    made.catch(() => sessions.delete(file));
+    sessions.set(file, made);
+  }
+  return sessions.get(file);
+}
+
+// The program of a model; of so many classes, where its head is made for them.
+const fileOf = ({ program }, ways) => program.files.find(([, one]) => one === null || one === ways)[0];
+
 // What the model says of queries after 0, 1, … inner steps: [steps][queries][outputs].
-async function outputs(model, inputs, targets, weights, queries) {
-  const session = await sessionOf(model.name);
+async function outputs(model, ways, inputs, targets, weights, queries) {
+  const session = await sessionOf(fileOf(model, ways));
   const { shape, targets_shape: width, targets_type: kind } = model.program;
   const numbers = kind === "int32" ? Int32Array : Float32Array;
   const tensor = (values, size) => new ort.Tensor("float32", Float32Array.from(values.flat()), size);
@@ -53,6 +74,7 @@ async function steps(model, { rows, targets, queries }) {
   const isEmpty = rows.length === 0; // a row of weight zero stands for no row
   const answer = await outputs(
     model,
+    null,
     isEmpty ? inputs([[column.mean]]) : inputs(rows),
     isEmpty ? [0] : targets.map((value) => (value - mean) / scale),
     isEmpty ? [0] : rows.map(() => 1),
@@ -72,29 +94,41 @@ async function picturesOf(model, form) {
   return Promise.all(form.getAll("image").map((file) => pixelsOf(file, model)));
 }
 
+// As Python sorts text: by code points.
+const byCodePoints = (one, other) => {
+  const [left, right] = [one, other].map((text) => [...text].map((letter) => letter.codePointAt(0)));
+  const at = left.findIndex((code, i) => code !== right[i]);
+  return at < 0 ? left.length - right.length : left[at] - (right[at] ?? -1);
+};
+
 async function adapt(model, form) {
   const labels = form.getAll("label");
-  const classes = [...new Set(labels)].sort();
-  if (classes.length > model.program.num_outputs) {
-    throw new Refused(`This model tells at most ${model.program.num_outputs} classes apart.`);
+  const classes = [...new Set(labels)].sort(byCodePoints);
+  if (classes.length > model.ways) {
+    throw new Refused(`This model tells at most ${model.ways} classes apart.`);
   }
   const images = await picturesOf(model, form);
-  const id = String(supports.size);
-  supports.set(id, { images, classes, targets: labels.map((label) => classes.indexOf(label)) });
+  const id = String(count++);
+  const targets = labels.map((label) => classes.indexOf(label));
+  supports.set(model.name, { id, images, classes, targets });
   return { id, num_support: images.length, classes };
 }
 
 async function predict(model, form) {
-  const { images, classes, targets } = supports.get(form.get("id"));
+  const support = supports.get(model.name);
+  if (support?.id !== form.get("id")) throw new Refused("Other drawings came since then.", 404);
+  const { images, classes, targets } = support;
   const weights = images.map(() => 1);
-  const answer = await outputs(model, images, targets, weights, await picturesOf(model, form));
+  const queries = await picturesOf(model, form);
+  const answer = await outputs(model, classes.length, images, targets, weights, queries);
   const by_step = answer.map((step) => step.map((row) => softmax(row.slice(0, classes.length))));
   return { classes, by_step };
 }
 
 export async function get(path) {
   const [, , name] = path.split("/");
-  return name === undefined ? { models } : found(decodeURIComponent(name));
+  const all = await listed();
+  return name === undefined ? { models: all } : all.find((one) => one.name === decodeURIComponent(name));
 }
 
 export async function postJson({ model, what }, body) {
