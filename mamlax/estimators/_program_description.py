@@ -121,6 +121,8 @@ def _of_images(model: FewShotImageClassifier) -> Json:
         "read": "outputs [images, num_outputs], of which the first belong to the classes of the "
         "support: the largest of these is the label's, their softmax gives probabilities",
     }
+    if model.ways is None and model.targets_ is None:
+        targets["given"] += "; the head is made for them: give num_outputs classes, not fewer"
     if model.targets_ is not None:
         targets |= model.targets_.as_json()
     return {
