@@ -69,7 +69,8 @@ def numbers(one: Shown) -> tuple[float, float, float]:
     """Minutes, and accuracies as judged and after ten inner steps."""
     found = json.loads((report.RESULTS / f"{one.file}.json").read_text())
     seconds = sum(found[part]["seconds"] for part in ("pretraining", "training") if part in found)
-    curve = {point["num_inner_steps"]: 100 * point["mean"] for point in found["evaluation"]["curve"]}
+    points = found["evaluation"]["curve"]
+    curve = {point["num_inner_steps"]: 100 * point["mean"] for point in points}
     return seconds / 60, curve[one.judged], curve[10]
 
 

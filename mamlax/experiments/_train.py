@@ -120,7 +120,7 @@ def train(
     with tracking(chosen, directory, to_json(settings)) as tracked:
         results, runs, source = {}, {}, recipe.training.init_from
         for name in sorted(experiment.stages, key=lambda name: name != source):
-            if name == MAIN and source in runs:
+            if name == MAIN and source is not None and source in runs:
                 begin = _from_baseline(experiment, runs[source], source)
             stage = experiment.stages[name]
             trained = train_stage(

@@ -97,7 +97,9 @@ def _about(name: str, model: Model) -> Json:
             "targets_type": "int32",
             "inverts": model.reading_.invert,
         }
-        found["ways"] = model.ways or min(network["num_outputs"], _MOST_CLASSES)
+        found["ways"] = most = model.ways or min(network["num_outputs"], _MOST_CLASSES)
+        # a head made for the task has a program for each number of classes
+        ways = [None] if model.ways is not None else range(2, most + 1)
     else:
         found = ServedTable(model, Serving()).describe()
         if found["kind"] != "curve":
@@ -116,8 +118,7 @@ def _about(name: str, model: Model) -> Json:
                 for one in model.columns_.columns
             ],
         }
-    # a head made for the task has a program for each number of classes
-    ways = range(2, found["ways"] + 1) if found.get("ways") and model.ways is None else [None]
+        ways = [None]
     program["files"] = [(f"{name}.onnx" if n is None else f"{name}.{n}.onnx", n) for n in ways]
     return {"name": name, **found, "program": program}
 
