@@ -13,7 +13,7 @@ import griffe
 from mkdocs.exceptions import PluginError
 
 _ROOT = Path(__file__).parents[1]
-_PACKAGES = ("config", "models", "plots", "records", "rl", "trackers")
+_PACKAGES = ("config", "models", "onnx", "plots", "records", "rl", "trackers")
 
 
 def on_files(files: Any, config: Any) -> None:

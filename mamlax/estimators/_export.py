@@ -17,7 +17,7 @@ from ..config._recipe import PolicyRecipe, SupervisedRecipe
 from ..experiments._experiment import Experiment
 from ..experiments._load import trained_in
 from ..experiments._result import StageResult
-from ..onnx import ABOUT_ONNX, write_program
+from ..onnx._program import ABOUT_ONNX, write_program
 from ..records._evaluation import CurvePoint, Evaluation, evaluation_path, read_evaluation
 from ..records._settings import settings_as_json
 from ._architecture import architecture_of

@@ -5,5 +5,4 @@ known number of turns are unrolled, and systems of equations are solved by an un
 factorization. Sizes may be symbols of `jax.export`, for any number of rows.
 """
 
-from ._program import ABOUT_ONNX as ABOUT_ONNX
 from ._program import write_program as write_program

@@ -32,6 +32,15 @@ def write_program(
     Raises:
         MamlaxError: if an operation in it has no equivalent, an array is of another type than
             float32, int32 and bool, a name is reserved, or ONNX is not installed.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, pathlib, tempfile
+        >>> from mamlax.onnx import write_program
+        >>> (rows,) = jax.export.symbolic_shape("rows")
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "f.onnx"
+        >>> write_program(path, jnp.sin, {"x": jax.ShapeDtypeStruct((rows, 3), jnp.float32)})
+        >>> path.exists()
+        True
     """
     optional("onnx", "onnx")
     if reserved := [name for name in arguments if name.startswith("_") or name == _OUTPUT]:
