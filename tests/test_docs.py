@@ -134,7 +134,7 @@ def test_commands_parse(page, monkeypatch):
             assert path in interface_of(Serving())["paths"], command
             assert isinstance(json.loads(command[command.index("-d") + 1]), dict)
         else:
-            assert command[0] in ("pip", "python", "python3", "."), command
+            assert command[0] in ("pip", "npm", "python", "python3", "."), command
 
 
 @pytest.mark.slow

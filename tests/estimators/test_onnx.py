@@ -224,7 +224,9 @@ def agrees(model, path, sizes=((1, 1), (10, 7), (33, 40))):
         np.testing.assert_allclose(run(path, arguments), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("pooled", ["none", "linear", "trees"])
+@pytest.mark.parametrize(
+    "pooled", ["linear", *(pytest.param(x, marks=pytest.mark.slow) for x in ("none", "trees"))]
+)
 def test_a_regressor_adapts_and_predicts_the_same(pooled, tmp_path):
     model = mamlax.FewShotRegressor(**TINY, pooled=pooled, compare=False)
     model.fit(X, TABLE["wear"], groups=GROUPS)
