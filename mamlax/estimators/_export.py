@@ -142,8 +142,7 @@ def _program(model: Model) -> tuple[Callable[..., Any], dict[str, jax.ShapeDtype
     """What adapts and predicts, or, of an adapted model, predicts; and its arguments by name."""
     learner: ArrayLearner = model.learner_
     settings, adapted = learner.settings, adaptation_of(model)
-    adapt, shapes = settings.adapt_fn(), settings.network
-    one = shapes.get("image_shape", (learner.num_inputs,))
+    adapt = settings.adapt_fn()
 
     def adapt_and_predict(inputs, targets, weights, queries):
         inputs, queries = (augmented(learner.pooled, one) for one in (inputs, queries))
@@ -155,20 +154,24 @@ def _program(model: Model) -> tuple[Callable[..., Any], dict[str, jax.ShapeDtype
         params = eqx.combine(adapted.own, adapted.shared)
         return settings.predict(params, augmented(learner.pooled, queries), adapted.support_inputs)
 
-    s, q = jax.export.symbolic_shape("s, q")
-    query = {"query_inputs": jax.ShapeDtypeStruct((q, *one), jnp.float32)}
+    arguments = arguments_of(learner)
     if adapted is not None:
-        return predict, query
-    numbers = settings.loss == "squared-error"
-    targets = jax.ShapeDtypeStruct(
-        (s, shapes["num_outputs"]) if numbers else (s,), jnp.float32 if numbers else jnp.int32
-    )
-    support = {
+        return predict, {"query_inputs": arguments["query_inputs"]}
+    return adapt_and_predict, arguments
+
+
+def arguments_of(learner: ArrayLearner) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a program that adapts and predicts takes, for any number of rows."""
+    network, numbers = learner.settings.network, learner.settings.loss == "squared-error"
+    one = network.get("image_shape", (learner.num_inputs,))
+    s, q = jax.export.symbolic_shape("s, q")
+    targets = (s, network["num_outputs"]) if numbers else (s,)
+    return {
         "support_inputs": jax.ShapeDtypeStruct((s, *one), jnp.float32),
-        "support_targets": targets,
+        "support_targets": jax.ShapeDtypeStruct(targets, jnp.float32 if numbers else jnp.int32),
         "support_weights": jax.ShapeDtypeStruct((s,), jnp.float32),
+        "query_inputs": jax.ShapeDtypeStruct((q, *one), jnp.float32),
     }
-    return adapt_and_predict, support | query
 
 
 def _policy(

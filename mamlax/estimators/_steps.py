@@ -1,6 +1,7 @@
 """What a model says after each inner step, in one program."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -39,6 +40,11 @@ def outputs_by_step(
 @functools.lru_cache(maxsize=_MOST_PROGRAMS)
 def _program(settings: LearnerSettings, num_inner_steps: int, num_support: int | None) -> Any:
     """Of these settings; `num_support`: of supports of one size, which is then let go with it."""
+    return jax.jit(by_step_fn(settings, num_inner_steps))
+
+
+def by_step_fn(settings: LearnerSettings, num_inner_steps: int) -> Callable[..., Any]:
+    """`by_step_fn(meta_params, support, queries) -> [steps + 1, rows, outputs]`."""
 
     def outputs(meta_params, support, queries):
         def probe_fn(params):
@@ -48,4 +54,4 @@ def _program(settings: LearnerSettings, num_inner_steps: int, num_support: int |
             meta_params, support, num_inner_steps=num_inner_steps, probe_fn=probe_fn
         ).probes
 
-    return jax.jit(outputs)
+    return outputs

@@ -38,7 +38,7 @@ from ._experiment import (
     loop_of,
     silent,
 )
-from ._result import result_of, validation_score
+from ._result import StageResult, result_of, validation_score
 from ._seeds import Seeds
 from ._stage import Stage
 from ._weights import arrays_of, matched_into, read_weights
@@ -118,19 +118,7 @@ def train(
     from_first(lambda: open_run(directory, description))
     settings = {"recipe": recipe.name, "seed": seed, "num_seeds": num_seeds, **recipe.settings}
     with tracking(chosen, directory, to_json(settings)) as tracked:
-        results, runs, source = {}, {}, recipe.training.init_from
-        for name in sorted(experiment.stages, key=lambda name: name != source):
-            if name == MAIN and source is not None and source in runs:
-                begin = _from_baseline(experiment, runs[source], source)
-            stage = experiment.stages[name]
-            trained = train_stage(
-                experiment,
-                stage,
-                _also_tracked(report, tracked, name),
-                begin=begin if name == MAIN else None,
-            )
-            runs[name], results[name] = trained, result_of(experiment, stage, trained)
-        results = {name: results[name] for name in experiment.stages}
+        results = _results(experiment, begin, report, tracked)
         evaluation = recipe.evaluation
         evaluation = evaluate_results(
             experiment, results, evaluation.num_test_tasks, evaluation.num_test_inner_steps
@@ -158,6 +146,25 @@ def _prepared(
     )
     check(experiment)
     return experiment
+
+
+def _results(
+    experiment: Experiment, begin: PyTree, report: Report, tracked: Tracking
+) -> dict[str, StageResult]:
+    """Train all stages; first the baseline that the recipe begins from, if it does."""
+    results, runs, source = {}, {}, experiment.recipe.training.init_from
+    for name in sorted(experiment.stages, key=lambda name: name != source):
+        if name == MAIN and source is not None and source in runs:
+            begin = _from_baseline(experiment, runs[source], source)
+        stage = experiment.stages[name]
+        trained = train_stage(
+            experiment,
+            stage,
+            _also_tracked(report, tracked, name),
+            begin=begin if name == MAIN else None,
+        )
+        runs[name], results[name] = trained, result_of(experiment, stage, trained)
+    return {name: results[name] for name in experiment.stages}
 
 
 def train_stage(

@@ -9,7 +9,7 @@ from jax import lax
 from ._graph import Graph
 from ._numbers import chosen
 from ._reductions import reduced_truth
-from ._shapes import counted, part_from, permuted, shape_of, undone
+from ._shapes import counted, part_from, permuted, shape_of, undone, with_axes_after
 
 _FILLS = lax.GatherScatterMode.FILL_OR_DROP
 
@@ -119,10 +119,8 @@ class _Places:
         self.shape = shape
         self.indexed = [int(axis) for axis in (*batching, *indexed)]
         self.whole = [axis for axis in range(len(shape)) if axis not in self.indexed]
-        self._batch_shape, self._batching = (
-            indices_shape[:-1],
-            [int(axis) for axis in indices_batching],
-        )
+        self._batch_shape = indices_shape[:-1]
+        self._batching = [int(axis) for axis in indices_batching]
 
     def places(self, graph: Graph, indices: str) -> tuple[str, str]:
         """`[…, indexed axes]`, whole numbers moved to be within the array, of batches each its own;
@@ -135,12 +133,9 @@ class _Places:
         moved = graph.node("Max", graph.node("Min", indices, last), graph.integers(0))
         same = graph.node("Equal", moved, indices)
         within = reduced_truth(graph, same, "ReduceMin", [len(self._batch_shape)])
+        rank = len(self._batch_shape)
         of_batches = [
-            graph.node(
-                "Unsqueeze",
-                counted(graph, self._batch_shape, axis),
-                graph.integers(len(self._batch_shape)),
-            )
+            with_axes_after(graph, counted(graph, self._batch_shape, axis), rank, rank + 1)
             for axis in self._batching
         ]
         if of_batches:
@@ -150,8 +145,7 @@ class _Places:
     def of_each(self, graph: Graph, within: str) -> str:
         """The same truth for all numbers that are taken whole."""
         rank = len(self._batch_shape)
-        more = range(rank, rank + len(self.whole))
-        return graph.node("Unsqueeze", within, graph.integers(*more)) if more else within
+        return with_axes_after(graph, within, rank, rank + len(self.whole))
 
 
 INDICES: dict[str, Callable[..., str | list[str]]] = {

@@ -12,6 +12,7 @@ from jax.extend.core import ClosedJaxpr
 from ._graph import Graph, is_known
 from ._numbers import chosen
 from ._reductions import reduced_truth
+from ._shapes import with_axes_after
 
 MOST_TURNS = 1_000
 """Of a loop that is unrolled."""
@@ -65,18 +66,16 @@ def _while(converted: Converted, graph: Graph, equation: Any, *inputs: str) -> l
         those = each_goes_on(state)
         return [
             chosen(
-                graph, _with_rank(graph, those, rank, len(like.shape)), after, before, like.dtype
+                graph,
+                with_axes_after(graph, those, rank, len(like.shape)),
+                after,
+                before,
+                like.dtype,
             )
             for after, before, like in zip(found, state, states, strict=True)
         ]
 
     return graph.loop(inputs[start:], states, goes_on, turn)
-
-
-def _with_rank(graph: Graph, x: str, rank: int, wanted: int) -> str:
-    """An array with axes of size 1 after its own."""
-    more = range(rank, wanted)
-    return graph.node("Unsqueeze", x, graph.integers(*more)) if more else x
 
 
 def _linear_solve(converted: Converted, graph: Graph, equation: Any, *inputs: str) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._graph import Graph
 
-SAME = {  # of the same meaning, shape for shape
+SAME = {
     "abs": "Abs",
     "add": "Add",
     "add_any": "Add",
@@ -105,6 +105,7 @@ def _select(graph: Graph, equation: Any, which: str, *cases: str) -> str:
 
 
 def chosen(graph: Graph, which: str, if_true: str, if_false: str, dtype: Any) -> str:
+    """One array where a truth holds, another where it does not."""
     if np.dtype(dtype) != np.bool_:
         return graph.node("Where", which, if_true, if_false)
     # which runtimes do not have of truths
@@ -141,4 +142,4 @@ NUMBERS: dict[str, Callable[..., str | list[str]]] = {
     "select_n": _select,
     "square": _square,
 }
-"""The others."""
+"""The others, by the names that JAX has for them."""

@@ -43,6 +43,7 @@ def _truth(operation: str) -> Callable[..., str]:
 
 
 def reduced_truth(graph: Graph, x: str, operation: str, axes: Sequence[Any]) -> str:
+    """Truths along axes: all of them by ReduceMin, any of them by ReduceMax."""
     if not axes:
         return x
     found = graph.node(operation, graph.cast(x, np.int32), graph.integers(*axes), keepdims=0)

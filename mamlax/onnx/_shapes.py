@@ -10,6 +10,7 @@ from ._graph import Graph, is_known
 
 
 def shape_of(atom: Any) -> tuple[Any, ...]:
+    """Of a variable of a traced program; sizes may be symbols."""
     return atom.aval.shape
 
 
@@ -45,8 +46,15 @@ def _transpose(graph: Graph, equation: Any, x: str) -> str:
 
 
 def permuted(graph: Graph, x: str, order: Sequence[int]) -> str:
+    """An array with its axes in another order."""
     order = [int(axis) for axis in order]
     return x if order == sorted(order) else graph.node("Transpose", x, perm=order)
+
+
+def with_axes_after(graph: Graph, x: str, rank: int, wanted: int) -> str:
+    """An array of some rank, with axes of size 1 after its own until it has another."""
+    more = range(rank, wanted)
+    return graph.node("Unsqueeze", x, graph.integers(*more)) if more else x
 
 
 def undone(order: Sequence[int]) -> list[int]:

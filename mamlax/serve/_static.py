@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from .._errors import MamlaxError
 from .._extras import optional
@@ -16,11 +15,13 @@ from .._files import Json, replacing, write_json
 from .._types import Batch
 from ..config._serving import Serving
 from ..estimators._entry import counted
+from ..estimators._export import arguments_of
 from ..estimators._images import FewShotImageClassifier
 from ..estimators._inspection import description_of
 from ..estimators._load import Model
 from ..estimators._pooled import augmented
 from ..estimators._program_description import adaptation_of
+from ..estimators._steps import by_step_fn
 from ..onnx import write_program
 from ._images import ServedImages
 from ._models import models_in
@@ -131,28 +132,12 @@ def _steps(model: Model, ways: int | None) -> tuple[Any, dict[str, jax.ShapeDtyp
         model: the model.
         ways: classes of the task, where its head is made for them.
     """
-    learner, is_images = model.learner_, isinstance(model, FewShotImageClassifier)
+    learner = model.learner_
     settings = learner.settings if ways is None else replace(learner.settings, ways=ways)
-    one = settings.network.get("image_shape", (learner.num_inputs,))
+    by_step = by_step_fn(settings, settings.num_inner_steps)
 
     def outputs(inputs, targets, weights, queries):
         inputs, queries = (augmented(learner.pooled, one) for one in (inputs, queries))
+        return by_step(learner.meta_params, Batch(inputs, targets, weights=weights), queries)
 
-        def probe_fn(params):
-            return settings.predict(params, queries, inputs)
-
-        support = Batch(inputs, targets, weights=weights)
-        steps = settings.num_inner_steps
-        found = settings.adapted(
-            learner.meta_params, support, num_inner_steps=steps, probe_fn=probe_fn
-        )
-        return found.probes
-
-    s, q = jax.export.symbolic_shape("s, q")
-    width = (s,) if is_images else (s, settings.network["num_outputs"])
-    return outputs, {
-        "support_inputs": jax.ShapeDtypeStruct((s, *one), jnp.float32),
-        "support_targets": jax.ShapeDtypeStruct(width, jnp.int32 if is_images else jnp.float32),
-        "support_weights": jax.ShapeDtypeStruct((s,), jnp.float32),
-        "query_inputs": jax.ShapeDtypeStruct((q, *one), jnp.float32),
-    }
+    return outputs, arguments_of(learner)
