@@ -8,10 +8,16 @@ Outer steps per second of recipes as they are, but for their meta-batch where it
 - one process on two cores, a device on each;
 - two processes of `jax.distributed` on this machine, one core each, which meet through Gloo.
 
-In turn, in fresh processes, without logs, checkpoints and evaluation. `bytes_per_step` counts what
-each of two processes sends in an outer step: the results of the all-reduces of the program (once
-for each turn of a scan, one turn of a loop that ends on a condition, the larger branch). The few
-numbers of metrics that the compiler averages by itself are not in it.
+In turn, in fresh processes, without logs, checkpoints and evaluation. `sent_per_step` is what each
+of two processes sends in an outer step: how many all-reduces the program has, and the bytes of
+their results (once for each turn of a scan, one turn of a loop that ends on a condition, the larger
+branch). The few numbers of metrics that the compiler averages by itself are not in it.
+
+`model` is on paper: what share of its time a host would compute in a ring of 8 or 256 hosts, each
+with as many tasks as the one core here had, and of the same speed. An outer step of `s` seconds
+then takes `s + n · 2 (h − 1) · latency + 2 (h − 1)/h · bytes / bandwidth`, for `n` all-reduces and
+`h` hosts. Assumed are the latencies and bandwidths of `NETWORKS`, that nothing overlaps, and that no
+host is slower than the others.
 """
 
 import argparse
@@ -32,6 +38,11 @@ RECIPES = {
     "navigation-2d": {},
     "half-cheetah-direction": {},
 }
+NETWORKS = {  # of a message from host to host, and of each host's link
+    "Ethernet of 10 Gbit/s": {"latency_seconds": 50e-6, "bytes_per_second": 1.25e9},
+    "InfiniBand of 200 Gbit/s": {"latency_seconds": 5e-6, "bytes_per_second": 25e9},
+}
+HOSTS = (8, 256)
 WAYS = {"one core": (1, 1), "two devices": (1, 2), "two processes": (2, 1)}
 
 
@@ -71,12 +82,24 @@ def main() -> None:
                 "milliseconds": milliseconds,
                 "repeats_milliseconds": [run["milliseconds"] for run in repeats],
                 "times_one_core": float(f"{alone[recipe] / milliseconds:.3g}"),
-                "bytes_per_step": repeats[0]["bytes_per_step"],
+                "sent_per_step": repeats[0]["sent_per_step"],
             }
         )
+    model = [
+        {"recipe": one["recipe"], **on_paper(alone[one["recipe"]], one["sent_per_step"])}
+        for one in results
+        if one["way"] == "two processes"
+    ]
     versions = next(iter(runs.values()))[0]["versions"]
     report.write_report(
-        args.output, {"machine": machine, "versions": {"mamlax": versions}, "results": results}
+        args.output,
+        {
+            "machine": machine,
+            "versions": versions,
+            "results": results,
+            "networks": NETWORKS,
+            "model": model,
+        },
     )
     report.print_table(
         [
@@ -84,11 +107,14 @@ def main() -> None:
                 "work": f"{one['recipe']}, {one['way']}",
                 "ms": one["milliseconds"],
                 "times one core": one["times_one_core"],
-                "bytes": one["bytes_per_step"],
+                "all-reduces": one["sent_per_step"]["all_reduces"],
+                "bytes": one["sent_per_step"]["bytes"],
             }
             for one in results
         ]
     )
+    for one in model:
+        print(json.dumps(one))
 
 
 def run_together(recipe: str, processes: int, devices: int, seconds: float) -> dict[str, Any]:
@@ -137,7 +163,7 @@ def measure(name: str, processes: int, process: int, port: int, seconds: float) 
     loop = loop_of(experiment, stage)
     state, key = loop.init(initial_params(experiment, stage)), jax.random.key(1)
     program = eqx.filter_make_jaxpr(loop.step)(key, state)[0].jaxpr
-    sent = bytes_sent(program) if processes > 1 else 0
+    sent = sent_by(program) if processes > 1 else (0, 0)
     step = eqx.filter_jit(loop.step)
     for index in range(2):
         state, _ = jax.block_until_ready(step(jax.random.fold_in(key, index), state))
@@ -157,28 +183,43 @@ def measure(name: str, processes: int, process: int, port: int, seconds: float) 
         jax.distributed.shutdown()
     return {
         "milliseconds": float(f"{milliseconds:.4g}"),
-        "bytes_per_step": sent,
+        "sent_per_step": dict(zip(("all_reduces", "bytes"), sent, strict=True)),
         "versions": report.versions(*loops.PACKAGES),
     }
 
 
-def bytes_sent(jaxpr: Any) -> int:
-    """The bytes of all-reduces' results in a program."""
-    total = 0
+def sent_by(jaxpr: Any) -> tuple[int, int]:
+    """How many all-reduces a program has, and the bytes of their results."""
+    number = total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("psum", "psum2", "psum_invariant"):
+            number += 1
             total += sum(out.aval.size * out.aval.dtype.itemsize for out in equation.outvars)
         inside = []
         for value in equation.params.values():
             for inner in value if isinstance(value, tuple | list) else (value,):
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
-                    inside.append(bytes_sent(inner))
+                    inside.append(sent_by(inner))
         if equation.primitive.name == "cond":
             inside = [max(inside)]
         turns = equation.params["length"] if equation.primitive.name == "scan" else 1
-        total += turns * sum(inside)
-    return total
+        number += turns * sum(one[0] for one in inside)
+        total += turns * sum(one[1] for one in inside)
+    return number, total
+
+
+def on_paper(milliseconds: float, sent: dict[str, int]) -> dict[str, Any]:
+    """The share of its time that a host computes, by network and number of hosts."""
+    step = 1e-3 * milliseconds
+    found: dict[str, Any] = {}
+    for name, network in NETWORKS.items():
+        for hosts in HOSTS:
+            waits = sent["all_reduces"] * 2 * (hosts - 1) * network["latency_seconds"]
+            sends = 2 * (hosts - 1) / hosts * sent["bytes"] / network["bytes_per_second"]
+            share = step / (step + waits + sends)
+            found.setdefault(name, {})[f"{hosts} hosts"] = float(f"{share:.3g}")
+    return found
 
 
 if __name__ == "__main__":

@@ -246,6 +246,7 @@ def export(
     *,
     out: Path | None = None,
     format: Literal["safetensors", "stablehlo", "onnx"] = "safetensors",
+    with_pretrained: bool = False,
     data_dir: str | None = None,
 ) -> None:
     """Write a trained run as one file, or a run or model as a program that needs no mamlax.
@@ -257,6 +258,8 @@ def export(
         format: safetensors, for mamlax.load and mamlax adapt; or a program that adapts and
             predicts, or predicts if the model is adapted: stablehlo, for JAX, or onnx, for
             browsers and other languages.
+        with_pretrained: Also keep the run's pretrained baseline in the file, which mamlax serve
+            shows beside what was meta-learned.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
     """
     if out is None:
@@ -273,8 +276,13 @@ def export(
     from ..estimators import _commands, _export, _load
     from ..estimators._adapted_many import AdaptedMany
 
+    if with_pretrained and not (source.is_dir() and format == "safetensors"):
+        raise MamlaxError(
+            "--with-pretrained is for a run that is written as a model: a program holds one "
+            f"network. Got {source} and --format {format}."
+        )
     if source.is_dir():
-        model = _export.learner_of_run(source, data_dir=data_dir)
+        model = _export.learner_of_run(source, data_dir=data_dir, with_pretrained=with_pretrained)
         if not evaluation_path(source).exists():
             words = f"{source} was never evaluated: nothing says how well it does. To measure it: "
             say(escape(f"{words}mamlax evaluate {shlex.quote(str(source))}"))

@@ -180,6 +180,7 @@ def evaluate(
     num_tasks: int | None = None,
     num_inner_steps: int | None = None,
     data_dir: str | None = None,
+    job: Job = _ALONE,
 ) -> None:
     """Evaluate a trained run again, e.g. on more tasks or with more inner steps.
 
@@ -190,9 +191,18 @@ def evaluate(
         num_tasks: Held-out tasks; as the recipe says where None.
         num_inner_steps: Inner steps; as the recipe says where None.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+        job: Several processes that share the tasks.
     """
     _devices.prepare_jax()
+    with joined(job):
+        _evaluate(run, num_tasks, num_inner_steps, data_dir)
+
+
+def _evaluate(
+    run: Path, num_tasks: int | None, num_inner_steps: int | None, data_dir: str | None
+) -> None:
     from .. import plots
+    from .._processes import is_first
     from ..experiments import _evaluate
 
     with Progress() as progress:
@@ -203,6 +213,8 @@ def evaluate(
             data_dir=data_dir,
             announce=progress.announce,
         )
+    if not is_first():
+        return
     show_evaluation(evaluation)
     say_paths([run / "evaluation.json", *plots.draw_run(run)])
 

@@ -50,6 +50,7 @@ class FewShotEstimator(BaseEstimator, ABC):
     calibration_: Calibration | None
     feature_names_in_: np.ndarray
     n_features_in_: int
+    pretrained_: ArrayLearner | None = None
     target_names_: list[str] | None = None
     task_names_: list[str] | None = None
     # where metadata routing is on, these reach fit without set_fit_request

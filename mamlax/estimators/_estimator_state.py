@@ -13,6 +13,8 @@ from ._container import Container, filled, named_arrays
 from ._conventions import Conventions
 from ._learner import ArrayLearner
 from ._posterior import Supports
+from ._pretrained import from_state as pretrained_from_state
+from ._pretrained import state_of as state_of_pretrained
 from ._report import report_from_json
 from ._targets import targets_from_json
 
@@ -30,6 +32,7 @@ def state_of(estimator: Any) -> Container:
     learner, report = estimator.learner_.state(), estimator.report_
     calibration = estimator.calibration_
     calibrated = Container({}, {}) if calibration is None else calibration.state()
+    pretrained = state_of_pretrained(estimator.pretrained_)
     names = getattr(estimator, "feature_names_in_", None)
     header = {
         "kind": type(estimator).__name__,
@@ -48,12 +51,14 @@ def state_of(estimator: Any) -> Container:
         "report": None if report is None else report.as_json(),
         **learner.header,
         **calibrated.header,
+        **pretrained.header,
     }
     adapted = {}
     if estimator.num_support_:
         own, supports = estimator._adapted.own, estimator._adapted.supports
         adapted = {**named_arrays("adapted", own), **arrays_of_supports(supports)}
-    return Container(header, {**learner.arrays, **calibrated.arrays, **adapted})
+    arrays = {**learner.arrays, **calibrated.arrays, **pretrained.arrays}
+    return Container(header, {**arrays, **adapted})
 
 
 def restored(estimator: E, content: Container) -> E:
@@ -69,6 +74,7 @@ def restored(estimator: E, content: Container) -> E:
     one.columns_ = Columns.from_json(header["columns"])
     one.targets_ = targets_from_json(header["targets"])
     one.learner_ = ArrayLearner.from_state(content)
+    one.pretrained_ = pretrained_from_state(content)
     report = header["report"]
     one.report_ = None if report is None else report_from_json(report)
     for name in _ATTRIBUTES:

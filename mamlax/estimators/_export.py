@@ -29,29 +29,37 @@ from ._load import Model
 from ._policy import FewShotPolicy
 from ._policy_program import acting_program, adapting_program, description_of_policy
 from ._pooled import augmented
+from ._pretrained import pretrained_of
 from ._program_description import PLATFORMS, adaptation_of, description_of_program
 from ._targets import Values
 
 
-def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Model | FewShotPolicy:
+def learner_of_run(
+    directory: str | Path, *, data_dir: str | None = None, with_pretrained: bool = False
+) -> Model | FewShotPolicy:
     """What a run of `mamlax train` has learned, ready to adapt, predict and save.
 
     Args:
         directory: the run directory.
         data_dir: where data sets are; the run's is looked at.
+        with_pretrained: also take the run's pretrained baseline, as `pretrained_`, which
+            `mamlax serve` shows beside what was meta-learned.
 
     Returns:
         A `FewShotImageClassifier` for images, a `FewShotRegressor` for sinusoids, a
         `FewShotPolicy` for reinforcement learning.
 
     Raises:
-        MamlaxError: if the directory holds no trained run.
+        MamlaxError: if the directory holds no trained run, or no pretrained baseline where one is
+            asked for.
     """
     directory = Path(directory)
     experiment, result = trained_in(directory, data_dir)
     recipe, parts = experiment.recipe, experiment.parts
     evaluation = read_evaluation(directory) if evaluation_path(directory).exists() else None
     if isinstance(recipe, PolicyRecipe):
+        if with_pretrained:
+            raise MamlaxError("policies are exported alone, without their pretrained baseline.")
         return _policy(recipe, parts.train_tasks, result, evaluation)
     assert isinstance(recipe, SupervisedRecipe)
     is_class = isinstance(recipe.problem, ClassificationProblem)
@@ -64,8 +72,12 @@ def learner_of_run(directory: str | Path, *, data_dir: str | None = None) -> Mod
     )
     learner = ArrayLearner(settings, result.params)
     if is_class:
-        return _image_classifier(directory, experiment, learner, result.outer_step, evaluation)
-    return _regressor(learner, result.outer_step)
+        model = _image_classifier(directory, experiment, learner, result.outer_step, evaluation)
+    else:
+        model = _regressor(learner, result.outer_step)
+    if with_pretrained:
+        model.pretrained_ = pretrained_of(experiment, evaluation, settings)
+    return model
 
 
 def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> list[Path]:

@@ -14,6 +14,7 @@ from ..config._algorithms import HeadOfTask
 from ..datasets._picture_folder import Pictures, decoded_pictures, read_pictures
 from ._container import Container, write_container
 from ._learner import AdaptedParams, ArrayLearner
+from ._pretrained import from_state, pretrained_by_step, state_of
 from ._steps import outputs_by_step
 from ._targets import Classes
 
@@ -57,6 +58,8 @@ class FewShotImageClassifier:
     Attributes:
         classes_: the labels adapted to; None before.
         support_: the images adapted to, and their labels; None before.
+        pretrained_: the same network trained on all classes at once, for comparison; None unless it
+            was exported `--with-pretrained`.
         image_shape: `(height, width, channels)` of an image.
         ways: the most classes; None: any number.
     """
@@ -65,6 +68,7 @@ class FewShotImageClassifier:
         self.learner_, self.reading_, self.summary_ = learner, reading, summary
         self.targets_: Classes | None = None
         self.support_: Support | None = None
+        self.pretrained_: ArrayLearner | None = None
         self._adapted: AdaptedParams | None = None
 
     @property
@@ -149,16 +153,36 @@ class FewShotImageClassifier:
         outputs = self.learner_.predict(self._adapted, self._checked(images))
         return self.targets_.probabilities(outputs[:, : len(self.targets_.classes)])
 
-    def probabilities_by_step(self, images) -> np.ndarray:
-        """`[steps + 1, images, classes]`: those before the first inner step, and after each."""
+    def probabilities_by_step(self, images, *, pretrained: bool = False) -> np.ndarray:
+        """`[steps + 1, images, classes]`: those before the first inner step, and after each.
+
+        Args:
+            images: `[images, height, width, channels]`, bytes or floats in [0, 1].
+            pretrained: of the pretrained network, adapted by plain gradient descent.
+
+        Raises:
+            MamlaxError: if it is not adapted, or holds no pretrained network of so many classes.
+        """
         if self.support_ is None or self.targets_ is None:
             raise MamlaxError(_NOTHING_KNOWN)
         targets = self.targets_.encode(self.support_.labels)
         steps = self.learner_.settings.num_inner_steps
-        outputs = outputs_by_step(
-            self.learner_, self.support_.images, targets, self._checked(images), steps
-        )
-        return self.targets_.probabilities(outputs[..., : len(self.targets_.classes)])
+        of_task = self.support_.images, targets, self._checked(images), steps
+        if not pretrained:
+            outputs = outputs_by_step(self.learner_, *of_task)
+        elif self.pretrained_ is None:
+            raise MamlaxError(
+                "this classifier holds no pretrained network beside it: export its run with "
+                "--with-pretrained."
+            )
+        else:
+            outputs = pretrained_by_step(self.pretrained_, *of_task)
+        if outputs.shape[-1] < (number := len(self.targets_.classes)):
+            raise MamlaxError(
+                f"the head of the pretrained network has {outputs.shape[-1]} classes, and the "
+                f"support {number}."
+            )
+        return self.targets_.probabilities(outputs[..., :number])
 
     def save(self, path: str | Path) -> None:
         """Write the classifier, adapted or not, to one file that `mamlax.load` reads.
@@ -176,20 +200,23 @@ class FewShotImageClassifier:
     def state(self) -> Container:
         """What a file must hold of it, for `from_state`; of an adapted one the images it is
         adapted to."""
-        learner, support = self.learner_.state(), self.support_
+        learner, pretrained = self.learner_.state(), state_of(self.pretrained_)
+        support = self.support_
         header = {
             "kind": type(self).__name__,
             "reading": self.reading_._asdict(),
             "summary": self.summary_,
             "support": None,
             **learner.header,
+            **pretrained.header,
         }
+        arrays = {**learner.arrays, **pretrained.arrays}
         if support is None:
-            return Container(header, learner.arrays)
+            return Container(header, arrays)
         labels, codes = np.unique(support.labels, return_inverse=True)
         header["support"] = {"num_images": len(codes), **Classes(labels).as_json()}
         images = {"support.images": support.images, "support.labels": codes.astype(np.int32)}
-        return Container(header, {**learner.arrays, **images})
+        return Container(header, {**arrays, **images})
 
     @classmethod
     def from_state(cls, content: Container) -> "FewShotImageClassifier":
@@ -197,6 +224,7 @@ class FewShotImageClassifier:
         header, arrays = content
         reading = Reading(**header["reading"])
         classifier = cls(ArrayLearner.from_state(content), reading, header["summary"])
+        classifier.pretrained_ = from_state(content)
         if (support := header.get("support")) is None:
             return classifier
         labels = np.array(support["classes"], np.dtype(support["dtype"]))

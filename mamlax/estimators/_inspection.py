@@ -12,6 +12,7 @@ from ._container import header_errors, read_container
 from ._images import FewShotImageClassifier
 from ._policy import FewShotPolicy
 from ._pooled import WORDS
+from ._pretrained import PRETRAINED
 from ._report import report_from_json
 
 
@@ -51,6 +52,8 @@ def _lines(header: Json, arrays: Mapping[str, Any]) -> list[str]:
         f"  network       {architecture.pop('name')}, {num_params:,} numbers: "
         + ", ".join(f"{name}={value}" for name, value in architecture.items()),
     ]
+    if PRETRAINED in header:
+        lines.append("  beside it     the same network pretrained on all tasks together")
     if header["kind"] == FewShotImageClassifier.__name__:
         lines += _of_images(header, dict(learner["architecture"]))
     else:

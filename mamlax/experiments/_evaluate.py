@@ -8,14 +8,16 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError
-from .._processes import is_first
+from .._processes import in_each, is_first
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
 from ..records._curves import Curves, write_curves
+from ..records._description import RunDescription, environment
 from ..records._evaluation import MAIN, Evaluation, curve_of, write_evaluation
 from ..records._examples import write_examples
 from ..training._evaluation import summarize
-from ._experiment import Announce, Experiment, experiment_in, silent
+from ._agreement import check_agreement
+from ._experiment import Announce, Experiment, check, experiment_in, silent
 from ._fingerprints import fingerprints_of
 from ._method import draws
 from ._metric import TEST_SEED
@@ -34,6 +36,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a trained run again, e.g. on more tasks, and rewrite its `evaluation.json`.
 
+    Several processes of `jax.distributed` that make the same call share the tasks, as in `train`;
+    the first one has the directory, and calls `announce`.
+
     Args:
         directory: the run directory.
         num_tasks: held-out tasks; None: as in the recipe.
@@ -44,7 +49,8 @@ def evaluate(
     Raises:
         MamlaxError: if the directory holds no trained run, or a number is out of range.
     """
-    experiment = experiment_in(Path(directory), data_dir, announce)
+    announce = announce if is_first() else silent
+    experiment = in_each(lambda: experiment_in(Path(directory), data_dir, announce))
     settings = experiment.recipe.evaluation
     num_tasks = settings.num_test_tasks if num_tasks is None else num_tasks
     if num_inner_steps is None:
@@ -54,10 +60,24 @@ def evaluate(
             f"the evaluation needs tasks and steps, got {num_tasks} tasks and "
             f"{num_inner_steps} inner steps."
         )
+    _check_processes(experiment, num_tasks, num_inner_steps)
     results = {
         name: restored_result(experiment, stage) for name, stage in experiment.stages.items()
     }
     return evaluate_results(experiment, results, num_tasks, num_inner_steps)
+
+
+def _check_processes(experiment: Experiment, num_tasks: int, num_inner_steps: int) -> None:
+    """Refuse processes that were asked for different evaluations, or have different data."""
+    if jax.process_count() == 1:
+        return
+    in_each(lambda: check(experiment))
+    recipe = experiment.recipe.changed(
+        num_test_tasks=num_tasks, num_test_inner_steps=num_inner_steps
+    )
+    seeds = experiment.seeds
+    asked = RunDescription(recipe, seeds.first, seeds.count, environment=environment())
+    check_agreement(experiment, asked)
 
 
 def evaluate_results(

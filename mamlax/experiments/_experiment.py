@@ -8,6 +8,7 @@ import jax
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError
+from .._processes import from_first
 from .._types import OuterLoop
 from ..algorithms._over_tasks import check_micro_batches
 from ..config._recipe import PolicyRecipe, Recipe, SupervisedRecipe
@@ -97,7 +98,7 @@ def experiment_in(
     Raises:
         MamlaxError: if it holds no run.
     """
-    run = read_run(directory)
+    run = from_first(lambda: read_run(directory))
     return experiment_of(
         run.recipe,
         parts_of(run.recipe, data_dir),

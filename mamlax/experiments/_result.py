@@ -31,16 +31,28 @@ class StageResult(NamedTuple):
     outer_step: int
 
 
-def restored_result(experiment: Experiment, stage: Stage) -> StageResult:
+def restored_result(
+    experiment: Experiment, stage: Stage, *, inner_learning_rate: float | None = None
+) -> StageResult:
     """The result of a stage from its checkpoints.
+
+    Args:
+        experiment: the run.
+        stage: one of its stages.
+        inner_learning_rate: of a baseline; None: it is chosen on validation tasks.
 
     Raises:
         MamlaxError: if it has no checkpoint, or none can be read.
     """
-    return result_of(experiment, stage, _restored(experiment, stage))
+    return result_of(experiment, stage, _restored(experiment, stage), inner_learning_rate)
 
 
-def result_of(experiment: Experiment, stage: Stage, trained: Run | None) -> StageResult:
+def result_of(
+    experiment: Experiment,
+    stage: Stage,
+    trained: Run | None,
+    inner_learning_rate: float | None = None,
+) -> StageResult:
     """The result of a stage: the best state of its training, or its initialization."""
     if trained is None:
         params, outer_step = initial_params(experiment, stage), 0
@@ -49,7 +61,9 @@ def result_of(experiment: Experiment, stage: Stage, trained: Run | None) -> Stag
     init_key, _ = experiment.seeds.keys(stage.key_index)
     params = experiment.seeds.each(stage.finish)(init_key, params)
     rate = experiment.recipe.algorithm.inner_learning_rate
-    if stage.is_baseline:
+    if stage.is_baseline and inner_learning_rate is not None:
+        rate = inner_learning_rate
+    elif stage.is_baseline:
         rate = _best_step_size(experiment, stage, params, rate)
     return StageResult(params, rate, outer_step)
 

@@ -18,6 +18,7 @@ from ..algorithms._over_tasks import (
     in_micro_batches,
     map_tasks,
     mean_gradient,
+    mean_over_devices,
     share,
 )
 from ._advantages import masked_mean
@@ -103,7 +104,7 @@ def policy_outer_loop(
     check_micro_batches(meta_batch_size // num_devices, batch_size)
 
     def average(tree):
-        return tree if mesh is None else jax.lax.pmean(tree, "tasks")
+        return tree if mesh is None else mean_over_devices(tree, mesh)
 
     def init(policy):
         learner.check(policy)

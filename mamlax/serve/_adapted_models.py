@@ -55,6 +55,11 @@ class AdaptedModels:
             self._kept.move_to_end((name, key))
             return adapted
 
+    def let_go(self) -> None:
+        """Let those go that nobody has used for long."""
+        with self._lock:
+            self._let_go()
+
     def _let_go(self) -> None:
         oldest = self._clock() - self._settings.seconds_kept
         while self._kept:

@@ -1,8 +1,10 @@
 """The HTTP interface: which address does what, and what goes wrong said as sentences."""
 
+import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, cast
 
@@ -29,6 +31,7 @@ from ._refusals import RefusedError
 from ._tables import ServedTable
 
 Served = ServedTable | ServedImages
+_SECONDS_OF_A_LOOK = 60.0
 _LOG = logging.getLogger("mamlax.serve")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:",
@@ -118,11 +121,28 @@ def app_of(
         Route("/models/{name}/steps", _guarded(steps, settings), methods=["POST"]),
         Route("/models/{name}/table", _guarded(table, settings), methods=["POST"]),
     ]
-    return Starlette(
+
+    @asynccontextmanager
+    async def while_it_runs(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        looking = asyncio.create_task(_let_go_in_time(adapted, settings))
+        yield {}
+        looking.cancel()
+
+    app = Starlette(
         routes=routes,
+        lifespan=while_it_runs,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
         exception_handlers={HTTPException: _http_error},
     )
+    app.state.adapted = adapted
+    return app
+
+
+async def _let_go_in_time(adapted: AdaptedModels, settings: Serving) -> None:
+    """Free the memory of adapted models that nobody uses, also where no other request comes."""
+    while True:
+        await asyncio.sleep(min(settings.seconds_kept, _SECONDS_OF_A_LOOK))
+        adapted.let_go()
 
 
 def _served(model: Model, settings: Serving) -> Served:

@@ -24,6 +24,7 @@ class ServedImages(NamedTuple):
             "is_drawing": model.image_shape[2] == 1,
             "ways": model.ways,
             "num_inner_steps": model.learner_.settings.num_inner_steps,
+            "has_pretrained": model.pretrained_ is not None,
         }
 
     def adapt(self, form: Form) -> tuple[Any, Json]:
@@ -40,15 +41,20 @@ class ServedImages(NamedTuple):
 
     def predict(self, adapted: Any, form: Form) -> Json:
         """Files `image` → the likelihood of each class, of the model as it is after its inner steps
-        and, beside it, before them."""
+        and, beside it, before them; and the same of the pretrained network, where there is one."""
         images = self._images(form)
         chances = adapted.predict_proba(images)
-        return {
+        found = {
             "classes": adapted.classes_.tolist(),
             "predictions": adapted.classes_[chances.argmax(1)].tolist(),
             "probabilities": chances.tolist(),
             "by_step": adapted.probabilities_by_step(images).tolist(),
         }
+        pretrained = adapted.pretrained_
+        if pretrained is None or len(adapted.classes_) > pretrained.settings.network["num_outputs"]:
+            return found
+        beside = adapted.probabilities_by_step(images, pretrained=True)
+        return found | {"pretrained_by_step": beside.tolist()}
 
     def _images(self, form: Form) -> Any:
         contents = form.files.get("image", [])

@@ -16,13 +16,105 @@ _IMAGES = {
     "items": {"type": "string", "format": "binary"},
     "description": "Files of pictures, as PNG or JPEG.",
 }
+_TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
+_SAID = {"type": "array", "items": _TEXT, "description": "What the model warns of, in sentences."}
+_STEPS = "After 0, 1, … inner steps"
+
+
+def _list(items: Json, description: str = "") -> Json:
+    return {"type": "array", "items": items} | ({"description": description} if description else {})
+
+
+def _object(properties: Json, required: list[str] | None = None) -> Json:
+    names = list(properties) if required is None else required
+    return {"type": "object", "properties": properties, "required": names}
+
+
+_CLASSES = _list({}, "Names, in the order of probabilities.")
+_PREDICTIONS = _list({}, "One for each row or image: a number, a list of numbers, or a class.")
+_PROBABILITIES = _list(_list(_NUMBER), "[rows or images][classes]")
+_BY_STEP = _list(_list(_list(_NUMBER)), f"{_STEPS}: [steps + 1][images][classes]")
+_ABOUT = _object(
+    {
+        "name": _TEXT,
+        "kind": {"enum": ["table", "curve", "images"]},
+        "num_inner_steps": {"type": "integer"},
+        "has_pretrained": {"type": "boolean", "description": "Whether it holds that baseline."},
+        "columns": _list(
+            {"type": "object"},
+            "Of tables: name, and mean and scale of numbers, categories, or parts of a date.",
+        ),
+        "named": {"type": "boolean", "description": "Of tables: whether columns have names."},
+        "targets": _list(_TEXT, "Of tables: what is predicted."),
+        "means": _list(_NUMBER, "Of targets that are numbers."),
+        "scales": _list(_NUMBER, "Of targets that are numbers."),
+        "classes": _CLASSES,
+        "has_intervals": {"type": "boolean"},
+        "image_shape": _list({"type": "integer"}, "Height, width, channels."),
+        "is_drawing": {"type": "boolean"},
+        "ways": {"type": ["integer", "null"], "description": "The most classes; null: any number."},
+    },
+    ["name", "kind", "num_inner_steps", "has_pretrained"],
+)
+_ADAPTED = _object(
+    {
+        "id": {**_TEXT, "description": "Of the adapted model, for predict."},
+        "seconds_kept": {**_NUMBER, "description": "How long it is kept if nobody uses it."},
+        "num_support": {"type": "integer"},
+        "classes": _CLASSES,
+        "said": _SAID,
+    },
+    ["id", "seconds_kept", "num_support"],
+)
+_PREDICTED = _object(
+    {
+        "predictions": _PREDICTIONS,
+        "lower": _list({}, "Of the interval, where a coverage was asked for."),
+        "upper": _list({}, "Of the interval."),
+        "classes": _CLASSES,
+        "probabilities": _PROBABILITIES,
+        "by_step": _BY_STEP,
+        "pretrained_by_step": {**_BY_STEP, "description": "The same of the pretrained network."},
+        "said": _SAID,
+    },
+    ["predictions"],
+)
+_STEPPED = _object(
+    {
+        "predictions": _list(_PREDICTIONS, f"{_STEPS}: [steps + 1][queries]"),
+        "pretrained": _list(_PREDICTIONS, "The same of the pretrained network."),
+        "said": _SAID,
+    },
+    ["predictions", "said"],
+)
+_TABLE = _object(
+    {
+        "num_support": {"type": "integer"},
+        "said": _SAID,
+        "columns": _list(_TEXT),
+        "rows": _list(_list({}), "The first rows of the query, with predictions."),
+        "csv": {**_TEXT, "description": "All of it."},
+    }
+)
 
 
 def interface_of(settings: Serving) -> Json:
     """The document of a service with these settings; it names no model."""
     paths: Json = {
-        "/models": {"get": _operation("The models of this service.", {})},
-        "/models/{name}": {"get": _operation("What a model takes and gives, and its card.", {})},
+        "/models": {
+            "get": _operation("The models of this service.", {}, _object({"models": _list(_ABOUT)}))
+        },
+        "/models/{name}": {
+            "get": _operation(
+                "What a model takes and gives, and its card.",
+                {},
+                {
+                    **_ABOUT,
+                    "properties": {**_ABOUT["properties"], "card": _TEXT},
+                    "required": [*_ABOUT["required"], "card"],
+                },
+            )
+        },
         "/models/{name}/adapt": {
             "post": _operation(
                 "Adapt to a support: the answer has the id of the adapted model.",
@@ -35,6 +127,7 @@ def interface_of(settings: Serving) -> Json:
                         }
                     ),
                 },
+                _ADAPTED,
             )
         },
         "/models/{name}/predict": {
@@ -56,6 +149,7 @@ def interface_of(settings: Serving) -> Json:
                     ),
                     "multipart/form-data": _object({"image": _IMAGES, "id": {"type": "string"}}),
                 },
+                _PREDICTED,
             )
         },
         "/models/{name}/steps": {
@@ -72,6 +166,7 @@ def interface_of(settings: Serving) -> Json:
                         required=["rows", "targets", "queries"],
                     )
                 },
+                _STEPPED,
             )
         },
         "/models/{name}/table": {
@@ -87,6 +182,7 @@ def interface_of(settings: Serving) -> Json:
                         required=["support", "query"],
                     )
                 },
+                _TABLE,
             )
         },
     }
@@ -107,11 +203,18 @@ def interface_of(settings: Serving) -> Json:
     }
 
 
-def _operation(summary: str, content: Json) -> Json:
-    refused = {"description": "Refused; `error` says why."}
+def _operation(summary: str, content: Json, answer: Json) -> Json:
+    """An operation that takes one of `content`, and gives `answer`."""
+    responses = {
+        "200": ("The answer.", answer),
+        "4XX": ("Refused; `error` says why.", _object({"error": _TEXT})),
+    }
     found: Json = {
         "summary": summary,
-        "responses": {"200": {"description": "The answer."}, "4XX": refused},
+        "responses": {
+            status: {"description": words, "content": {"application/json": {"schema": schema}}}
+            for status, (words, schema) in responses.items()
+        },
     }
     if content:
         found["requestBody"] = {
@@ -119,11 +222,6 @@ def _operation(summary: str, content: Json) -> Json:
             "content": {kind: {"schema": schema} for kind, schema in content.items()},
         }
     return found
-
-
-def _object(properties: Json, required: list[str] | None = None) -> Json:
-    names = list(properties) if required is None else required
-    return {"type": "object", "properties": properties, "required": names}
 
 
 def _security(settings: Serving) -> Json:

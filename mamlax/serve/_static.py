@@ -18,6 +18,7 @@ from ..estimators._entry import counted
 from ..estimators._export import arguments_of
 from ..estimators._images import FewShotImageClassifier
 from ..estimators._inspection import description_of
+from ..estimators._learner import ArrayLearner
 from ..estimators._load import Model
 from ..estimators._pooled import augmented
 from ..estimators._program_description import adaptation_of
@@ -66,9 +67,9 @@ def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]
     with TemporaryDirectory(dir=folder) as beside:  # all or nothing
         written = []
         for one, model in zip(about, models.values(), strict=True):
-            for program, ways in one["program"]["files"]:
+            for program, learner in _programs(one["program"], model):
                 written.append(program)
-                write_program(Path(beside) / program, *_steps(model, ways))
+                write_program(Path(beside) / program, *_steps(learner))
         for program in written:
             (Path(beside) / program).replace(folder / program)
     here = files("mamlax.serve")
@@ -121,20 +122,28 @@ def _about(name: str, model: Model) -> Json:
         }
         ways = [None]
     program["files"] = [(f"{name}.onnx" if n is None else f"{name}.{n}.onnx", n) for n in ways]
+    if (pretrained := model.pretrained_) is not None:
+        classes = pretrained.settings.network["num_outputs"]
+        program["pretrained"] = {"file": f"{name}.pretrained.onnx", "most_classes": classes}
     return {"name": name, **found, "program": program}
 
 
-def _steps(model: Model, ways: int | None) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
-    """What the model says of queries `[steps + 1, queries, outputs]`, before the first inner step
-    and after each.
-
-    Args:
-        model: the model.
-        ways: classes of the task, where its head is made for them.
-    """
+def _programs(program: Json, model: Model) -> list[tuple[str, ArrayLearner]]:
+    """The files of a model, and what each is a program of."""
     learner = model.learner_
-    settings = learner.settings if ways is None else replace(learner.settings, ways=ways)
-    by_step = by_step_fn(settings, settings.num_inner_steps)
+    found = [
+        (file, replace(learner, settings=replace(learner.settings, ways=ways)))
+        for file, ways in program["files"]
+    ]
+    if model.pretrained_ is not None:
+        found.append((program["pretrained"]["file"], model.pretrained_))
+    return found
+
+
+def _steps(learner: ArrayLearner) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
+    """What is said of queries, `[steps + 1, queries, outputs]`: before the first inner step, and
+    after each."""
+    by_step = by_step_fn(learner.settings, learner.settings.num_inner_steps)
 
     def outputs(inputs, targets, weights, queries):
         inputs, queries = (augmented(learner.pooled, one) for one in (inputs, queries))

@@ -14,6 +14,7 @@ from ..estimators._adapted_table import predictions_of
 from ..estimators._columns import Column, category_of
 from ..estimators._dates import HOW
 from ..estimators._few_shot import FewShotClassifier, FewShotRegressor
+from ..estimators._pretrained import pretrained_by_step
 from ..estimators._steps import outputs_by_step
 from ..estimators._targets import Values
 from ._bodies import Form
@@ -46,6 +47,7 @@ class ServedTable(NamedTuple):
             "targets": model.target_names_ or ["target"],
             **self._scales(),
             "num_inner_steps": model.num_inner_steps_,
+            "has_pretrained": model.pretrained_ is not None,
         }
         if isinstance(model, FewShotClassifier):
             return found | {"classes": model.classes_.tolist()}
@@ -88,7 +90,7 @@ class ServedTable(NamedTuple):
 
     def steps(self, body: Json) -> Json:
         """`{"rows", "targets", "queries", "num_inner_steps"}` → predictions after each inner step,
-        from none on.
+        from none on; and those of the pretrained network, where there is one.
         """
         with collected_warnings() as warned:
             inputs, targets = self._support(body)
@@ -96,8 +98,14 @@ class ServedTable(NamedTuple):
             encoded = self.model.targets_.encode(targets)
             learner = self.model.learner_
             outputs = _finite(outputs_by_step(learner, inputs, encoded, asked, number))
-        predictions = [self.model._decoded(one).tolist() for one in outputs]
-        return {"predictions": predictions, "said": _once(warned)}
+            found: Json = {"predictions": self._all_decoded(outputs)}
+            if (pretrained := self.model.pretrained_) is not None:
+                outputs = _finite(pretrained_by_step(pretrained, inputs, encoded, asked, number))
+                found["pretrained"] = self._all_decoded(outputs)
+        return {**found, "said": _once(warned)}
+
+    def _all_decoded(self, outputs: np.ndarray) -> list[Any]:
+        return [self.model._decoded(one).tolist() for one in outputs]
 
     def table(self, form: Form) -> Json:
         """Two csv files, `support` and `query` → the query with predictions beside it; with a field

@@ -105,7 +105,7 @@ def test_a_directory_of_another_run_is_met_with_both_ways_out(capsys, train_does
 @pytest.mark.parametrize("is_evaluated", [True, False])
 def test_a_run_that_was_never_evaluated_is_exported_with_a_word(is_evaluated, capsys, monkeypatch):
     model = SimpleNamespace(save=lambda out: None)
-    monkeypatch.setattr("mamlax.estimators._export.learner_of_run", lambda run, data_dir: model)
+    monkeypatch.setattr("mamlax.estimators._export.learner_of_run", lambda run, **options: model)
     monkeypatch.setattr("mamlax.estimators._commands.what_it_takes", lambda model: "")
     Path("run").mkdir()
     if is_evaluated:

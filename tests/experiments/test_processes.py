@@ -31,6 +31,13 @@ IMAGES = shlex.split(
     "--num-inner-steps 1 --validation-interval 4 --ways 3 --shots 1 --num-query 2 "
     "--image-size 16 --channels 4 --stream True --images"
 )
+# each process steps its own engines
+CHEETAH = shlex.split(
+    "half-cheetah-direction --num-outer-steps 2 --log-interval 1 --meta-batch-size 4 "
+    "--num-devices 1 --num-baseline-steps 0 --num-test-tasks 2 --num-test-inner-steps 1 "
+    "--episodes-per-task 2 --horizon 10 --hidden-sizes 8"
+)
+GYM = ["half-cheetah-direction-gym", *CHEETAH[1:]]
 LONG = [*SINUSOID, "--num-outer-steps", "2000000", "--checkpoint-interval", "10"]
 
 
@@ -39,13 +46,14 @@ def start():
     """`start(words, out)` starts `mamlax train`; as one process of a job if it says which."""
     started = []
 
-    def start_one(words, out, process=None, port=0, folder=None):
+    def start_one(words, out, process=None, port=0, folder=None, command="train"):
         job = []
         if process is not None:
             job = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", "2"]
             job += ["--process-id", str(process)]
+        where = [str(out)] if command == "evaluate" else ["--out", str(out)]
         one = subprocess.Popen(
-            [sys.executable, "-m", "mamlax", "train", *words, "--out", str(out), *job],
+            [sys.executable, "-m", "mamlax", command, *words, *where, *job],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -64,13 +72,15 @@ def start():
 def start_two(start):
     """Start two processes of one job, which may be asked for different things."""
 
-    def start_both(words, out, other_words=None, other_out=None, folders=(None, None)):
+    def start_both(
+        words, out, other_words=None, other_out=None, folders=(None, None), command="train"
+    ):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         return [
-            start(words, out, 0, port, folders[0]),
-            start(other_words or words, other_out or out, 1, port, folders[1]),
+            start(words, out, 0, port, folders[0], command),
+            start(other_words or words, other_out or out, 1, port, folders[1], command),
         ]
 
     return start_both
@@ -142,6 +152,42 @@ def test_two_processes_train_what_one_with_two_devices_does(recipe, start, start
         if exactly:
             np.testing.assert_array_equal(their_curves[name], values)
         assert their_curves[name].shape == values.shape
+
+
+@pytest.mark.parametrize("words", [CHEETAH, GYM], ids=["mujoco", "gymnasium"])
+def test_engines_are_stepped_where_their_tasks_are(words, start_two, tmp_path):
+    processes = start_two(words, tmp_path / "run", other_out=tmp_path / "not-shared")
+    for said, status in ended(processes):
+        assert status == 0, said
+    metrics, curves = results(tmp_path / "run")
+    assert [line["step"] for line in metrics] == [1, 2]
+    # 4 tasks of two sets of 2 episodes, 10 steps each
+    assert [line["train/environment_steps"] for line in metrics] == [160, 160]
+    assert np.isfinite(curves["main"]).all()
+
+
+def test_two_processes_evaluate_what_one_does(start, start_two, tmp_path):
+    run = tmp_path / "run"
+    ((said, status),) = ended([start(SINUSOID, run)])
+    assert status == 0, said
+    options = ["--num-tasks", "6", "--num-inner-steps", "3"]
+    ((said, status),) = ended([start(options, run, command="evaluate")])
+    assert status == 0, said
+    _, alone = results(run)
+    (run / "curves.npz").unlink()
+    elsewhere = tmp_path / "not-shared"
+    (said, status), (theirs, other_status) = ended(
+        start_two(options, run, other_out=elsewhere, command="evaluate")
+    )
+    assert status == other_status == 0, said + theirs
+    assert "evaluation.json" in said and "evaluation.json" not in theirs
+    assert not elsewhere.exists()
+    _, together = results(run)
+    assert together["main"].shape == (1, 6, 4)
+    for name, values in alone.items():
+        np.testing.assert_allclose(together[name], values, rtol=1e-5)
+    for said, status in ended(start_two(options, run, ["--num-tasks", "8"], command="evaluate")):
+        assert status == 1 and "num-test-tasks: 6 in process 0, 8 in process 1" in said, said
 
 
 def test_processes_that_disagree_are_told_what_about(start_two, tmp_path):

@@ -2,10 +2,12 @@
 
 import io
 import re
+import time
 import zlib
 from dataclasses import replace
 from importlib.resources import files
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -362,3 +364,59 @@ def test_the_interface_describes_what_there_is(client):
             path = path.replace("{name}", "wear")
             assert client.request(method, path).status_code not in (404, 405), path
     assert client.get("/docs").status_code == 200
+
+
+def check_answer(client, path, answer):
+    """That an answer is as openapi.json says, and holds nothing else."""
+    paths = client.get("/openapi.json").json()["paths"]
+    [operation] = (value for key, value in paths[path].items() if key != "parameters")
+    responses = operation["responses"]
+    status = "200" if answer.status_code == 200 else "4XX"
+    schema = responses[status]["content"]["application/json"]["schema"]
+    jsonschema.validate(answer.json(), {**schema, "additionalProperties": False})
+
+
+def test_answers_are_as_the_interface_says(client):
+    one, of = "/models/{name}", client
+    check_answer(of, "/models", of.get("/models"))
+    rows = [{"speed": 9.0, "kind": "wet"}]
+    for name, targets in (("wear", [3.0]), ("state", ["good"])):
+        check_answer(of, one, of.get(f"/models/{name}"))
+        body = {"rows": rows, "targets": targets}
+        adapted = of.post(f"/models/{name}/adapt", json=body)
+        check_answer(of, f"{one}/adapt", adapted)
+        asked = {"id": adapted.json()["id"], "rows": rows}
+        asked |= {"coverage": 0.9} if name == "wear" else {}
+        check_answer(of, f"{one}/predict", of.post(f"/models/{name}/predict", json=asked))
+        stepped = of.post(f"/models/{name}/steps", json={**body, "queries": rows})
+        check_answer(of, f"{one}/steps", stepped)
+    check_answer(of, f"{one}/adapt", of.post("/models/wear/adapt", json={}))
+    files = {
+        "support": ("a.csv", b"speed,kind,wear\n9,dry,3\n"),
+        "query": ("b.csv", b"speed,kind\n9,wet\n"),
+    }
+    check_answer(of, f"{one}/table", of.post("/models/wear/table", files=files))
+
+
+def test_answers_of_images_are_as_the_interface_says(client):
+    one = "/models/{name}"
+    check_answer(client, one, client.get("/models/characters"))
+    written = io.BytesIO()
+    Image.fromarray(np.eye(6, dtype=np.uint8) * 255).save(written, "PNG")
+    images = [("image", ("a.png", written.getvalue()))] * 2
+    adapted = client.post("/models/characters/adapt", files=images, data={"label": ["a", "b"]})
+    check_answer(client, f"{one}/adapt", adapted)
+    asked = {"id": adapted.json()["id"]}
+    predicted = client.post("/models/characters/predict", files=images[:1], data=asked)
+    check_answer(client, f"{one}/predict", predicted)
+
+
+def test_adapted_models_that_nobody_uses_go_without_another_request(regressor):
+    app = app_of({"wear": regressor}, Serving(seconds_kept=0.05))
+    with running(app) as client:
+        body = {"rows": [{"speed": 9.0, "kind": "wet"}], "targets": [3.0]}
+        assert client.post("/models/wear/adapt", json=body).status_code == 200
+        until = time.monotonic() + 10
+        while len(app.state.adapted) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not len(app.state.adapted)

@@ -18,10 +18,11 @@ import mamlax
 from mamlax import MamlaxError
 from mamlax.config._serving import Serving
 from mamlax.estimators._columns import Column, Columns
+from mamlax.estimators._pretrained import pretrained_by_step
 from mamlax.estimators._targets import Values
 from mamlax.serve._app import app_of
 
-from .conftest import classifier_of_images, running, untrained
+from .conftest import classifier_of_images, learner_of, running, untrained
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -40,8 +41,9 @@ def drawn():
 
 
 @pytest.fixture(scope="module")
-def service(models, drawn):
-    with running(app_of({**models, "characters": drawn}, Serving())) as client:
+def service(models, drawn, scaled, by_means):
+    more = {"characters": drawn, "of speed": scaled, "means": by_means}
+    with running(app_of({**models, **more}, Serving())) as client:
         yield str(client.base_url)
 
 
@@ -52,15 +54,25 @@ def scaled():
     targets = Values((-5.0,), (4.0,), True)
     model = untrained(mamlax.FewShotRegressor(), columns, targets, "squared-error")
     model.target_names_ = ["wear"]
+    # beside it another network, in the place of one that was pretrained
+    model.pretrained_ = learner_of(
+        "squared-error",
+        num_inner_steps=2,
+        inner_learning_rate=0.02,
+        algorithm=mamlax.config.Maml,
+        **model.learner_.settings.network | {"hidden_sizes": (6,)},
+    )
     return model
 
 
 @pytest.fixture(scope="module")
 def by_means():
-    """Whose head is made for the classes of the task."""
-    return classifier_of_images(
+    """Whose head is made for the classes of the task; beside it another network, of three."""
+    model = classifier_of_images(
         28, channels=4, num_inner_steps=2, algorithm=mamlax.config.ProtoMaml
     )
+    model.pretrained_ = classifier_of_images(28, channels=4, num_inner_steps=2).learner_
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +268,49 @@ def test_a_phone_needs_no_sideways_scrolling(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
 
 
+def test_the_pretrained_network_is_shown_beside(either, by_means):
+    page = either
+    open_model(page, "means")
+    pads = page.locator(".class canvas")
+    for number in (0, 1):
+        draw(page, pads.nth(number), *STROKES[number])
+    draw(page, page.locator(".ask canvas"), *STROKES[0])
+    page.wait_for_selector(".bars .best")
+    assert page.locator(".bars .bar.beside").count() == 2
+    of_model, of_pretrained = shares(page)[::2], shares(page)[1::2]
+    assert abs(sum(of_model) - 100) < 2 and abs(sum(of_pretrained) - 100) < 2
+    assert of_model != of_pretrained
+    open_model(page, "of speed")
+    page.wait_for_selector("path.before")
+    assert page.locator("path.pretrained").count() == 0
+    box = page.locator("svg.plot").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    page.wait_for_selector("path.pretrained")
+    after = page.locator("path.pretrained").get_attribute("d")
+    page.locator("#step").fill("0")
+    assert page.locator("path.pretrained").get_attribute("d") != after
+
+
+def test_a_key_draws(page):
+    open_model(page, "characters")
+    for number, keys in enumerate((["ArrowRight"] * 4, ["ArrowDown"] * 4)):
+        pad = page.locator(".class canvas").nth(number)
+        pad.focus()
+        for key in (" ", *keys, " "):
+            pad.press(key)
+        assert "drawn" in pad.get_attribute("aria-label")
+    asked = page.locator(".ask canvas")
+    asked.focus()
+    for key in (" ", *["ArrowDown"] * 4):
+        asked.press(key)
+    asked.blur()  # ends the stroke
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.bars .bar')][1].classList.contains('best')"
+    )
+    asked.press("Delete")
+    assert "empty" in asked.get_attribute("aria-label")
+
+
 PICTURES = """async ([name, pictures]) => {
     const { get, postForm, pathOf } = await import("./service.js");
     const model = await get(`/models/${name}`);
@@ -269,7 +324,8 @@ PICTURES = """async ([name, pictures]) => {
     const asked = new FormData();
     asked.append("id", id);
     asked.append("image", await file(pictures.at(-1)));
-    return (await postForm(pathOf(model, "predict"), asked)).by_step;
+    const found = await postForm(pathOf(model, "predict"), asked);
+    return [found.by_step, found.pretrained_by_step ?? null];
 }"""
 
 
@@ -294,10 +350,15 @@ def test_in_the_browser_pictures_are_told_apart_as_in_python(
 ):
     model = {"characters": drawn, "means": by_means}[name]
     contents = list(pictures(*[(28, 28)] * (num_classes + 1)))
-    found = static_page.evaluate(PICTURES, [name, [address_of(one) for one in contents]])
+    addresses = [address_of(one) for one in contents]
+    found, beside = static_page.evaluate(PICTURES, [name, addresses])
     images = model.decode(contents, most_pixels=1_000_000)
     adapted = model.adapt(images[:-1], [f"class {number}" for number in range(num_classes)])
     np.testing.assert_allclose(found, adapted.probabilities_by_step(images[-1:]), atol=1e-3)
+    assert (beside is None) == (model.pretrained_ is None)
+    if beside is not None:
+        expected = adapted.probabilities_by_step(images[-1:], pretrained=True)
+        np.testing.assert_allclose(beside, expected, atol=1e-3)
 
 
 PIXELS = """async ([url, model]) => {
@@ -326,7 +387,8 @@ WAVE = """async ([name, xs, ys, asked]) => {
     const model = await get(`/models/${encodeURIComponent(name)}`);
     const body = { rows: xs, targets: ys, queries: asked };
     const before = await postJson(pathOf(model, "predict"), { rows: asked });
-    return [before.predictions, (await postJson(pathOf(model, "steps"), body)).predictions];
+    const { predictions, pretrained } = await postJson(pathOf(model, "steps"), body);
+    return [before.predictions, predictions, pretrained ?? null];
 }"""
 
 
@@ -334,7 +396,7 @@ WAVE = """async ([name, xs, ys, asked]) => {
 def test_in_the_browser_a_curve_is_as_in_python(static_page, curve, scaled, name):
     model = {"wave": curve, "of speed": scaled}[name]
     xs, ys, asked = [[0.5], [-2.0]], [1.0, 3.0], [[1.0], [2.5], [-40.0]]
-    before, by_step = static_page.evaluate(WAVE, [name, xs, ys, asked])
+    before, by_step, beside = static_page.evaluate(WAVE, [name, xs, ys, asked])
     table = pd.DataFrame(xs, columns=["speed"]), pd.DataFrame(asked, columns=["speed"])
     support, query = table if name == "of speed" else (xs, asked)
     np.testing.assert_allclose(before, model.predict(query), rtol=1e-5, atol=1e-5)
@@ -342,6 +404,13 @@ def test_in_the_browser_a_curve_is_as_in_python(static_page, curve, scaled, name
     adapted = model.adapt(support, ys).predict(query)
     np.testing.assert_allclose(by_step[-1], adapted, rtol=1e-5, atol=1e-5)
     assert np.abs(adapted - model.predict(query)).max() > 0.01
+    assert (beside is None) == (model.pretrained_ is None)
+    if beside is not None:
+        inputs, queries = (model.columns_.encode(one) for one in (support, query))
+        targets = model.targets_.encode(np.array(ys))
+        outputs = pretrained_by_step(model.pretrained_, inputs, targets, queries, 2)
+        expected = [model._decoded(one) for one in outputs]
+        np.testing.assert_allclose(beside, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_what_has_no_page_without_a_service_is_refused(regressor, curve, tmp_path):

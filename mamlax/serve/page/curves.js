@@ -1,6 +1,6 @@
 // Points on a plane, and the function that the model makes of them step by step.
 
-import { element, latest, Refused, tried } from "./parts.js";
+import { atStep, element, latest, Refused, tried } from "./parts.js";
 import { pathOf, postJson } from "./service.js";
 import { axes, svg } from "./plot.js";
 
@@ -24,6 +24,7 @@ export function curvesPage(model) {
   const mostSteps = Math.max(model.num_inner_steps, 1);
   const points = [];
   let curves = null; // the function before, and after each step
+  let pretrained = null; // the same of the pretrained network
   let errors = null; // at the points, after each step
 
   const root = svg("svg", {
@@ -41,12 +42,17 @@ export function curvesPage(model) {
     const xs = points.map(([x]) => x);
     const ys = points.map(([, y]) => y);
     const queries = rowsOf([...places, ...xs]);
-    const before = await postJson(pathOf(model, "predict"), { rows: queries });
-    const found = [before.predictions];
+    const found = [];
+    pretrained = null;
+    // a head that is solved for has no step 0 among its steps
+    if (!points.length || !model.num_inner_steps) {
+      found.push((await postJson(pathOf(model, "predict"), { rows: queries })).predictions);
+    }
     if (points.length) {
       const body = { rows: rowsOf(xs), targets: ys, queries, num_inner_steps: model.num_inner_steps };
-      const { predictions } = await postJson(pathOf(model, "steps"), body);
-      found.push(...(model.num_inner_steps ? predictions.slice(1) : predictions));
+      const answer = await postJson(pathOf(model, "steps"), body);
+      found.push(...answer.predictions);
+      pretrained = answer.pretrained?.map((values) => values.slice(0, NUM_PLACES));
     }
     curves = found.map((values) => values.slice(0, NUM_PLACES));
     errors = found.map((values) =>
@@ -62,6 +68,8 @@ export function curvesPage(model) {
       const kind = i === last && i > 0 ? "after" : i === 0 ? "before" : "between";
       return svg("path", { class: kind, d: plot.path(places, values) });
     });
+    const beside = atStep(model, pretrained, last);
+    if (beside) paths.unshift(svg("path", { class: "pretrained", d: plot.path(places, beside) }));
     const focused = document.activeElement?.dataset?.point;
     const circles = points.map((point, i) => circle(point, i));
     root.replaceChildren(plot.grid, ...paths, ...circles);
@@ -162,6 +170,9 @@ export function curvesPage(model) {
       element("span", { class: "of-between" }, "on the way"),
       element("span", {}, "after the steps"),
       element("span", { class: "of-point" }, "points"),
+      ...(model.has_pretrained
+        ? [element("span", { class: "of-pretrained" }, "the same network pretrained, after as many steps")]
+        : []),
     ),
     ...(model.num_inner_steps
       ? [element("div", { class: "row" }, element("label", { for: "step" }, "Inner steps"), step, stepName)]

@@ -3,6 +3,16 @@
 import { element, tried } from "./parts.js";
 import { get } from "./service.js";
 
+function fieldsOf(schema) {
+  const fields = Object.entries(schema.properties).map(([name, about]) => {
+    const type = about.enum ? about.enum.join(", ") : [about.type].flat().join(" or ");
+    const sometimes = schema.required.includes(name) ? "" : ", not always";
+    const words = about.description ?? about.items?.type ?? "";
+    return element("li", {}, element("code", {}, name), ` (${type}${sometimes}) ${words}`);
+  });
+  return element("ul", {}, ...fields);
+}
+
 document.querySelector("header a").href += location.hash;
 
 await tried(async () => {
@@ -13,13 +23,10 @@ await tried(async () => {
     for (const [method, one] of Object.entries(methods)) {
       operations.push(element("h3", {}, `${method.toUpperCase()} ${path}`), element("p", {}, one.summary));
       for (const [kind, { schema }] of Object.entries(one.requestBody?.content ?? {})) {
-        const fields = Object.entries(schema.properties).map(([name, about]) => {
-          const needed = schema.required.includes(name) ? "" : ", optional";
-          const words = about.description ?? about.items?.type ?? "";
-          return element("li", {}, element("code", {}, name), ` (${about.type}${needed}) ${words}`);
-        });
-        operations.push(element("p", { class: "quiet" }, kind), element("ul", {}, ...fields));
+        operations.push(element("p", { class: "quiet" }, `takes ${kind}`), fieldsOf(schema));
       }
+      const { schema } = one.responses["200"].content["application/json"];
+      operations.push(element("p", { class: "quiet" }, "gives application/json"), fieldsOf(schema));
     }
   }
   document.getElementById("operations").replaceChildren(...operations);

@@ -1,18 +1,22 @@
 // Draw an example of each class, draw another: which class is it?
 
-import { element, latest, tried } from "./parts.js";
+import { atStep, element, latest, tried } from "./parts.js";
 import { pathOf, postForm } from "./service.js";
 
 const SIDE = 140;
 const ASKED_SIDE = 210;
 const STROKE = 0.035; // of the side: about as wide as Omniglot's
 const MOST_CLASSES = 5;
+const KEYS = "Draw with the mouse, or by keys: arrows move the pen (with Shift in small steps), the space bar lowers and lifts it, Delete clears.";
+const PRETRAINED =
+  "The thin bars are of the same network trained on all classes at once, without meta-learning. It takes as many steps on your drawings.";
 
 // A canvas to draw on, or to drop a picture on.
 function pad(side, label, changed) {
-  const canvas = element("canvas", { width: side, height: side, role: "img", tabindex: 0 });
+  const canvas = element("canvas", { width: side, height: side, role: "img", tabindex: 0, title: KEYS });
   const context = canvas.getContext("2d");
-  const one = { canvas, isEmpty: true };
+  const dot = element("span", { class: "pen", "aria-hidden": "true" });
+  const one = { canvas, box: element("div", { class: "pad" }, canvas, dot), isEmpty: true };
 
   one.clear = () => {
     context.fillStyle = "#fff";
@@ -33,25 +37,26 @@ function pad(side, label, changed) {
     return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
   };
 
-  let last = null;
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    last = at(event);
-    context.fillStyle = "#000";
-    context.beginPath();
-    context.arc(...last, (STROKE * side) / 2, 0, 2 * Math.PI);
-    context.fill();
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (last === null) return;
-    const next = at(event);
+  const line = (from, to) => {
     context.strokeStyle = "#000";
     context.lineWidth = STROKE * side;
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
-    context.moveTo(...last);
-    context.lineTo(...next);
+    context.moveTo(...from);
+    context.lineTo(...to); // a line to where it begins is a dot
     context.stroke();
+  };
+
+  let last = null;
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    last = at(event);
+    line(last, last);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (last === null) return;
+    const next = at(event);
+    line(last, next);
     last = next;
   });
   for (const end of ["pointerup", "pointercancel"]) {
@@ -60,6 +65,47 @@ function pad(side, label, changed) {
       last = null;
     });
   }
+
+  // By keys: arrows move a pen, the space bar lowers and lifts it, Delete clears.
+  let pen = null;
+  let isDown = false;
+  const mark = () => {
+    const share = (value) => `${(100 * value) / side}%`;
+    dot.style.cssText = pen === null ? "display: none" : `left: ${share(pen[0])}; top: ${share(pen[1])}`;
+    dot.classList.toggle("down", isDown);
+  };
+  const lift = () => {
+    if (isDown) done();
+    isDown = false;
+    mark();
+  };
+  canvas.addEventListener("keydown", (event) => {
+    const step = side / (event.shiftKey ? 40 : 12);
+    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+    if (event.key in moves) {
+      const next = (pen ?? [side / 2, side / 2]).map((value, i) => Math.min(Math.max(value + moves[event.key][i], 0), side));
+      if (isDown) line(pen, next);
+      pen = next;
+    } else if (event.key === " ") {
+      pen ??= [side / 2, side / 2];
+      if (isDown) lift();
+      else {
+        isDown = true;
+        line(pen, pen);
+      }
+    } else if (event.key === "Delete" || event.key === "Backspace") {
+      isDown = false;
+      one.clear();
+      changed();
+    } else return;
+    event.preventDefault();
+    mark();
+  });
+  canvas.addEventListener("blur", () => {
+    lift();
+    pen = null;
+    mark();
+  });
 
   // A photograph: its middle, as large as fits.
   one.show = async (file) => {
@@ -167,19 +213,21 @@ export function imagesPage(model) {
     const names = answer?.classes ?? known.map(({ name }) => name.value);
     const chances = answer?.by_step[step.value][0] ?? names.map(() => null);
     const best = chances.indexOf(Math.max(...chances));
+    const ofPretrained = answer === null ? null : atStep(model, answer.pretrained_by_step, Number(step.value))?.[0];
+    const bar = (label, kind, chance) => {
+      const filled = element("span");
+      filled.style.cssText = `width: ${100 * (chance ?? 0)}%`;
+      return [
+        label,
+        element("div", { class: `bar ${kind}` }, filled),
+        element("output", {}, chance === null ? "" : `${(100 * chance).toFixed(0)} %`),
+      ];
+    };
     bars.replaceChildren(
-      ...names.flatMap((name, i) => {
-        const share = chances[i] === null ? "" : `${(100 * chances[i]).toFixed(0)} %`;
-        const width = `width: ${100 * (chances[i] ?? 0)}%`;
-        const filled = element("span");
-        filled.style.cssText = width;
-        const isBest = answer !== null && i === best;
-        return [
-          element("span", {}, name),
-          element("div", { class: isBest ? "bar best" : "bar" }, filled),
-          element("output", {}, share),
-        ];
-      }),
+      ...names.flatMap((name, i) => [
+        ...bar(element("span", {}, name), answer !== null && i === best ? "best" : "", chances[i]),
+        ...(ofPretrained ? bar(element("span", { class: "quiet" }, "pretrained"), "beside", ofPretrained[i]) : []),
+      ]),
     );
     hint.textContent =
       known.length < 2
@@ -204,7 +252,7 @@ export function imagesPage(model) {
       const made = pad(SIDE, () => `${name.value}, example ${which}`, () => adapt());
       one.pads.push(made);
       const words = `A picture as example ${which} of class ${number}`;
-      examples.append(element("div", {}, made.canvas, element("br"), ...chooser(made, words)));
+      examples.append(element("div", {}, made.box, ...chooser(made, words)));
     };
     addPad();
     const clear = () => {
@@ -240,6 +288,7 @@ export function imagesPage(model) {
       {},
       `${kind} one example of each class. The model adapts to them in ${model.num_inner_steps} gradient step${model.num_inner_steps === 1 ? "" : "s"}; then it tells which class the next one is of.`,
     ),
+    ...(model.has_pretrained ? [element("p", { class: "quiet" }, PRETRAINED)] : []),
     board,
     element("div", { class: "row" }, more),
     element("h2", {}, "Which one is this?"),
@@ -249,7 +298,7 @@ export function imagesPage(model) {
       element(
         "div",
         {},
-        asked.canvas,
+        asked.box,
         element(
           "div",
           { class: "row" },

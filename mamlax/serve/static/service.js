@@ -40,9 +40,9 @@ function sessionOf(file) {
 // The program of a model; of so many classes, where its head is made for them.
 const fileOf = ({ program }, ways) => program.files.find(([, one]) => one === null || one === ways)[0];
 
-// What the model says of queries after 0, 1, … inner steps: [steps][queries][outputs].
-async function outputs(model, ways, inputs, targets, weights, queries) {
-  const session = await sessionOf(fileOf(model, ways));
+// What a program of the model says of queries after 0, 1, … inner steps: [steps][queries][outputs].
+async function outputs(model, file, inputs, targets, weights, queries) {
+  const session = await sessionOf(file);
   const { shape, targets_shape: width, targets_type: kind } = model.program;
   const numbers = kind === "int32" ? Int32Array : Float32Array;
   const tensor = (values, size) => new ort.Tensor("float32", Float32Array.from(values.flat()), size);
@@ -72,15 +72,20 @@ async function steps(model, { rows, targets, queries }) {
   const [mean] = model.means;
   const [scale] = model.scales;
   const isEmpty = rows.length === 0; // a row of weight zero stands for no row
-  const answer = await outputs(
-    model,
-    null,
-    isEmpty ? inputs([[column.mean]]) : inputs(rows),
-    isEmpty ? [0] : targets.map((value) => (value - mean) / scale),
-    isEmpty ? [0] : rows.map(() => 1),
-    inputs(queries),
-  );
-  return { predictions: answer.map((step) => step.map(([value]) => value * scale + mean)) };
+  const by = async (file) => {
+    const answer = await outputs(
+      model,
+      file,
+      isEmpty ? inputs([[column.mean]]) : inputs(rows),
+      isEmpty ? [0] : targets.map((value) => (value - mean) / scale),
+      isEmpty ? [0] : rows.map(() => 1),
+      inputs(queries),
+    );
+    return answer.map((step) => step.map(([value]) => value * scale + mean));
+  };
+  const found = { predictions: await by(fileOf(model)) };
+  const { pretrained } = model.program;
+  return pretrained && !isEmpty ? { ...found, pretrained: await by(pretrained.file) } : found;
 }
 
 const softmax = (values) => {
@@ -120,9 +125,14 @@ async function predict(model, form) {
   const { images, classes, targets } = support;
   const weights = images.map(() => 1);
   const queries = await picturesOf(model, form);
-  const answer = await outputs(model, classes.length, images, targets, weights, queries);
-  const by_step = answer.map((step) => step.map((row) => softmax(row.slice(0, classes.length))));
-  return { classes, by_step };
+  const by = async (file) => {
+    const answer = await outputs(model, file, images, targets, weights, queries);
+    return answer.map((step) => step.map((row) => softmax(row.slice(0, classes.length))));
+  };
+  const found = { classes, by_step: await by(fileOf(model, classes.length)) };
+  const { pretrained } = model.program;
+  if (!pretrained || classes.length > pretrained.most_classes) return found;
+  return { ...found, pretrained_by_step: await by(pretrained.file) };
 }
 
 export async function get(path) {
