@@ -139,7 +139,7 @@ def fake_omniglot():
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(
-            _omniglot, "omniglot", lambda data_dir, *, size, split_seed: _imitation(size)
+            _omniglot, "omniglot", lambda data_dir, *, size, split, split_seed: _imitation(size)
         )
         yield
 

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -179,27 +179,46 @@ def evaluate(
     *,
     num_tasks: int | None = None,
     num_inner_steps: int | None = None,
+    ways: int | None = None,
+    shots: int | None = None,
+    num_query: int | None = None,
+    within_alphabet: bool = False,
+    out: Path | None = None,
     data_dir: str | None = None,
     job: Job = _ALONE,
 ) -> None:
-    """Evaluate a trained run again, e.g. on more tasks or with more inner steps.
+    """Evaluate a trained run again: on more tasks, with more inner steps, or on other tasks.
 
-    Rewrites its evaluation.json and its figures.
+    Rewrites its evaluation.json and its figures, unless --out names another directory.
 
     Args:
         run: The run directory.
         num_tasks: Held-out tasks; as the recipe says where None.
         num_inner_steps: Inner steps; as the recipe says where None.
+        ways: Classes per task; other ways than trained with need proto-maml or unicorn-maml.
+        shots: Support examples, of each class where there are classes.
+        num_query: Query examples, of each class where there are classes.
+        within_alphabet: Of Omniglot, characters of one alphabet per task, not turned.
+        out: The directory for the evaluation; needed for other tasks than those of the recipe.
         data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
         job: Several processes that share the tasks.
     """
     _devices.prepare_jax()
+    asked = {"test_ways": ways, "shots": shots, "num_query": num_query}
+    problem: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    if within_alphabet:
+        problem["within_alphabet"] = True
     with joined(job):
-        _evaluate(run, num_tasks, num_inner_steps, data_dir)
+        _evaluate(run, num_tasks, num_inner_steps, data_dir, out, problem)
 
 
 def _evaluate(
-    run: Path, num_tasks: int | None, num_inner_steps: int | None, data_dir: str | None
+    run: Path,
+    num_tasks: int | None,
+    num_inner_steps: int | None,
+    data_dir: str | None,
+    out: Path | None,
+    problem: dict[str, Any],
 ) -> None:
     from .. import plots
     from .._processes import is_first
@@ -211,12 +230,15 @@ def _evaluate(
             num_tasks=num_tasks,
             num_inner_steps=num_inner_steps,
             data_dir=data_dir,
+            out=out,
             announce=progress.announce,
+            **problem,
         )
     if not is_first():
         return
     show_evaluation(evaluation)
-    say_paths([run / "evaluation.json", *plots.draw_run(run)])
+    directory = run if out is None else out
+    say_paths([directory / "evaluation.json", *plots.draw_run(directory)])
 
 
 def plot(run: tyro.conf.Positional[Path]) -> None:

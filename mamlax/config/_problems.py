@@ -59,6 +59,7 @@ class ClassificationProblem(Settings):
     """Keep the images on the host and fetch those of each task. None: if they do not fit."""
     context_size: ClassVar[int] = 100
     """Numbers that adapt in CAVIA, unless its context_size is set."""
+    within_alphabet: ClassVar[bool] = False
     is_drawing: ClassVar[bool] = False
     """Whether images are drawings with ink as 1, which files and figures show dark on light."""
 
@@ -71,8 +72,14 @@ class OmniglotProblem(ClassificationProblem):
     """Rotate classes at random by multiples of 90°, in training and evaluation, as in the paper."""
     image_size: Advanced[Count] = 28
     """Height and width that drawings are resized to."""
+    split: Advanced[Literal["characters", "alphabets"]] = "characters"
+    """characters: drawn at random, as in the paper; alphabets: those of the publisher's evaluation
+    set are held out, so that no character of their kind was seen."""
     split_seed: Advanced[int] = 1
     """Which random split of the characters."""
+    within_alphabet: Advanced[bool] = False
+    """The characters of a task of validation and evaluation are of one alphabet, and not turned:
+    harder than characters of 50 alphabets."""
     is_drawing: ClassVar[bool] = True
 
 

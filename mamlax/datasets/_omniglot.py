@@ -1,6 +1,7 @@
 """Omniglot: 1,623 handwritten characters, 20 drawings of each (Lake et al. 2015)."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,15 +18,24 @@ _MD5 = {
     "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
 }
 _NUM_CHARACTERS = {"images_background": 964, "images_evaluation": 659}
-_NUM_DRAWINGS = 20
+_NUM_DRAWINGS, _NUM_VALIDATION = 20, 100
 
 
-def omniglot(data_dir: str | Path | None = None, *, size: int = 28, split_seed: int = 1) -> Splits:
-    """Omniglot as `[images, size, size, 1]` bytes, strokes bright, split by character.
+def omniglot(
+    data_dir: str | Path | None = None,
+    *,
+    size: int = 28,
+    split: Literal["characters", "alphabets"] = "characters",
+    split_seed: int = 1,
+) -> Splits:
+    """Omniglot as `[images, size, size, 1]` bytes, strokes bright.
 
-    Background and evaluation characters are pooled and 1,100 drawn at random for meta-training,
-    100 for validation, the remaining 423 for meta-test, as in Finn et al. (2017). The draw sorts
-    the characters by a hash of seed and name, so that it is the same everywhere, always.
+    A class is a character, PART/ALPHABET/CHARACTER. By characters: background and evaluation
+    characters are pooled and 1,100 drawn at random for meta-training, 100 for validation, the
+    remaining 423 for meta-test, as in Finn et al. (2017). By alphabets: the 20 of the evaluation
+    set are for meta-test, as the publisher meant it (Lake et al. 2015); of the 30 others, those
+    drawn first are for validation, until they have 100 characters. A draw sorts names by a hash of
+    seed and name, so that it is the same everywhere, always.
 
     Args:
         data_dir: a folder holding `omniglot/`, in which the publisher's `images_background.zip`
@@ -33,10 +43,12 @@ def omniglot(data_dir: str | Path | None = None, *, size: int = 28, split_seed: 
             variable `MAMLAX_DATA`, else the user's cache directory. What is missing is downloaded
             there from the publisher, checked by md5; a line on stderr says so.
         size: height and width, in pixels.
+        split: by characters, or by alphabets.
         split_seed: which random split.
 
     Returns:
-        `Splits(train, validation, test)` of 1,100, 100 and 423 classes.
+        `Splits(train, validation, test)` of 1,100, 100 and 423 classes; by alphabets, of 964 less
+        those for validation, and 659.
 
     Raises:
         MamlaxError: if the data is damaged, incomplete, or cannot be downloaded.
@@ -53,10 +65,32 @@ def omniglot(data_dir: str | Path | None = None, *, size: int = 28, split_seed: 
         name: found_or_fetched(folder, _download_of(name), name, f"{name}.zip") for name in _MD5
     }
     data = _joined([_read_part(root, folder, name, size) for name, root in roots.items()])
+    if split == "alphabets":
+        return _by_alphabet(data, split_seed)
     order = seeded_order(data.names, split_seed)
+    ends = 1100, 1100 + _NUM_VALIDATION
     return Splits(
-        data.select(order[:1100]), data.select(order[1100:1200]), data.select(order[1200:])
+        data.select(order[: ends[0]]),
+        data.select(order[ends[0] : ends[1]]),
+        data.select(order[ends[1] :]),
     )
+
+
+def _by_alphabet(data: ClassArrays, split_seed: int) -> Splits:
+    """Alphabets that were never seen, for meta-test those of the evaluation set."""
+    of_each: dict[str, list[int]] = {}
+    for i, name in enumerate(data.names):
+        of_each.setdefault(name.rpartition("/")[0], []).append(i)
+    background = [name for name in of_each if name.startswith("images_background/")]
+    validation: list[int] = []
+    for i in seeded_order(background, split_seed):
+        if len(validation) < _NUM_VALIDATION:
+            validation += of_each.pop(background[i])
+    train, test = (
+        [i for name, those in of_each.items() if name.startswith(f"{part}/") for i in those]
+        for part in _NUM_CHARACTERS
+    )
+    return Splits(data.select(train), data.select(validation), data.select(test))
 
 
 def _download_of(name: str) -> Download:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,7 +33,9 @@ def evaluate(
     num_tasks: int | None = None,
     num_inner_steps: int | None = None,
     data_dir: str | None = None,
+    out: str | Path | None = None,
     announce: Announce = silent,
+    **problem: Any,
 ) -> Evaluation:
     """Evaluate a trained run again, e.g. on more tasks, and rewrite its `evaluation.json`.
 
@@ -44,13 +47,24 @@ def evaluate(
         num_tasks: held-out tasks; None: as in the recipe.
         num_inner_steps: inner steps; None: as in the recipe.
         data_dir: where data sets are.
+        out: another directory for the evaluation; None: the run's.
         announce: called with the name of each phase before it starts; some compile for minutes.
+        **problem: settings of the recipe's problem, in the place of those trained with: other
+            held-out tasks, e.g. `test_ways=5, shots=5`, or of Omniglot `within_alphabet=True`. The
+            evaluation then has a directory of its own, `out`.
 
     Raises:
-        MamlaxError: if the directory holds no trained run, or a number is out of range.
+        MamlaxError: if the directory holds no trained run, a number is out of range, or `problem`
+            is no setting of it or comes without `out`.
     """
     announce = announce if is_first() else silent
-    experiment = in_each(lambda: experiment_in(Path(directory), data_dir, announce))
+    directory = Path(directory)
+    if problem and (out is None or Path(out).resolve() == directory.resolve()):
+        raise MamlaxError(
+            f"{', '.join(problem)}: these are other tasks than those of the run, and would replace "
+            "its evaluation. Give another directory (out, --out) for theirs."
+        )
+    experiment = in_each(lambda: experiment_in(directory, data_dir, announce, **problem))
     settings = experiment.recipe.evaluation
     num_tasks = settings.num_test_tasks if num_tasks is None else num_tasks
     if num_inner_steps is None:
@@ -64,6 +78,8 @@ def evaluate(
     results = {
         name: restored_result(experiment, stage) for name, stage in experiment.stages.items()
     }
+    if out is not None:
+        experiment = experiment._replace(directory=Path(out))
     return evaluate_results(experiment, results, num_tasks, num_inner_steps)
 
 

@@ -1,6 +1,7 @@
 """An experiment: the objects that a recipe describes, for training, evaluation and planning."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,17 +92,27 @@ def experiment_of(
 
 
 def experiment_in(
-    directory: Path, data_dir: str | None = None, announce: Announce = silent
+    directory: Path, data_dir: str | None = None, announce: Announce = silent, **problem: Any
 ) -> Experiment:
     """The experiment of the run in a directory.
 
+    Args:
+        directory: the run directory.
+        data_dir: where data sets are.
+        announce: called with the name of each phase before it starts.
+        **problem: settings of its problem, in the place of those trained with.
+
     Raises:
-        MamlaxError: if it holds no run.
+        MamlaxError: if it holds no run, or `problem` is no setting of its problem.
     """
     run = from_first(lambda: read_run(directory))
+    recipe = run.recipe
+    if strange := problem.keys() - {field.name for field in fields(recipe.problem)}:
+        raise MamlaxError(recipe.no_such_setting(strange.pop()))
+    recipe = recipe.changed(**problem)
     return experiment_of(
-        run.recipe,
-        parts_of(run.recipe, data_dir),
+        recipe,
+        parts_of(recipe, data_dir),
         directory,
         seed=run.seed,
         num_seeds=run.num_seeds,

@@ -1,5 +1,7 @@
 """N-way K-shot classification tasks, drawn on the device from class-indexed arrays."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from .._types import Batch, Task
 from ._augmentation import augment, check_augmentation, rotate
 from ._choice import choose
 from ._class_arrays import ClassArrays
+from ._families import Families, families_of
 from ._streaming import rows_of
 
 
@@ -34,10 +37,13 @@ class FewShot(eqx.Module):
             and crop). For meta-training only, as `flips`.
         reference: also give `reference`, for models built with `norm="support"`: to the query the
             support inputs, to the support no examples, which stands for its own inputs.
+        families: a name for each class; the classes of a task are then of one family, drawn at
+            random from those that have enough, as characters of one alphabet, which are harder to
+            tell apart than characters of many (Lake et al. 2015).
 
     Raises:
-        MamlaxError: if the data has fewer classes or examples than asked for, or examples are no
-            images where they are to be turned, mirrored or shifted.
+        MamlaxError: if the data has fewer classes or examples than asked for, no family has enough
+            classes, or examples are no images where they are to be turned, mirrored or shifted.
 
     Example:
         >>> import jax, numpy as np, mamlax
@@ -55,6 +61,7 @@ class FewShot(eqx.Module):
     flips: bool = eqx.field(static=True)
     crop_padding: int = eqx.field(static=True)
     reference: bool = eqx.field(static=True)
+    families: Families | None
 
     def __init__(
         self,
@@ -67,6 +74,7 @@ class FewShot(eqx.Module):
         flips: bool = False,
         crop_padding: int = 0,
         reference: bool = False,
+        families: Sequence[str] | None = None,
     ):
         self.data, self.ways, self.shots = data, ways, shots
         self.num_query = shots if num_query is None else num_query
@@ -92,6 +100,7 @@ class FewShot(eqx.Module):
         check_augmentation(
             data.examples.shape[1:], rotations=rotations, flips=flips, crop_padding=crop_padding
         )
+        self.families = None if families is None else families_of(families, len(sizes), ways)
 
     def sample(self, key) -> Task:
         """Draw one task: `inputs` `[ways*shots, ...]`, `targets` `[ways*shots]` of integers, class
@@ -99,7 +108,10 @@ class FewShot(eqx.Module):
         """
         class_key, example_key, rotation_key = jax.random.split(key, 3)
         starts, sizes = jnp.asarray(self.data.starts), jnp.asarray(self.data.sizes)
-        classes = choose(class_key, len(self.data.names), self.ways)
+        if self.families is None:
+            classes = choose(class_key, len(self.data.names), self.ways)
+        else:
+            classes = self.families.choose(class_key, self.ways)
         chosen = jax.vmap(choose, in_axes=(0, 0, None))(
             jax.random.split(example_key, self.ways), sizes[classes], self.shots + self.num_query
         )

@@ -133,6 +133,19 @@ def test_another_split_seed_is_another_split(splits, draw):
     assert len(other.test.names) == 423 and 60 < len(common) < 170  # 110 expected of 423
 
 
+def test_alphabets_of_evaluation_are_never_seen(draw):
+    splits = draw(split="alphabets")
+    alphabets = [{name.rpartition("/")[0] for name in split.names} for split in splits]
+    assert not alphabets[0] & alphabets[1]
+    assert all(name.startswith("images_background/") for name in alphabets[0] | alphabets[1])
+    evaluation = {name.rsplit("/", 1)[0] for name in entries("images_evaluation", 659)}
+    assert set(splits.test.names) == evaluation
+    train, validation, _ = (len(split.names) for split in splits)
+    assert train + validation == 964 and 100 <= validation < 120
+    again = draw(split="alphabets", split_seed=2)
+    assert {name.rpartition("/")[0] for name in again.validation.names} != alphabets[1]
+
+
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Twelve characters of two drawings, zipped; returns the data directory."""

@@ -316,6 +316,31 @@ def test_evaluating_from_the_command_line(trained, copy, capsys, monkeypatch):
     assert str(copy / "evaluation.json") in output.err
 
 
+def test_other_tasks_are_evaluated_in_a_directory_of_their_own(trained, copy, tmp_path):
+    with pytest.raises(mamlax.MamlaxError, match=r"shots: these are other tasks.*--out"):
+        evaluate(copy, shots=9)
+    with pytest.raises(mamlax.MamlaxError, match="no setting 'outer_learning_rate'"):
+        evaluate(copy, out=tmp_path / "other", outer_learning_rate=0.1)
+    found = evaluate(copy, out=tmp_path / "other", shots=9)
+    assert read_evaluation(copy) == trained[0]
+    assert read_evaluation(tmp_path / "other") == found
+    # adapted by hand to supports of 9
+    learned = mamlax.load_run(copy)
+    number = found.num_tasks
+    tasks = mamlax.sample_tasks(mamlax.Sinusoids(shots=9).sample, jax.random.key(TEST_SEED), number)
+    losses = jax.vmap(
+        lambda task: jnp.mean(
+            (
+                learned.learner.adapt(learned.params, task.support).params(task.query.inputs)
+                - task.query.targets
+            )
+            ** 2
+        )
+    )(tasks)
+    assert tasks.support.inputs.shape == tasks.query.inputs.shape == (number, 9, 1)
+    assert found.curve[1].mean == pytest.approx(float(jnp.mean(losses)), rel=1e-4)
+
+
 @pytest.mark.parametrize("settings", [dict(num_tasks=0), dict(num_inner_steps=-1)])
 def test_an_evaluation_without_tasks_is_refused(copy, trained, settings):
     with pytest.raises(mamlax.MamlaxError, match=str(next(iter(settings.values())))):

@@ -37,13 +37,13 @@ def test_omniglot_recipes(name, key, monkeypatch, imitation):
     data = mamlax.ClassArrays.of({f"{c}": imitation(28).train.examples[:10] for c in range(20)})
     asked = []
 
-    def fake(data_dir, *, size, split_seed):
-        asked.append((data_dir, size, split_seed))
+    def fake(data_dir, *, size, split, split_seed):
+        asked.append((data_dir, size, split, split_seed))
         return mamlax.Splits(data, data, data)
 
     monkeypatch.setattr(_omniglot, "omniglot", fake)
     parts = parts_of(recipe, "somewhere")
-    assert asked == [("somewhere", 28, 1)]
+    assert asked == [("somewhere", 28, "characters", 1)]
     ways, shots = recipe.problem.ways, recipe.problem.shots
     assert (parts.ways, parts.test_ways, parts.maximize) == (ways, ways, True)
 

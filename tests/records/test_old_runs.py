@@ -114,9 +114,12 @@ def test_each_setting_that_was_written_is_kept_or_of_another_algorithm(name, tmp
         "inner_gradient_clip",
         "normalize_observations",
         "repeated_names",
+        "split",
+        "within_alphabet",
     }
     assert newer <= since
-    assert not any(found[setting] for setting in newer)
+    assert found.get("split", "characters") == "characters"
+    assert not any(found[setting] for setting in newer - {"split"})
     renamed = {"algorithm": flat.get("algorithm", found["algorithm"])}
     for setting, value in {**flat, **renamed}.items():
         if setting not in found or (setting == "context_size" and value == 5):

@@ -453,3 +453,41 @@ def test_the_alarm_about_constants_works(key, warn_about_constants):
 
     with pytest.warns(UserWarning, match="constants"):
         mamlax.run(outer_loop(sample), jnp.zeros(()), key=key, num_outer_steps=2, log_interval=2)
+
+
+def of_families(sizes):
+    """Classes of several families, mixed, whose examples are their own index."""
+    names = [f"family {f}" for f, size in enumerate(sizes) for _ in range(size)]
+    names = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
+    data = mamlax.ClassArrays.of({f"class {i}": np.full((4, 1), i) for i in range(len(names))})
+    return data, names
+
+
+def test_classes_of_a_task_are_of_one_family(key):
+    data, names = of_families([3, 2, 5])
+    tasks = mamlax.FewShot(data, ways=3, shots=1, num_query=2, families=names)
+    keys = jax.random.split(key, 2000)
+    drawn = np.asarray(jax.jit(jax.vmap(tasks.sample))(keys).support.inputs)[..., 0].astype(int)
+    families = np.array([int(name[-1]) for name in names])[drawn]
+    assert (families == families[:, :1]).all()
+    assert all(len({*classes}) == 3 for classes in drawn.tolist())
+    # one family is too small; the others come alike often, and so do the classes of each
+    found, counts = np.unique(families[:, 0], return_counts=True)
+    assert found.tolist() == [0, 2] and abs(counts[0] - 1000) < 4 * 2000**0.5 / 2
+    of_class = np.bincount(drawn.ravel(), minlength=10)
+    sizes = np.array([3, 2, 5])[[int(name[-1]) for name in names]]
+    expected = np.where(sizes == 2, 0, 1000 * 3 / sizes)
+    assert (np.abs(of_class - expected) < 4 * np.sqrt(expected) + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("ways", "change", "words"),
+    [
+        (6, lambda names: names, "ways=6, but the largest family, 'family 2', has 5 classes"),
+        (2, lambda names: names[:-1], "got 9 names for 10 classes"),
+    ],
+)
+def test_families_that_do_not_fit_are_refused(ways, change, words):
+    data, names = of_families([3, 2, 5])
+    with pytest.raises(mamlax.MamlaxError, match=words):
+        mamlax.FewShot(data, ways=ways, shots=1, families=change(names))

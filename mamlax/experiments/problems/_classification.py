@@ -40,7 +40,7 @@ def classification_parts(
         "ways": test_ways,
         "shots": problem.shots,
         "num_query": num_query,
-        "rotations": problem.rotations,
+        "rotations": problem.rotations and not problem.within_alphabet,
     }
     in_training = {
         "rotations": problem.rotations,
@@ -55,10 +55,24 @@ def classification_parts(
         num_query=num_query,
         **in_training,
     )
-    validation = FewShot(splits.validation, **held_out, reference=with_reference)
+    families = {
+        name: [one.rpartition("/")[0] for one in split.names] if problem.within_alphabet else None
+        for name, split in splits._asdict().items()
+    }
+    validation = FewShot(
+        splits.validation,
+        **held_out,
+        reference=with_reference,
+        families=families["validation"],
+    )
     # with the support as reference, a transductive model is also evaluated non-transductively
     transductive = models.is_transductive(problem.norm)
-    test = FewShot(splits.test, **held_out, reference=with_reference or transductive)
+    test = FewShot(
+        splits.test,
+        **held_out,
+        reference=with_reference or transductive,
+        families=families["test"],
+    )
     _, height, width, num_channels = splits.train.examples.shape
     pretraining = AllWays(splits.train, num_examples=2 * problem.ways, **in_training)
     network = partial(

@@ -28,8 +28,8 @@ def splits_of(problem: ClassificationProblem, data_dir: str | None) -> Splits:
         MamlaxError: if there are none, or too few for the tasks.
     """
     match problem:
-        case OmniglotProblem(image_size=size, split_seed=split_seed):
-            return _omniglot.omniglot(data_dir, size=size, split_seed=split_seed)
+        case OmniglotProblem(image_size=size, split=split, split_seed=split_seed):
+            return _omniglot.omniglot(data_dir, size=size, split=split, split_seed=split_seed)
         case MiniImageNetProblem(image_size=size, skip_broken=skip_broken):
             return _mini_imagenet.mini_imagenet(data_dir, size=size, skip_broken=skip_broken)
         case CifarProblem(split="cifar-fs"):
