@@ -9,20 +9,25 @@ Outer steps per second of recipes as they are, but for their meta-batch where it
 - two processes of `jax.distributed` on this machine, one core each, which meet through Gloo.
 
 In turn, in fresh processes, without logs, checkpoints and evaluation. `sent_per_step` is what each
-of two processes sends in an outer step: how many all-reduces the program has, and the bytes of
-their results (once for each turn of a scan, one turn of a loop that ends on a condition, the larger
-branch). The few numbers of metrics that the compiler averages by itself are not in it.
+of two processes sends in an outer step: how many messages (arrays of all-reduces) and how many
+bytes. Those that the recipe asks for are counted in its program, once for each turn of a scan, one
+turn of a loop that ends on a condition, the larger branch; those that the compiler adds (the means
+of metrics) are what the compiled program has beside them. `message_milliseconds` is the time of an
+all-reduce of a single number between the two processes.
 
 `model` is on paper: what share of its time a host would compute in a ring of 8 or 256 hosts, each
 with as many tasks as the one core here had, and of the same speed. An outer step of `s` seconds
-then takes `s + n · 2 (h − 1) · latency + 2 (h − 1)/h · bytes / bandwidth`, for `n` all-reduces and
-`h` hosts. Assumed are the latencies and bandwidths of `NETWORKS`, that nothing overlaps, and that no
-host is slower than the others.
+then takes `s + n · (m + 2 (h − 2) · latency) + 2 (h − 1)/h · bytes / bandwidth`, for `n` messages
+and `h` hosts; `m` is the message measured here, which has two hops, and later hops cost the latency
+of the network. Assumed are the latencies and bandwidths of `NETWORKS`, that nothing overlaps, and
+that no host is slower than the others. `two processes` in it is the same for what was measured.
 """
 
 import argparse
 import json
+import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -42,7 +47,7 @@ NETWORKS = {  # of a message from host to host, and of each host's link
     "Ethernet of 10 Gbit/s": {"latency_seconds": 50e-6, "bytes_per_second": 1.25e9},
     "InfiniBand of 200 Gbit/s": {"latency_seconds": 5e-6, "bytes_per_second": 25e9},
 }
-HOSTS = (8, 256)
+HOSTS = (2, 8, 256)
 WAYS = {"one core": (1, 1), "two devices": (1, 2), "two processes": (2, 1)}
 
 
@@ -83,10 +88,19 @@ def main() -> None:
                 "repeats_milliseconds": [run["milliseconds"] for run in repeats],
                 "times_one_core": float(f"{alone[recipe] / milliseconds:.3g}"),
                 "sent_per_step": repeats[0]["sent_per_step"],
+                "message_milliseconds": report.rounded_median(
+                    run["message_milliseconds"] for run in repeats
+                ),
             }
         )
+    messages = [one["message_milliseconds"] for one in results if one["way"] == "two processes"]
+    message = report.rounded_median(messages)
     model = [
-        {"recipe": one["recipe"], **on_paper(alone[one["recipe"]], one["sent_per_step"])}
+        {
+            "recipe": one["recipe"],
+            **on_paper(alone[one["recipe"]], message, one["sent_per_step"]),
+            "two processes, measured": one["times_one_core"] / 2,
+        }
         for one in results
         if one["way"] == "two processes"
     ]
@@ -98,6 +112,7 @@ def main() -> None:
             "versions": versions,
             "results": results,
             "networks": NETWORKS,
+            "message_milliseconds": message,
             "model": model,
         },
     )
@@ -107,7 +122,7 @@ def main() -> None:
                 "work": f"{one['recipe']}, {one['way']}",
                 "ms": one["milliseconds"],
                 "times one core": one["times_one_core"],
-                "all-reduces": one["sent_per_step"]["all_reduces"],
+                "messages": one["sent_per_step"]["messages"],
                 "bytes": one["sent_per_step"]["bytes"],
             }
             for one in results
@@ -162,9 +177,12 @@ def measure(name: str, processes: int, process: int, port: int, seconds: float) 
     stage = experiment.stages["main"]
     loop = loop_of(experiment, stage)
     state, key = loop.init(initial_params(experiment, stage)), jax.random.key(1)
-    program = eqx.filter_make_jaxpr(loop.step)(key, state)[0].jaxpr
-    sent = sent_by(program) if processes > 1 else (0, 0)
-    step = eqx.filter_jit(loop.step)
+    step = eqx.filter_jit(loop.step).lower(key, state).compile()
+    sent, message = (0, 0), 0.0
+    if processes > 1:
+        program = eqx.filter_make_jaxpr(loop.step)(key, state)[0].jaxpr
+        sent = sent_by(program, step.compiled.as_text())
+        message = message_seconds()
     for index in range(2):
         state, _ = jax.block_until_ready(step(jax.random.fold_in(key, index), state))
     began = time.perf_counter()
@@ -183,43 +201,98 @@ def measure(name: str, processes: int, process: int, port: int, seconds: float) 
         jax.distributed.shutdown()
     return {
         "milliseconds": float(f"{milliseconds:.4g}"),
-        "sent_per_step": dict(zip(("all_reduces", "bytes"), sent, strict=True)),
+        "sent_per_step": dict(zip(("messages", "bytes"), sent, strict=True)),
+        "message_milliseconds": float(f"{1e3 * message:.4g}"),
         "versions": report.versions(*loops.PACKAGES),
     }
 
 
-def sent_by(jaxpr: Any) -> tuple[int, int]:
-    """How many all-reduces a program has, and the bytes of their results."""
+def message_seconds(count: int = 200) -> float:
+    """The time of an all-reduce of one number between all processes."""
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh, PartitionSpec
+
+    mesh, whole = Mesh(np.array(jax.devices()), ("tasks",)), PartitionSpec()
+    mean = jax.jit(
+        jax.shard_map(
+            lambda x: jax.lax.pmean(x, "tasks"), mesh=mesh, in_specs=whole, out_specs=whole
+        )
+    )
+    value = jax.block_until_ready(mean(np.float32(1)))
+    began = time.perf_counter()
+    for _ in range(count):
+        value = mean(value)
+    jax.block_until_ready(value)
+    return (time.perf_counter() - began) / count
+
+
+def sent_by(jaxpr: Any, compiled: str) -> tuple[int, int]:
+    """How many messages an outer step sends, and how many bytes.
+
+    Args:
+        jaxpr: its program.
+        compiled: the text of its compiled program, which has the all-reduces of means over tasks
+            that the compiler has made.
+    """
+    arrays = [
+        (math.prod(map(int, re.findall(r"\d+", sizes))), width // 8)
+        for found in re.findall(r"= (.*?) all-reduce(?:-start)?\(", compiled)
+        for width, sizes in (
+            (int(width), sizes) for width, sizes in re.findall(r"[a-z]+(\d+)\[([\d,]*)\]", found)
+        )
+    ]
+    there = len(arrays), sum(size * width for size, width in arrays)
+    asked, once = sent_in(jaxpr, with_turns=True), sent_in(jaxpr, with_turns=False)
+    return tuple(a + max(t - o, 0) for a, t, o in zip(asked, there, once, strict=True))
+
+
+def sent_in(jaxpr: Any, *, with_turns: bool) -> tuple[int, int]:
+    """The arrays of all-reduces that a program asks for, and their bytes.
+
+    Args:
+        jaxpr: the program.
+        with_turns: as often as they are sent, and of branches one; else as they stand there.
+    """
     number = total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("psum", "psum2", "psum_invariant"):
-            number += 1
+            number += len(equation.outvars)
             total += sum(out.aval.size * out.aval.dtype.itemsize for out in equation.outvars)
         inside = []
         for value in equation.params.values():
             for inner in value if isinstance(value, tuple | list) else (value,):
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
-                    inside.append(sent_by(inner))
-        if equation.primitive.name == "cond":
+                    inside.append(sent_in(inner, with_turns=with_turns))
+        if equation.primitive.name == "cond" and with_turns:
             inside = [max(inside)]
-        turns = equation.params["length"] if equation.primitive.name == "scan" else 1
+        is_scan = with_turns and equation.primitive.name == "scan"
+        turns = equation.params["length"] if is_scan else 1
         number += turns * sum(one[0] for one in inside)
         total += turns * sum(one[1] for one in inside)
     return number, total
 
 
-def on_paper(milliseconds: float, sent: dict[str, int]) -> dict[str, Any]:
-    """The share of its time that a host computes, by network and number of hosts."""
-    step = 1e-3 * milliseconds
-    found: dict[str, Any] = {}
-    for name, network in NETWORKS.items():
-        for hosts in HOSTS:
-            waits = sent["all_reduces"] * 2 * (hosts - 1) * network["latency_seconds"]
-            sends = 2 * (hosts - 1) / hosts * sent["bytes"] / network["bytes_per_second"]
-            share = step / (step + waits + sends)
-            found.setdefault(name, {})[f"{hosts} hosts"] = float(f"{share:.3g}")
-    return found
+def on_paper(milliseconds: float, message: float, sent: dict[str, int]) -> dict[str, Any]:
+    """The share of its time that a host computes, by network and number of hosts.
+
+    Args:
+        milliseconds: of an outer step, of the tasks of one host.
+        message: milliseconds of one between two hosts.
+        sent: messages and bytes of an outer step.
+    """
+
+    def share(hosts: int, latency: float, bandwidth: float) -> float:
+        step = 1e-3 * milliseconds
+        waits = sent["messages"] * (1e-3 * message + 2 * (hosts - 2) * latency)
+        sends = 2 * (hosts - 1) / hosts * sent["bytes"] / bandwidth
+        return float(f"{step / (step + waits + sends):.3g}")
+
+    return {
+        name: {f"{hosts} hosts": share(hosts, *network.values()) for hosts in HOSTS}
+        for name, network in NETWORKS.items()
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""ANIL and BOIL: adapt the head alone, or everything but the head.
+"""ANIL and BOIL: adapt only the head, or everything except the head.
 
     ANIL    φ_head ← φ_head − α ∇_head ℒ(φ, support),    the body stays at θ
     BOIL    φ_body ← φ_body − α ∇_body ℒ(φ, support),    the head stays at θ
@@ -15,12 +15,14 @@ from ._params import Where, except_at
 
 
 def anil(loss_fn: LossFn, *, head: Where, **options: Any) -> MetaLearner:
-    """Almost no inner loop: MAML in which only the head adapts; the rest is learned outside.
+    """ANIL (almost no inner loop): MAML in which only the head adapts.
+
+    The outer loop learns all parameters.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
         head: `head(params)` is the part that adapts, e.g. `lambda params: params.head`.
-        **options: those of `maml`, but for `where`.
+        **options: the arguments of `maml`, except `where`.
 
     Returns:
         A `MetaLearner`, as `maml` returns it.
@@ -50,18 +52,18 @@ def anil(loss_fn: LossFn, *, head: Where, **options: Any) -> MetaLearner:
 
 
 def boil(loss_fn: LossFn, *, head: Where, **options: Any) -> MetaLearner:
-    """Body only in the inner loop: MAML in which all but the head adapts.
+    """BOIL (body only in the inner loop): MAML in which everything except the head adapts.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
         head: `head(params)` is the part that does not adapt.
-        **options: those of `maml`, but for `where`.
+        **options: the arguments of `maml`, except `where`.
 
     Returns:
         A `MetaLearner`, as `maml` returns it.
 
     Raises:
-        ValueError: when used, if nothing but the head could adapt.
+        ValueError: when used, if there is nothing besides the head that could adapt.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax

@@ -16,15 +16,15 @@ from ._params import Where, mask_of
 
 
 def cavia(loss_fn: LossFn, *, context: Where, **options: Any) -> MetaLearner:
-    """MAML in which a context adapts, from zero, and nothing else.
+    """CAVIA: MAML in which only a context adapts, starting at zero.
 
-    A few numbers then describe a task, which makes adaptation cheap and easy to look at.
+    A few numbers then describe a task. This makes adaptation cheap and easy to inspect.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        context: `context(params)` is the part that adapts. It starts at zero whatever the
-            parameters have there, and its meta-gradient is zero.
-        **options: those of `maml`, but for `where` and `start_fn`.
+        context: `context(params)` is the part that adapts. It starts at zero, whatever its value in
+            the parameters, and its meta-gradient is zero.
+        **options: the arguments of `maml`, except `where` and `start_fn`.
 
     Returns:
         A `MetaLearner`, as `maml` returns it.

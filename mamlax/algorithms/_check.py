@@ -22,13 +22,13 @@ class LeafCheck(NamedTuple):
     """The check of one leaf of the meta-parameters.
 
     Attributes:
-        name: the leaf's path.
-        shape: the leaf's shape.
-        num_checked: entries compared.
+        name: path of the leaf.
+        shape: shape of the leaf.
+        num_checked: number of entries compared.
         error: largest |finite difference − gradient| over the entries compared, relative to the
             largest magnitude among them (or to a hundredth of the whole gradient's, if larger).
         num_kinks: entries left out because the loss has a kink or a jump there.
-        noise: what rounding of the loss may add to `error`.
+        noise: how much rounding of the loss may add to `error`.
     """
 
     name: str
@@ -47,12 +47,12 @@ class LeafCheck(NamedTuple):
 
 
 class MetaGradientReport(NamedTuple):
-    """What `check_meta_gradient` found; `print` it for a table.
+    """The result of `check_meta_gradient`; `print` it for a table.
 
     Attributes:
-        leaves: a `LeafCheck` per learnable leaf.
-        tolerance: the error up to which a leaf passes, beside its noise.
-        remarks: what else to know, in sentences.
+        leaves: a `LeafCheck` for each learnable leaf.
+        tolerance: the largest error with which a leaf passes, in addition to its noise.
+        remarks: further remarks, in sentences.
     """
 
     leaves: tuple[LeafCheck, ...]
@@ -94,43 +94,43 @@ def check_meta_gradient(
 ) -> MetaGradientReport:
     """Compare a learner's meta-gradient with finite differences of its meta-loss, in float64.
 
-    For entries θᵢ drawn at random from each leaf, gᵢ against (ℒ(θ + εeᵢ) − ℒ(θ − εeᵢ)) / 2ε, or
-    against the difference to the left or to the right if that is nearer: at a kink, the gradient
-    is that of one side. A leaf is
+    For entries θᵢ drawn at random from each leaf, compare the gradient gᵢ with
+    (ℒ(θ + εeᵢ) − ℒ(θ − εeᵢ)) / 2ε, or with the one-sided difference if that is nearer. (At a kink,
+    the gradient is that of one side.) A leaf is
 
-    - `ok` if its errors are within `tolerance` of its gradient, plus what rounding of the loss
-      does to a difference (4 · 2⁻⁵² |ℒ| / ε).
-    - `WRONG` if one is not.
-    - `NOT CHECKED` if nothing can be said, and then the report has not passed: every entry is
-      on a kink (out of tolerance, but by less than the differences at ±ε and ±2ε bend: a ReLU at
-      zero, a jump), or rounding is above a tenth of the gradient (raise `epsilon`, or leave
-      constants out of the loss).
+    - `ok` if its errors are within `tolerance` of its gradient, plus the rounding error of a
+      difference (4 · 2⁻⁵² |ℒ| / ε).
+    - `WRONG` if an error is larger.
+    - `NOT CHECKED` if nothing can be said. Then the report has not passed. This happens if every
+      entry is on a kink, e.g. a ReLU at zero or a jump (the error is above the tolerance, but less
+      than the bend between the differences at ±ε and ±2ε), or if rounding is above a tenth of the
+      gradient (raise `epsilon`, or leave constants out of the loss).
 
     All floating-point leaves of `params`, of the meta-parameters and of `tasks` are converted to
-    float64 for the check, complex ones to complex128: of these the real and the imaginary parts
-    are compared as entries of their own. A first-order learner
-    fails it, as it should: its gradient is not that of its loss. iMAML's is exact only where the
-    inner loop has reached its minimum, and fails before; a remark then says how far it was.
+    float64 for the check, and complex ones to complex128. Real and imaginary parts are compared as
+    separate entries. A first-order learner fails the check, as it should: its gradient is not that
+    of its loss. iMAML's gradient is exact only where the inner loop has reached its minimum; it
+    fails the check before that, and a remark says how far from the minimum it was.
 
     Args:
         learner: any learner whose `meta_gradient` is the gradient of the loss it returns.
-        params: parameters to check at, as given to `learner.init`. Best after a few steps of
-            training, or at random: at a symmetric point errors can hide.
+        params: parameters to check at, as given to `learner.init`. Take them after a few steps of
+            training, or at random: at a symmetric point, errors can be hidden.
         tasks: a small meta-batch (leading axis `tasks`).
         tolerance: largest relative error with which a leaf passes.
         epsilon: the step of the differences, relative to entries larger than one.
-        max_entries: entries compared per leaf.
-        seed: which entries.
-        outer_step: when, for learners that have a schedule.
+        max_entries: how many entries to compare per leaf.
+        seed: seed that draws the entries.
+        outer_step: the outer step to check at, for learners that have a schedule.
 
     Returns:
-        A `MetaGradientReport`; in a test, `assert report.passed, report`.
+        A `MetaGradientReport`. In a test, write `assert report.passed, report`.
 
     Raises:
-        TypeError: if the meta-loss is not a float64 scalar, because something casts it, or cannot
-            be computed in float64, because of arrays that the loss holds or makes.
-        ValueError: if the meta-loss is not finite, or the gradient's leaves are not those of the
-            meta-parameters.
+        TypeError: if the meta-loss is not a float64 scalar, because something casts it, or if it
+            cannot be computed in float64, because of arrays that the loss contains or creates.
+        ValueError: if the meta-loss is not finite, or the leaves of the gradient are not those of
+            the meta-parameters.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, mamlax
@@ -217,7 +217,7 @@ def _to_float64(tree: PyTree) -> PyTree:
 
 
 def _parts(array: Any) -> np.ndarray:
-    """The entries as real numbers, one after another: of complex ones both parts."""
+    """The entries as real numbers, one after another. Complex entries give both parts."""
     return np.ascontiguousarray(array).ravel().view(np.float64)
 
 
@@ -294,5 +294,5 @@ def _check_leaf(name, shape, gradient, lines, floor: float, tolerance: float) ->
 
 
 def _largest(*arrays: np.ndarray) -> float:
-    """The largest finite magnitude, 0 where there is none."""
+    """The largest finite magnitude; 0 if there is none."""
     return max((float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in arrays), default=0.0)

@@ -1,4 +1,4 @@
-"""What keeps a meta-loss from being computed in float64, and in which lines."""
+"""Find what prevents a meta-loss from being computed in float64, and in which lines."""
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ _PACKAGE = Path(__file__).parents[1].name
 def explain_failure(
     error: Exception, fn: Callable[..., Any], params: PyTree, tasks: PyTree
 ) -> None:
-    """Say so where `fn` fails in float64 alone."""
+    """Raise an explanation if `fn` fails only in float64."""
     try:
         eqx.filter_eval_shape(fn, params, tasks)
     except Exception:
@@ -38,7 +38,7 @@ def explain_failure(
 
 
 def narrowing(jaxpr: Any) -> dict[str, list[str]]:
-    """Where a jaxpr turns float64 into types with fewer bits: of each type the lines."""
+    """Where a jaxpr converts float64 to types with fewer bits: the lines, for each type."""
     places = {}
     for equation in equations(jaxpr):
         if "float64" in _dtypes(equation.invars):

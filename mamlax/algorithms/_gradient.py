@@ -1,8 +1,8 @@
-"""Gradients of losses, of real and of complex parameters.
+"""Gradients of losses with respect to real and complex parameters.
 
-The gradient of a leaf is where the loss grows fastest: of z = x + iy it is ∂ℒ/∂x + i ∂ℒ/∂y, so that
-z − αg descends. `jax.grad` gives the conjugate of it. Complex numbers are so a vector of two real
-ones, with the inner product Re(a* b).
+The gradient of a leaf is the direction in which the loss grows fastest. For z = x + iy it is
+∂ℒ/∂x + i ∂ℒ/∂y, so that z − αg descends. `jax.grad` gives its complex conjugate. A complex number
+is then a vector of two real numbers, with the inner product Re(a* b).
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def value_and_gradient(
 
 
 def conjugate(tree: PyTree) -> PyTree:
-    """The complex conjugate of every array; real ones as they are."""
+    """The complex conjugate of every array. Real arrays do not change."""
     return jax.tree.map(jnp.conj, tree)
 
 
@@ -37,7 +37,7 @@ def real_parts(tree: PyTree) -> PyTree:
 
 
 def from_real_parts(parts: PyTree, like: PyTree) -> PyTree:
-    """The tree that `parts` are the `real_parts` of; `like` has its structure and kinds."""
+    """The inverse of `real_parts`; `like` has the structure and types of the result."""
     return jax.tree.map(
         lambda x, part: jax.lax.complex(*part) if jnp.iscomplexobj(x) else part, like, parts
     )

@@ -1,11 +1,11 @@
-"""Heads made for the task at hand, from its support; then they adapt with the rest.
+"""Heads that are made for each task from its support, and then adapt with the rest.
 
     ProtoMAML   w_c = 2 μ_c,  b_c = −‖μ_c‖²,   μ_c the mean feature of class c in the support
     UNICORN     w_c = w,      b_c = b,         one vector shared by all classes
     ridge       W = W₀ + Fᵀ (F Fᵀ + λ I)⁻¹ (Y − F W₀),     F the features of the support, and a one
 
-The first two are for classes, whose number may then differ from task to task; the third is for
-regression.
+The first two are for classification; the number of classes may differ between tasks. The third is
+for regression.
 
 Triantafillou et al., Meta-Dataset, ICLR 2020.
 Ye & Chao, How to Train Your MAML to Excel in Few-Shot Classification, ICLR 2022.
@@ -32,22 +32,23 @@ def proto_maml(
     ways: int,
     **options: Any,
 ) -> MetaLearner:
-    """MAML whose head starts, in every task, as a classifier by the nearest class mean.
+    """ProtoMAML: in each task, the head starts as a classifier by the nearest class mean.
 
     With features f and class means μ_c of the support, the logits −‖f − μ_c‖² differ from
-    2 μ_c·f − ‖μ_c‖² by the same number for all classes: a linear head, which then adapts. The
-    head of θ is not used. For tasks of other ways build the learner again with another `ways`,
-    for the same meta-parameters.
+    2 μ_c·f − ‖μ_c‖² by the same number for all classes. So the classifier is a linear head, which
+    then adapts. The head of θ is not used. For tasks with another number of classes, build the
+    learner again with another `ways`, and keep the meta-parameters.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        features_fn: `features_fn(params, batch) -> [examples, features]`, what the head is given.
+        features_fn: `features_fn(params, batch) -> [examples, features]`, the inputs of the head.
         set_head: `set_head(params, weight, bias) -> params`, the parameters with another head;
             `weight` `[features, ways]`, `bias` `[ways]`.
-        ways: classes of a task; its support has `targets` `[examples]`, integers below it, and
-            every class. (One without examples has a mean of zero; a query label that is not below
-            `ways` makes the loss NaN.) Where it has `weights` `[examples]`, means are weighted.
-        **options: those of `maml`, but for `start_fn`.
+        ways: classes per task. The support has `targets` `[examples]`, integers below `ways`, and
+            examples of every class. (A class without examples has the mean zero; a query label of
+            `ways` or more makes the loss NaN.) If the support has `weights` `[examples]`, means are
+            weighted.
+        **options: the arguments of `maml`, except `start_fn`.
 
     Returns:
         A `MetaLearner`, as `maml` returns it.
@@ -87,22 +88,22 @@ def proto_maml(
 
 
 def unicorn_maml(loss_fn: LossFn, *, head: Where, ways: int, **options: Any) -> MetaLearner:
-    """MAML whose head starts with the same weights for every class.
+    """UNICORN-MAML: in each task, the head starts with the same weights for every class.
 
-    A head with other weights for each class makes the result depend on which class of a task is
-    called the first; here it cannot. Where the loss is a cross-entropy of a softmax, the shared
-    vector cancels: the same number added to all logits changes neither loss nor gradients. It is
-    then MAML from a head of zeros that stays zero, and what is gained is that.
+    If the head has different weights for each class, the result depends on the order in which the
+    classes of a task are numbered. Here it does not. If the loss is a softmax cross-entropy, the
+    shared vector cancels: adding the same number to all logits changes neither loss nor gradients.
+    The method is then MAML from a head of zeros that stays zero, and that is its whole benefit.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        head: `head(params)` are the arrays whose last axis is ways.
-        ways: classes of a task; may be another than the parameters' head has.
-        **options: those of `maml`, but for `start_fn`.
+        head: `head(params)` are the arrays whose last axis is the classes.
+        ways: classes per task. The head of the parameters may have another number.
+        **options: the arguments of `maml`, except `start_fn`.
 
     Returns:
         A `MetaLearner`. Its meta-parameters are the parameters with a head of one class: the mean
-        of those given to `init`.
+        over the classes of the head given to `init`.
 
     Raises:
         ValueError: if `ways` is not positive.
@@ -170,29 +171,31 @@ def ridge_maml(
     offset_fn: Callable[[PyTree, PyTree], PyTree] | None = None,
     **options: Any,
 ) -> MetaLearner:
-    """MAML whose head starts, in every task, at the ridge regression of the support's targets.
+    """Ridge MAML: in each task, the head starts at the ridge regression of the support's targets.
 
-    The minimum of ‖F W − Y‖² + λ ‖W − W₀‖² in closed form, with the features F of the support and a
-    column of ones for the bias. A gradient step moves a linear head by the sum of what each example
-    asks for; the solution takes into account that they overlap. It is differentiated, so that the
-    features learn to be regressed on; then everything adapts, or with `where` a part.
+    The head is the minimum of ‖F W − Y‖² + λ ‖W − W₀‖² in closed form, with the features F of the
+    support and a column of ones for the bias. A gradient step would move a linear head by the sum
+    of the contributions of single examples; the closed form also accounts for their overlap. The
+    solution is differentiated, so that the network learns features that suit the regression. Then
+    everything adapts, or only a part if `where` is given.
 
-    W₀ is zero, or with `head` that of θ, which learns as well: what holds for all tasks, so that
-    the solution is what the support adds to it. An empty support leaves it as it is.
+    W₀ is zero. With `head`, W₀ is the head of θ, which is learned too. W₀ then represents what all
+    tasks have in common, and the support determines the difference. With an empty support, the head
+    is W₀.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        features_fn: `features_fn(params, batch) -> [examples, features]`, what the head is given.
+        features_fn: `features_fn(params, batch) -> [examples, features]`, the inputs of the head.
         set_head: `set_head(params, weight, bias) -> params`, the parameters with another head;
             `weight` `[features, outputs]`, `bias` `[outputs]`.
         ridge: λ, in the units of squared features. The support's `targets` are
-            `[examples, outputs]`; where it has `weights` `[examples]`, its errors are weighted.
-        head: `head(params) -> (weight, bias)`, where the regression starts from; None: at zero,
-            and the head of θ is not used.
-        offset_fn: `offset_fn(params, batch) -> [examples, outputs]`, what the model adds to the
-            outputs of its head: the regression is then of what is left of the targets. None:
-            nothing.
-        **options: those of `maml`, but for `start_fn`.
+            `[examples, outputs]`. If the support has `weights` `[examples]`, errors are weighted.
+        head: `head(params) -> (weight, bias)`, the head W₀ that the regression starts from. None:
+            W₀ is zero, and the head of θ is not used.
+        offset_fn: `offset_fn(params, batch) -> [examples, outputs]`, an offset that the model adds
+            to the outputs of its head. The regression then fits the rest of the targets. None: no
+            offset.
+        **options: the arguments of `maml`, except `start_fn`.
 
     Returns:
         A `MetaLearner`, as `maml` returns it.
@@ -200,7 +203,7 @@ def ridge_maml(
     Raises:
         ValueError: if `ridge` is not positive; when used, if targets are not `[examples, outputs]`.
 
-    Differs from the paper, which regresses one-hot targets of classes, learns λ and a scale and
+    Differs from the paper: the paper regresses one-hot targets of classes, learns λ and a scale and
     offset of the outputs, and does not adapt after the solution. Here the bias is penalized like
     every weight.
 
@@ -248,8 +251,8 @@ def ridge_maml(
 def _ridge_solution(features: Any, targets: Any, ridge: float) -> Any:
     """The minimum of ‖F W − Y‖² + λ ‖W‖², by the smaller of two systems of equations.
 
-    Of examples, Fᵀ (F Fᵀ + λ I)⁻¹ Y, or of features, (FᵀF + λ I)⁻¹ Fᵀ Y. A number of examples that
-    is not known yet (`jax.export`) may be large.
+    With one equation per example, Fᵀ (F Fᵀ + λ I)⁻¹ Y; with one per feature, (FᵀF + λ I)⁻¹ Fᵀ Y. If
+    the number of examples is not known yet (`jax.export`), it may be large.
     """
     adjoint = features.conj().T
     examples, width = features.shape

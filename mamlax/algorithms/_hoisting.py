@@ -1,7 +1,7 @@
-"""Compute once, before a loop, what does not change in it.
+"""Compute once, before a loop, everything that does not change in the loop.
 
-A body that does not adapt gives the same features at every inner step, yet a loop over a function
-of the parameters computes them each time: the compiler does not move as much out of a loop.
+A body that does not adapt gives the same features at every inner step. A loop over a function of
+the parameters computes them each time, because the compiler does not move that much out of a loop.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from ._program import is_in, reads
 
 
 def hoisted(fn: Callable[[PyTree], PyTree], example: PyTree) -> Callable[[PyTree], PyTree]:
-    """`fn`, with what in it does not depend on its argument computed here and now.
+    """`fn`, with everything that does not depend on its argument computed now.
 
     Args:
-        fn: a function of one pytree of arrays, to arrays.
-        example: such a pytree.
+        fn: a function from one pytree of arrays to arrays.
+        example: an example of such a pytree.
 
     Returns:
-        The same function, for arguments of the shapes and types of `example`. It may be
-        differentiated by its argument, and by what `fn` closes over.
+        The same function, for arguments with the shapes and types of `example`. It may be
+        differentiated with respect to its argument and to what `fn` closes over.
     """
     closed, result = jax.make_jaxpr(fn, return_shape=True)(example)
     program, constants = closed.jaxpr, closed.consts

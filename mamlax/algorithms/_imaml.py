@@ -1,4 +1,4 @@
-"""Implicit MAML: the meta-gradient at the solution of the inner problem, however it was found.
+"""Implicit MAML: the meta-gradient at the minimum of the inner problem, however it was found.
 
     φ = argmin_φ ℒ(φ, support) + λ/2 ‖φ − θ‖²
     meta-gradient  x,   (I + H/λ) x = ∇ℒ(φ, query),   H = ∇²ℒ(φ, support)
@@ -31,36 +31,40 @@ def imaml(
     damping: float = 0.0,
     where: Where | None = None,
 ) -> MetaLearner:
-    """MAML by the implicit function theorem: memory does not grow with the number of inner steps.
+    """iMAML, by the implicit function theorem: memory does not grow with the inner steps.
 
     The inner loop minimizes ℒ(φ, support) + λ/2 ‖φ − θ‖² and is not differentiated. At the
-    minimum dφ/dθ = (I + H/λ)⁻¹, so the meta-gradient solves a linear system, by a fixed number of
-    conjugate gradient steps, each a Hessian-vector product. It is as exact as both the inner loop
-    and the solution are: look at `train/residual`, and raise λ (an easier problem), the inner steps
-    or the conjugate gradient steps where it is large. Where the loss bends down, H has negative
-    eigenvalues, and conjugate gradients need a λ larger than their size.
+    minimum dφ/dθ = (I + H/λ)⁻¹, so the meta-gradient is the solution of a linear system. It is
+    found by a fixed number of conjugate gradient steps, each with one Hessian-vector product. The
+    meta-gradient is only as exact as the inner loop and this solution are. If `train/residual` is
+    large, raise λ (which makes the problem easier), the inner steps or the conjugate gradient
+    steps. Where the loss curves downwards, H has negative eigenvalues; conjugate gradients then
+    need a λ larger than the magnitude of these eigenvalues.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
         inner_optimizer: any optax transformation.
-        num_inner_steps: inner steps in training, and the default of `adapt`.
-        proximal_strength: λ, what holds φ near θ (paper: 2.0 for Omniglot, 0.5 for mini-ImageNet).
-        num_conjugate_gradient_steps: how many (paper: 5).
-        damping: δ, added to λ in the linear system alone: (I + H/(λ + δ)) x = ∇ℒ(φ, query). Zero
-            is the paper's gradient; the larger, the nearer to the first-order one, ∇ℒ(φ, query). It
-            makes the system easy to solve and the meta-gradient another one, not a more exact one.
+        num_inner_steps: number of inner steps in training, and the default of `adapt`.
+        proximal_strength: λ, how strongly φ is held near θ (paper: 2.0 for Omniglot, 0.5 for
+            mini-ImageNet).
+        num_conjugate_gradient_steps: number of conjugate gradient steps (paper: 5).
+        damping: δ, added to λ only in the linear system: (I + H/(λ + δ)) x = ∇ℒ(φ, query). Zero
+            gives the paper's gradient; a large δ nearly gives the first-order gradient,
+            ∇ℒ(φ, query). Damping makes the system easier to solve, but changes the meta-gradient;
+            it does not make it more exact.
         where: `where(params)` is the part that adapts. The rest, ψ, learns by
-            ∇_ψ ℒ(φ, query) − xᵀ ∂²ℒ(φ, support)/∂φ∂ψ / (λ + δ). None: all adapts.
+            ∇_ψ ℒ(φ, query) − xᵀ ∂²ℒ(φ, support)/∂φ∂ψ / (λ + δ). None: everything adapts.
 
     Returns:
-        A `MetaLearner`. The inner loop's losses include the proximal term. `info` has `query_loss`
-        `[tasks]`, `support_losses` `[tasks, num_inner_steps]`, `residual` `[tasks]`: how far the
-        solution is from solving, ‖(I + H/(λ + δ)) x − g‖ / ‖g‖, and `stationarity` `[tasks]`: the
-        norm of the inner problem's gradient where the inner loop ended, relative to where it began.
+        A `MetaLearner`. The losses of the inner loop include the proximal term. `info` has
+        `query_loss` `[tasks]` and `support_losses` `[tasks, num_inner_steps]`. It also has
+        `residual` `[tasks]`, how far the linear system is from solved,
+        ‖(I + H/(λ + δ)) x − g‖ / ‖g‖, and `stationarity` `[tasks]`, the norm of the inner problem's
+        gradient where the inner loop ended, relative to where it began.
 
     Raises:
-        ValueError: if `proximal_strength` is not positive, `damping` or the number of steps is
-            negative, or that of conjugate gradients less than one.
+        ValueError: if `proximal_strength` is not positive, `damping` or `num_inner_steps` is
+            negative, or `num_conjugate_gradient_steps` is less than one.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -161,5 +165,5 @@ _ADVICE = (
 
 
 def _ratio(one, two):
-    """‖one‖ / ‖two‖, zero where both are."""
+    """‖one‖ / ‖two‖; zero if both are zero."""
     return optax.tree.norm(one) / jnp.maximum(optax.tree.norm(two), jnp.finfo(jnp.float32).tiny)

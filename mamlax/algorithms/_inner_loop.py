@@ -1,8 +1,8 @@
-"""The one inner loop: gradient steps on a task's support set, differentiable from end to end.
+"""The inner loop: gradient steps on a task's support set, differentiable from end to end.
 
     φ₀ = θ,    φᵢ₊₁ = φᵢ + update(∇ℒ(φᵢ, support))        (Finn et al. 2017, Algorithm 1, line 6)
 
-Every algorithm of the family runs this loop; they differ in what they pass to it.
+All algorithms run this loop. They differ in the arguments that they pass to it.
 """
 
 import functools
@@ -25,7 +25,7 @@ from ._optimizer import optimizer_state, optimizer_step
 from ._params import Where, split
 
 Remat: TypeAlias = Literal["none", "steps", "sqrt"]
-"""What is recomputed when the inner loop is differentiated; see `inner_loop`."""
+"""What to recompute instead of storing when the inner loop is differentiated; see `inner_loop`."""
 
 
 def inner_loop(
@@ -46,52 +46,54 @@ def inner_loop(
 ) -> Adaptation:
     """Take `num_steps` optimizer steps on the support loss, from `params`.
 
-    φ₀ = θ and φᵢ₊₁ = φᵢ + uᵢ, where uᵢ is what `optimizer` makes of gᵢ = ∇ℒ(φᵢ, support). The
+    φ₀ = θ and φᵢ₊₁ = φᵢ + uᵢ, where uᵢ is the update of `optimizer` for gᵢ = ∇ℒ(φᵢ, support). The
     optimizer's state starts fresh and is differentiated through as well. With `optax.sgd(α)` this
     is φᵢ₊₁ = φᵢ − α gᵢ, the inner loop of MAML.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        optimizer: any optax transformation that needs gradients, parameters and at most the
-            loss's value (not those that evaluate the loss again, as line searches do). Through
-            Adam, set `eps_root > 0`: the derivative of √v at v = 0 is infinite.
+        optimizer: any optax transformation that needs only gradients, parameters and the loss's
+            value. (Those that evaluate the loss again, such as line searches, cannot be used.) To
+            differentiate through Adam, set `eps_root > 0`: the derivative of √v at v = 0 is
+            infinite.
         params: θ, any pytree. Its floating-point arrays learn, also complex ones (the gradient of
-            z = x + iy is ∂ℒ/∂x + i ∂ℒ/∂y); other leaves ride along. Under `jax.jit` Python numbers
-            are arrays; compile with `eqx.filter_jit` to keep them.
-        support: what `loss_fn` takes as `batch`; the same at every step, unless
+            z = x + iy is ∂ℒ/∂x + i ∂ℒ/∂y). Other leaves are kept unchanged. Under `jax.jit`, Python
+            numbers become arrays; compile with `eqx.filter_jit` to keep them.
+        support: the argument `batch` of `loss_fn`; the same at every step, unless
             `support_per_step`.
         num_steps: number of inner steps, 0 or more; static.
         where: `where(params)` is the part that adapts, e.g. `lambda params: params.head`: a leaf, a
-            subtree, or several in any container. The optimizer sees this part alone; the rest is
-            the same at every step (and the result may be differentiated by it): what the loss and
-            probes compute of it alone is computed once, unless they are jitted. None: all.
+            subtree, or several in any container. The optimizer sees only this part. The rest is the
+            same at every step, and the result may be differentiated with respect to it. Whatever
+            the loss and probes compute only from the rest is computed once, unless they are jitted.
+            None: everything adapts.
         first_order: treat every gᵢ as a constant when differentiating the result.
-        num_unrolled_steps: differentiate through the last so many steps only, and treat the
-            gradients of those before as constants. Memory then grows with these steps alone, where
-            the optimizer has nothing to learn and no probe is differentiated. 0 is `first_order`;
-            None: all.
+        num_unrolled_steps: how many of the last steps to differentiate through; earlier gradients
+            are treated as constants. Memory then grows only with these steps, provided that the
+            optimizer has nothing to learn and no probe is differentiated. 0 is the same as
+            `first_order`. None: all.
         probe_fn: `probe_fn(params) -> pytree`, evaluated before the first step and after each.
-        remat: what is recomputed when differentiating, instead of stored. `"none"`: every step
-            keeps all its intermediate values. `"steps"`: only the parameters between steps are
-            kept, for about one more forward and backward pass per step. `"sqrt"`: only those
-            between √num_steps segments, for about two.
-        support_per_step: `support` carries a leading axis `[num_steps, ...]`, one batch a step.
-        record_fn: `record_fn(params, batch) -> batch`, where data depend on who gathers them, as
-            episodes do: what φᵢ makes of its batch (a PRNG key, say) is the batch of step i, a
-            constant when differentiating.
-        params_at: `params_at(params, i) -> params`, where parameters hold an array for each step:
-            what the loss of step i (from 0, traced) sees, and the probe after that step. The probe
-            before the first sees what the first step does. The `params` returned are those seen
-            after the last.
+        remat: what to recompute instead of storing, when differentiating. `"none"`: nothing; every
+            step stores all its intermediate values. `"steps"`: only the parameters between steps
+            are stored; this costs about one more forward and backward pass per step. `"sqrt"`: only
+            the parameters between √num_steps segments are stored; this costs about two.
+        support_per_step: `support` has a leading axis `[num_steps, ...]`, one batch per step.
+        record_fn: `record_fn(params, batch) -> batch`, for data that depend on the parameters, as
+            episodes depend on the policy. Its result for φᵢ and the given batch (e.g. a PRNG key)
+            is the batch of step i, and a constant when differentiating.
+        params_at: `params_at(params, i) -> params`, for parameters that hold an array for each
+            step: the parameters that the loss of step i (from 0, traced) uses, and the probe after
+            that step. The probe before the first step uses those of the first step. The `params`
+            returned are those used after the last step.
 
     Returns:
         The adapted params, the `[num_steps]` support losses before each step, the
-        `[num_steps + 1, ...]` probes and, with a `record_fn`, the `[num_steps, ...]` batches
-        recorded: with `support_per_step` they replay the same loop.
+        `[num_steps + 1, ...]` probes and, with a `record_fn`, the `[num_steps, ...]` recorded
+        batches. Given as the support with `support_per_step`, these replay the same loop.
 
     Raises:
         ValueError: if `num_steps` is negative, `params` has nothing to learn, `where` selects
-            nothing that can, or `support` has another number of batches than steps.
+            nothing that can learn, or `support` does not have one batch per step.
         TypeError: if `loss_fn` does not take two arguments or does not return a real
             floating-point scalar, `num_steps` is traced, or the optimizer needs more.
 
@@ -176,7 +178,7 @@ def inner_loop(
 def _scan(
     step: Callable[[PyTree, PyTree], PyTree], carry: PyTree, xs: PyTree, length: int, remat: Remat
 ) -> PyTree:
-    """`jax.lax.scan`, with what is stored for its derivative chosen by `remat`."""
+    """`jax.lax.scan`; `remat` chooses what is stored for its derivative."""
     if length == 1:
         step = step if remat == "none" else jax.checkpoint(step)
         carry, output = step(carry, jax.tree.map(lambda x: x[0], xs))
@@ -205,7 +207,7 @@ def _scan(
 
 
 def check_differentiation(first_order: bool, num_unrolled_steps: int | None, remat: str) -> None:
-    """Refuse ways of differentiating that there are not, or that contradict one another."""
+    """Raise if the arguments about differentiation are unknown or contradict one another."""
     if remat not in get_args(Remat):
         raise ValueError(f'remat must be "none", "steps" or "sqrt", got {remat!r}.')
     if num_unrolled_steps is not None:
@@ -218,7 +220,7 @@ def check_differentiation(first_order: bool, num_unrolled_steps: int | None, rem
 
 
 def _num_constant_steps(num_steps: int, first_order: bool, num_unrolled_steps: int | None) -> int:
-    """How many of the first steps have gradients that count as constants."""
+    """How many of the first steps have gradients that are treated as constants."""
     if num_unrolled_steps is None:
         return num_steps if first_order else 0
     return max(num_steps - num_unrolled_steps, 0)

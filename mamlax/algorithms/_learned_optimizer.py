@@ -1,4 +1,4 @@
-"""Inner optimizers that are learned: their parameters are part of the meta-parameters.
+"""Learned inner optimizers: their parameters are part of the meta-parameters.
 
 φᵢ₊₁ = φᵢ + update(∇ℒ(φᵢ, support); η)          θ and η learned in the outer loop
 """
@@ -14,11 +14,11 @@ from ._params import Where, split
 
 
 class LearnedOptimizer(NamedTuple):
-    """An inner optimizer whose own parameters η the outer loop learns.
+    """An inner optimizer with parameters η that the outer loop learns.
 
     Attributes:
         init: `init(adapting) -> η`, any pytree with floating-point arrays. `adapting` are the
-            arrays that adapt, in the structure of the parameters, with None in every other place.
+            arrays that adapt, in the structure of the parameters, with None for all other leaves.
         build: `build(η) -> optax.GradientTransformation`.
     """
 
@@ -43,7 +43,7 @@ def initial_meta_params(
     inner_optimizer: optax.GradientTransformation | LearnedOptimizer,
     where: Where | None = None,
 ) -> PyTree:
-    """`params`, and with a learned optimizer what it starts from."""
+    """`params`, together with the initial parameters of a learned optimizer, if there is one."""
     if not isinstance(inner_optimizer, LearnedOptimizer):
         return params
     return WithOptimizer(params, inner_optimizer.init(split(params, where)[0]))
@@ -52,10 +52,10 @@ def initial_meta_params(
 def read_meta_params(
     meta_params: PyTree, inner_optimizer: optax.GradientTransformation | LearnedOptimizer
 ) -> tuple[Any, optax.GradientTransformation]:
-    """The initialization, and the inner optimizer that goes with it.
+    """The initialization and the inner optimizer of meta-parameters.
 
     Raises:
-        TypeError: if a learned optimizer's parameters are missing.
+        TypeError: if the parameters of a learned optimizer are missing.
     """
     if not isinstance(inner_optimizer, LearnedOptimizer):
         return meta_params, inner_optimizer
@@ -68,7 +68,7 @@ def read_meta_params(
 
 
 def check_optimizer(inner_optimizer: Any, *, learned: bool = True) -> None:
-    """Refuse what is no inner optimizer; with `learned=False` also one that is learned."""
+    """Raise if this is not an inner optimizer; with `learned=False` also if it is learned."""
     if isinstance(inner_optimizer, LearnedOptimizer):
         if not learned:
             raise TypeError(

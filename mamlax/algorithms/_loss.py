@@ -1,4 +1,4 @@
-"""The user's loss, on a batch and on a task's query, with errors that name the mistake."""
+"""Evaluate the user's loss on a batch and on a task's query, with errors that name the mistake."""
 
 import inspect
 
@@ -11,7 +11,7 @@ from .._types import LossFn, Task
 
 
 def scalar_loss(loss_fn: LossFn, params: PyTree, batch: PyTree) -> PyTree:
-    """`loss_fn(params, batch)`, or raise if it does not take these or gives no real scalar."""
+    """`loss_fn(params, batch)`. Raises if it does not take these or returns no real scalar."""
     _check_takes_two(loss_fn)
     loss = loss_fn(params, batch)
     if isinstance(loss, tuple):
@@ -29,7 +29,7 @@ def scalar_loss(loss_fn: LossFn, params: PyTree, batch: PyTree) -> PyTree:
 
 
 def query_loss(loss_fn: LossFn, params: PyTree, task: Task) -> PyTree:
-    """`scalar_loss` on the query; where it fails, how query and support differ is noted."""
+    """`scalar_loss` on the query. If it fails, notes say how query and support differ."""
     try:
         return scalar_loss(loss_fn, params, task.query)
     except Exception as error:
@@ -39,7 +39,7 @@ def query_loss(loss_fn: LossFn, params: PyTree, task: Task) -> PyTree:
 
 
 def check_task(task: PyTree, support_per_step: bool) -> None:
-    """Refuse a query that would broadcast otherwise than the support, without a word."""
+    """Raise if the query has other ranks than the support, and would silently broadcast."""
     if not (hasattr(task, "support") and hasattr(task, "query")):
         raise TypeError(
             "a task must have support and query, as mamlax.Task(support, query) has; got "
@@ -73,7 +73,7 @@ def _check_takes_two(loss_fn: LossFn) -> None:
 
 
 def _differences(task: Task) -> list[str]:
-    """How the query differs from the support: why a loss may fail on it alone."""
+    """How the query differs from the support: why a loss may fail only on the query."""
     support, query = _shapes(task.support), _shapes(task.query)
     lacking = [
         f"support{name} has no counterpart in the query, on which loss_fn was evaluated here."

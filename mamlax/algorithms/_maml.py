@@ -46,36 +46,36 @@ def maml(
 ) -> MetaLearner:
     """Model-agnostic meta-learning, second order or first order (Algorithms 1 and 2).
 
-    With θ the parameters and φ = `inner_loop`(θ, support) those after `num_inner_steps` steps of
-    `inner_optimizer`, the meta-gradient is the mean over tasks of ∇_θ ℒ(φ, query): for one step of
-    gradient descent with rate α, (I − α ∇²ℒ(θ, support)) ∇ℒ(φ, query). `first_order=True`
-    (FOMAML) leaves out the second derivatives: ∇ℒ(φ, query). `num_inner_steps=0` is joint
-    training on the query sets, the paper's pretrained baseline; its `adapt` still takes steps if
-    asked for.
+    θ are the parameters. φ = `inner_loop`(θ, support) are the adapted parameters, after
+    `num_inner_steps` steps of `inner_optimizer`. The meta-gradient is the mean over tasks of
+    ∇_θ ℒ(φ, query). For one step of gradient descent with rate α, this is
+    (I − α ∇²ℒ(θ, support)) ∇ℒ(φ, query). `first_order=True` (FOMAML) leaves out the second
+    derivatives: ∇ℒ(φ, query). `num_inner_steps=0` is joint training on the query sets, the paper's
+    pretrained baseline; its `adapt` still takes steps if you ask for them.
 
-    The other arguments make the rest of the family: `anil`, `boil`, `meta_sgd`, `maml_plus_plus`,
-    `cavia` and `proto_maml` are such compositions, and they compose with one another.
+    The other arguments define the rest of the family: `anil`, `boil`, `meta_sgd`, `maml_plus_plus`,
+    `cavia` and `proto_maml` call `maml` with some of them, and can be combined with one another.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`, the loss of both loops.
-        inner_optimizer: an optax transformation, e.g. `optax.sgd(0.01)`; see `inner_loop`. Or one
-            that is learned along with θ, e.g. `learned_step_sizes(0.01)`.
-        num_inner_steps: inner steps in training, and the default of `adapt`.
+        inner_optimizer: an optax transformation, e.g. `optax.sgd(0.01)`; see `inner_loop`. Or an
+            optimizer that is learned together with θ, e.g. `learned_step_sizes(0.01)`.
+        num_inner_steps: number of inner steps in training, and the default of `adapt`.
         first_order: treat inner gradients as constants.
-        where: `where(params)` is the part that adapts; None: all of it. See `inner_loop`.
-        start_fn: `start_fn(params, support) -> params`, where the inner loop of a task starts, a
-            function of θ that is differentiated as all else; None: at θ.
-        per_step: `per_step(params)` is a part that does not adapt, but has arrays of its own for
-            each inner step, `[num_inner_steps, ...]`: `init` stacks them. The query loss after a
-            step sees those that the support loss of that step saw; later steps than those of
-            training see the last. With first-order inner gradients and without `step_weights` no
-            others learn. None: nothing has.
+        where: `where(params)` is the part that adapts. None: everything adapts. See `inner_loop`.
+        start_fn: `start_fn(params, support) -> params`, where the inner loop of a task starts. It
+            is a function of θ, and is differentiated too. None: the inner loop starts at θ.
+        per_step: `per_step(params)` is a part that does not adapt, but has separate arrays for each
+            inner step, `[num_inner_steps, ...]`; `init` stacks them. The query loss after a step
+            uses the same arrays as the support loss of that step. Steps beyond those of training
+            use the last arrays. With first-order inner gradients and without `step_weights`, only
+            the last arrays learn. None: no part has separate arrays.
         step_weights: `[num_inner_steps]`, how much the query loss after each inner step counts:
-            Σᵢ wᵢ ℒ(φᵢ, query). Or `step_weights(outer_step)`, a schedule of them. None: only the
-            last.
-        num_unrolled_steps: differentiate through the last so many inner steps only; None: all.
-        remat: what of the inner loop is recomputed instead of stored; see `inner_loop`.
-        support_per_step: a task's support carries a leading axis `[num_inner_steps, ...]`, one
+            Σᵢ wᵢ ℒ(φᵢ, query). Or `step_weights(outer_step)`, a schedule of such weights. None:
+            only the last query loss counts.
+        num_unrolled_steps: how many of the last inner steps to differentiate through. None: all.
+        remat: what to recompute instead of storing in the inner loop; see `inner_loop`.
+        support_per_step: the support of a task has a leading axis `[num_inner_steps, ...]`, one
             batch for each inner step.
 
     Returns:
@@ -84,11 +84,11 @@ def maml(
         the last step, and `support_losses` `[tasks, num_inner_steps]`.
 
     Raises:
-        ValueError: if `num_inner_steps` is negative or not the number of `step_weights`, these are
-            all zero; when used, if `where` selects nothing, or support and query have arrays of
-            different ranks, or `inner_optimizer` stops a gradient inside and is differentiated.
-        TypeError: if `inner_optimizer` is none; when used, if it needs more than gradients,
-            parameters and the loss's value, or tasks have no support and query.
+        ValueError: if `num_inner_steps` is negative, or `step_weights` has another length or is all
+            zero; when used, if `where` selects nothing, if support and query have arrays of
+            different ranks, or if `inner_optimizer` stops a gradient inside and is differentiated.
+        TypeError: if `inner_optimizer` is not an optimizer; when used, if it needs more than
+            gradients, parameters and the loss's value, or if tasks have no support and query.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -166,7 +166,7 @@ def fomaml(loss_fn: LossFn, **options: Any) -> MetaLearner:
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        **options: those of `maml`, but for `first_order`.
+        **options: the arguments of `maml`, except `first_order`.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax
@@ -190,7 +190,7 @@ def differentiated(
     step_weights: Sequence[float] | Callable[[PyTree], PyTree] | None = None,
     support_per_step: bool = False,
 ) -> MetaLearner:
-    """The learner that differentiates the query loss after `adapt`: Algorithm 1, line 8."""
+    """A learner that differentiates the query loss after `adapt`: Algorithm 1, line 8."""
     if step_weights is not None and not callable(step_weights):
         _check_step_weights(jnp.shape(jnp.asarray(step_weights)), num_inner_steps)
         if not jnp.any(jnp.asarray(step_weights)):

@@ -1,7 +1,7 @@
-"""MAML++: six amendments that make MAML train more steadily.
+"""MAML++: six changes that make the training of MAML more stable.
 
     φᵢ₊₁ = φᵢ − α_{l,i} ∇ℒ(φᵢ, support)             a learned step size for each leaf l and step i
-    loss = Σᵢ wᵢ ℒ(φᵢ, query)                       at first all steps count, in the end the last
+    loss = Σᵢ wᵢ ℒ(φᵢ, query)                       at first all steps count, at the end the last
 
 Antoniou, Edwards & Storkey, How to train your MAML, ICLR 2019.
 """
@@ -28,35 +28,36 @@ def maml_plus_plus(
     num_first_order_outer_steps: int = 0,
     **options: Any,
 ) -> MetaLearner:
-    """MAML with learned step sizes, a loss of many steps that anneals, and more.
+    """MAML++: MAML with learned step sizes, a multi-step loss, order annealing, and more.
 
     - *Learned step sizes*: α_{l,i} for each leaf and inner step. Steps beyond those of training
-      use the last.
-    - *Multi-step loss*: during the first `num_multi_step_outer_steps` the query loss after every
-      inner step counts, by `multi_step_weights`; then the last alone.
-    - *Order annealing*: during the first `num_first_order_outer_steps` second derivatives are left
-      out, which is cheaper. Under a `vmap` over seeds all the alternatives are computed.
-    - *Per-step normalization*: give `per_step`, e.g. `lambda params: params.shifts`: normalization
-      shifts of their own for each inner step, learned in the outer loop and not adapted.
-    - *Cosine outer rate*: `optax.cosine_decay_schedule` in the outer optimizer.
+      use the last step size.
+    - *Multi-step loss*: during the first `num_multi_step_outer_steps`, the query loss after every
+      inner step counts, weighted by `multi_step_weights`. After that, only the last counts.
+    - *Order annealing*: during the first `num_first_order_outer_steps`, second derivatives are left
+      out, which is cheaper. Under a `vmap` over seeds, both alternatives are always computed.
+    - *Per-step normalization*: give `per_step`, e.g. `lambda params: params.shifts`, for separate
+      normalization shifts for each inner step. The outer loop learns them; they do not adapt.
+    - *Cosine schedule*: use `optax.cosine_decay_schedule` in the outer optimizer.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        initial_step_size: the step sizes at the beginning.
-        num_inner_steps: inner steps in training (paper: 5).
-        num_multi_step_outer_steps: outer steps with a multi-step loss (paper's code: 15 of 100
-            epochs for mini-ImageNet).
-        num_first_order_outer_steps: outer steps of first order.
-        **options: those of `maml`, but for `inner_optimizer`, `first_order` and `step_weights`.
+        initial_step_size: the step sizes at the beginning of meta-training.
+        num_inner_steps: number of inner steps in training (paper: 5).
+        num_multi_step_outer_steps: number of outer steps with a multi-step loss (paper's code: 15
+            of 100 epochs for mini-ImageNet).
+        num_first_order_outer_steps: number of first-order outer steps.
+        **options: the arguments of `maml`, except `inner_optimizer`, `first_order` and
+            `step_weights`.
 
     Returns:
-        A `MetaLearner` with meta-parameters `WithOptimizer(params, optimizer)`, the latter the step
-        sizes `[num_inner_steps]` of each leaf.
+        A `MetaLearner` with meta-parameters `WithOptimizer(params, optimizer)`; `optimizer` is the
+        step sizes `[num_inner_steps]` of each leaf.
 
-    Differs from the paper: it also keeps running statistics for each step. Its code normalizes by
-    the batch at hand all the same, and so do we; `norm="support"` of our models is the
-    normalization that is not transductive. It has a scale for each step beside the shift; our
-    models have none.
+    Differs from the paper: the paper also keeps running statistics for each step. But its code
+    normalizes by the current batch, and so do we; `norm="support"` of our models is a normalization
+    that is not transductive. The paper has a scale for each step besides the shift; our models have
+    no scale.
 
     Raises:
         ValueError: if a number of steps is negative, or there are no inner steps.
@@ -126,16 +127,15 @@ def maml_plus_plus(
 
 
 def multi_step_weights(num_inner_steps: int, num_outer_steps: int) -> Callable[[PyTree], PyTree]:
-    """MAML++'s weights of the query loss after each inner step, as the outer loop goes on.
+    """The weights of MAML++ for the query loss after each inner step, at each outer step.
 
-    All count alike at first. With p = outer_step / num_outer_steps those before the last have
-    max((1 − p), 0.03) / S each, S the number of inner steps, and the last has what is missing to
-    one.
-    From `num_outer_steps` on only the last counts.
+    At first, all inner steps have the same weight. With p = outer_step / num_outer_steps and S the
+    number of inner steps, each step before the last has the weight max((1 − p), 0.03) / S. The last
+    has the rest, so that the weights sum to one. From `num_outer_steps` on, only the last counts.
 
     Args:
         num_inner_steps: S.
-        num_outer_steps: outer steps until only the last counts.
+        num_outer_steps: outer steps until only the last inner step counts.
 
     Returns:
         `weights(outer_step) -> [num_inner_steps]`, for `maml(..., step_weights=weights)`.

@@ -1,4 +1,4 @@
-"""Meta-Curvature: learn how to bend the gradient of an inner step.
+"""Meta-Curvature: learn matrices that transform the gradient of an inner step.
 
     φᵢ₊₁ = φᵢ − α G ×₁ M₁ ×₂ M₂ … ,   G = ∇ℒ(φᵢ, support)      θ and M learned in the outer loop
 
@@ -18,17 +18,17 @@ from ._maml import maml
 
 
 def learned_curvature(inner_learning_rate: float) -> LearnedOptimizer:
-    """Gradient descent in a learned metric: a matrix for each axis of each array.
+    """Gradient descent in a learned metric, with a matrix for each axis of each array.
 
-    φᵢ₊₁ = φᵢ − α G ×₁ M₁ ×₂ M₂ …, with matrices that start at the identity: at first it is
+    φᵢ₊₁ = φᵢ − α G ×₁ M₁ ×₂ M₂ …. The matrices start at the identity, so at first this is
     `optax.sgd(α)`.
 
     Args:
-        inner_learning_rate: α, which stays as it is.
+        inner_learning_rate: α, which is not learned.
 
     Returns:
-        A `LearnedOptimizer` for `maml` and its relatives. Its parameters are, for each array of
-        shape `[a, b, …]` that adapts, a tuple of matrices `[a, a], [b, b], …` (for a scalar one
+        A `LearnedOptimizer` for `maml` and its relatives. Its parameters are, for each adapting
+        array of shape `[a, b, …]`, a tuple of matrices `[a, a], [b, b], …` (for a scalar, one
         number).
 
     Example:
@@ -64,20 +64,20 @@ def learned_curvature(inner_learning_rate: float) -> LearnedOptimizer:
 def meta_curvature(
     loss_fn: LossFn, *, inner_learning_rate: float, num_inner_steps: int, **options: Any
 ) -> MetaLearner:
-    """MAML whose inner gradients are turned and stretched by learned matrices.
+    """Meta-Curvature: MAML with learned matrices that transform the inner gradients.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
         inner_learning_rate: α.
-        num_inner_steps: inner steps in training, and the default of `adapt`.
-        **options: those of `maml`, but for `inner_optimizer`.
+        num_inner_steps: number of inner steps in training, and the default of `adapt`.
+        **options: the arguments of `maml`, except `inner_optimizer`.
 
     Returns:
-        A `MetaLearner` with meta-parameters `WithOptimizer(params, optimizer)`, the latter the
+        A `MetaLearner` with meta-parameters `WithOptimizer(params, optimizer)`; `optimizer` is the
         matrices.
 
-    Differs from the paper: height and width of a convolution's kernel have a matrix each, where
-    the paper has one for both together.
+    Differs from the paper: the height and the width of a convolution kernel have one matrix each.
+    The paper has one matrix for both together.
 
     Example:
         >>> import jax.numpy as jnp, mamlax

@@ -1,4 +1,4 @@
-"""Meta-SGD: learn the direction and the length of the inner step along with where it starts.
+"""Meta-SGD: learn the direction and the length of inner steps together with the initialization.
 
     φᵢ₊₁ = φᵢ − α ∘ ∇ℒ(φᵢ, support)          θ and α, of the same shape, learned in the outer loop
 
@@ -20,7 +20,7 @@ Per = Literal["entry", "leaf"]
 
 
 class _Count(NamedTuple):
-    """How many inner steps were taken."""
+    """The number of inner steps taken."""
 
     count: PyTree
 
@@ -30,19 +30,19 @@ def learned_step_sizes(
 ) -> LearnedOptimizer:
     """Gradient descent with step sizes that the outer loop learns.
 
-    φᵢ₊₁ = φᵢ − αᵢ ∘ gᵢ. They may become negative: nothing keeps a learned direction from pointing
-    uphill on the support, as Li et al. note.
+    φᵢ₊₁ = φᵢ − αᵢ ∘ gᵢ. Step sizes may become negative: a learned direction may point uphill on the
+    support, as Li et al. note.
 
     Args:
-        initial_step_size: α at the beginning.
-        per: `"entry"`: one for every number that adapts (Meta-SGD); `"leaf"`: one for every array
-            (MAML++).
-        num_steps: other ones for each of so many inner steps, the last of them for all later ones;
-            None: the same at all steps.
+        initial_step_size: α at the beginning of meta-training.
+        per: `"entry"`: one step size for every number that adapts (Meta-SGD). `"leaf"`: one for
+            every array (MAML++).
+        num_steps: learn separate step sizes for each of this many inner steps; later steps use the
+            last. None: the same step sizes at all steps.
 
     Returns:
         A `LearnedOptimizer` for `maml` and its relatives. Its parameters are the step sizes, in the
-        structure of what adapts: `[num_steps, ...]` where they differ by step.
+        structure of the part that adapts; `[num_steps, ...]` if they are separate for each step.
 
     Raises:
         ValueError: if `per` is unknown, or `num_steps` is not positive.
@@ -88,20 +88,20 @@ def learned_step_sizes(
 def meta_sgd(
     loss_fn: LossFn, *, initial_step_size: float, num_inner_steps: int, **options: Any
 ) -> MetaLearner:
-    """MAML with a learned step size for every number that adapts.
+    """Meta-SGD: MAML with a learned step size for every number that adapts.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
         initial_step_size: the step sizes at the beginning of meta-training.
-        num_inner_steps: inner steps in training, and the default of `adapt`.
-        **options: those of `maml`, but for `inner_optimizer`. With `first_order=True` the step
-            sizes are still learned.
+        num_inner_steps: number of inner steps in training, and the default of `adapt`.
+        **options: the arguments of `maml`, except `inner_optimizer`. With `first_order=True` the
+            step sizes are still learned.
 
     Returns:
-        A `MetaLearner` with meta-parameters `WithOptimizer(params, optimizer)`, the latter the step
-        sizes α.
+        A `MetaLearner` with meta-parameters `WithOptimizer(params, optimizer)`; `optimizer` is the
+        step sizes α.
 
-    Differs from the paper: it starts every step size at a random number in [0.005, 0.1].
+    Differs from the paper: the paper starts every step size at a random number in [0.005, 0.1].
 
     Example:
         >>> import jax.numpy as jnp, mamlax

@@ -1,4 +1,4 @@
-"""A step of an optax optimizer, in either loop, and what is said of one that does not fit."""
+"""A step of an optax optimizer, in either loop, and the errors for optimizers that do not fit."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +12,7 @@ Loop: TypeAlias = Literal["inner", "outer"]
 
 
 def check_is_optimizer(optimizer: Any, loop: Loop) -> None:
-    """Refuse what is no optax transformation."""
+    """Raise if this is not an optax transformation."""
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise TypeError(
             f"the {loop} optimizer must be an optax transformation, e.g. optax.sgd(0.1), got "
@@ -21,7 +21,7 @@ def check_is_optimizer(optimizer: Any, loop: Loop) -> None:
 
 
 def optimizer_state(optimizer: optax.GradientTransformation, params: PyTree, loop: Loop) -> Any:
-    """The state before the first step; `params` are the arrays that it moves, None elsewhere."""
+    """The state before the first step. `params` are the arrays to update, None elsewhere."""
     try:
         return optimizer.init(params)
     except Exception as error:
@@ -63,7 +63,7 @@ def optimizer_step(
 
 
 def check_differentiable(optimizer: optax.GradientTransformation, params: PyTree) -> None:
-    """Refuse an inner optimizer with a `stop_gradient` inside: the meta-gradient would be wrong."""
+    """Raise for an inner optimizer with a `stop_gradient`: the meta-gradient would be wrong."""
 
     def step(params):
         state = optimizer_state(optimizer, params, "inner")
@@ -79,7 +79,7 @@ def check_differentiable(optimizer: optax.GradientTransformation, params: PyTree
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of what was said, without its full stop."""
+    """The first line of the message, without its full stop."""
     return str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""The one outer loop: sample tasks, take their meta-gradient, let an optimizer step."""
+"""The outer loop: sample tasks, compute their meta-gradient, take an optimizer step."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,12 +20,12 @@ from ._params import split
 
 
 class OuterState(NamedTuple):
-    """What the next outer step needs.
+    """The state of the outer loop.
 
     Attributes:
-        meta_params: all that the outer loop learns; for MAML the initialization θ.
-        optimizer_state: the outer optimizer's state.
-        outer_step: how many steps were taken, for learners that have a schedule.
+        meta_params: everything that the outer loop learns; for MAML the initialization θ.
+        optimizer_state: the state of the outer optimizer.
+        outer_step: the number of outer steps taken, for learners that have a schedule.
     """
 
     meta_params: PyTree
@@ -43,24 +43,25 @@ def outer_loop(
     """Learn across tasks: each step draws `meta_batch_size` tasks and follows the meta-gradient.
 
     Args:
-        learner: what to differentiate, e.g. `mamlax.maml(...)`.
-        optimizer: any optax transformation that needs gradients, parameters and at most the
-            loss's value, e.g. `optax.adam(1e-3)`.
-        sample_task: `sample_task(key) -> Task`, traceable; where it holds arrays it should be a
-            pytree (as the bound methods of Equinox modules are). Its arrays are put on the device
-            once, and are arguments of the compiled step: of `run`, and of `eqx.filter_jit`
-            (`jax.jit` would compile them in).
+        learner: a meta-learner, e.g. `mamlax.maml(...)`.
+        optimizer: any optax transformation that needs only gradients, parameters and the loss's
+            value, e.g. `optax.adam(1e-3)`.
+        sample_task: `sample_task(key) -> Task`, traceable. If it contains arrays, it should be a
+            pytree (bound methods of Equinox modules are). Its arrays are put on the device once,
+            and are arguments of the step compiled by `run` or by `eqx.filter_jit`. (`jax.jit` would
+            compile them in as constants.)
         meta_batch_size: tasks per outer step.
 
     Returns:
         An `OuterLoop`. Its `step` is pure and may be jitted, scanned, and vmapped over seeds. Its
-        metrics are `train/query_loss` (after adaptation), `train/support_loss` (before it; absent
-        without inner steps), `train/gradient_norm`, and what else the learner's `info` has a number
-        per task of.
+        metrics are `train/query_loss` (after adaptation), `train/support_loss` (before adaptation;
+        absent without inner steps), `train/gradient_norm`, and everything else for which the
+        learner's `info` has one number per task.
 
     Raises:
         ValueError: if `meta_batch_size` is not positive.
-        TypeError: if `optimizer` is none; when used, if it needs more, as line searches do.
+        TypeError: if `optimizer` is not an optimizer; when used, if it needs more, as line searches
+            do.
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp, optax, mamlax
@@ -116,18 +117,18 @@ def outer_loop(
 
 
 def with_tasks(loop: OuterLoop, sample_task: SampleTask) -> OuterLoop:
-    """A loop of `outer_loop` on other tasks: the same functions, so that what was compiled serves.
+    """The same outer loop on other tasks. It has the same functions, so nothing is compiled again.
 
     Args:
-        loop: what `outer_loop` returned.
-        sample_task: in the place of the one that it was given.
+        loop: a loop returned by `outer_loop`.
+        sample_task: replaces the `sample_task` of the loop.
     """
     step: Any = loop.step
     return _bound(loop.init, step.func, sample_task)._replace(advice=loop.advice, mesh=loop.mesh)
 
 
 def _bound(init: Callable[..., PyTree], step: Callable[..., PyTree], sample_task: Any) -> OuterLoop:
-    """A Partial is a pytree: arrays held by `sample_task` become arguments of what is compiled."""
+    """A Partial is a pytree: arrays in `sample_task` become arguments of the compiled program."""
     sample_task = jax.tree.map(
         lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, sample_task
     )
@@ -145,14 +146,18 @@ def initial_state(meta_params: PyTree, optimizer: optax.GradientTransformation) 
 
 
 def _metrics_of(info: dict[str, Any]) -> dict[str, Any]:
-    """The mean over tasks of what `info` has a number per task of."""
+    """Means over tasks of everything for which `info` has one number per task."""
     info = dict(info)
     support_losses = info.pop("support_losses", None)
-    metrics = {
-        f"train/{name}": jnp.mean(value)
+    values = {
+        f"train/{name}": value
         for name, value in info.items()
         if eqx.is_inexact_array(value) and value.ndim == 1
     }
     if support_losses is not None and support_losses.shape[1]:
-        metrics["train/support_loss"] = jnp.mean(support_losses[:, 0])
-    return metrics
+        values["train/support_loss"] = support_losses[:, 0]
+    if not values:
+        return {}
+    # together: between processes, each mean would be a message
+    means = jnp.mean(jnp.stack(list(values.values())), axis=1)
+    return dict(zip(values, means, strict=True))

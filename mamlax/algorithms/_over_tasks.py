@@ -1,9 +1,9 @@
 """From one task to many: the only place that maps over tasks.
 
-Algorithms are written for one task. `mean_gradient` lifts an objective to a meta-batch with `vmap`;
-`over_tasks` then says how the meta-batch is walked: at once, in micro-batches one after another, or
-spread over devices. A meta-gradient is a mean over tasks, so none of this changes it (beyond
-rounding).
+Algorithms are written for one task. `mean_gradient` lifts an objective to a meta-batch with `vmap`.
+`over_tasks` then chooses how the meta-batch is processed: all tasks at once, in micro-batches one
+after another, or spread over devices. A meta-gradient is a mean over tasks, so none of this changes
+it (beyond rounding).
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PRNGKeyArray, PyTree
 
@@ -27,10 +27,10 @@ MetaGradient = Callable[..., tuple[tuple[PyTree, PyTree], Any]]
 
 
 def mean_gradient(objective: Objective) -> MetaGradient:
-    """Lift an objective of one task to the meta-gradient of many.
+    """The meta-gradient of many tasks, from an objective for one task.
 
-    ∇_θ (1/T) Σ_t objective(θ, task_t), by automatic differentiation of all that the objective
-    computes: the last line of every learner whose meta-gradient is the gradient of a loss.
+    It is ∇_θ (1/T) Σ_t objective(θ, task_t), by automatic differentiation of everything that the
+    objective computes. Every learner whose meta-gradient is the gradient of a loss ends with it.
 
     Args:
         objective: `objective(meta_params, task) -> (loss, info)`.
@@ -38,7 +38,7 @@ def mean_gradient(objective: Objective) -> MetaGradient:
     Returns:
         A `meta_gradient(meta_params, tasks, *, outer_step=0) -> ((loss, info), gradient)`: the mean
         loss, `info` stacked over tasks, and the gradient with respect to the learnable leaves (None
-        elsewhere). It is the same at every outer step.
+        elsewhere). It does not depend on `outer_step`.
 
     Example:
         >>> import jax.numpy as jnp, mamlax
@@ -72,10 +72,10 @@ def mean_gradient(objective: Objective) -> MetaGradient:
 def mean_direction(
     direction: Callable[[Any, Any], tuple[tuple[PyTree, PyTree], Any]],
 ) -> MetaGradient:
-    """Lift what stands for the gradient in one task to the meta-gradient of many: its mean.
+    """The meta-gradient of many tasks, as the mean of a direction for one task.
 
-    For learners whose direction is not the gradient of their loss by automatic differentiation, as
-    Reptile's displacement and implicit MAML's solution of a linear system.
+    For learners whose direction is not the gradient of their loss by automatic differentiation,
+    such as Reptile's displacement and implicit MAML's solution of a linear system.
 
     Args:
         direction: `direction(meta_params, task) -> ((loss, info), gradient)`; `gradient` has the
@@ -105,12 +105,12 @@ def mean_direction(
 def map_tasks(
     fn: Callable[[PyTree], PyTree], tasks: PyTree, *, batch_size: int | None = None
 ) -> PyTree:
-    """`fn(task)` for all tasks, results stacked along a leading axis `tasks`.
+    """`fn(task)` for all tasks, with results stacked along a leading axis `tasks`.
 
     Args:
-        fn: of one task.
-        tasks: stacked.
-        batch_size: tasks at once, the others after them; None: all.
+        fn: a function of one task.
+        tasks: tasks, stacked along a leading axis.
+        batch_size: how many tasks to compute at once, in batches one after another. None: all.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
@@ -128,7 +128,7 @@ def sample_tasks(sample_task: SampleTask, key: PRNGKeyArray, num_tasks: int) -> 
     Args:
         sample_task: `sample_task(key) -> Task`.
         key: a PRNG key.
-        num_tasks: how many.
+        num_tasks: the number of tasks.
 
     Example:
         >>> import jax, mamlax
@@ -142,19 +142,20 @@ def sample_tasks(sample_task: SampleTask, key: PRNGKeyArray, num_tasks: int) -> 
 def over_tasks(
     learner: MetaLearner, *, batch_size: int | None = None, mesh: Mesh | None = None
 ) -> MetaLearner:
-    """The same learner, with its meta-batch walked in another way.
+    """The same learner, with its meta-batch processed in micro-batches or on several devices.
 
     Args:
-        learner: any learner of the family.
-        batch_size: tasks per micro-batch; the micro-batches run one after another and their
-            gradients are averaged, so memory is that of one of them. None: all at once.
-        mesh: devices with one axis named "tasks", over which tasks are spread; parameters are
-            replicated. The processor's cores count as devices where `jax_num_cpu_devices` says so.
-            `outer_loop` then draws the tasks of each device there.
+        learner: any meta-learner.
+        batch_size: tasks per micro-batch. Micro-batches run one after another and their gradients
+            are averaged (gradient accumulation), so memory is that of one micro-batch. None: all
+            tasks at once.
+        mesh: devices with one axis named "tasks". Tasks are spread over them; parameters are
+            replicated. Processor cores count as devices if `jax_num_cpu_devices` is set.
+            `outer_loop` then draws the tasks of each device on that device.
 
     Returns:
-        A learner whose `meta_gradient` agrees with the given one's up to rounding. Its
-        `meta_gradient` raises a ValueError where the meta-batch does not divide evenly.
+        A learner with the same `meta_gradient` up to rounding. Its `meta_gradient` raises a
+        ValueError if the meta-batch does not divide evenly.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, mamlax
@@ -195,13 +196,13 @@ def adaptation_curves(
     batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[[PyTree, PyTree], PyTree]:
-    """A function giving the query metric of each task after 0, 1, …, `num_inner_steps` steps.
+    """Make a function that computes the query metric of each task after 0, 1, … inner steps.
 
     Args:
-        learner: any learner of the family.
+        learner: any meta-learner.
         metric_fn: `metric_fn(params, batch) -> scalar` (or a pytree of arrays).
-        num_inner_steps: how far to adapt; may exceed what the learner was trained with.
-        batch_size: tasks to adapt at once; None: all.
+        num_inner_steps: number of inner steps; may be more than in training.
+        batch_size: how many tasks to adapt at once. None: all.
         mesh: devices that share the tasks, as for `over_tasks`.
 
     Returns:
@@ -260,7 +261,7 @@ def count_tasks(tasks: PyTree) -> int:
 
 
 def check_micro_batches(num_tasks: int, batch_size: int | None) -> None:
-    """Refuse micro-batches that the tasks of a device do not divide into."""
+    """Raise if the tasks of a device do not divide evenly into micro-batches."""
     if batch_size is not None and (batch_size < 1 or num_tasks % batch_size):
         raise ValueError(
             f"{num_tasks} tasks do not divide into micro-batches of batch_size={batch_size} "
@@ -269,7 +270,7 @@ def check_micro_batches(num_tasks: int, batch_size: int | None) -> None:
 
 
 def in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradient:
-    """The same meta-gradient, `batch_size` tasks at a time, one lot after another."""
+    """The same meta-gradient, computed `batch_size` tasks at a time."""
 
     def accumulated(meta_params, tasks):
         num_tasks = count_tasks(tasks)
@@ -316,17 +317,25 @@ def _on_devices(meta_gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
 def mean_over_devices(tree: PyTree, mesh: Mesh) -> PyTree:
     """The mean of each array over the devices of a mesh, inside of `share`.
 
-    Between processes all arrays travel as one: each message waits for the slowest process, and on
-    processors (Gloo) takes milliseconds however small it is.
+    Between processes, all arrays of a type travel as one message. Every message waits for the
+    slowest process, and on processors (Gloo) takes milliseconds, however small it is.
     """
     if not are_joined_by(mesh):
         return jax.lax.pmean(tree, "tasks")
-    flat, unflatten = ravel_pytree(tree)
-    return unflatten(jax.lax.pmean(flat, "tasks"))
+    leaves, structure = jax.tree.flatten(tree)
+    means = list(leaves)
+    for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):  # in one order everywhere
+        those = [i for i, leaf in enumerate(leaves) if leaf.dtype == dtype]
+        flat = jnp.concatenate([jnp.ravel(leaves[i]) for i in those])
+        ends = np.cumsum([leaves[i].size for i in those])
+        parts = jnp.split(jax.lax.pmean(flat, "tasks"), ends[:-1])
+        for i, part in zip(those, parts, strict=True):
+            means[i] = jnp.reshape(part, leaves[i].shape)
+    return jax.tree.unflatten(structure, means)
 
 
 def check_mesh(mesh: Mesh) -> None:
-    """Refuse devices along other axes than one of tasks."""
+    """Raise if the mesh has other axes than one named "tasks"."""
     if mesh.axis_names != ("tasks",):
         raise ValueError(f'mesh must have one axis named "tasks", got {mesh.axis_names}.')
 
@@ -337,7 +346,7 @@ def share(
     combine: Callable[[PyTree], PyTree],
     out_specs: Any,
 ) -> Callable[[PyTree, PyTree], PyTree]:
-    """`fn(meta_params, tasks)` with tasks spread over devices and parameters on all of them."""
+    """`fn(meta_params, tasks)` with tasks spread over devices and parameters replicated."""
     check_mesh(mesh)
     mesh = Mesh(mesh.devices, mesh.axis_names)  # jax.make_mesh makes axes that shard_map refuses
 

@@ -1,4 +1,4 @@
-"""Leaves that do not learn, but that the loss has a derivative by: were they meant to?"""
+"""Find leaves that do not learn although the loss depends on them: were they meant to learn?"""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,10 @@ from ._program import is_in, reached
 
 
 def overlooked(loss_fn: Callable[[PyTree], PyTree], params: PyTree) -> list[str]:
-    """A sentence for each number of `params` that would learn, were it floating-point.
+    """A sentence for each number in `params` that would learn if it were floating-point.
 
-    Those are Python's numbers and arrays of integers, where `loss_fn(params)` can be differentiated
-    by them. An index, a size, a rate that is compared with zero, or a counter cannot.
+    These are Python numbers and arrays of integers with respect to which `loss_fn(params)` can be
+    differentiated. An index, a size, a rate that is compared with zero, or a counter cannot.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
 

@@ -1,4 +1,4 @@
-"""Which leaves of `params` learn: floating-point arrays, real or complex. The others ride along."""
+"""Which leaves of `params` learn: floating-point arrays, real or complex. Others do not change."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -25,10 +25,10 @@ def split(params: PyTree, where: Where | None = None) -> tuple[PyTree, PyTree]:
 
     Args:
         params: any pytree.
-        where: `where(params)` is the part whose floating-point arrays are wanted; None: all.
+        where: `where(params)` is the part whose floating-point arrays to take. None: all.
 
     Raises:
-        ValueError: if no leaf is learnable, or `where` selects none that is.
+        ValueError: if no leaf is learnable, or `where` selects no learnable leaf.
     """
     learnable, rest = eqx.partition(params, is_learnable)
     if not jax.tree.leaves(learnable):
@@ -71,7 +71,7 @@ def mask_of(params: PyTree, where: Where) -> PyTree:
 
 
 def except_at(part: Where, where: Where | None = None) -> Where:
-    """`where` without the leaves that `part` selects; None: all leaves without them."""
+    """`where` without the leaves that `part` selects. None: all leaves without them."""
 
     def others(params):
         there = jax.tree.leaves(mask_of(params, part))
@@ -86,7 +86,7 @@ def selected(params: PyTree, where: Where, name: str) -> list[PyTree]:
     """The leaves of `where(params)`.
 
     Raises:
-        ValueError: if there are none; `name` is what the user calls `where`.
+        ValueError: if there are none. `name` is the user's name for `where`.
     """
     mask = jax.tree.leaves(mask_of(params, where))
     leaves = jax.tree.leaves_with_path(params)

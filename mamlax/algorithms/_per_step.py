@@ -1,4 +1,4 @@
-"""Parameters that have arrays of their own for every inner step."""
+"""Parameters with separate arrays for every inner step."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def stacked_per_step(per_step: Where, params: PyTree, num: int) -> PyTree:
     """`params` with the selected leaves repeated along a new leading axis `[num, ...]`.
 
     Raises:
-        ValueError: if none is selected.
+        ValueError: if no leaf is selected.
     """
     selected(params, per_step, "per_step")
     return jax.tree.map(
@@ -24,7 +24,7 @@ def stacked_per_step(per_step: Where, params: PyTree, num: int) -> PyTree:
 
 
 def params_of_step(per_step: Where, params: PyTree, index: PyTree) -> PyTree:
-    """`params` as inner step `index` sees them; the last arrays where there are no more."""
+    """`params` as inner step `index` uses them. Later steps use the last arrays."""
 
     def leaf_of_step(leaf, here):
         if not here:
@@ -35,7 +35,7 @@ def params_of_step(per_step: Where, params: PyTree, index: PyTree) -> PyTree:
 
 
 def check_stacked(per_step: Where, params: PyTree, num: int) -> None:
-    """Refuse parameters that `stacked_per_step` has not been given."""
+    """Raise if `stacked_per_step` was not applied to the parameters."""
     for leaf in selected(params, per_step, "per_step"):
         if jnp.shape(leaf)[:1] != (num,):
             raise ValueError(
@@ -46,7 +46,7 @@ def check_stacked(per_step: Where, params: PyTree, num: int) -> None:
 
 
 def at_first_step(per_step: Where, start: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
-    """`start` of the params as the first step sees them, with what is per step put back."""
+    """`start` of the params as the first step uses them, with the stacked arrays put back."""
     started = start(params_of_step(per_step, params, 0))
     return jax.tree.map(
         lambda stacked, new, here: stacked if here else new,

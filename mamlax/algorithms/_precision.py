@@ -1,4 +1,4 @@
-"""Compute in fewer bits than parameters are kept in."""
+"""Compute losses with fewer bits than parameters are stored with."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from ._params import is_learnable
 
 
 def with_compute_dtype(loss_fn: LossFn, dtype: Any = jnp.bfloat16) -> LossFn:
-    """A loss that is computed in `dtype`, of parameters and with gradients that keep theirs.
+    """Compute a loss in `dtype` (mixed precision); parameters and gradients keep their own type.
 
-    Parameters and the floating-point arrays of the batch are cast on the way in (complex ones are
-    not), the loss on the way out; updates of both loops happen in the parameters' own type. Half
-    the memory of what is stored for differentiation, and faster where the hardware multiplies such
-    numbers; a processor without such instructions is slower.
+    Parameters and the floating-point arrays of the batch are cast before the loss (complex ones are
+    not), and the loss is cast to float32. Updates of both loops use the parameters' own type. This
+    halves the memory stored for differentiation. It is faster on hardware with instructions for
+    such numbers, and slower on processors without them.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
@@ -51,5 +51,5 @@ def with_compute_dtype(loss_fn: LossFn, dtype: Any = jnp.bfloat16) -> LossFn:
 
 
 def _is_real(leaf: PyTree) -> bool:
-    """Whether there are such numbers in fewer bits: of complex ones there are none."""
+    """Whether the numbers exist with fewer bits; complex numbers do not."""
     return is_learnable(leaf) and not jnp.iscomplexobj(leaf)

@@ -1,4 +1,4 @@
-"""Looking into what JAX has traced: its equations, and which of them something reaches."""
+"""Inspect programs that JAX has traced: their equations, and which of them variables reach."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from jax.extend.core import Literal
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """The equations of a jaxpr and of those inside it; not those that hold others."""
+    """The equations of a jaxpr and of jaxprs inside it, except those that contain others."""
     for equation in jaxpr.eqns:
         inner = [x for x in jax.tree.leaves(equation.params) if hasattr(x, "eqns")]
         for one in inner:
@@ -18,7 +18,7 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def reached(equations: Iterable[Any], variables: Iterable[Any]) -> set[Any]:
-    """`variables` and what equations, one after another, make of them."""
+    """`variables` and all variables that the equations compute from them."""
     found = set(variables)
     for equation in equations:
         if reads(equation, found):
@@ -32,5 +32,5 @@ def reads(equation: Any, variables: set[Any]) -> bool:
 
 
 def is_in(variables: set[Any], x: Any) -> bool:
-    """Whether a variable is among them; a literal is not."""
+    """Whether `x` is one of the variables; a literal is not."""
     return not isinstance(x, Literal) and x in variables

@@ -1,4 +1,4 @@
-"""Reptile: move towards where the inner loop ends.
+"""Reptile: move towards the adapted parameters.
 
     θ ← θ − β (1/T) Σ_t (θ − φ_t),    φ_t = inner_loop(θ, support_t)
 
@@ -25,30 +25,30 @@ def reptile(
     where: Where | None = None,
     support_per_step: bool = False,
 ) -> MetaLearner:
-    """The displacement θ − φ as meta-gradient: nothing is differentiated twice, or unrolled.
+    """Reptile: the meta-gradient is the displacement θ − φ. No second derivatives, no unrolling.
 
-    Any outer optimizer takes the displacement as it takes a gradient; the paper's is gradient
-    descent, `optax.sgd(ε)` with ε falling from 1 to 0. With `meta_batch_size=1` it is the serial
-    Reptile of the paper's Algorithm 1. With one step of `optax.sgd(α)` the displacement is α times
-    the gradient of joint training on the support sets; what the algorithm learns beyond that comes
-    from the later steps, best on another minibatch each (`support_per_step`).
+    Any outer optimizer can use the displacement like a gradient. The paper uses gradient descent,
+    `optax.sgd(ε)` with ε falling from 1 to 0. With `meta_batch_size=1` this is the serial Reptile
+    of the paper's Algorithm 1. With one step of `optax.sgd(α)`, the displacement is α times the
+    gradient of joint training on the support sets. Everything beyond that is learned from the later
+    steps; they work best with a new minibatch for each step (`support_per_step`).
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
-        inner_optimizer: an optax transformation; the paper's for images is Adam without momentum,
+        inner_optimizer: an optax transformation. The paper's for images is Adam without momentum,
             `optax.adam(1e-3, b1=0)`.
-        num_inner_steps: inner steps in training, and the default of `adapt`.
-        where: `where(params)` is the part that adapts, and so the part that learns; None: all.
-        support_per_step: a task's support carries a leading axis `[num_inner_steps, ...]`, one
+        num_inner_steps: number of inner steps in training, and the default of `adapt`.
+        where: `where(params)` is the part that adapts, and so the part that learns. None: all.
+        support_per_step: the support of a task has a leading axis `[num_inner_steps, ...]`, one
             minibatch for each inner step.
 
     Returns:
-        A `MetaLearner`. The query is not learned from; the loss it reports is ℒ(φ, query), which
-        the displacement is *not* the gradient of. `info` is that of `maml`.
+        A `MetaLearner`. It does not learn from the query. The loss it reports is ℒ(φ, query); the
+        displacement is *not* the gradient of this loss. `info` is that of `maml`.
 
     Raises:
         ValueError: if `num_inner_steps` is less than one: there would be no displacement.
-        TypeError: if `inner_optimizer` is none.
+        TypeError: if `inner_optimizer` is not an optimizer.
 
     Example:
         >>> import jax.numpy as jnp, optax, mamlax

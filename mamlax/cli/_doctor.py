@@ -1,4 +1,4 @@
-"""The command that says what is installed, for a report of a bug."""
+"""The command that says what is installed, for bug reports."""
 
 import os
 import platform
@@ -22,9 +22,9 @@ _DATA = {  # a folder of the data directory, and whose recipes it is for
 
 
 def doctor() -> None:
-    """Say what is installed, found and missing: versions, devices, data, extras.
+    """Show what is installed and what is missing: versions, devices, data, extras.
 
-    Put what it prints into a report of a bug.
+    Include the output in a bug report.
     """
     _devices.prepare_jax()
     import jax
@@ -63,7 +63,7 @@ def _shown(directory: Path) -> str:
 
 
 def _extras() -> dict[str, str]:
-    """For each extra what is missing or too old; the extras within it count too."""
+    """For each extra, what is missing or too old. Extras inside an extra count too."""
     needed: dict[str, list[Requirement]] = {}
     for one in map(Requirement, requires("mamlax") or []):
         for extra in metadata("mamlax").get_all("Provides-Extra") or []:

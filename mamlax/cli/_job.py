@@ -35,10 +35,11 @@ def joined(job: Job) -> Iterator[None]:
     _check(job)
     is_told = None not in (job.coordinator, job.num_processes, job.process_id)
     where = job.coordinator or "an address of the batch system's"
-    seconds = _SECONDS_TO_MEET if is_told else _SECONDS_IN_A_CLUSTER
+    is_pod = "KUBERNETES_SERVICE_HOST" in os.environ
+    seconds = _SECONDS_TO_MEET if is_told and not is_pod else _SECONDS_IN_A_CLUSTER
     say(escape(f"meeting the other processes at {where}, for {seconds} s at most"))
     if job.process_id and job.coordinator:
-        _wait_for(job.coordinator)
+        _wait_for(job.coordinator, seconds)
     import jax
 
     # `run` answers SIGTERM itself
@@ -55,7 +56,7 @@ def joined(job: Job) -> Iterator[None]:
             shutdown_timeout_seconds=_SECONDS_TO_PART,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        raise MamlaxError(_nobody(job.coordinator, error)) from error
+        raise MamlaxError(_nobody(job.coordinator, error, seconds)) from error
     from .._processes import largest
     from ..training._run import TrainingInterruptedError
 
@@ -118,26 +119,26 @@ def _check(job: Job) -> None:
         )
 
 
-def _wait_for(coordinator: str) -> None:
+def _wait_for(coordinator: str, seconds: float) -> None:
     """Wait until somebody listens there: JAX would end the process with a signal if nobody did."""
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit():
         raise MamlaxError(f"coordinator must be HOST:PORT, got {coordinator!r}.")
-    until = time.monotonic() + _SECONDS_TO_MEET
+    until = time.monotonic() + seconds
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
             return
         except OSError as error:
             if time.monotonic() > until:
-                raise MamlaxError(_nobody(coordinator, error)) from error
+                raise MamlaxError(_nobody(coordinator, error, seconds)) from error
             time.sleep(0.5)
 
 
-def _nobody(coordinator: str | None, error: Exception) -> str:
+def _nobody(coordinator: str | None, error: Exception, seconds: float) -> str:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return (
-        f"the processes of this job did not find one another within {_SECONDS_TO_MEET} s "
+        f"the processes of this job did not find one another within {seconds} s "
         f"(coordinator: {coordinator or 'found by JAX'}; {reason}). Start all of them, process 0 "
         "on the coordinator's host, with a port that is free and that a firewall lets through."
     )

@@ -1,4 +1,4 @@
-"""Commands on saved models, of tables or of runs."""
+"""Commands that make and use saved models."""
 
 import shlex
 from pathlib import Path
@@ -31,33 +31,33 @@ def fit(
     max_support: int = 32,
     seed: int = 0,
 ) -> None:
-    """Learn from a table with a column that says which task a row belongs to; save a model.
+    """Learn a model from a table in which a column says which task each row belongs to; save it.
 
-    A task is a machine, a patient, a station. Says in the end, on tasks held out, whether simpler
-    models do as well, and draws it: a .png beside --out.
+    A task is a machine, a patient, a station. A report on held-out tasks says whether simpler
+    models do as well. It is printed, and drawn as a .png beside --out.
 
     Args:
-        table: A csv, tsv (also .gz), parquet or feather; it comes first.
-        task_column: Which task a row belongs to; several columns are taken together.
-        target_column: What to predict.
-        features: Columns to predict from; all others where none is given, but for an index.
-        split_column: Hold tasks of the same value out together: what tasks share that new ones will
-            not, e.g. the month; several columns are taken together.
-        order_column: By which rows of a task come one after another, numbers or dates: what is
-            adapted to are then the first, as in use.
-        kind: Whether the target is values or classes; auto: classes where it is text.
-        pooled: One model for all tasks, which adaptation starts from: a linear one, trees, or none;
-            auto: what errs least on tasks held out.
-        categories: Features that hold names, though they look like numbers, as codes do.
-        missing: Words that mean that a value is missing, in any column, beside empty cells. Where
-            none is given: NA, NaN, None, null and their like, but not in names of tasks and
+        table: The table: a csv, tsv (also .gz), parquet or feather file. Give it first.
+        task_column: The column that says which task a row belongs to. Several are used together.
+        target_column: The column to predict.
+        features: The columns to predict from. Default: all other columns, except an index.
+        split_column: Tasks with the same value are held out together. Name what tasks share and
+            new tasks will not, e.g. the month. Several columns are used together.
+        order_column: Numbers or dates that order the rows of a task. The model then adapts to the
+            first rows of a task, as it will in use.
+        kind: Whether the target is numbers (values) or classes. auto: text and true/false are
             classes.
-        decimal_mark: What decimals begin with in text; auto: what fits a column.
-        out: The model; the report's figure has the same name with .png.
-        algorithm: A member of the family; auto suits most tables.
-        num_outer_steps: Outer steps, at most.
-        max_support: The most rows to adapt on in training.
-        seed: Seed of the split of the tasks, of initialization and of training.
+        pooled: The model of all tasks together that adaptation starts from: linear, trees or none.
+            auto: the one with the smallest error on held-out tasks.
+        categories: Features that hold names although they look like numbers, e.g. codes.
+        missing: Words that mean a missing value, in every column. (Empty cells always do.)
+            Default: NA, NaN, None, null and the like, but not in names of tasks and classes.
+        decimal_mark: The decimal mark of numbers in text. auto: the mark that fits the column.
+        out: The file for the model. The figure of the report has the same name, with .png.
+        algorithm: The meta-learning algorithm. auto suits most tables.
+        num_outer_steps: The largest number of outer steps.
+        max_support: The largest support size used in training.
+        seed: Seed of the split of the tasks, of the initialization and of the training.
     """
     _devices.prepare_jax()
     from .. import plots
@@ -106,20 +106,21 @@ def adapt(
     out: Path = Path("predictions.csv"),
     adapted_out: Path | None = None,
 ) -> None:
-    """Adapt a saved model to a new task, or to many, and predict.
+    """Adapt a saved model to one new task or to many, and predict.
 
     Args:
-        model: What mamlax fit or mamlax export wrote.
-        support: A table of a few rows with the target; for images a folder of labelled ones, a
-            folder for each class in it.
-        query: A table to predict for; for images a folder.
-        task_column: Which task a row belongs to, in both tables: each task is adapted to; several
-            columns are taken together. Where none is given, all rows are of one task.
-        decimal_mark: What decimals in tables of text begin with; as for the table fitted where
-            None.
-        interval: Also write where each value lies with this coverage, e.g. 0.9, in two columns.
-        out: The predictions, a csv.
-        adapted_out: A file for the adapted model, for mamlax predict; none where None.
+        model: A model file of mamlax fit or mamlax export.
+        support: The rows to adapt to: a table with the target. For images: a folder with one
+            folder of images for each class.
+        query: The rows to predict: a table. For images: a folder.
+        task_column: The column, in both tables, that says which task a row belongs to. The model
+            adapts to each task separately. Several columns are used together. Default: all rows
+            are one task.
+        decimal_mark: The decimal mark of numbers in text. Default: that of the table the model was
+            fitted to.
+        interval: Also write prediction intervals with this coverage, e.g. 0.9, as two columns.
+        out: The csv file for the predictions.
+        adapted_out: A file for the adapted model, for mamlax predict. Default: it is not saved.
     """
     _devices.prepare_jax()
     from ..estimators import _commands
@@ -148,17 +149,17 @@ def predict(
     interval: float | None = None,
     out: Path = Path("predictions.csv"),
 ) -> None:
-    """Predict by a model that is adapted already, to one task or to many.
+    """Predict with a model that is already adapted, to one task or to many.
 
     Args:
-        model: What mamlax adapt wrote with --adapted-out, or save in Python.
-        query: A table to predict for; for images a folder.
-        task_column: Which task a row belongs to, where the model is adapted to many; as when it was
-            adapted where none is given.
-        decimal_mark: What decimals in tables of text begin with; as for the table fitted where
-            None.
-        interval: Also write where each value lies with this coverage, e.g. 0.9, in two columns.
-        out: The predictions, a csv.
+        model: A file of mamlax adapt --adapted-out, or of save in Python.
+        query: The rows to predict: a table. For images: a folder.
+        task_column: The column that says which task a row belongs to, for a model adapted to many
+            tasks. Default: the column given when it was adapted.
+        decimal_mark: The decimal mark of numbers in text. Default: that of the table the model was
+            fitted to.
+        interval: Also write prediction intervals with this coverage, e.g. 0.9, as two columns.
+        out: The csv file for the predictions.
     """
     _devices.prepare_jax()
     from ..estimators import _commands
@@ -188,21 +189,22 @@ def score(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Judge a saved model of tables on another table, adapted to each task in it and not.
+    """Measure how well a saved model predicts another table, adapted to each task and not adapted.
 
     Args:
-        model: What mamlax fit wrote.
+        model: A model file of mamlax fit.
         table: A table with the target, of tasks that the model has not learned from.
-        task_column: Which task a row belongs to; as in the table fitted where none is given.
-        target_column: The target; as in the table fitted where none is given.
-        order_column: By which rows of a task come one after another: those adapted to are then the
-            first. Else they are drawn at random.
-        support_sizes: Numbers of rows to adapt to; where none is given, 1 to 50, as far as tasks
+        task_column: The column that says which task a row belongs to. Default: as in the table the
+            model was fitted to.
+        target_column: The target. Default: as in the table the model was fitted to.
+        order_column: Numbers or dates that order the rows of a task. The model then adapts to the
+            first rows of a task. Default: to rows drawn at random.
+        support_sizes: How many rows to adapt to. Default: several sizes from 1 to 50, if tasks
             have twice as many rows.
-        decimal_mark: What decimals in a table of text begin with; as for the table fitted where
-            None.
-        seed: Seed of the rows drawn.
-        out: A file for the result as JSON; none where None.
+        decimal_mark: The decimal mark of numbers in text. Default: that of the table the model was
+            fitted to.
+        seed: Seed of the rows drawn at random.
+        out: A JSON file for the result. Default: it is only printed.
     """
     if any(size < 1 for size in support_sizes):
         raise MamlaxError(
@@ -231,10 +233,10 @@ def score(
 
 
 def inspect(model: tyro.conf.Positional[Path]) -> None:
-    """Say what a saved model is: what it was fitted to, what it takes, how well it does.
+    """Describe a saved model: what it was fitted to, what it needs, how well it predicts.
 
     Args:
-        model: What mamlax fit or mamlax export wrote.
+        model: A model file of mamlax fit or mamlax export.
     """
     from ..estimators import _inspection
 
@@ -249,18 +251,18 @@ def export(
     with_pretrained: bool = False,
     data_dir: str | None = None,
 ) -> None:
-    """Write a trained run as one file, or a run or model as a program that needs no mamlax.
+    """Save a trained run as a model file, or a run or model as a program that needs no mamlax.
 
     Args:
-        source: A run directory, or a model that was written.
-        out: The file; model.safetensors, model.stablehlo or model.onnx where None. Beside a
-            program, FILE.json says how it is called; a policy has a second program, FILE.adapt.
-        format: safetensors, for mamlax.load and mamlax adapt; or a program that adapts and
-            predicts, or predicts if the model is adapted: stablehlo, for JAX, or onnx, for
-            browsers and other languages.
-        with_pretrained: Also keep the run's pretrained baseline in the file, which mamlax serve
-            shows beside what was meta-learned.
-        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+        source: A run directory, or a model file.
+        out: The file to write. Default: model.safetensors, model.stablehlo or model.onnx. For a
+            program, FILE.json says how to call it. A policy has a second program, FILE.adapt.
+        format: safetensors: a model for mamlax.load and mamlax adapt. stablehlo (for JAX) or onnx
+            (for browsers and other languages): a program that adapts and predicts; for an adapted
+            model, a program that predicts.
+        with_pretrained: Also store the run's pretrained baseline, which mamlax serve shows beside
+            the meta-learned network.
+        data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
     """
     if out is None:
         out = Path(f"model.{format}")

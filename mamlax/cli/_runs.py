@@ -47,7 +47,7 @@ else:
 
 
 def recipes() -> None:
-    """List the recipes: what they reproduce, the published results, and those measured here."""
+    """List the recipes: what each one reproduces, the published results, and ours."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -72,19 +72,19 @@ def train(
     track: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     job: Job = _ALONE,
 ) -> None:
-    """Meta-train a recipe, evaluate it beside its baselines and draw the figures.
+    """Meta-train a recipe, evaluate it and its baselines, and draw the figures.
 
-    An algorithm may follow the recipe: mamlax train sinusoid boil. --help lists the usual settings,
-    --help-all every setting. Resume an interrupted run by repeating its command.
+    To use another algorithm, write it after the recipe: mamlax train sinusoid boil. --help lists
+    the usual settings, --help-all every setting. To resume an interrupted run, repeat its command.
 
     Args:
-        recipe: which recipe.
-        seed: Seed of initialization and training.
-        num_seeds: Seeds side by side, from --seed on.
-        out: The run directory; runs/RECIPE/SEED where None.
-        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
-        track: Where to watch the run: tensorboard, wandb, mlflow or trackio.
-        job: Several processes that train together.
+        recipe: The recipe to train.
+        seed: Seed of the initialization and of the training.
+        num_seeds: How many seeds to train at the same time, starting at --seed.
+        out: The run directory. Default: runs/RECIPE/SEED.
+        data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
+        track: Where to follow the run: tensorboard, wandb, mlflow or trackio.
+        job: Several processes that train one run together.
     """
     if out is None:
         last = seed + num_seeds - 1
@@ -136,7 +136,7 @@ def _train(
 
 @contextmanager
 def _ways_out_of_another_run(out: Path) -> Iterator[None]:
-    """Name the commands that help where a directory holds another run."""
+    """If the directory holds another run, name the commands that help."""
     try:
         yield
     except OtherRunError as error:
@@ -147,14 +147,15 @@ def _ways_out_of_another_run(out: Path) -> Iterator[None]:
 
 
 def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | None = None) -> None:
-    """Before training: find memory, operations and time of an outer step, and flags that fit.
+    """Before training, measure memory, operations and time of an outer step; find flags that fit.
 
-    Compiles the outer step for several --task-batch-size and --remat, and times those that fit.
+    Compiles the outer step for several values of --task-batch-size and --remat, and times those
+    that fit in memory.
 
     Args:
-        recipe: which recipe; its flags count, as in mamlax train.
-        memory: Memory to fit in, e.g. 6GB or 512MiB; the free memory where None.
-        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+        recipe: The recipe. Its flags count, as in mamlax train.
+        memory: Memory to fit in, e.g. 6GB or 512MiB. Default: the free memory.
+        data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
     """
     _devices.prepare_jax()
     from ..experiments import _plan
@@ -189,18 +190,18 @@ def evaluate(
 ) -> None:
     """Evaluate a trained run again: on more tasks, with more inner steps, or on other tasks.
 
-    Rewrites its evaluation.json and its figures, unless --out names another directory.
+    Replaces its evaluation.json and its figures, unless --out names another directory.
 
     Args:
         run: The run directory.
-        num_tasks: Held-out tasks; as the recipe says where None.
-        num_inner_steps: Inner steps; as the recipe says where None.
-        ways: Classes per task; other ways than trained with need proto-maml or unicorn-maml.
-        shots: Support examples, of each class where there are classes.
-        num_query: Query examples, of each class where there are classes.
-        within_alphabet: Of Omniglot, characters of one alphabet per task, not turned.
-        out: The directory for the evaluation; needed for other tasks than those of the recipe.
-        data_dir: A folder with one folder per data set (e.g. omniglot/); MAMLAX_DATA where None.
+        num_tasks: Number of held-out tasks. Default: the recipe's number.
+        num_inner_steps: Number of inner steps. Default: the recipe's number.
+        ways: Classes per task. A number other than in training needs proto-maml or unicorn-maml.
+        shots: Support examples, per class in classification.
+        num_query: Query examples, per class in classification.
+        within_alphabet: Omniglot only: the characters of a task are from one alphabet, not rotated.
+        out: The directory for the evaluation. Required if the tasks differ from the recipe's.
+        data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
         job: Several processes that share the tasks.
     """
     _devices.prepare_jax()
@@ -256,7 +257,7 @@ def plot(run: tyro.conf.Positional[Path]) -> None:
 
 
 def film(run: tyro.conf.Positional[Path], *, of: str = "main") -> None:
-    """Film a run of locomotion: episodes before and after each inner step, side by side.
+    """Make a film of a locomotion run: episodes before and after each inner step, side by side.
 
     Args:
         run: The run directory.
@@ -270,13 +271,13 @@ def film(run: tyro.conf.Positional[Path], *, of: str = "main") -> None:
 def compare(
     runs: tyro.conf.Positional[tuple[Path, ...]], *, out: Path = Path("comparison")
 ) -> None:
-    """Compare evaluated runs with the first one, task by task, and draw their curves together.
+    """Compare evaluated runs with the first one, task by task, and draw their curves in one figure.
 
     Differences are paired if the runs were evaluated on the same held-out tasks.
 
     Args:
         runs: Two run directories or more.
-        out: Where comparison.json and curves.png are written.
+        out: The directory for comparison.json and curves.png.
     """
     from .. import plots
     from ..experiments import _compare

@@ -1,4 +1,4 @@
-"""The commands that serve models, or write a page that needs no service."""
+"""Commands that serve models, or write a page that needs no server of models."""
 
 import os
 import shlex
@@ -26,19 +26,21 @@ def serve(
     most_rows: int = Serving.most_rows,
     most_images: int = Serving.most_images,
 ) -> None:
-    """Serve models: a page to try them on, and an HTTP interface.
+    """Serve models over HTTP, with a web page to try them.
 
     Args:
-        models: What mamlax fit or mamlax export wrote, one or more.
-        host: Address to listen on; another than this machine's own needs a token.
-        port: Port to listen on; 0: one that is free.
-        warm: Compile the usual sizes before the first client comes.
-        token: What clients must send, as Authorization: Bearer TOKEN; MAMLAX_TOKEN where None.
-        most_adapted: Adapted models that are kept; of more, those least recently used go.
-        seconds_kept: How long an adapted model is kept that nobody uses.
-        most_bytes: Largest request.
-        most_rows: Most rows of a request.
-        most_images: Most images of a request.
+        models: One or more model files of mamlax fit or mamlax export.
+        host: Address to listen on. An address that other machines can reach needs a token.
+        port: Port to listen on. 0: any free port.
+        warm: Compile the usual sizes before the first request.
+        token: The token that clients must send, as Authorization: Bearer TOKEN. Default:
+            MAMLAX_TOKEN.
+        most_adapted: How many adapted models to keep. Beyond that, the least recently used are
+            dropped.
+        seconds_kept: Seconds after which an unused adapted model is dropped.
+        most_bytes: Largest size of a request, in bytes.
+        most_rows: Largest number of rows in a request.
+        most_images: Largest number of images in a request.
     """
     settings = Serving(
         most_adapted=most_adapted,
@@ -62,12 +64,12 @@ def page(
     out: Path = Path("page"),
     runtime: Path = Path("node_modules/onnxruntime-web/dist"),
 ) -> None:
-    """Write a page that runs models in the browser, for any web server.
+    """Write a web page that runs models in the browser. Any web server can host it.
 
     Args:
-        models: What mamlax export wrote, one or more: of images, or of one column of numbers.
+        models: One or more model files of mamlax export, of images or of one column of numbers.
         out: The folder to write.
-        runtime: The folder dist of onnxruntime-web, which npm install onnxruntime-web brings.
+        runtime: The folder dist of onnxruntime-web (from npm install onnxruntime-web).
     """
     if not models:
         raise MamlaxError("give a model or several: mamlax page characters.safetensors.")

@@ -15,14 +15,14 @@ def push(
     *,
     private: bool = False,
 ) -> None:
-    """Put a model on the Hugging Face Hub, with a card that says what it is.
+    """Upload a model to the Hugging Face Hub, with a model card that describes it.
 
-    Needs a login: hf auth login, or HF_TOKEN.
+    Log in first: hf auth login, or set HF_TOKEN.
 
     Args:
-        model: What mamlax fit or mamlax export wrote.
-        repository: OWNER/NAME; made where there is none.
-        private: Whether a repository that is made is your own alone.
+        model: A model file of mamlax fit or mamlax export.
+        repository: OWNER/NAME. It is created if it does not exist.
+        private: If the repository is created, make it private.
     """
     from ..estimators import _hub
 
@@ -30,11 +30,11 @@ def push(
 
 
 def pull(repository: tyro.conf.Positional[str], *, out: Path = Path("model.safetensors")) -> None:
-    """Get a model from the Hugging Face Hub.
+    """Download a model from the Hugging Face Hub.
 
     Args:
-        repository: OWNER/NAME; @REVISION and /FILE.safetensors may follow.
-        out: The file.
+        repository: OWNER/NAME. You may add @REVISION and /FILE.safetensors.
+        out: The file to write.
     """
     from ..estimators import _hub, _inspection
 

@@ -1,4 +1,4 @@
-"""Settings as values: algorithms, problems, training and evaluation, and the recipes made of them.
+"""Settings as values: algorithms, problems, training, evaluation, and recipes made of these.
 
 Nothing here imports JAX. `RECIPES["sinusoid"].changed(shots=5)` is a recipe with another setting.
 """

@@ -1,4 +1,4 @@
-"""One class for each algorithm of the family: its settings, their bounds and defaults.
+"""One class for each algorithm: its settings, their bounds and defaults.
 
 The same values serve recipes, the command line, estimators and saved models. The mathematics is in
 `mamlax/algorithms/`; `mamlax/experiments/_learner.py` turns settings into learners.
@@ -34,32 +34,32 @@ UnlearnedInnerOptimizer = Literal["sgd", "momentum", "adam", "adam-without-momen
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm(Settings):
-    """Settings of every algorithm for support and query sets."""
+    """Settings that all algorithms for support and query sets share."""
 
     name: ClassVar[str]
-    """Its name on the command line and in files."""
+    """The algorithm's name on the command line and in files."""
     inner_learning_rate: Positive = 0.01
     """Step size α of inner steps."""
     num_inner_steps: Natural = 1
-    """Inner steps while meta-training."""
+    """Number of inner steps in meta-training."""
     compute_dtype: Advanced[Literal["float32", "bfloat16"]] = "float32"
-    """Type that losses are computed in; parameters stay float32."""
+    """Number type for computing losses. Parameters stay float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithInnerOptimizer(Algorithm):
-    """An algorithm whose inner optimizer is a choice."""
+    """An algorithm whose inner optimizer can be chosen."""
 
     inner_optimizer: InnerOptimizer = "sgd"
-    """What an inner step does with its gradient; the learned ones start as gradient descent."""
+    """The optimizer of inner steps. The learned ones start as gradient descent."""
     inner_gradient_clip: Advanced[Positive | None] = None
-    """Largest norm of an inner gradient; longer ones are scaled down. None: no limit."""
+    """Largest norm of an inner gradient; longer gradients are scaled down. None: no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _UnlearnedOptimizer(WithInnerOptimizer):
     inner_optimizer: UnlearnedInnerOptimizer = "sgd"
-    """What an inner step does with its gradient."""
+    """The optimizer of inner steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class OnMinibatches(Algorithm):
     """An algorithm whose inner steps can each use a minibatch of the support."""
 
     inner_batch_size: Advanced[Count | None] = None
-    """Support examples per inner step of training, a new minibatch each. None: all."""
+    """Support examples per inner step in training; each step uses a new minibatch. None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +75,10 @@ class Unrolled(Algorithm):
     """An algorithm that differentiates through its inner loop."""
 
     num_unrolled_steps: Advanced[Natural | None] = None
-    """Differentiate only through this many inner steps, the last ones. None: all."""
+    """How many of the last inner steps to differentiate through. None: all."""
     remat: Advanced[Remat] = "none"
-    """Recompute instead of storing: every inner step, or segments of √num_inner_steps steps. Less
-    memory, more time."""
+    """What to recompute instead of storing: nothing, every inner step, or segments of
+    √num_inner_steps steps. Recomputing takes less memory and more time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +89,19 @@ class _EitherOrder(Unrolled):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOfTask(WithInnerOptimizer, _EitherOrder):
-    """An algorithm that makes a head for each task, whose number of classes may vary."""
+    """An algorithm that makes a new head for each task. The number of classes may vary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Maml(WithInnerOptimizer, OnMinibatches, _EitherOrder):
-    """MAML: all parameters adapt, and the outer loop differentiates through it."""
+    """MAML: all parameters adapt, and the outer loop differentiates through the inner loop."""
 
     name: ClassVar[str] = "maml"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fomaml(WithInnerOptimizer, OnMinibatches):
-    """First-order MAML: inner gradients are constants of the outer loop."""
+    """First-order MAML: the outer loop treats inner gradients as constants."""
 
     name: ClassVar[str] = "fomaml"
 
@@ -115,7 +115,7 @@ class Anil(WithInnerOptimizer, OnMinibatches, _EitherOrder):
 
 @dataclass(frozen=True, kw_only=True)
 class Boil(WithInnerOptimizer, OnMinibatches, _EitherOrder):
-    """BOIL: all but the head adapts."""
+    """BOIL: everything except the head adapts."""
 
     name: ClassVar[str] = "boil"
 
@@ -133,11 +133,13 @@ class MamlPlusPlus(OnMinibatches, Unrolled):
 
     name: ClassVar[str] = "maml-plus-plus"
     num_multi_step_outer_steps: Natural | None = None
-    """Outer steps in which the loss after every inner step counts. None: a tenth of all."""
+    """How many outer steps at the beginning use the loss after every inner step. None: a tenth of
+    all."""
     num_first_order_outer_steps: Natural = 0
-    """Outer steps at the beginning that are first-order."""
+    """How many outer steps at the beginning are first-order."""
     per_step_normalization: bool | None = None
-    """Separate shifts for each inner step. None: if the model normalizes."""
+    """Use separate shifts (of the normalization) for each inner step. None: if the model
+    normalizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,7 @@ class MetaCurvature(OnMinibatches, _EitherOrder):
 
 @dataclass(frozen=True, kw_only=True)
 class Imaml(_UnlearnedOptimizer):
-    """iMAML: the implicit gradient at the minimum of a proximal inner loss."""
+    """iMAML: the implicit gradient, at the minimum of an inner loss with a proximal term."""
 
     name: ClassVar[str] = "imaml"
     num_inner_steps: Annotated[
@@ -160,18 +162,18 @@ class Imaml(_UnlearnedOptimizer):
             lambda steps: steps >= 2,
         ),
     ] = 16
-    """Inner steps while meta-training: enough to come near the minimum."""
+    """Number of inner steps in meta-training; enough to come near the minimum."""
     proximal_strength: Positive = 2.0
     """λ, how strongly adapted parameters are held near the initialization."""
     num_conjugate_gradient_steps: Advanced[Count] = 5
-    """Iterations that solve for the meta-gradient."""
+    """Number of conjugate gradient iterations that solve for the meta-gradient."""
     damping: NonNegative = 0.0
-    """δ, added to λ when solving for the meta-gradient. If large, it is nearly first-order."""
+    """δ, added to λ when solving for the meta-gradient. A large δ makes it nearly first-order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reptile(_UnlearnedOptimizer, OnMinibatches):
-    """Reptile: moves towards adapted parameters, without differentiating the inner loop."""
+    """Reptile: moves towards the adapted parameters, without differentiating the inner loop."""
 
     name: ClassVar[str] = "reptile"
     num_inner_steps: Annotated[
@@ -182,16 +184,16 @@ class Reptile(_UnlearnedOptimizer, OnMinibatches):
             lambda steps: steps >= 2,
         ),
     ] = 5
-    """Inner steps while meta-training."""
+    """Number of inner steps in meta-training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cavia(WithInnerOptimizer, OnMinibatches, _EitherOrder):
-    """CAVIA: a few context parameters adapt, from zero; the network is shared."""
+    """CAVIA: a few context parameters adapt, starting at zero. The network does not adapt."""
 
     name: ClassVar[str] = "cavia"
     context_size: Count | None = None
-    """Size of the context, the numbers that adapt. None: the problem's default."""
+    """Number of context parameters, which adapt. None: the problem's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,13 +212,13 @@ class UnicornMaml(HeadOfTask):
 
 @dataclass(frozen=True, kw_only=True)
 class RidgeMaml(WithInnerOptimizer, _EitherOrder):
-    """Ridge MAML: the head starts from a regression on the support. For regression."""
+    """Ridge MAML: the head starts from a ridge regression on the support. For regression."""
 
     name: ClassVar[str] = "ridge-maml"
     ridge: Positive = 0.1
-    """λ of the regression that the head starts from."""
+    """λ of the ridge regression that the head starts from."""
     head_prior: Advanced[bool] = False
-    """Shrink the regression towards a learned head instead of towards zero."""
+    """Shrink the ridge regression towards a learned head instead of towards zero."""
 
 
 _SUPERVISED: tuple[type[Algorithm], ...] = (
@@ -241,7 +243,7 @@ S = TypeVar("S", bound=Settings)
 
 
 def carried_over(settings: Settings, to: type[S]) -> S:
-    """Convert settings to another class: common ones are kept if allowed, others get defaults."""
+    """Convert settings to another class: shared ones are kept if allowed, others get defaults."""
     both = {field.name for field in fields(to)} & {field.name for field in fields(settings)}
     kept = {name: getattr(settings, name) for name in both}
     hints = hints_of(to)

@@ -1,4 +1,4 @@
-"""The named recipes."""
+"""The catalog of recipes."""
 
 import difflib
 
@@ -14,7 +14,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def nearest_recipe(name: str) -> str:
-    """A hint that names the most similar recipe, with a leading space; empty if none is similar."""
+    """A hint that names the most similar recipe, with a leading space. Empty if none is similar."""
     near = [one for one in RECIPES if one.startswith(name) and len(name) > 2]
     near = near or difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.45)
     return f" Did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""Which process of a job this one is, where several train together."""
+"""Settings of a job of several processes: which process this one is."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,13 @@ from ._settings import Advanced, Count, Natural, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Settings):
-    """How processes find one another; SLURM and Open MPI tell it themselves."""
+    """How processes find one another. Under SLURM and Open MPI this is automatic."""
 
     coordinator: Advanced[str | None] = None
-    """HOST:PORT of the first process, where the others find it. SLURM and others tell it."""
+    """HOST:PORT where the other processes find the first one. Automatic under SLURM and others."""
     num_processes: Advanced[Count | None] = None
-    """Processes that train together, each started with this command. 1: for itself, also in a job
-    of several."""
+    """Number of processes that train together, each started with this command. 1: train alone, also
+    inside a job of several processes."""
     process_id: Advanced[Natural | None] = None
-    """Which of them this is, from 0 on; 0 runs on the coordinator's host and writes the files."""
+    """Number of this process, from 0. Process 0 runs on the coordinator's host and writes the
+    files."""

@@ -17,28 +17,29 @@ from ._settings import (
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyAlgorithm(Settings):
-    """Settings of every algorithm for policies: the inner loop. The outer loops differ."""
+    """Settings that all algorithms for policies share: the inner loop. The outer loops differ."""
 
     name: ClassVar[str]
-    """Its name on the command line and in files."""
+    """The algorithm's name on the command line and in files."""
     inner_learning_rate: Positive = 0.1
     """Step size α of inner steps."""
     num_inner_steps: Natural = 1
-    """Inner steps while meta-training."""
+    """Number of inner steps in meta-training."""
     first_order: bool = False
     """Treat inner gradients as constants: first-order MAML."""
     surrogate: Literal["log-likelihood", "likelihood-ratio", "dice"] = "log-likelihood"
-    """The loss of the inner loop; the paper's is log-likelihood."""
+    """The loss of the inner loop. The paper uses log-likelihood."""
     inner_learning_rate_decay: Advanced[Fraction] = 0.5
-    """Factor of the inner learning rate after each inner step, so that later steps do not overshoot
-    the solution."""
+    """Multiply the inner learning rate by this after each inner step, so that later steps do not
+    overshoot."""
     sampling_correction: Advanced[bool] = False
     """Also reward the policy before adaptation for collecting useful episodes (E-MAML)."""
     step_weights: Advanced[tuple[float, ...] | None] = None
-    """Weight of the policy after each inner step in the outer loss. None: only the last counts."""
+    """Weight, in the outer loss, of the policy after each inner step. None: only the last policy
+    counts."""
     remat: Advanced[Remat] = "none"
-    """Recompute instead of storing: every inner step, or segments of √num_inner_steps steps. Less
-    memory, more time."""
+    """What to recompute instead of storing: nothing, every inner step, or segments of
+    √num_inner_steps steps. Recomputing takes less memory and more time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +48,14 @@ class MamlTrpo(PolicyAlgorithm):
 
     name: ClassVar[str] = "maml-trpo"
     max_kl: Positive = 0.01
-    """How far an outer step may move the adapted policies, in nats."""
+    """How far an outer step may move the adapted policies: their mean KL divergence, in nats."""
     fisher: Advanced[Literal["exact", "adapted"]] = "exact"
-    """The Fisher matrix of the trust region; adapted is an approximation that is cheaper."""
+    """The Fisher matrix of the trust region. adapted is a cheaper approximation."""
     fisher_fraction: Advanced[PositiveFraction] = 1.0
-    """Share of the episodes that the Fisher matrix is computed from."""
+    """Share of the episodes from which the Fisher matrix is computed."""
     num_conjugate_gradient_steps: Advanced[Count] = 10
-    """Iterations that solve for the direction. Each costs a product with the Fisher matrix; more
-    are not always better."""
+    """Number of conjugate gradient iterations that solve for the step's direction. Each costs one
+    product with the Fisher matrix. More are not always better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Promp(PolicyAlgorithm):
     outer_learning_rate: Positive = 1e-3
     """Adam's learning rate in the outer loop."""
     num_gradient_steps: Advanced[Count] = 5
-    """Steps of Adam on the same episodes."""
+    """Number of Adam steps on the same episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +92,21 @@ class Episodes(Settings):
     episodes_per_task: Count = 20
     """Episodes collected before each inner step, and after the last."""
     num_test_episodes: Count = 40
-    """The same, in validation and evaluation."""
+    """Episodes collected at the same points in validation and evaluation."""
     discount: Fraction = 0.99
-    """γ, the factor of a reward for each step of delay."""
+    """Discount γ: the factor of a reward for each step of delay."""
     gae_lambda: Advanced[Fraction] = 1.0
     """λ of generalized advantage estimation."""
     baseline: Advanced[Literal["linear", "none"]] = "linear"
     """Baseline of the advantages: a linear regression on observations and time, or none."""
     normalize_advantages: Advanced[bool] = True
-    """Bring the advantages of a task to mean 0 and standard deviation 1."""
+    """Scale the advantages of a task to mean 0 and standard deviation 1."""
     auto_reset: Advanced[bool] = False
-    """In training, begin another episode where one has ended early, so that every task gives
-    episodes_per_task times the horizon in steps. Evaluation plays whole episodes."""
+    """In training, start a new episode when one ends early, so that every task yields
+    episodes_per_task times horizon steps. Evaluation plays whole episodes."""
     max_unstable_share: Advanced[Fraction] = 0.1
-    """Stop if the simulation became unstable in more than this share of the episodes of an outer
-    step."""
+    """Stop training if the simulation was unstable in more than this share of an outer step's
+    episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,4 +118,5 @@ class PolicyNetwork(Settings):
     activation: Advanced[Literal["relu", "tanh"]] = "relu"
     """Activation of the hidden layers."""
     normalize_observations: Advanced[bool] = False
-    """Normalize observations by the mean and deviation of those collected in training so far."""
+    """Normalize observations by the mean and standard deviation of all observations collected in
+    training so far."""

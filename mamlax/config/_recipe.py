@@ -21,11 +21,11 @@ class Evidence:
     Attributes:
         summary: the experiment in a few words.
         paper: where it was published.
-        expected: the published number.
-        measured: our number; the files under `benchmarks/` say how.
-        duration: how long it took, on what.
-        curves: published means of the metric after 0, 1, 2, … inner steps, of "main" (what the
-            recipe trains) and of baselines.
+        expected: the published result.
+        measured: our result. The files under `benchmarks/` say how it was measured.
+        duration: how long it took, and on which machine.
+        curves: published means of the metric after 0, 1, 2, … inner steps, for "main" (what the
+            recipe trains) and for baselines.
     """
 
     summary: str
@@ -40,8 +40,8 @@ class Evidence:
 class Recipe(Settings):
     """A named experiment: a problem, an algorithm, how long to train and how to evaluate.
 
-    Its settings are in groups, each of which is a value. Names are unique across groups, so that
-    each setting is a flag of `mamlax train` and an argument of `changed`.
+    The settings are in groups; each group is one value. Names of settings are unique across groups,
+    so each setting is a flag of `mamlax train` and an argument of `changed`.
 
     Attributes:
         may_grow: settings that may be increased when a run is resumed.
@@ -49,17 +49,17 @@ class Recipe(Settings):
 
     may_grow: ClassVar[tuple[str, ...]] = ()
     algorithms: ClassVar[dict[str, Any]]
-    """The algorithms that can learn its problem, by name."""
+    """The algorithms that can learn the problem, by name."""
     name: str
     evidence: Evidence
     problem: Any
-    """Where tasks come from and what model learns them."""
+    """Where tasks come from, and which model learns them."""
     algorithm: Any
-    """What learns."""
+    """The meta-learning algorithm."""
     training: TrainingSettings
-    """How long to train, and on what."""
+    """How long to train, and from which weights, devices and batch sizes."""
     evaluation: EvaluationSettings
-    """How the result is measured, and the best checkpoint chosen."""
+    """How the result is measured, and how the best checkpoint is chosen."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +73,7 @@ class Recipe(Settings):
 
     @property
     def num_validation_inner_steps(self) -> int:
-        """Inner steps of validation; as many as in training by default."""
+        """Inner steps in validation. Default: as many as in training."""
         steps = self.evaluation.num_validation_inner_steps
         return self.algorithm.num_inner_steps if steps is None else steps
 
@@ -85,30 +85,30 @@ class Recipe(Settings):
 
     @property
     def shown_inner_steps(self) -> tuple[int, ...]:
-        """Numbers of inner steps after which figures show the result of adaptation."""
+        """The numbers of inner steps after which figures show the adapted model."""
         return tuple(sorted({0, 1, self.num_validation_inner_steps}))
 
     @property
     def groups(self) -> dict[str, Settings]:
-        """Its groups of settings, by name."""
+        """The groups of settings, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Settings)}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every setting by its name, whatever its group, and the algorithm's name."""
+        """All settings of all groups by name, and the algorithm's name."""
         found = {"algorithm": self.algorithm.name}
         for group in self.groups.values():
             found |= {field.name: getattr(group, field.name) for field in fields(group)}
         return found
 
     def changed(self: R, **settings: Any) -> R:
-        """This recipe with other settings, each by its name, whatever its group.
+        """A copy of this recipe with other settings, each given by name, of any group.
 
         Args:
-            **settings: e.g. `shots=5, num_outer_steps=100`; `algorithm` may be a name (its settings
-                are carried over) or a value, and `problem` and the other groups are values. A
-                recipe with another `name` can be trained once it is in the catalog.
+            **settings: e.g. `shots=5, num_outer_steps=100`. `algorithm` may be a name (the settings
+                are carried over) or a value. `problem` and the other groups are values. A recipe
+                with another `name` can be trained once it is in the catalog.
 
         Raises:
             MamlaxError: if the recipe has no such setting, or a value is out of bounds.
@@ -131,7 +131,7 @@ class Recipe(Settings):
         return replace(recipe, **changes)
 
     def no_such_setting(self, name: str) -> str:
-        """The message about a setting that this recipe lacks; names the algorithms that have it."""
+        """The message about a setting that this recipe lacks. It names algorithms that have it."""
         having = [one for one, kind in self.algorithms.items() if name in hints_of(kind)]
         near = difflib.get_close_matches(name, self.settings, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -143,7 +143,7 @@ class Recipe(Settings):
         )
 
     def with_algorithm(self: R, name: str) -> R:
-        """This recipe with another algorithm; settings that both have are carried over.
+        """A copy of this recipe with another algorithm. Settings that both have are carried over.
 
         Raises:
             MamlaxError: if no such algorithm can learn this problem.
@@ -164,32 +164,32 @@ class SupervisedRecipe(Recipe):
 
     algorithms: ClassVar[dict[str, type[Algorithm]]] = ALGORITHMS
     problem: SinusoidProblem | ClassificationProblem
-    """Where tasks come from and what model learns them."""
+    """Where tasks come from, and which model learns them."""
     algorithm: Algorithm
-    """What learns."""
+    """The meta-learning algorithm."""
     outer_optimizer: Adam
-    """What an outer step does with the meta-gradient."""
+    """The optimizer of outer steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyRecipe(Recipe):
-    """Reinforcement learning: an algorithm of policies in an environment."""
+    """Meta-reinforcement learning: a policy and its algorithm in an environment."""
 
     algorithms: ClassVar[dict[str, type[PolicyAlgorithm]]] = POLICY_ALGORITHMS
     # no learning rate depends on the number of outer steps
     may_grow: ClassVar[tuple[str, ...]] = ("num_outer_steps", "num_baseline_steps")
     problem: ControlProblem
-    """Where tasks come from."""
+    """The environment that tasks come from."""
     algorithm: PolicyAlgorithm
-    """What learns."""
+    """The meta-learning algorithm."""
     policy: PolicyNetwork = field(default_factory=PolicyNetwork)
-    """The network that acts."""
+    """The network of the policy."""
     episodes: Episodes = field(default_factory=Episodes)
-    """How many episodes it collects, and how its advantages are computed."""
+    """How many episodes the policy collects, and how its advantages are computed."""
 
     @property
     def shown_inner_steps(self) -> tuple[int, ...]:
-        """As in the paper's figures of policies."""
+        """The numbers of inner steps in the paper's figures of policies."""
         return (0, 1, 3)
 
 
@@ -205,15 +205,15 @@ def recipe_like(
     curves: dict[str, tuple[float, ...]] | None = None,
     **settings: Any,
 ) -> R:
-    """A recipe like another one, with evidence and some settings of its own.
+    """A copy of a recipe with its own evidence and some other settings.
 
     Args:
-        like: the other recipe; its paper is used if `paper` is None.
+        like: the recipe to copy.
         name: the new recipe's name.
-        summary: see `Evidence`, also for the arguments below.
-        expected: the published number.
-        paper: where it was published.
-        measured: our number.
+        summary: the experiment in a few words. See `Evidence`, also for the arguments below.
+        expected: the published result.
+        paper: where it was published. None: the paper of `like`.
+        measured: our result.
         duration: how long it took.
         curves: published means.
         **settings: see `Recipe.changed`.

@@ -1,4 +1,4 @@
-"""Settings of the service that models adapt and predict behind."""
+"""Settings of mamlax serve."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,18 +16,22 @@ Token = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Serving(Settings):
-    """What a service allows its clients.
+    """What a server of models allows its clients.
 
     Attributes:
-        most_adapted: adapted models that are kept; of more, those least recently used go.
-        seconds_kept: how long an adapted model is kept that nobody uses.
-        most_bytes: of a request.
-        most_rows: of a support, and of what is asked about.
-        most_images: of a support, and of what is asked about.
-        most_pixels: of the images of a request together; small files may claim many of them.
+        most_adapted: how many adapted models to keep. Beyond that, the least recently used are
+            dropped.
+        seconds_kept: seconds after which an unused adapted model is dropped.
+        most_bytes: largest size of a request, in bytes.
+        most_rows: largest number of rows in a support, and in a query.
+        most_images: largest number of images in a support, and in a query.
+        most_pixels: largest number of pixels of all images in a request together. (A small file can
+            claim a very large image.)
         seconds_to_send: how long a client may take to send a request.
-        most_bytes_kept: of all adapted models together; of more, those least recently used go.
-        token: what clients must send as `Authorization: Bearer TOKEN`; None: nothing.
+        most_bytes_kept: largest size of all adapted models together, in bytes. Beyond that, the
+            least recently used are dropped.
+        token: the token that clients must send as `Authorization: Bearer TOKEN`. None: no token is
+            needed.
     """
 
     most_adapted: Count = 1_000

@@ -28,11 +28,11 @@ T = TypeVar("T")
 
 
 class Bound(NamedTuple):
-    """What a setting may be.
+    """Which values a setting may have.
 
     Attributes:
         words: completes "NAME must be ...".
-        allows: whether a value is within it.
+        allows: whether a value is allowed.
     """
 
     words: str
@@ -58,10 +58,11 @@ PositiveFraction = Annotated[float, Bound("above 0 and at most 1", lambda x: 0 <
 
 @dataclass(frozen=True)
 class Settings:
-    """A group of settings. Values out of the bounds of their fields are refused.
+    """A group of settings. Values outside the bounds of their fields are refused.
 
     Raises:
-        MamlaxError: naming the setting, its value and what is allowed.
+        MamlaxError: if a value is not allowed. The message names the setting, its value and what
+            is allowed.
     """
 
     def __post_init__(self) -> None:
@@ -85,7 +86,7 @@ def is_advanced(hint: Any) -> bool:
 
 
 def fits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a type and within its bounds."""
+    """Whether a value has the type of a hint and is within its bounds."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return fits(parts[0], value) and all(bound.allows(value) for bound in _bounds(hint))
@@ -108,7 +109,7 @@ def _bounds(hint: Any) -> list[Bound]:
 
 
 def _words(hint: Any, value: Any) -> str:
-    """What a type allows, in words, for a message about a value that does not fit."""
+    """In words, what a type allows: for the message about a value that is not allowed."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         bounds = _bounds(hint)

@@ -40,25 +40,27 @@ TABLE_ALGORITHMS: dict[str, Algorithm] = {one.name: one for one in _FOR_TABLES}
 """Each algorithm with settings for standardized tables, by name."""
 
 PooledChoice = Literal["auto", "none", "linear", "trees"]
-"""One model for all groups, which adaptation starts from."""
+"""The model of all groups together that adaptation starts from."""
 Features = Literal["waves", "network"]
-"""Waves make a Gaussian process whose kernel is learned."""
+"""With "waves" the model is a Gaussian process whose kernel is learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableTraining(Settings):
-    """How long to meta-train on the groups of a table, and what network.
+    """How to meta-train on the groups of a table: the network, the steps, the outer optimizer.
 
     Attributes:
         hidden_sizes: width of each hidden layer.
-        num_outer_steps: outer steps, at most.
+        num_outer_steps: largest number of outer steps.
         meta_batch_size: groups per outer step.
-        outer_learning_rate: that of Adam, falling to zero along a cosine.
-        weight_decay: that of the outer optimizer.
-        max_support: the largest number of support rows.
-        patience: validations without improvement before training ends.
-        pooled: what adaptation starts from; auto: what is best on groups held out.
-        features: what a head that is solved for makes curves of.
+        outer_learning_rate: learning rate of Adam; it falls to zero along a cosine.
+        weight_decay: weight decay of the outer optimizer.
+        max_support: largest number of support rows in training.
+        patience: number of validations without improvement after which training stops.
+        pooled: the model that adaptation starts from. auto: the one with the smallest error on
+            held-out groups.
+        features: the features from which a head in closed form makes curves: waves, or the hidden
+            layers of a network.
     """
 
     hidden_sizes: tuple[Count, ...]

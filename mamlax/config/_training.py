@@ -1,4 +1,4 @@
-"""Settings shared by recipes: how long to train, how to evaluate, and the outer optimizer."""
+"""Settings that recipes share: how long to train, how to evaluate, and the outer optimizer."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,63 +8,66 @@ from ._settings import Advanced, Count, FractionBelowOne, Natural, Positive, Set
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings(Settings):
-    """How long to train, and on what."""
+    """How long to train, and from which weights, devices and batch sizes."""
 
     meta_batch_size: Count
     """Tasks per outer step."""
     num_outer_steps: Count
-    """Outer steps in all."""
+    """Total number of outer steps."""
     num_baseline_steps: Natural | None = None
-    """Outer steps of each trained baseline; as many as num_outer_steps where None, 0 for none."""
+    """Outer steps of each trained baseline. None: as many as num_outer_steps. 0: no such
+    baseline."""
     init_from: Advanced[str | None] = None
-    """Begin from the weights of a safetensors file or a run, instead of random ones: parameters are
-    matched by name and shape. pretrained: from that baseline, which is trained first."""
+    """Start from the weights of a safetensors file or a run (matched by name and shape), not from
+    random ones. pretrained: start from the pretrained baseline, which is then trained first."""
     log_interval: Advanced[Count] = 100
     """Outer steps per line of metrics.jsonl."""
     checkpoint_interval: Advanced[Count | None] = None
-    """Outer steps between checkpoints, a multiple of log_interval. None: twenty per run."""
+    """Outer steps between checkpoints, a multiple of log_interval. None: twenty checkpoints per
+    run."""
     task_batch_size: Advanced[Count | Literal["auto"] | None] = None
-    """Tasks per device at once; a meta-batch is processed in micro-batches of this size. auto: one
-    on a processor, which suits its caches, all on an accelerator. None: all."""
+    """Tasks per device at once: a meta-batch is processed in micro-batches of this size. None: all
+    at once. auto: one on a CPU (which suits its caches), all on an accelerator."""
     num_devices: Advanced[Count | None] = None
-    """Devices (or processor cores) of each process that tasks are spread over. None: as many as
-    divide the meta-batch."""
+    """Devices (or processor cores) of each process that share the tasks. None: as many as divide
+    the meta-batch evenly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(Settings):
-    """How the result is measured, and the best checkpoint chosen."""
+    """How the result is measured, and how the best checkpoint is chosen."""
 
     num_test_tasks: Count = 600
-    """Held-out tasks of the evaluation."""
+    """Number of held-out tasks in the evaluation."""
     num_test_inner_steps: Natural = 10
-    """Inner steps of the evaluation, which reports the metric after each."""
+    """Number of inner steps in the evaluation, which reports the metric after each step."""
     validation_interval: Count | None = None
-    """Outer steps between validations that choose the best checkpoint. None: the last is kept."""
+    """Outer steps between validations. They choose the best checkpoint. None: no validation; the
+    last checkpoint is used."""
     num_validation_tasks: Advanced[Count] = 400
-    """Tasks of each validation."""
+    """Number of tasks in each validation."""
     num_validation_inner_steps: Advanced[Natural | None] = None
-    """Inner steps of each validation; as many as in training where None."""
+    """Number of inner steps in each validation. None: as many as in training."""
     num_baseline_inner_steps: Advanced[Count | None] = None
-    """Inner steps after which the step size of a baseline is chosen. None: those of validation if
-    set, otherwise those of the evaluation."""
+    """Number of inner steps after which a baseline's best step size is chosen. None: as in
+    validation if that is set, otherwise as in the evaluation."""
 
     @property
     def num_tuning_inner_steps(self) -> int:
-        """After how many inner steps the step size of a baseline is chosen."""
+        """Number of inner steps after which a baseline's step size is chosen."""
         given = (self.num_baseline_inner_steps, self.num_validation_inner_steps)
         return next((n for n in given if n is not None), self.num_test_inner_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(Settings):
-    """The outer optimizer for support and query sets."""
+    """Adam, the outer optimizer for support and query sets."""
 
     outer_learning_rate: Positive = 1e-3
     """Outer learning rate β, of Adam."""
     gradient_clip: Positive | None = None
-    """Largest norm of the outer gradient; longer ones are scaled down."""
+    """Largest norm of the outer gradient; longer gradients are scaled down. None: no limit."""
     outer_schedule: Advanced[Literal["constant", "cosine"]] = "constant"
     """Schedule of the outer learning rate: constant, or falling to zero along a cosine."""
     second_moment_decay: Advanced[FractionBelowOne] = 0.999
-    """Adam's β₂ in the outer loop: how long it remembers the size of past gradients."""
+    """Adam's β₂ in the outer loop: how long Adam remembers the size of past gradients."""

@@ -1,4 +1,4 @@
-"""Many image files decoded at once, within a budget of memory."""
+"""Decode many image files at once, within a limit of memory."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,16 +24,16 @@ def decoded(
     settings: ImageSettings,
     levels: Levels | None = None,
 ) -> Iterator[tuple[int, Decoded | None]]:
-    """`(row, image)` of the files in this order of rows; None: it is broken, and to be skipped.
+    """`(row, image)` for the files of these rows, in this order; None for broken files to skip.
 
     Args:
         files: `[rows]`.
         order: rows to decode.
-        settings: how they become arrays.
-        levels: of gray values, where files do not say; None: those of each image's content.
+        settings: how images become arrays.
+        levels: levels of gray values, if files do not say them. None: from each image's content.
 
     Raises:
-        BrokenFileError: if an image cannot be read, and broken ones are not skipped.
+        BrokenFileError: if an image cannot be read, and broken images are not skipped.
     """
 
     def decoded_one(row: int, image: "Image | None") -> Decoded | None:
@@ -53,7 +53,7 @@ def decoded(
 def _batches(
     files: Sequence[File], order: Sequence[int], settings: ImageSettings
 ) -> Iterator[dict[int, "Image | None"]]:
-    """Row → image, whose header alone is decoded, of as many as may be decoded at once."""
+    """Row → image (only the header is decoded), for as many images as may be decoded at once."""
     batch, num_bytes = {}, 0
     for row in order:
         image, needed = None, 0

@@ -1,7 +1,7 @@
-"""What was decoded once, kept as a memory-mapped array beside the data.
+"""A cache of decoded data, as memory-mapped arrays beside the data.
 
-An array is two files: `DIGEST.npy`, in NumPy's format, and `DIGEST.txt`, which says what is in it
-and is written last. The digest is of all that the array depends on.
+An array is two files: `DIGEST.npy`, in NumPy's format, and `DIGEST.txt`, which describes it and is
+written last. The digest covers everything that the array depends on.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _MOST_CHECKED_BYTES = 2 << 30
 
 
 class Contents(NamedTuple):
-    """What lies in the rows: classes one after another, what had to be left out, and remarks."""
+    """The content of the rows: the classes in order, the files left out, and remarks."""
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -41,7 +41,7 @@ class Rows:
         self.shape: tuple[int, ...] | None = None
 
     def allocate(self, count: int, shape: tuple[int, ...]) -> None:
-        """Room for so many rows of this shape. Raises an OSError where the disk has none."""
+        """Allocate this many rows of this shape. Raises an OSError if the disk is full."""
         self.shape, self.num_bytes = shape, int(np.prod(shape))
         needed = count * self.num_bytes
         # before hours of decoding, not after
@@ -54,7 +54,7 @@ class Rows:
         self.file.write(np.ascontiguousarray(pixels).data)
 
     def keep(self, rows: list[int]) -> None:
-        """Only these rows, ascending, closed up."""
+        """Keep only these rows, in ascending order, without gaps."""
         for new, old in enumerate(rows):
             if new != old:
                 self.file.seek(self.start + old * self.num_bytes)
@@ -78,17 +78,17 @@ def place_of(root: Path) -> Path:
 
 
 def parent_of(root: Path) -> Path:
-    """The folder beside whose content something of this root is kept."""
+    """The folder that contains this root; the cache is stored there."""
     return place_of(root).parent
 
 
 def cached_arrays(
     key: str, beside: Path, make: Callable[[Rows], Contents]
 ) -> tuple[ClassArrays, Contents]:
-    """What `make` writes, memory-mapped, and what it says of that; made only if not yet there.
+    """The arrays that `make` writes, memory-mapped, and its description; made only if not cached.
 
-    Kept in `MAMLAX_CACHE` where that is set; else in `.mamlax/` beside the data; else, where
-    nothing can be written there, in the user's cache directory; else in memory.
+    They are stored in `MAMLAX_CACHE` if it is set; otherwise in `.mamlax/` beside the data; if that
+    cannot be written, in the user's cache directory; and otherwise in memory.
     """
     places = [place / _digest(key) for place in _places(beside)]
     for path in places:
@@ -109,7 +109,7 @@ def cached_arrays(
 
 
 def cached_text_of(key: str, beside: Path, make: Callable[[], str]) -> str:
-    """What `make` says, made only if not yet there; kept where `cached_arrays` keeps arrays."""
+    """The text that `make` returns; made only if not cached. Stored like `cached_arrays`."""
     places = [place / f"{_digest(key)}.txt" for place in _places(beside)]
     for path in places:
         with suppress(Exception):

@@ -40,21 +40,22 @@ _SUPERCLASSES = (
 def cifar_fs(data_dir: str | Path | None = None) -> Splits:
     """CIFAR-FS as `[images, 32, 32, 3]` bytes: CIFAR-100 in the split of Bertinetto et al. (2019).
 
-    The split is a list of class names, `train.txt`, `val.txt` and `test.txt`, which its authors
-    publish with their data and which is not ours to ship.
+    The split is three lists of class names, `train.txt`, `val.txt` and `test.txt`. Its authors
+    publish the lists with their data; they are not ours to distribute.
 
     Args:
-        data_dir: a folder holding `cifar-100/`, in which `cifar-100-python.tar.gz` or the folder
-            `cifar-100-python` lies, and the lists in `splits/bertinetto/` or beside. Default: the
-            environment variable `MAMLAX_DATA`, else the user's cache directory. A missing archive
-            is downloaded there from the publisher, checked by md5; a line on stderr says so.
+        data_dir: a folder with `cifar-100/`, which contains `cifar-100-python.tar.gz` or the folder
+            `cifar-100-python`, and the lists in `splits/bertinetto/` or beside them. Default: the
+            environment variable `MAMLAX_DATA`, or else the user's cache directory. A missing
+            archive is downloaded there from the publisher and checked by md5; a line on stderr says
+            so.
 
     Returns:
         `Splits(train, validation, test)` of 64, 16 and 20 classes with 600 images each.
 
     Raises:
-        MamlaxError: if the archive is damaged or cannot be downloaded, or a list is missing, or
-            names other than CIFAR-100's classes.
+        MamlaxError: if the archive is damaged or cannot be downloaded, or a list is missing or
+            contains a name that is not a class of CIFAR-100.
 
     References:
         Bertinetto, Henriques, Torr & Vedaldi, Meta-learning with differentiable closed-form
@@ -74,11 +75,11 @@ def cifar_fs(data_dir: str | Path | None = None) -> Splits:
 def fc100(data_dir: str | Path | None = None) -> Splits:
     """FC100 as `[images, 32, 32, 3]` bytes: CIFAR-100 split by superclass (Oreshkin et al. 2018).
 
-    Of the 20 superclasses, of five classes each, 12 are for meta-training, 4 for validation and 4
-    held out, so that held-out classes resemble none of those learned from.
+    There are 20 superclasses of five classes each: 12 for meta-training, 4 for validation and 4 for
+    meta-test. So the held-out classes do not resemble the classes of training.
 
     Args:
-        data_dir: as for `cifar_fs`; no lists are needed.
+        data_dir: as for `cifar_fs`, but no lists are needed.
 
     Returns:
         `Splits(train, validation, test)` of 60, 20 and 20 classes with 600 images each.
@@ -99,7 +100,7 @@ def fc100(data_dir: str | Path | None = None) -> Splits:
 
 
 def _list_folders(folder: Path) -> list[Path]:
-    """Where the lists may be: in their place, or beside the archive."""
+    """The folders where the lists may be: their own folder, or beside the archive."""
     bases = folder, folder / FOLDER
     return [place for base in bases for place in (base / "splits" / "bertinetto", base)]
 

@@ -1,4 +1,4 @@
-"""CIFAR-100's own python archive: found or downloaded, read without running what it says."""
+"""CIFAR-100's python archive: found or downloaded, and read without running code in it."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,7 +26,7 @@ _NUM_CLASSES, _NUM_SUPERCLASSES, _NUM_IMAGES, _SIDE = 100, 20, 600, 32
 
 
 class Labels(NamedTuple):
-    """What the archive says of its classes: names, and the superclass of each class."""
+    """The classes of the archive: their names, and the superclass of each."""
 
     fine_names: list[str]
     coarse_names: list[str]
@@ -44,7 +44,7 @@ class Labels(NamedTuple):
 
 
 def cifar_folder(data_dir: str | Path | None) -> Path:
-    """`cifar-100/` in the data directory, or that itself where it was named by mistake."""
+    """`cifar-100/` in the data directory, or the directory itself if it is that folder."""
     directory = data_directory(data_dir)
     if directory.name == FOLDER and directory.is_dir():
         return directory.parent
@@ -57,13 +57,13 @@ def read_splits(
     split: Callable[[Labels], list[int]],
     counts: tuple[int, int, int],
 ) -> Splits:
-    """CIFAR-100's classes, divided, from the cache where they are in one.
+    """CIFAR-100's classes in three splits, from the cache if they are cached.
 
     Args:
         folder: `cifar_folder(...)`.
-        key: of the cache; says all that `split` depends on.
-        split: gives the indices of classes to take, in the order of the splits.
-        counts: how many for meta-training, validation and meta-test.
+        key: key of the cache; it contains everything that `split` depends on.
+        split: returns the indices of the classes to take, in the order of the splits.
+        counts: numbers of classes for meta-training, validation and meta-test.
     """
     root = found_or_fetched(folder, _DOWNLOAD, FOLDER, f"{FOLDER}.tar.gz")
     with ExitStack() as opened:
@@ -93,7 +93,7 @@ def read_splits(
 
 
 def _read_archive(root: Path, files: dict[str, File]) -> tuple[np.ndarray, np.ndarray, Labels]:
-    """Images `[images, 3072]`, their classes, and what these are called; all of it, or an error."""
+    """Images `[images, 3072]`, their classes, and the classes' names. Raises if incomplete."""
     try:
         parts = {name: load_plain(content_of(files[name]), files[name].name) for name in files}
         images = np.concatenate([parts[name]["data"] for name in ("train", "test")])

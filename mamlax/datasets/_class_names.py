@@ -1,4 +1,4 @@
-"""Names of classes as people mean them: what would put one class on both sides of a split."""
+"""Compare names of classes: find different names for one class, which a split would separate."""
 
 import re
 import unicodedata
@@ -11,23 +11,24 @@ _BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])")
 
 
 def folded(name: str) -> str:
-    """The name without what spellings differ in: case, forms of Unicode, `_` or `-` for a space."""
+    """The name without differences in spelling: case, Unicode forms, `_` or `-` for a space."""
     plain = unicodedata.normalize("NFD", name).casefold()
     plain = " ".join(unicodedata.normalize("NFKC", plain).split())
     return _BETWEEN_LETTERS.sub(" ", plain)
 
 
 def check_names(source: str, names: Iterable[str], *, repeated_names: bool = False) -> None:
-    """Refuse names of classes that may mean one class, which a split would tear apart.
+    """Raise if several names may mean the same class, which a split could then separate.
 
     Args:
-        source: what to call all this in errors.
-        names: paths of folders, `Greek/alpha`.
-        repeated_names: whether folders of one name below different ones are different classes.
+        source: name of the data in errors.
+        names: paths of folders, e.g. `Greek/alpha`.
+        repeated_names: whether folders with the same name in different folders are different
+            classes.
 
     Raises:
-        MamlaxError: if two names differ in spelling alone, a class lies in another's folder, or
-            folders of one name lie below different ones.
+        MamlaxError: if two names differ only in spelling, a class is in another class's folder, or
+            folders in different folders have the same name.
     """
     parts = {name: tuple(map(folded, name.split("/"))) for name in sorted(names)}
     for same in _groups(parts, lambda path: path):
@@ -56,7 +57,7 @@ def check_names(source: str, names: Iterable[str], *, repeated_names: bool = Fal
 
 
 def _groups(parts: dict[str, tuple[str, ...]], key) -> list[list[str]]:
-    """Names of one key, where there are several."""
+    """Groups of several names with the same key."""
     names = defaultdict(list)
     for name, path in parts.items():
         names[key(path)].append(name)
@@ -64,7 +65,7 @@ def _groups(parts: dict[str, tuple[str, ...]], key) -> list[list[str]]:
 
 
 def _without_common_end(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Paths without the last folders, where these are called the same in all (CLASS/images)."""
+    """Paths without the last folders, if these have the same name in all paths (CLASS/images)."""
     while len({path[-1] for path in parts.values()}) == 1 and all(
         len(path) > 1 for path in parts.values()
     ):

@@ -1,4 +1,4 @@
-"""One image file to one array of bytes."""
+"""Convert an image file to an array of bytes."""
 
 import functools
 import io
@@ -34,8 +34,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         pixels: `[height, width, channels]`.
-        levels: of its gray values, where the file does not say; else None.
-        notes: what one may want to know of how it was read.
+        levels: levels of gray values found in the content, if the file does not say them.
+        notes: remarks on how it was read.
     """
 
     pixels: np.ndarray
@@ -44,7 +44,7 @@ class Decoded(NamedTuple):
 
 
 def content_of(file: File) -> bytes:
-    """What the file holds; a `BrokenFileError` names it where that cannot be read."""
+    """The content of the file. A `BrokenFileError` names the file if it cannot be read."""
     if file.num_bytes > _MOST_BYTES:
         raise unreadable(file, f"it has {file.num_bytes:,} bytes, at most {_MOST_BYTES:,} are read")
     try:
@@ -57,7 +57,7 @@ def content_of(file: File) -> bytes:
 
 
 def opened(file: File) -> "Image":
-    """The image, of which nothing but the header is decoded yet."""
+    """The image, of which only the header is decoded so far."""
     pillow = optional("PIL.Image", "cli")
     try:
         return pillow.open(io.BytesIO(content_of(file)), formats=_formats())
@@ -75,10 +75,10 @@ def decode(
     """The pixels, upright, resized to a square of `size` unless that is None.
 
     Args:
-        file: for errors.
-        image: what `opened` gave.
-        settings: how it becomes an array.
-        levels: of gray values, where the file does not say; None: those of its content.
+        file: the file, named in errors.
+        image: the result of `opened`.
+        settings: how the image becomes an array.
+        levels: levels of gray values, if the file does not say them. None: from its content.
     """
     pillow = optional("PIL.Image", "cli")
     size, color, invert, *_ = settings
@@ -121,7 +121,7 @@ _LINEAR_GAMMA = 1.0
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow has."""
+    """The formats of `FORMATS` that this Pillow supports."""
     pillow = optional("PIL.Image", "cli")
     pillow.init()
     return tuple(name for name in FORMATS if name in pillow.OPEN)
@@ -135,7 +135,7 @@ def _has_several(image: "Image") -> bool:
 def _gray_of(
     image: "Image", bits: int | None, levels: Levels | None
 ) -> tuple[np.ndarray, Levels | None]:
-    """Bytes of wide values, and what their levels are where the file does not say."""
+    """Wide gray values as bytes, and their levels if the file does not say them."""
     values, found = np.asarray(image), None
     scale = stated_levels(image)
     if scale is None:
@@ -151,7 +151,7 @@ def _gray_of(
 
 
 def _upright(image: "Image", original: "Image") -> "Image":
-    """Turned as a camera says that it was held; `original` says it."""
+    """The image rotated upright, as the camera recorded (EXIF) in `original`."""
     try:
         orientation = original.getexif().get(_ORIENTATION)
     except Exception:  # what is damaged there is not the picture
@@ -170,14 +170,14 @@ def _upright(image: "Image", original: "Image") -> "Image":
 
 
 def _in_upper_bits(image: "Image") -> None:
-    """Say which color is transparent as Pillow gives colors of 16 bits: by the upper eight."""
+    """Give the transparent color by its upper eight bits, as Pillow gives colors of 16 bits."""
     color = image.info.get("transparency")
     if isinstance(color, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in color)
 
 
 def _in_channels(image: "Image", color: bool) -> "Image":
-    """`convert` to three channels or one, where it would lose the picture."""
+    """`convert` to three channels or one, in cases where Pillow's would lose the picture."""
     pillow = optional("PIL.Image", "cli")
     is_linear = _is_linear(image)
     if "A" in image.getbands() or "transparency" in image.info:

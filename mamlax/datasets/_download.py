@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and how what is missing comes from its publisher."""
+"""Find data sets, and download missing ones from their publishers."""
 
 import hashlib
 import http.client
@@ -17,9 +17,9 @@ class Download(NamedTuple):
     """A publisher's file.
 
     Attributes:
-        url: where it is.
-        md5: of its content.
-        place: where it belongs in the data directory: `omniglot/images_background.zip`.
+        url: address of the file.
+        md5: md5 of its content.
+        place: its path in the data directory, e.g. `omniglot/images_background.zip`.
     """
 
     url: str
@@ -27,14 +27,14 @@ class Download(NamedTuple):
     place: str
 
     def by_hand(self, path: Path) -> str:
-        """What to do on a machine without network."""
+        """Instructions for a machine without network."""
         return (
             f"On a machine without network, fetch {self.url} elsewhere, put it at {path}, or name "
             f"a folder that has {self.place} by data_dir or MAMLAX_DATA."
         )
 
     def fetch(self, path: Path) -> None:
-        """Download to `path`: the whole file with its md5, or nothing."""
+        """Download to `path`: the whole file with the right md5, or nothing."""
         digest, received = hashlib.md5(usedforsecurity=False), 0
         try:
             with urllib.request.urlopen(self.url, timeout=30) as response:
@@ -71,9 +71,9 @@ def data_directory(data_dir: str | Path | None = None) -> Path:
 
 
 def folder_of(directory: Path, name: str, *contents: str) -> Path:
-    """`name/` in the data directory, or that itself where it was named by mistake.
+    """`name/` in the data directory, or the directory itself if it is that folder.
 
-    `contents` decides: files or folders of which the right one has some.
+    The right folder is the one that has some of `contents`, files or folders.
     """
     if os.path.isfile(directory):
         raise MamlaxError(
@@ -86,13 +86,13 @@ def folder_of(directory: Path, name: str, *contents: str) -> Path:
 
 
 def first_existing(folder: Path, *names: str) -> Path | None:
-    """The first of these files or folders that there is."""
+    """The first of these files or folders that exists."""
     # os.path: a folder that may not be looked into has nothing for us, and is no traceback
     return next(filter(os.path.exists, (folder / name for name in names)), None)
 
 
 def found_or_fetched(folder: Path, download: Download, *names: str) -> Path:
-    """The first of `names` in the folder, else the publisher's file, downloaded there."""
+    """The first of `names` that is in the folder, or else the publisher's file, downloaded."""
     if found := first_existing(folder, *names):
         return found
     archive = folder / Path(download.place).name

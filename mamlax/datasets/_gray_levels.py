@@ -1,7 +1,8 @@
-"""Gray values of more than eight bits, and of floating point, to bytes.
+"""Convert gray values of more than eight bits, or floating-point values, to bytes.
 
-A camera of 12 bits writes files of 16, in which all is dark; a file of floats may mean 0 to 1. What
-the file does not say is taken from its content: the fewest bits that hold its values.
+A 12-bit camera writes 16-bit files, in which everything is dark; a file of floats may use 0 to 1.
+If the file does not say its range, it is taken from the content: the fewest bits that hold its
+values.
 """
 
 from collections.abc import Iterable
@@ -17,10 +18,10 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 
 class Levels(NamedTuple):
-    """What goes from black to white.
+    """The range of gray values from black to white.
 
     Attributes:
-        bits: of a value; 0: it is a float, up to 1.
+        bits: bits per value. 0: values are floats up to 1.
         is_signed: whether zero is in the middle.
     """
 
@@ -29,14 +30,14 @@ class Levels(NamedTuple):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Black, and what is just above white."""
+        """The value of black, and the value just above white."""
         if not self.bits:
             return (-1.0 if self.is_signed else 0.0), 1.0
         low = -(2.0 ** (self.bits - 1)) if self.is_signed else 0.0
         return low, low + 2.0**self.bits
 
     def in_bytes(self, values: np.ndarray, *, are_light: bool = False) -> np.ndarray:
-        """Bytes of values between these bounds; `are_light`: they are amounts of light."""
+        """Values between these bounds as bytes. `are_light`: values are amounts of light."""
         (low, high), values = self.bounds, values.astype(np.float64)
         if are_light:
             white = high - 1 if self.bits else high
@@ -47,18 +48,18 @@ class Levels(NamedTuple):
 
 
 def on_screens(light: np.ndarray) -> np.ndarray:
-    """Bytes by which a screen shows (sRGB) amounts of light from 0 to 1."""
+    """Bytes (sRGB) with which a screen shows amounts of light from 0 to 1."""
     shown = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.round(255 * shown).astype(np.uint8)
 
 
 def is_wide(image: "Image") -> bool:
-    """Whether it is gray, of more than eight bits."""
+    """Whether the image is gray with more than eight bits."""
     return image.mode.startswith(("I", "F"))
 
 
 def stated_levels(image: "Image") -> Levels | None:
-    """What the file says that gray values are; None: it says only how they are stored."""
+    """The levels of gray values that the file states; None if it only says how it stores them."""
     if image.mode.startswith("I") and image.format in ("PPM", "JPEG2000"):
         return Levels(16)  # Pillow has scaled them to these
     (bits, *_) = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (0,))
@@ -66,12 +67,12 @@ def stated_levels(image: "Image") -> Levels | None:
 
 
 def is_negative(image: "Image") -> bool:
-    """Whether a TIFF of wide values means white by zero, which Pillow leaves as it is."""
+    """Whether zero means white in a TIFF of wide values. (Pillow does not convert these.)"""
     return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def levels_of(values: np.ndarray) -> Levels:
-    """The fewest levels, of those that cameras have, that hold all values.
+    """The smallest levels, among those that cameras have, that hold all values.
 
     Raises:
         ValueError: if a value is not finite, or too large.
@@ -90,7 +91,7 @@ def levels_of(values: np.ndarray) -> Levels:
 
 
 def joined(found: Iterable[Levels]) -> Levels:
-    """The fewest levels that hold all values that these do."""
+    """The smallest levels that hold all values of the given levels."""
     found = {*found}
     is_signed = any(levels.is_signed for levels in found)
     # one bit more, for the sign

@@ -1,4 +1,4 @@
-"""A data set of Hugging Face `datasets` as classes."""
+"""Read a data set of Hugging Face `datasets` as classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,24 +23,24 @@ def hugging_face_classes(
 ) -> ClassArrays:
     """Sort the rows of a `datasets.Dataset` by their label.
 
-    Images are read as by `image_classes`, into memory. Numbers become `float32` and stay as large
-    as they are: pixels in a column of numbers are not divided by 255.
+    Images are read into memory, as by `image_classes`. Numbers become `float32` and are not scaled:
+    pixels in a column of numbers are not divided by 255.
 
     Args:
-        dataset: one split, e.g. `load_dataset(...)["train"]`; of several, with the same classes,
-            `datasets.concatenate_datasets`.
-        inputs: the column of images, or one or several columns of numbers: a column of arrays of
-            one shape keeps it, several columns become `[examples, features]`.
+        dataset: one split, e.g. `load_dataset(...)["train"]`. Join several splits with the same
+            classes by `datasets.concatenate_datasets`.
+        inputs: the column of images, or one or several columns of numbers. A column of arrays keeps
+            their shape; several columns become `[examples, features]`.
         label: the column of classes: a `ClassLabel`, text or whole numbers.
-        size: of images, height and width to resize to, in pixels. None: as they are.
-        color: of images, three channels, or one of brightness.
+        size: height and width to resize images to, in pixels. None: images are not resized.
+        color: read images as three color channels; False: as one channel of brightness.
 
     Returns:
-        The classes that have examples: in the order of the `ClassLabel`, otherwise sorted by name.
-        No split of classes is made: `select` those to train on, to validate and to test.
+        The classes that have examples, in the order of the `ClassLabel`, otherwise sorted by name.
+        They are not split: `select` classes for training, validation and test.
 
     Raises:
-        MamlaxError: if it is no data set with these columns, a row has no label, an input is
+        MamlaxError: if this is not a data set with these columns, a row has no label, an input is
             neither image nor number, or inputs differ in shape.
     """
     check_size(size)

@@ -1,4 +1,4 @@
-"""Which files are images: by their names and, where these do not say, by their first bytes."""
+"""Which files are images: by their names or, if names do not tell, by their first bytes."""
 
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif"),
@@ -27,16 +27,16 @@ _AVIF, _HEIC = (b"avif", b"avis"), (b"heic", b"heix", b"heim", b"heis", b"hevc",
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is called as an image is."""
+    """Whether a file has the name of an image."""
     return name.lower().endswith(SUFFIXES)
 
 
 def why_no_image(name: str, first_bytes: bytes) -> str | None:
-    """Why a file is not read as an image; None where it is one.
+    """Why a file is not read as an image. None if it is an image.
 
     Args:
-        name: of the file.
-        first_bytes: with which it begins; asked where the name does not say.
+        name: name of the file.
+        first_bytes: returns the first bytes of the file; called if the name does not tell.
     """
     if is_image(name):
         return None

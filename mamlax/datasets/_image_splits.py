@@ -1,4 +1,4 @@
-"""Any folder, archive or `.npz` of classes, split into meta-training, validation and meta-test."""
+"""Split a folder, archive or `.npz` of classes into meta-training, validation and meta-test."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,46 +27,46 @@ def image_splits(
     gray_bits: int | None = None,
     repeated_names: bool = False,
 ) -> Splits:
-    """Your own images, split by class.
+    """Read your own images, split by class.
 
-    A folder, or a zip or tar archive of one, laid out as
+    The images are in a folder, or a zip or tar archive of a folder, with the layout
 
-    - `{train,validation,test}/CLASS/*.png` (`Training`, `val`, `seg_test` and the like will do, and
-      `.jpg` and other formats): the splits are as the folders say, and no class may be in two of
-      them;
-    - `CLASS/*.png`: classes are split at random, by sorting them by a hash of seed and name, the
-      same everywhere, always.
+    - `{train,validation,test}/CLASS/*.png` (also `Training`, `val`, `seg_test` and similar names,
+      and `.jpg` and other formats): the folders define the splits. A class may not be in two
+      splits.
+    - `CLASS/*.png`: classes are split at random, by sorting them by a hash of seed and name. The
+      split is the same on every machine.
 
-    Or an `.npz` of arrays, one per class, `[examples, ...]`, named `CLASS` or `train/CLASS`,
-    `validation/CLASS`, `test/CLASS`, of any examples: bytes are taken for pixels.
+    Or in an `.npz` with one array per class, `[examples, ...]`, named `CLASS`, or `train/CLASS`,
+    `validation/CLASS` and `test/CLASS`. The examples may be anything; bytes are treated as pixels.
 
-    Names are compared without case, forms of Unicode, and `_` or `-` for a space: what may be one
-    class in two folders is refused, because its images could be trained on and judged by at once.
+    Names are compared without case, Unicode forms, and `_` or `-` for a space. If two folders may
+    be the same class, they are refused, because its images could be in training and test at once.
 
-    Images are read as by `image_classes`, and kept like there as memory maps; a line on stderr says
+    Images are read as by `image_classes`, and stored as memory maps as there. A line on stderr says
     what was read and what was not.
 
     Args:
         path: the folder, archive or `.npz`.
-        size: height and width to resize to, whatever the aspect ratio, in pixels. None: as they
-            are, all of one size.
-        color: three channels, or one of brightness.
-        fractions: shares of classes for meta-training, validation and meta-test, where folders do
-            not say.
-        split_seed: which random split, where folders do not say.
+        size: height and width to resize to, in pixels, whatever the aspect ratio. None: images are
+            not resized; all must have one size.
+        color: read three color channels; False: one channel of brightness.
+        fractions: shares of the classes for meta-training, validation and meta-test, if folders do
+            not define the splits.
+        split_seed: seed of the random split, if folders do not define the splits.
         skip_broken: leave out images that cannot be read.
-        gray_bits: of gray values in files of 16 bits or more that do not say how many they use; see
-            `image_classes`.
-        repeated_names: folders of one name below different ones are different classes, as
-            `Greek/alpha` and `Coptic/alpha` are. Else they are refused.
+        gray_bits: number of bits of gray values, for files of 16 bits or more that do not say it;
+            see `image_classes`.
+        repeated_names: treat folders with the same name in different folders as different classes,
+            e.g. `Greek/alpha` and `Coptic/alpha`. Otherwise they are refused.
 
     Returns:
         `Splits(train, validation, test)`.
 
     Raises:
-        MamlaxError: if data are missing, damaged or laid out otherwise, a class is in two splits or
-            may be in two folders, an image cannot be read, images differ in size where `size` is
-            None, or `fractions` are none.
+        MamlaxError: if data are missing, damaged or have another layout, a class is in two splits
+            or may be in two folders, an image cannot be read, images differ in size and `size` is
+            None, or `fractions` are not valid.
 
     Example:
         >>> import pathlib, tempfile, numpy as np, mamlax

@@ -1,4 +1,4 @@
-"""Folders (or archives) of images to class-indexed arrays, decoded once and cached."""
+"""Read folders (or archives) of images as arrays sorted by class, decoded once and cached."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -26,33 +26,35 @@ def image_classes(
 ) -> ClassArrays:
     """Read images into `[images, height, width, channels]` bytes, one class per folder of images.
 
-    Images are turned upright as their camera says (EXIF), and resized with Lanczos' filter, to a
-    square whatever their aspect ratio, as is usual for mini-ImageNet; what is transparent becomes
-    white, gray of more than eight bits is scaled to eight. Hidden files and folders (`.name`) are
-    passed over, links to folders are followed, archives are read as they are. A line on stderr
-    says how many files there were, how many were read, and which were left out and why.
+    Images are rotated upright as their camera recorded (EXIF), and resized with a Lanczos filter to
+    a square, whatever their aspect ratio, as is usual for mini-ImageNet. Transparent pixels become
+    white. Gray values of more than eight bits are scaled to eight. Hidden files and folders
+    (`.name`) are ignored, links to folders are followed, and archives are read without unpacking. A
+    line on stderr says how many files there were, how many were read, and which were left out and
+    why.
 
-    What was decoded is kept as a memory map, under a digest of names, sizes and dates, so that a
-    changed folder is read again: in `MAMLAX_CACHE` where that is set, else in `.mamlax/` beside the
-    first root, else in the user's cache directory. Where nothing can be written, images are decoded
-    each time.
+    Decoded images are stored as a memory map, under a digest of names, sizes and dates, so that a
+    changed folder is read again. The map is in `MAMLAX_CACHE` if that is set, otherwise in
+    `.mamlax/` beside the first root, otherwise in the user's cache directory. If none of these can
+    be written, images are decoded each time.
 
     Args:
-        roots: folders, zip or tar archives (`.tar`, `.tar.gz`, `.tgz`). A class is named by its
-            folder's path, a root folder's own name in front: `images_background/Greek/character01`.
-            In an archive, paths are as they stand. Folders of one name in several roots are one
-            class.
-        size: height and width to resize to, in pixels. None: as they are, all of one size.
-        color: three channels, or one of brightness.
-        invert: 255 − value: strokes bright on black, for drawings in ink.
+        roots: folders, zip or tar archives (`.tar`, `.tar.gz`, `.tgz`). The name of a class is the
+            path of its folder, beginning with the root folder's name:
+            `images_background/Greek/character01`. In an archive, it is the path in the archive.
+            Folders with the same name in several roots are one class.
+        size: height and width to resize to, in pixels. None: images are not resized; all must have
+            one size.
+        color: read three color channels; False: one channel of brightness.
+        invert: invert to 255 − value, so that drawings in ink have bright strokes on black.
         skip_broken: leave out images that cannot be read.
-        gray_bits: of gray values in files of 16 bits or more that do not say how many they use.
-            None: as many as the brightest pixel of all images takes (8, 10, 12, 14, 16, ...).
-        progress: called with (images read, images in all) now and then.
+        gray_bits: number of bits of gray values, for files of 16 bits or more that do not say it.
+            None: as many as the brightest pixel of all images needs (8, 10, 12, 14, 16, ...).
+        progress: called from time to time with (images read, total number of images).
 
     Raises:
         MamlaxError: if a root is missing, damaged or has no images, an image cannot be read, two
-            images have one name, or images differ in size where `size` is None.
+            images have the same name, or images differ in size and `size` is None.
     """
     check_size(size)
     check_bits(gray_bits)
@@ -71,7 +73,7 @@ def classes_of(
     invert: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClassArrays:
-    """`image_classes` for data sets that are known: nothing is skipped, and nothing said."""
+    """`image_classes` for known data sets: nothing is skipped, and nothing is printed."""
     check_size(size)
     return _read(roots, ImageSettings(size, color, invert), progress)[0]
 
@@ -95,7 +97,7 @@ def _read(
 
 @contextmanager
 def offering_to_skip() -> Iterator[None]:
-    """Add to the error of a broken image how to go on without it."""
+    """Add to the error about a broken image how to continue without it."""
     try:
         yield
     except BrokenFileError as error:
@@ -103,19 +105,19 @@ def offering_to_skip() -> Iterator[None]:
 
 
 def check_size(size: int | None) -> None:
-    """Refuse sizes that no image can have."""
+    """Raise for sizes that no image can have."""
     if size is not None and size < 1:
         raise MamlaxError(f"the size of images must be positive, got {size} pixels.")
 
 
 def check_bits(gray_bits: int | None) -> None:
-    """Refuse what gray values cannot have."""
+    """Raise for numbers of bits that gray values cannot have."""
     if gray_bits is not None and not 8 <= gray_bits <= 32:
         raise MamlaxError(f"gray_bits must be 8 to 32, got {gray_bits}.")
 
 
 def no_images(*roots: Path, left_out: Mapping[str, str] = MappingProxyType({})) -> MamlaxError:
-    """The error that says what was expected of a folder, and what is there."""
+    """The error that says what was expected in a folder, and what is there."""
     there = f" (there are {in_groups(left_out)})" if left_out else ""
     return MamlaxError(
         f"no images found in {', '.join(map(str, roots)) or 'no folder'}{there}: expected one "
@@ -129,7 +131,7 @@ def read_classes(
     beside: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ClassArrays, Contents]:
-    """The images of each class, in the order given, from the cache where they are in one."""
+    """The images of each class, in the given order, from the cache if they are cached."""
     stamps = [(name, [(f.name, f.stamp) for f in files]) for name, files in classes.items()]
     # repr: names need not be Unicode, and may hold any separator
     key = repr((5, *settings, stamps))

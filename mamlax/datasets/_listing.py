@@ -1,4 +1,4 @@
-"""The files of a folder or of a zip or tar archive, alike: nothing is unpacked to disk."""
+"""List the files of a folder, a zip or a tar archive. Nothing is unpacked to disk."""
 
 import os
 import stat
@@ -21,13 +21,13 @@ class File(NamedTuple):
     """A file in a folder or an archive.
 
     Attributes:
-        name: its path, with a folder's own name in front; in an archive as it stands there.
-        stamp: changes with the content.
+        name: its path, beginning with the folder's name; in an archive, the path in the archive.
+        stamp: a stamp that changes with the content.
         num_bytes: its size.
         root: the folder or archive.
-        read: gives its content, up to so many bytes. Raises an OSError or a `BrokenFileError`.
-        offset: where it lies in a compressed archive, which is quick to read in this order only.
-        first_bytes: with which it begins, where that was seen in listing it.
+        read: returns its content, up to so many bytes. Raises an OSError or a `BrokenFileError`.
+        offset: its place in a compressed archive, which is fast to read only in this order.
+        first_bytes: its first bytes, if they were seen when listing it.
     """
 
     name: str
@@ -40,15 +40,15 @@ class File(NamedTuple):
 
 
 class BrokenFileError(MamlaxError):
-    """One file is damaged; the others may be good."""
+    """One file is damaged. The others may be intact."""
 
 
 class Sorted(NamedTuple):
-    """Files by what they are.
+    """Files, divided into images and others.
 
     Attributes:
-        images: those to read.
-        left_out: name → why, of the others.
+        images: the images to read.
+        left_out: name → reason, for the other files.
     """
 
     images: list[File]
@@ -56,7 +56,7 @@ class Sorted(NamedTuple):
 
 
 def sorted_out(files: Iterable[File]) -> Sorted:
-    """Images, and what is none, each in the order of its name."""
+    """Images and other files, each sorted by name."""
     images, left_out = [], {}
     for file in sorted(files, key=lambda file: file.name):
         if (why := _why_left_out(file)) is None:
@@ -78,9 +78,10 @@ def _why_left_out(file: File) -> str | None:
 def files_of(
     root: Path, opened: ExitStack, wanted: Callable[[str], bool] = lambda name: True
 ) -> Iterator[File]:
-    """The files of a root whose names are wanted; hidden ones (`.name`) are left out.
+    """The files of a root whose names are wanted. Hidden files (`.name`) are left out.
 
-    Links to files and folders are followed in folders. Archives stay open until `opened` is closed.
+    In folders, links to files and folders are followed. Archives stay open until `opened` is
+    closed.
     """
     if root.is_dir():
         return _files_of_folder(root, wanted)
@@ -115,12 +116,12 @@ def by_name(files: Iterable[File]) -> list[File]:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, or is called where it says nothing."""
+    """The message of an exception, or its name if it has no message."""
     return str(error) or type(error).__name__
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a pipe, a device and the like, which may be read without end."""
+    """Raise for a pipe, a device and similar files, which may be endless."""
     if not path.is_file():
         raise MamlaxError(
             f"{path} is no regular file (a pipe or a device, perhaps). Name a file or a folder."
@@ -146,7 +147,7 @@ def _files_of_folder(root: Path, wanted: Callable[[str], bool]) -> Iterator[File
 def _paths_under(
     folder: Path, wanted: Callable[[str], bool], above: tuple[Path, ...] = ()
 ) -> Iterator[Path]:
-    """Like `rglob`, but follows links to folders, and says what it may not look into."""
+    """Like `rglob`, but follows links to folders, and says which folders it may not read."""
     try:
         real = folder.resolve()
         paths = sorted(folder.iterdir())
@@ -164,7 +165,7 @@ def _paths_under(
 
 
 def _read_regular(path: Path, most: int) -> bytes:
-    """Up to so many bytes of a file; of a pipe or a device none, and without waiting for any."""
+    """Up to so many bytes of a file. A pipe or a device is not read, nor waited for."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("it is no regular file")
     with open(path, "rb", opener=_open_without_waiting) as file:

@@ -33,29 +33,29 @@ def mini_imagenet(
 ) -> Splits:
     """mini-ImageNet as `[images, size, size, 3]` bytes, in the split of Ravi & Larochelle (2017).
 
-    It is never downloaded: ImageNet's photographs are given to those who accept its terms. What you
-    have may be a folder or an archive (`.zip`, `.tar`, `.tar.gz`, `.tgz`), or a folder of archives,
-    of either
+    It is never downloaded, because ImageNet's photographs are only for those who accept its terms.
+    Provide a folder or an archive (`.zip`, `.tar`, `.tar.gz`, `.tgz`), or a folder of archives,
+    with either
 
     - `train/CLASS/*.jpg`, `val/CLASS/*.jpg` (or `validation`), `test/CLASS/*.jpg`; or
-    - the photographs, flat in `images/`, with the published lists `train.csv`, `val.csv` and
-      `test.csv` beside, of lines `filename,label`.
+    - all photographs in `images/`, and beside it the published lists `train.csv`, `val.csv` and
+      `test.csv`, with lines `filename,label`.
 
-    Photographs are resized with Lanczos' filter to a square, whatever their aspect ratio, and kept
-    as memory maps, as by `image_classes`.
+    Photographs are resized with a Lanczos filter to a square, whatever their aspect ratio, and
+    stored as memory maps, as by `image_classes`.
 
     Args:
-        data_dir: a folder holding `mini-imagenet/` or `mini-imagenet.tar` (`miniimagenet` and other
-            spellings will do), or that folder or archive itself. Default: the environment variable
-            `MAMLAX_DATA`, else the user's cache directory.
+        data_dir: a folder with `mini-imagenet/` or `mini-imagenet.tar` (or other spellings such as
+            `miniimagenet`), or that folder or archive itself. Default: the environment variable
+            `MAMLAX_DATA`, or else the user's cache directory.
         size: height and width, in pixels.
-        skip_broken: leave out photographs that cannot be read; a line on stderr names them.
+        skip_broken: leave out photographs that cannot be read. A line on stderr names them.
 
     Returns:
         `Splits(train, validation, test)` of 64, 16 and 20 classes.
 
     Raises:
-        MamlaxError: if the data are missing, damaged or incomplete, or lists name absent files.
+        MamlaxError: if the data are missing, damaged or incomplete, or lists name missing files.
 
     References:
         Vinyals et al., Matching networks for one shot learning, NeurIPS 2016;
@@ -111,7 +111,7 @@ def _expected() -> str:
 
 
 def _files_of(root: Path, opened: ExitStack) -> Iterator[tuple[tuple[str, ...], File]]:
-    """Photographs and lists with their folders, of archives in the folder as if unpacked there."""
+    """Photographs and lists with their folders. Archives count as if unpacked in the folder."""
 
     def is_wanted(name: str) -> bool:
         return is_image(name) or name in _LISTS

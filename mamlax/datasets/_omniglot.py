@@ -28,30 +28,31 @@ def omniglot(
     split: Literal["characters", "alphabets"] = "characters",
     split_seed: int = 1,
 ) -> Splits:
-    """Omniglot as `[images, size, size, 1]` bytes, strokes bright.
+    """Omniglot as `[images, size, size, 1]` bytes, with bright strokes on black.
 
-    A class is a character, PART/ALPHABET/CHARACTER. By characters: background and evaluation
-    characters are pooled and 1,100 drawn at random for meta-training, 100 for validation, the
-    remaining 423 for meta-test, as in Finn et al. (2017). By alphabets: the 20 of the evaluation
-    set are for meta-test, as the publisher meant it (Lake et al. 2015); of the 30 others, those
-    drawn first are for validation, until they have 100 characters. A draw sorts names by a hash of
-    seed and name, so that it is the same everywhere, always.
+    A class is a character, named PART/ALPHABET/CHARACTER. There are two splits. By characters, as
+    in Finn et al. (2017): the background and evaluation characters are pooled, and 1,100 are drawn
+    at random for meta-training, 100 for validation, and the remaining 423 for meta-test. By
+    alphabets, as the publisher intended (Lake et al. 2015): the 20 alphabets of the evaluation set
+    are for meta-test; of the 30 others, the first drawn are for validation, until they have 100
+    characters. A random draw sorts names by a hash of seed and name, so it is the same on every
+    machine.
 
     Args:
-        data_dir: a folder holding `omniglot/`, in which the publisher's `images_background.zip`
-            and `images_evaluation.zip` lie, or their unpacked folders. Default: the environment
-            variable `MAMLAX_DATA`, else the user's cache directory. What is missing is downloaded
-            there from the publisher, checked by md5; a line on stderr says so.
+        data_dir: a folder with `omniglot/`, which contains the publisher's `images_background.zip`
+            and `images_evaluation.zip`, or their unpacked folders. Default: the environment
+            variable `MAMLAX_DATA`, or else the user's cache directory. Missing files are downloaded
+            there from the publisher and checked by md5; a line on stderr says so.
         size: height and width, in pixels.
-        split: by characters, or by alphabets.
-        split_seed: which random split.
+        split: split by characters, or by alphabets.
+        split_seed: seed of the random split.
 
     Returns:
-        `Splits(train, validation, test)` of 1,100, 100 and 423 classes; by alphabets, of 964 less
-        those for validation, and 659.
+        `Splits(train, validation, test)` of 1,100, 100 and 423 classes. By alphabets: 964 classes
+        less those for validation, the classes for validation, and 659.
 
     Raises:
-        MamlaxError: if the data is damaged, incomplete, or cannot be downloaded.
+        MamlaxError: if the data are damaged, incomplete, or cannot be downloaded.
 
     References:
         Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic
@@ -77,7 +78,7 @@ def omniglot(
 
 
 def _by_alphabet(data: ClassArrays, split_seed: int) -> Splits:
-    """Alphabets that were never seen, for meta-test those of the evaluation set."""
+    """The split by alphabets; the alphabets of the evaluation set are for meta-test."""
     of_each: dict[str, list[int]] = {}
     for i, name in enumerate(data.names):
         of_each.setdefault(name.rpartition("/")[0], []).append(i)

@@ -1,4 +1,4 @@
-"""Images of one task: a folder to adapt to, by class, or one to classify. Nothing is cached."""
+"""Read the images of one task: a folder to adapt to, or a folder to classify. Nothing is cached."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,12 +17,12 @@ from ._summary import Notes, in_groups, say_what_was_read
 
 
 class Pictures(NamedTuple):
-    """Images in the order of their names.
+    """Images sorted by name.
 
     Attributes:
         images: `[images, height, width, channels]` bytes.
-        names: paths, the root's own name in front.
-        labels: the folder that each lies in, below the root; "" for the root itself.
+        names: paths, beginning with the root's name.
+        labels: the folder of each image, relative to the root; "" for the root itself.
     """
 
     images: np.ndarray
@@ -38,17 +38,18 @@ def read_pictures(
     invert: bool,
     gray_bits: int | None = None,
 ) -> Pictures:
-    """Read every image under a folder or in an archive; a line on stderr says what was read.
+    """Read all images in a folder or an archive. A line on stderr says what was read.
 
     Args:
         root: the folder or archive.
-        shape: `(height, width, channels)` that is wanted.
-        resize: to that height and width (which are the same); else images must have them.
-        invert: 255 − value.
-        gray_bits: of gray values; see `image_classes`.
+        shape: the `(height, width, channels)` of the result.
+        resize: resize images to this height and width (which are equal). Otherwise images must
+            already have this size.
+        invert: invert images: 255 − value.
+        gray_bits: number of bits of gray values; see `image_classes`.
 
     Raises:
-        MamlaxError: if there are no images, one cannot be read, or has another shape.
+        MamlaxError: if there are no images, or an image cannot be read or has another shape.
     """
     root = Path(root)
     settings = ImageSettings(
@@ -77,11 +78,11 @@ def decoded_pictures(
     gray_bits: int | None = None,
     most_pixels: int | None = None,
 ) -> np.ndarray:
-    """The same of files that are in memory: `[images, height, width, channels]` bytes.
+    """Like `read_pictures`, for files in memory: `[images, height, width, channels]` bytes.
 
     Raises:
-        MamlaxError: as `read_pictures`; if they have more than `most_pixels` together, of
-            which a small file may claim any number.
+        MamlaxError: as for `read_pictures`; or if all images together have more than `most_pixels`
+            pixels. (A small file may claim any number of pixels.)
     """
     settings = ImageSettings(
         shape[0] if resize else None, shape[2] == 3, invert, gray_bits=gray_bits
@@ -106,7 +107,7 @@ def decoded_pictures(
 def _pixels(
     files: Sequence[File], shape: tuple[int, int, int], settings: ImageSettings, notes: Notes
 ) -> np.ndarray:
-    """Bytes `[images, height, width, channels]`; what one may want to know is added to `notes`."""
+    """Bytes `[images, height, width, channels]`. Remarks are added to `notes`."""
     pixels = np.empty((len(files), *shape), np.uint8)
     order = sorted(range(len(files)), key=lambda row: files[row].offset)
     for row, image in decoded(files, order, settings):

@@ -1,9 +1,9 @@
-"""Pickles of plain data, read without running what they say.
+"""Read pickles of plain data without running code in them.
 
 A pickle is a program: the ordinary unpickler imports and calls whatever it names. This one knows
-numbers, strings, lists, dictionaries and NumPy arrays of bytes, and refuses all else. What it takes
-is bounded by what the pickle has: no memo of a size that the pickle only names, no dictionary whose
-keys collide, no bytes made again and again.
+numbers, strings, lists, dictionaries and NumPy arrays of bytes, and refuses everything else. The
+memory and time it takes are limited by the size of the pickle: no memo of a size that the pickle
+only claims, no dictionary with colliding keys, no bytes that are created repeatedly.
 """
 
 import io
@@ -16,14 +16,14 @@ from .._errors import MamlaxError
 
 
 def load_plain(content: bytes, source: str) -> Any:
-    """What a pickle holds, byte strings of Python 2 as bytes.
+    """The content of a pickle. Byte strings of Python 2 become bytes.
 
     Args:
         content: the pickle.
-        source: what to call it in errors.
+        source: name of the pickle in errors.
 
     Raises:
-        MamlaxError: if it is damaged, or names anything else than plain data.
+        MamlaxError: if it is damaged, or contains anything other than plain data.
     """
     unpickler = _PlainUnpickler(io.BytesIO(content), encoding="bytes")
     unpickler.source, unpickler.budget = source, len(content)
@@ -74,7 +74,7 @@ class _PlainUnpickler(_InPython):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Stand-ins for what NumPy arrays are made of, made anew so that nothing can alter them."""
+        """Stand-ins for the parts of NumPy arrays, created anew so that nothing can alter them."""
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return lambda *_: _Array()
         if (module, name) == ("numpy", "ndarray"):
@@ -98,7 +98,7 @@ class _PlainUnpickler(_InPython):
 
 
 class _ByteType:
-    """What a pickle makes of `np.dtype("uint8")`."""
+    """Stands for `np.dtype("uint8")` in a pickle."""
 
     def __init__(self, code: Any):
         if code not in ("u1", b"u1", "|u1", b"|u1"):
@@ -109,7 +109,7 @@ class _ByteType:
 
 
 class _Array:
-    """What a pickle makes of an array, until it is checked."""
+    """Stands for an array in a pickle, until it is checked."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran_order, content = state
@@ -120,7 +120,7 @@ class _Array:
 
 
 def _with_arrays(value: Any) -> Any:
-    """The dictionary read, with its arrays."""
+    """The dictionary with its arrays."""
     if not isinstance(value, dict):
         raise ValueError(f"a {type(value).__name__}, expected a dictionary")
     return {

@@ -1,4 +1,4 @@
-"""A progress bar for what takes long before training: downloading and decoding."""
+"""A progress bar for slow work before training: downloading and decoding."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class Progress:
         return self
 
     def __call__(self, done: int, total: int) -> None:
-        """Show that `done` of `total` is done; of an unknown total where that is 0."""
+        """Show that `done` of `total` is done. If `total` is 0, it is unknown."""
         if self.bar is None:
             console = optional("rich.console", "cli").Console(stderr=True)
             seen = console.is_terminal or console.is_jupyter  # else a log gets empty lines

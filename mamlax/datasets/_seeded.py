@@ -1,4 +1,4 @@
-"""A random order of classes that is the same everywhere, always."""
+"""A random order of classes that is the same on every machine."""
 
 import hashlib
 from collections.abc import Sequence

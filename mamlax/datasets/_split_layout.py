@@ -1,4 +1,4 @@
-"""Which class belongs to which split: by folders named after splits, or drawn with a seed."""
+"""Which class belongs to which split: by folders named after splits, or at random with a seed."""
 
 import math
 import re
@@ -39,7 +39,7 @@ class SplitClasses(NamedTuple):
     test: dict
 
     def joined(self) -> dict:
-        """All classes, those of a split side by side."""
+        """All classes, split after split."""
         return {**self.train, **self.validation, **self.test}
 
     def counts(self) -> tuple[int, int, int]:
@@ -53,12 +53,13 @@ def classes_by_path(
     *,
     repeated_names: bool = False,
 ) -> SplitClasses | Classes:
-    """Classes by the folders that items lie in; in splits, where folders are named after them.
+    """Classes by the folders of items; in splits, if folders are named after splits.
 
     Args:
-        source: what to call all this in errors.
-        items: (names of folders from the top, item). Folders that hold everything are passed over.
-        repeated_names: whether folders of one name below different ones are different classes.
+        source: name of the data in errors.
+        items: (names of folders from the top, item). Folders that contain everything are ignored.
+        repeated_names: whether folders with the same name in different folders are different
+            classes.
     """
     found = [*items]
     while all(len(folders) > 1 for folders, _ in found):
@@ -96,10 +97,10 @@ def classes_by_path(
 
 
 def splits_by_folder(names: Iterable[str]) -> dict[str, str]:
-    """Folder → split, for folders that are named after splits; empty where none is.
+    """Folder → split, for folders that are named after splits; empty if none is.
 
-    `train` and `test` are, in any case; and others that differ in such a word alone: `seg_train`
-    and `seg_test`, `TrainSet` and `TestSet`. A single one among classes is a class.
+    `train` and `test` always are. So are folders that differ only in such a word: `seg_train` and
+    `seg_test`, `TrainSet` and `TestSet`. A single such folder among classes is a class.
 
     Example:
         >>> splits_by_folder(["Train", "Test", "notes"])
@@ -121,13 +122,13 @@ def splits_by_folder(names: Iterable[str]) -> dict[str, str]:
 
 
 def _split_word(name: str) -> str | None:
-    """The word in a folder's name that a split is called by."""
+    """The word in a folder's name that names a split."""
     found = _SPLIT_WORD.search(folded(_CAMEL.sub(" ", name)))
     return found and found[1]
 
 
 def check_disjoint(source: str, splits: SplitClasses) -> None:
-    """Refuse splits that share a class: held-out tasks would be of classes known from training."""
+    """Raise if splits share a class: held-out tasks would have classes known from training."""
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         known = {folded(name): name for name in getattr(splits, one)}
         common = [(known[key], n) for n in getattr(splits, other) if (key := folded(n)) in known]
@@ -145,7 +146,7 @@ def check_disjoint(source: str, splits: SplitClasses) -> None:
 def drawn_splits(
     source: str, classes: Classes, fractions: Sequence[float], split_seed: int
 ) -> SplitClasses:
-    """Classes split at random in these fractions, the same everywhere, always."""
+    """Classes split at random in these fractions; the split is the same on every machine."""
     check_fractions(fractions)
     if len(classes) < 3:
         raise MamlaxError(
@@ -166,7 +167,7 @@ def drawn_splits(
 
 
 def check_fractions(fractions: Sequence[float]) -> None:
-    """Refuse what are no shares of three splits."""
+    """Raise if these are not the shares of three splits."""
     if (
         len(fractions) != 3
         or not all(part > 0 for part in fractions)
@@ -179,7 +180,7 @@ def check_fractions(fractions: Sequence[float]) -> None:
 
 
 def _check_deeper(source: str, names: Iterable[str]) -> None:
-    """Refuse folders named after splits below the top: `cat/train`, `cat/test`."""
+    """Raise for folders named after splits below the top: `cat/train`, `cat/test`."""
     inside: dict[str, set[str]] = defaultdict(set)
     for name in names:
         parts = name.split("/")

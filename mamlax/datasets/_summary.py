@@ -1,4 +1,4 @@
-"""One line that says what was read of a folder, what was left out and why, and what to know."""
+"""One line that says what was read of a folder, what was left out and why, and further remarks."""
 
 import sys
 from collections import defaultdict
@@ -15,21 +15,21 @@ _NAMED = 3
 
 
 class Notes:
-    """What one may want to know of how images were read, gathered image by image."""
+    """Remarks on how images were read, collected image by image."""
 
     def __init__(self):
         self._names: dict[str, list[str]] = defaultdict(list)
         self._levels: dict[int, Levels] = {}
 
     def add(self, row: int, name: str, image: Decoded) -> None:
-        """Take note of an image that was read."""
+        """Add the remarks on an image that was read."""
         for note in image.notes:
             self._names[note].append(name)
         if image.levels is not None:
             self._levels[row] = image.levels
 
     def to_scale_again(self) -> Iterator[tuple[Levels, list[int]]]:
-        """Rows that were scaled by fewer levels than others take, and by which to do it again."""
+        """Rows that were scaled by smaller levels than others, and the levels to use instead."""
         for levels, found in self._groups():
             if rows := [row for row, one in found.items() if one != levels]:
                 yield levels, rows
@@ -50,7 +50,7 @@ class Notes:
         return tuple(notes)
 
     def _groups(self) -> Iterator[tuple[Levels, dict[int, Levels]]]:
-        """Rows of floats up to 1, and all others: what is scaled alike, and how."""
+        """Rows of floats up to 1, and all other rows: groups with a common scale, and the scale."""
         for are_bits in (False, True):
             found = {row: one for row, one in self._levels.items() if bool(one.bits) is are_bits}
             if found:
@@ -80,7 +80,7 @@ def line_of(roots: Iterable[Path], found: Sorted, contents: Contents) -> str:
 
 
 def in_groups(left_out: Mapping[str, str]) -> str:
-    """Names by the reason that they were left out for."""
+    """Names, grouped by the reason why they were left out."""
     names = defaultdict(list)
     for name, why in left_out.items():
         names[why].append(name)

@@ -1,4 +1,4 @@
-"""What lies where in a tar archive: listed once, then read by offsets."""
+"""List the members of a tar archive once, then read them by their offsets."""
 
 import gzip
 import io
@@ -21,11 +21,11 @@ class Member(NamedTuple):
     """A file or link in the archive.
 
     Attributes:
-        name: as it stands there.
-        offset: of its content, in what is unpacked.
-        size: in bytes.
-        first_bytes: with which it begins, where its name is not an image's.
-        link_to: the name it links to; None: it is a file.
+        name: its path in the archive.
+        offset: offset of its content in the unpacked archive.
+        size: size in bytes.
+        first_bytes: its first bytes, if its name is not that of an image.
+        link_to: the name it links to. None: it is a file.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Member(NamedTuple):
 
 
 def listed(root: Path, stamp: str, beside: Path) -> list[Member]:
-    """The members of an archive, from the cache where it was listed before.
+    """The members of an archive, from the cache if it was listed before.
 
     Args:
         root: the archive.
-        stamp: changes with its content.
-        beside: the folder to keep the listing in.
+        stamp: a stamp that changes with its content.
+        beside: the folder for the stored listing.
 
     Raises:
         MamlaxError: if it has more entries than any data set.
-        Exception: of any kind, if it is damaged.
+        Exception: of any type, if it is damaged.
     """
     # a compressed archive is unpacked from end to end to be listed: once is enough
     text = cached_text_of(f"tar 2 {stamp}", beside, lambda: _list_tar(root))
@@ -53,7 +53,7 @@ def listed(root: Path, stamp: str, beside: Path) -> list[Member]:
 
 
 def open_tar(root: Path) -> io.BufferedIOBase:
-    """What is packed, unpacked as it is read."""
+    """The archive, decompressed while it is read."""
     content = root.open("rb")
     start = content.read(2)
     content.seek(0)
@@ -64,7 +64,7 @@ def open_tar(root: Path) -> io.BufferedIOBase:
 
 
 def read_span(content: io.BufferedIOBase, offset: int, size: int, most: int) -> bytes:
-    """Up to `most` of the `size` bytes at an offset."""
+    """Up to `most` bytes of the `size` bytes at an offset."""
     content.seek(offset)
     span = content.read(min(size, most))
     if len(span) < min(size, most):

@@ -1,4 +1,4 @@
-"""How good a model is once it is adapted, cross-validated or as scikit-learn's tools ask for it."""
+"""Scores of the adapted model: cross-validated, or as a scorer for scikit-learn's tools."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,34 +31,35 @@ def adaptation_score(
     order_by: Any = None,
     sample_weight: Any = None,
 ) -> np.ndarray:
-    """Scores of a model that is adapted to groups it has not learned from.
+    """Cross-validated scores of a model that is adapted to groups it has not learned from.
 
-    For each fold a clone is fitted to the other groups. It is adapted to each group of the fold
-    from its first `support_size` rows, and judged on all rows that follow in any of them, together.
+    For each fold, a clone is fitted to the other groups. The clone is adapted to the first
+    `support_size` rows of each group in the fold. It is judged on all later rows of these groups
+    together.
 
     Args:
-        model: a `FewShotRegressor` or `FewShotClassifier`, or a pipeline that ends in one; it stays
-            as it is. Clones do not judge themselves, whatever its `compare`.
+        model: a `FewShotRegressor` or `FewShotClassifier`, or a pipeline that ends in one. It does
+            not change. Clones are fitted with `compare=False`.
         X: `[rows, columns]`, as for `fit`.
         y: `[rows]` or `[rows, outputs]`.
         groups: `[rows]`, which task a row belongs to.
-        support_size: rows to adapt from; 0: the model is not adapted. With several, all are judged
-            on the same rows: those after the largest.
-        cv: folds of groups: a number, one of scikit-learn's splitters, or pairs of indices to learn
-            from and to judge on. None: five. "prefit": nothing is fitted; the model is judged as it
-            is, on all groups.
-        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`. None: R² of
-            values, the share of rows classified rightly of classes.
-        order_by: `[rows]` of numbers or dates, in which the rows of a group come one after another;
-            also in training. None: as they stand.
+        support_size: how many rows to adapt to. 0: the model is not adapted. With several sizes,
+            all are judged on the same rows: the rows after the largest support.
+        cv: folds of groups: a number, one of scikit-learn's splitters, or pairs of indices (to
+            learn from, to judge on). None: five folds. "prefit": nothing is fitted, and the given
+            model is judged on all groups.
+        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`. None: R²
+            for regression, accuracy for classification.
+        order_by: `[rows]`, numbers or dates that order the rows of a group, also in training. None:
+            the rows are in the given order.
         sample_weight: `[rows]`, how much each row counts, in fitting, adapting and judging.
 
     Returns:
-        `[folds]`; `[sizes, folds]` where `support_size` is several.
+        `[folds]`, or `[sizes, folds]` if `support_size` is a list.
 
     Raises:
-        MamlaxError: if no group of a fold has more rows than the largest support, a group is both
-            learned from and judged on, or adapting to one diverges.
+        MamlaxError: if in some fold no group has more rows than the largest support, if a group is
+            both learned from and judged on, or if adapting to a group diverges.
 
     Example:
         >>> import numpy as np, mamlax
@@ -85,21 +86,22 @@ def adaptation_score(
 
 
 def adaptation_scorer(*, support_size: int, scoring: Scoring = None) -> Any:
-    """A score of the adapted model, for `cross_val_score`, `GridSearchCV` and their like.
+    """A scorer that adapts the model, for `cross_val_score`, `GridSearchCV` and similar tools.
 
-    Called as `scorer(fitted_model, X, y, groups=groups)`, it adapts to each group from its first
-    rows, and judges on those that follow. In scikit-learn's tools, groups reach it (and `fit`, and
-    the splitter) by metadata routing, which is to be switched on.
+    Called as `scorer(fitted_model, X, y, groups=groups)`, it adapts to the first rows of each group
+    and judges on the later rows. In scikit-learn's tools, the groups reach the scorer (and `fit`,
+    and the splitter) by metadata routing, which you must turn on.
 
     Args:
-        support_size: rows to adapt from; 0: the model is not adapted.
+        support_size: how many rows to adapt to. 0: the model is not adapted.
         scoring: as for [`adaptation_score`][mamlax.adaptation_score].
 
     Returns:
-        The scorer. It takes `order_by=` and `sample_weight=`, too, and pipelines.
+        The scorer. It also accepts `order_by=`, `sample_weight=` and pipelines.
 
     Raises:
-        MamlaxError: where it is called, if groups did not reach it, or none has more rows.
+        MamlaxError: when called, if the groups did not reach the scorer, or no group has more rows
+            than the support.
 
     Example:
         >>> import mamlax
@@ -137,7 +139,7 @@ class _Scorer:
         return scores_of(*last_step(estimator, rows), [self.support_size], self.scoring)[0]
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """What scikit-learn passes on to it."""
+        """The arguments that scikit-learn passes on to the scorer."""
         request: Any = MetadataRequest(owner=self)
         for name in ("groups", "order_by", "sample_weight"):
             request.score.add_request(param=name, alias=True)

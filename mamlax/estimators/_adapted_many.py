@@ -16,11 +16,11 @@ _LABELS = str | int | float | bool
 
 
 class AdaptedMany:
-    """An estimator adapted to many tasks at once.
+    """An estimator adapted to many tasks at once. `adapt_many` returns it.
 
     Attributes:
-        groups: `[tasks]`, what they are called.
-        estimator: what was adapted; it is not itself.
+        groups: `[tasks]`, the names of the tasks.
+        estimator: the estimator that was adapted; it is itself unchanged, not adapted.
     """
 
     def __init__(
@@ -30,15 +30,15 @@ class AdaptedMany:
         self._sizes = sizes
 
     def predict(self, X, groups, return_std: bool = False) -> Any:
-        """Predictions `[rows]`, each row by the parameters of its task.
+        """Predictions `[rows]`; each row is predicted by the parameters of its own task.
 
         Args:
             X: `[rows, columns]`.
-            groups: `[rows]`, one of those adapted to.
-            return_std: of a regressor: also return standard deviations, as its `predict` does.
+            groups: `[rows]`, the task of each row, which must be one of `groups`.
+            return_std: also return standard deviations, as `predict` of a regressor does.
 
         Raises:
-            MamlaxError: if a group was not adapted to.
+            MamlaxError: if the estimator was not adapted to a group.
         """
         tasks, inputs = self._rows(X, groups)
         predicted = self.estimator._decoded(self._outputs(tasks, inputs))
@@ -47,29 +47,29 @@ class AdaptedMany:
         return predicted, self.estimator._deviations(*self._known(tasks, inputs))
 
     def predict_interval(self, X, groups, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Of a regressor: lower and upper ends, as its `predict_interval` gives them."""
+        """Lower and upper ends of intervals, like `predict_interval` of a regressor."""
         tasks, inputs = self._rows(X, groups)
         predicted = self.estimator._decoded(self._outputs(tasks, inputs))
         half = self.estimator._half_widths(*self._known(tasks, inputs), coverage)
         return predicted - half, predicted + half
 
     def predict_proba(self, X, groups) -> np.ndarray:
-        """Of a classifier: `[rows, classes]`, in the order of its `classes_`."""
+        """Class probabilities `[rows, classes]` of a classifier, in the order of `classes_`."""
         return self.estimator.targets_.probabilities(self._outputs(*self._rows(X, groups)))
 
     def save(self, path: str | Path) -> None:
         """Write it to one file that `mamlax.load` reads.
 
         Args:
-            path: of the file; it is replaced whole or not at all.
+            path: the file. An existing file is replaced completely or not at all.
 
         Raises:
-            MamlaxError: if groups are called by other than text or numbers.
+            MamlaxError: if the names of groups are neither text nor numbers.
         """
         write_container(path, self.state())
 
     def state(self) -> Container:
-        """What a file must hold of it, for `from_state`."""
+        """The content of its file, for `from_state`."""
         labels = self.groups.tolist()
         if any(not isinstance(label, _LABELS) for label in labels):
             raise MamlaxError(
@@ -89,15 +89,15 @@ class AdaptedMany:
 
     @classmethod
     def from_state(cls, estimator: Any, content: Container) -> "AdaptedMany":
-        """What `state` gave.
+        """The `AdaptedMany` whose `state` is `content`.
 
         Args:
-            estimator: that of the header.
-            content: of the file.
+            estimator: the estimator described in the header.
+            content: the content of the file.
 
         Raises:
-            MamlaxError: if an array is missing or of another shape than the header says.
-            ValueError: if there are other numbers of rows than tasks.
+            MamlaxError: if an array is missing or does not have the shape given in the header.
+            ValueError: if the numbers of support rows do not match the tasks.
         """
         header = content.header
         groups = np.array(header["groups"], dtype=np.dtype(header["dtype"]))
@@ -121,7 +121,7 @@ class AdaptedMany:
         return self._sizes[tasks], variances
 
     def _rows(self, X, groups) -> tuple[np.ndarray, np.ndarray]:
-        """The task of each row, and rows as numbers."""
+        """The task of each row, and the encoded rows."""
         estimator, groups = self.estimator, np.asarray(groups)
         X = estimator._checked_table(X)
         check_consistent_length(X, groups)

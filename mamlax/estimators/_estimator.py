@@ -1,4 +1,4 @@
-"""What both estimators do: fit a table by groups, adapt to a task that was not there before."""
+"""The base of both estimators: fit a table by groups, adapt to a new task."""
 
 import copy
 import warnings
@@ -41,7 +41,7 @@ E = TypeVar("E", bound="FewShotEstimator")
 
 
 class FewShotEstimator(BaseEstimator, ABC):
-    """What both estimators do; they differ in their targets."""
+    """The base class of both estimators. They differ in their targets."""
 
     _algorithms: tuple[str, ...]
     _loss: Loss
@@ -56,8 +56,8 @@ class FewShotEstimator(BaseEstimator, ABC):
     # where metadata routing is on, these reach fit without set_fit_request
     __metadata_request__fit = {"groups": True, "split_by": True, "order_by": True}  # noqa: RUF012
     reading_: Conventions = Conventions()
-    """What the targets, and the columns that tell tasks apart, are called, and how text was read,
-    where a table was fitted by the command line."""
+    """The names of the target columns and task columns, and how text was read, if the table was
+    fitted by the command line."""
 
     def __init__(
         self,
@@ -105,24 +105,23 @@ class FewShotEstimator(BaseEstimator, ABC):
         """Meta-train on the groups of a table.
 
         Args:
-            X: `[rows, columns]`, a frame of pandas, Polars or Arrow (numbers, categories and
-                dates; values may be missing) or an array.
-            y: `[rows]` or `[rows, outputs]`.
+            X: `[rows, columns]`: a frame of pandas, Polars or Arrow (numbers, categories and dates,
+                with missing values) or an array.
+            y: targets `[rows]` or `[rows, outputs]`.
             groups: `[rows]`, which task a row belongs to: a machine, a patient, a station. None:
-                all rows are one task, and what is fitted is a plain network; a warning says so.
+                all rows are one task. Then a plain network is fitted, with a warning.
             sample_weight: `[rows]`, how much each row counts.
-            split_by: `[rows]`; groups of the same value are held out together. Give it where groups
-                share something that new ones will not, a month, say. None: every group by itself.
-            order_by: `[rows]` of numbers or dates, in which the rows of a group come one after
-                another. What is adapted to then comes before what is judged on, as it will in use.
-                None: any rows of a group may be adapted to.
+            split_by: `[rows]`; groups with the same value are held out together. Use it if groups
+                share something that new groups will not, e.g. a month. None: each group separately.
+            order_by: `[rows]`, numbers or dates that order the rows of a group. The support then
+                comes before the query, as it will in use. None: the support is any rows of a group.
 
         Returns:
             The estimator itself.
 
         Raises:
-            MamlaxError: if there is one group only, or a setting makes no sense.
-            ValueError: if X or y hold what no model could be fitted to.
+            MamlaxError: if there is only one group, or a setting is not allowed.
+            ValueError: if no model can be fitted to X or y.
         """
         algorithm, training = algorithm_of(self, self._algorithms), training_of(self)
         check_pooled(self.pooled, algorithm)
@@ -166,16 +165,17 @@ class FewShotEstimator(BaseEstimator, ABC):
         return self
 
     def adapt(self, X, y, *, sample_weight=None):
-        """A copy adapted to one task; this estimator stays as it is.
+        """A copy adapted to one task. This estimator does not change.
 
         Args:
-            X: `[rows, columns]`, the support: a few rows of the task. No rows: the copy predicts
-                with the initialization (and a warning says so).
-            y: their targets.
-            sample_weight: `[rows]`.
+            X: `[rows, columns]`, the support: a few rows of the task. Without rows, the copy
+                predicts with the initialization, with a warning.
+            y: targets of these rows.
+            sample_weight: `[rows]`, how much each row counts.
 
         Returns:
-            The adapted estimator. Adapting it again starts from the initialization, not from here.
+            The adapted estimator. Adapting it again starts from the initialization, not from its
+            adapted parameters.
 
         Raises:
             MamlaxError: if adaptation diverged.
@@ -197,7 +197,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         return self._adapted_to(self.columns_.encode(X), y, weights)
 
     def _adapted_to(self: E, inputs: np.ndarray, y: np.ndarray, weights: Any = None) -> E:
-        """A copy adapted to rows that are numbers already."""
+        """A copy adapted to encoded rows."""
         adapted, targets = copy.copy(self), self.targets_.encode(y)
         if weights is not None:  # a row of no weight is not there
             there = weights > 0
@@ -211,15 +211,15 @@ class FewShotEstimator(BaseEstimator, ABC):
 
         Args:
             X: `[rows, columns]`, the support rows of all tasks.
-            y: their targets.
+            y: targets of these rows.
             groups: `[rows]`, which task a row belongs to.
-            sample_weight: `[rows]`.
+            sample_weight: `[rows]`, how much each row counts.
 
         Returns:
-            What predicts for each of them.
+            An `AdaptedMany`, which predicts for each of the tasks.
 
         Raises:
-            MamlaxError: if adaptation diverged for some; names them.
+            MamlaxError: if adaptation diverged for some tasks. The message names them.
         """
         check_is_fitted(self)
         X = self._checked_table(X)
@@ -249,19 +249,19 @@ class FewShotEstimator(BaseEstimator, ABC):
 
     @property
     def pooled_(self) -> str:
-        """What adaptation starts from: `linear`, `trees`, or `none`."""
+        """The pooled model that adaptation starts from: `linear`, `trees`, or `none`."""
         return kind_of(self.learner_.pooled)
 
     @property
     def num_inner_steps_(self) -> int:
-        """Steps of `adapt`."""
+        """Number of inner steps of `adapt`."""
         return self.learner_.settings.num_inner_steps
 
     def report(self):
-        """How the adapted model compares with simpler ones, on groups held out.
+        """How well the adapted model and simpler models predict held-out groups.
 
         Raises:
-            MamlaxError: if nothing was compared.
+            MamlaxError: if `fit` compared no models.
         """
         check_is_fitted(self)
         if self.report_ is None:
@@ -275,21 +275,21 @@ class FewShotEstimator(BaseEstimator, ABC):
         """Write the estimator, adapted or not, to one file that `mamlax.load` reads.
 
         Args:
-            path: of the file; it is replaced whole or not at all.
+            path: the file. An existing file is replaced completely or not at all.
         """
         write_container(path, self.state())
 
     def state(self) -> Container:
-        """What a file must hold of a fitted estimator, for `from_state`."""
+        """The content of a file of this fitted estimator, for `from_state`."""
         check_is_fitted(self)
         return state_of(self)
 
     @classmethod
     def from_state(cls: type[E], content: Container) -> E:
-        """What `state` gave.
+        """The estimator whose `state` is `content`.
 
         Raises:
-            MamlaxError: if an array is missing or of another shape than the header says.
+            MamlaxError: if an array is missing or does not have the shape given in the header.
         """
         return restored(cls(), content)
 
@@ -305,8 +305,8 @@ class FewShotEstimator(BaseEstimator, ABC):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _encoded(self, X, y, weights, split: GroupSplit, order: np.ndarray) -> Rows:
-        """Rows as numbers, in an order; how they become numbers is taken from all that are learned
-        from in the end.
+        """Encoded rows, in an order. The encoding is fitted to all rows that the final model learns
+        from.
         """
         learned_from = np.sort(order)
         if not self.refit:
@@ -322,47 +322,47 @@ class FewShotEstimator(BaseEstimator, ABC):
         return rows.of(order)
 
     def _weights(self, sample_weight, X) -> np.ndarray:
-        """How much rows of a support count, in the unit of those fitted; plain rows count 1."""
+        """Weights of support rows, in units of the mean weight in `fit`. Without weights: 1."""
         if sample_weight is None:
             return np.ones(len(X), np.float32)
         weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         return (weights / self.weight_scale_).astype(np.float32)
 
     def _outputs(self, X) -> np.ndarray:
-        """What the network says, `[rows, outputs]`."""
+        """Outputs of the network, `[rows, outputs]`."""
         return self.learner_.predict(self._adapted, self._inputs(X))
 
     def _inputs(self, X) -> np.ndarray:
-        """Rows as numbers."""
+        """Encoded rows: numbers only."""
         return self.columns_.encode(self._checked_table(X))
 
     @abstractmethod
     def _checked_targets(self, y) -> np.ndarray:
-        """Targets as an array; refuses what is none."""
+        """Targets as an array. Raises if they are not valid targets."""
 
     @abstractmethod
     def _check_new_targets(self, y) -> None:
-        """Refuse what could be adapted to, but not fitted."""
+        """Raise for targets that `adapt` allows, but `fit` does not."""
 
     @abstractmethod
     def _fit_targets(self, y, weights, train) -> Targets:
-        """How they become numbers, from the rows `train` that are learned from."""
+        """The encoding of the targets, from the rows `train` that are learned from."""
 
     @abstractmethod
     def _empty_targets(self) -> np.ndarray:
-        """Those of no rows."""
+        """The targets of zero rows."""
 
     @abstractmethod
     def _decoded(self, outputs) -> np.ndarray:
-        """Predictions `[...]`, of the network's outputs `[..., outputs]`."""
+        """Predictions `[...]` from the network's outputs `[..., outputs]`."""
 
     def _unadapted(self) -> AdaptedParams:
-        """What an empty support leaves of the initialization."""
+        """The parameters adapted to an empty support."""
         empty = np.zeros((0, self.columns_.width), np.float32)
         return self.learner_.adapt(empty, self.targets_.encode(self._empty_targets()))
 
     def _checked_table(self, X, *, reset: bool = False):
-        """A pandas frame with the columns fitted, in their order; or an array."""
+        """A pandas frame with the fitted columns, in their order; or an array."""
         X = as_pandas(X)
         if is_frame(X):
             if reset and not len(X):

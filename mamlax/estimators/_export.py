@@ -1,4 +1,4 @@
-"""A trained run, or a saved model, in a form that others can use."""
+"""Export a trained run as a model, and a model as a program that needs no mamlax."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,21 +37,21 @@ from ._targets import Values
 def learner_of_run(
     directory: str | Path, *, data_dir: str | None = None, with_pretrained: bool = False
 ) -> Model | FewShotPolicy:
-    """What a run of `mamlax train` has learned, ready to adapt, predict and save.
+    """The trained model of a run of `mamlax train`, ready to adapt, predict and save.
 
     Args:
         directory: the run directory.
-        data_dir: where data sets are; the run's is looked at.
-        with_pretrained: also take the run's pretrained baseline, as `pretrained_`, which
-            `mamlax serve` shows beside what was meta-learned.
+        data_dir: the folder of data sets; the run's data set is read from it.
+        with_pretrained: also load the run's pretrained baseline, as `pretrained_`, which
+            `mamlax serve` shows beside the meta-learned network.
 
     Returns:
         A `FewShotImageClassifier` for images, a `FewShotRegressor` for sinusoids, a
         `FewShotPolicy` for reinforcement learning.
 
     Raises:
-        MamlaxError: if the directory holds no trained run, or no pretrained baseline where one is
-            asked for.
+        MamlaxError: if the directory has no trained run, or no pretrained baseline although
+            `with_pretrained` is set.
     """
     directory = Path(directory)
     experiment, result = trained_in(directory, data_dir)
@@ -81,23 +81,23 @@ def learner_of_run(
 
 
 def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> list[Path]:
-    """Write a model as a program for processors, GPUs and TPUs, which runs without this package.
+    """Write a model as a program for CPUs, GPUs and TPUs, which runs without this package.
 
-    A model that is not adapted becomes a program that adapts and predicts, of
+    A model that is not adapted becomes a program that adapts and predicts. Its arguments are
     `(support_inputs [s, ...], support_targets, support_weights [s], query_inputs [q, ...])`, for
-    any s and q above 0. An adapted one becomes a program that predicts, of `(query_inputs,)`. Both
-    give the network's `[q, outputs]`. How columns or images become its numbers, and how its
-    outputs are read, is written beside it as JSON.
+    any s and q above 0. An adapted model becomes a program that predicts; its arguments are
+    `(query_inputs,)`. Both return the network's outputs `[q, outputs]`. A JSON file beside the
+    program says how columns or images become its inputs, and what its outputs mean.
 
-    A policy becomes two programs: one acts, and one, with `.adapt` after its name, takes an inner
-    step; see `acting_program` and `adapting_program`.
+    A policy becomes two programs: one acts; the other, with `.adapt` after its name, takes an inner
+    step. See `acting_program` and `adapting_program`.
 
     Args:
-        path: of the file; the JSON's is the same with `.json` after it.
+        path: the file. The JSON file has the same name with `.json` after it.
         model: an estimator, an image classifier or a policy.
 
     Returns:
-        The files.
+        The files written.
     """
     path = Path(path)
     described = path.with_suffix(path.suffix + ".json")
@@ -114,21 +114,21 @@ def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> list[Path
 
 
 def write_onnx(path: str | Path, model: Model | FewShotPolicy) -> list[Path]:
-    """Write a model as an ONNX file, which runs in browsers and in programs of any language.
+    """Write a model as an ONNX file, which runs in browsers and in programs in any language.
 
-    It takes and gives the same arrays as the program of `write_stablehlo`, and the same JSON is
-    written beside it: `support_inputs`, `support_targets`, `support_weights` and `query_inputs`, or
-    of an adapted model `query_inputs` alone, to `outputs`.
+    It has the same inputs and outputs as the program of `write_stablehlo`, and the same JSON file
+    beside it. The inputs are `support_inputs`, `support_targets`, `support_weights` and
+    `query_inputs`; for an adapted model only `query_inputs`. The output is `outputs`.
 
     Args:
-        path: of the file; the JSON's is the same with `.json` after it.
+        path: the file. The JSON file has the same name with `.json` after it.
         model: an estimator or an image classifier.
 
     Returns:
-        The files.
+        The files written.
 
     Raises:
-        MamlaxError: if the model has an operation that ONNX has not, or is a policy.
+        MamlaxError: if the model is a policy, or has an operation that ONNX does not have.
     """
     if isinstance(model, FewShotPolicy):
         raise MamlaxError(
@@ -151,7 +151,7 @@ def _write_program(path: Path, program: jax.export.Exported) -> None:
 
 
 def _program(model: Model) -> tuple[Callable[..., Any], dict[str, jax.ShapeDtypeStruct]]:
-    """What adapts and predicts, or, of an adapted model, predicts; and its arguments by name."""
+    """The function that adapts and predicts (for an adapted model: predicts), and its arguments."""
     learner: ArrayLearner = model.learner_
     settings, adapted = learner.settings, adaptation_of(model)
     adapt = settings.adapt_fn()
@@ -173,7 +173,7 @@ def _program(model: Model) -> tuple[Callable[..., Any], dict[str, jax.ShapeDtype
 
 
 def arguments_of(learner: ArrayLearner) -> dict[str, jax.ShapeDtypeStruct]:
-    """What a program that adapts and predicts takes, for any number of rows."""
+    """The arguments of a program that adapts and predicts, for any number of rows."""
     network, numbers = learner.settings.network, learner.settings.loss == "squared-error"
     one = network.get("image_shape", (learner.num_inputs,))
     s, q = jax.export.symbolic_shape("s, q")
@@ -203,7 +203,7 @@ def _policy(
 
 
 def _num_inner_steps(recipe: SupervisedRecipe, evaluation: Evaluation | None) -> int:
-    """How many steps adapt: those of validation, unless they diverged on the held-out tasks."""
+    """Number of inner steps of `adapt`: as in validation, unless it diverged on held-out tasks."""
     steps, trained = recipe.num_validation_inner_steps, recipe.algorithm.num_inner_steps
     point = None if evaluation is None else _point(evaluation.curve, steps)
     if steps == trained or point is None or point.mean is not None:
@@ -250,7 +250,7 @@ def _image_classifier(
 def _accuracy(
     experiment: Experiment, evaluation: Evaluation | None, num_inner_steps: int
 ) -> Json | None:
-    """What the evaluation says of so many inner steps, its queries apart; None: nothing."""
+    """The evaluation's accuracy after this many inner steps, not transductive; None: unknown."""
     if evaluation is None:
         return None
     point = _point(evaluation.non_transductive_curve or evaluation.curve, num_inner_steps)
@@ -262,7 +262,7 @@ def _accuracy(
 
 
 def _regressor(learner: ArrayLearner, outer_step: int) -> FewShotRegressor:
-    """An estimator that takes the network's own inputs, and gives its outputs."""
+    """An estimator with the network's own inputs and outputs."""
     network = learner.settings.network
     num_inputs, num_outputs = network["num_inputs"], network["num_outputs"]
     model = FewShotRegressor(algorithm=learner.settings.algorithm.name)

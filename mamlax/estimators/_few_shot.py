@@ -22,49 +22,52 @@ _GENERAL = ALGORITHMS.keys() - {RidgeMaml.name, *_FOR_CLASSES}
 class FewShotRegressor(RegressorMixin, FewShotEstimator):
     """Regression that adapts to a new task from a few rows.
 
-    `fit` meta-trains a network over the groups of a table; `adapt` returns a copy fitted to a new
-    group. Columns may hold numbers, categories or dates, and miss values; targets may be several.
+    `fit` meta-trains a model over the groups of a table. `adapt` returns a copy fitted to a new
+    group. Columns may hold numbers, categories or dates, with missing values. There may be several
+    targets.
 
     Args:
-        algorithm: a member of the family: by its name on the command line, with settings that suit
-            tables; or as its settings, all of them taken as they stand, e.g.
+        algorithm: the meta-learning algorithm: its name on the command line, to use it with
+            settings that suit tables; or all of its settings, which are used unchanged, e.g.
             `mamlax.config.Cavia(inner_learning_rate=1.0, num_inner_steps=3, context_size=4)`.
-            "auto": `ridge-maml`, whose head starts from a regression on the support.
-        num_inner_steps: steps in training. How many `adapt` takes is chosen on groups held out,
-            up to twice as many (`ridge-maml` solves, and by itself takes none). None: the
-            algorithm's own.
-        inner_learning_rate: step size of the inner loop. None: the algorithm's own.
-        pooled: what adaptation starts from: "linear", a ridge regression on all groups; "trees",
-            gradient-boosted ones; "none", no pooled model. "auto": what errs least on groups held
-            out. Other algorithms than `ridge-maml`, and classes, start from the network.
-        features: what `ridge-maml` makes curves of: "waves", which make it a Gaussian process
-            whose kernel is learned, or the hidden layers of a "network".
-        hidden_sizes: width of each hidden layer of the network, where there is one.
-        num_outer_steps: outer steps, at most.
-        meta_batch_size: groups of an outer step.
-        outer_learning_rate: of Adam, which falls to zero along a cosine.
-        weight_decay: of the outer loop.
-        max_support: the most rows that are adapted on in training. `adapt` takes any number.
-        validation_fraction: share of the groups that training is stopped by.
-        test_fraction: share of the groups held out at a time for `report()`. Each is held out once,
-            in as many rounds as that takes; of hundreds, as many as are enough.
-        patience: twentieths of `num_outer_steps` without improvement before training stops.
-        compare: hold groups out in rounds and fit simpler models too, for `report()`, standard
-            deviations and intervals. Without, a fit takes less than half of the time.
-        refit: learn from all groups in the end, for as many steps as rounds have chosen. False: one
-            round, and what it has learned from the groups that are not held out is kept.
-        random_state: seed of the split of the groups, of initialization and of training.
-        verbose: print progress; or a function that is called with each log line, as `report` of
+            "auto": `ridge-maml`, whose head starts from a ridge regression on the support.
+        num_inner_steps: number of inner steps in training. The number for `adapt` is chosen on
+            held-out groups, up to twice as many. (`ridge-maml` solves in closed form, and takes
+            no steps by default.) None: the algorithm's default.
+        inner_learning_rate: step size of the inner loop. None: the algorithm's default.
+        pooled: the pooled model that adaptation starts from: "linear", a ridge regression on all
+            groups; "trees", gradient-boosted trees; "none", no pooled model. "auto": the one with
+            the smallest error on held-out groups. Classifiers, and algorithms other than
+            `ridge-maml`, start from the network.
+        features: the features from which `ridge-maml` makes curves: "waves", which make it a
+            Gaussian process with a learned kernel; or "network", the hidden layers of a network.
+        hidden_sizes: width of each hidden layer of the network, if there is one.
+        num_outer_steps: the largest number of outer steps.
+        meta_batch_size: groups per outer step.
+        outer_learning_rate: learning rate of Adam; it falls to zero along a cosine.
+        weight_decay: weight decay in the outer loop.
+        max_support: the largest support size used in training. `adapt` accepts any number of rows.
+        validation_fraction: share of the groups that decide when training stops.
+        test_fraction: share of the groups held out at a time for `report()`. There are as many
+            rounds as it takes to hold out each group once; with hundreds of groups, fewer rounds
+            are enough.
+        patience: stop training after this many twentieths of `num_outer_steps` without improvement.
+        compare: hold groups out in rounds and also fit simpler models, for `report()`, standard
+            deviations and intervals. Without it, a fit takes less than half the time.
+        refit: after the rounds, learn from all groups, for as many steps as the rounds chose.
+            False: do one round, and keep the model of that round.
+        random_state: seed of the split of the groups, of the initialization and of the training.
+        verbose: print progress; or a function called with each log line, like `report` of
             [`run`][mamlax.run].
 
     Attributes:
-        pooled_: what adaptation starts from: `linear`, `trees` or `none`.
-        num_inner_steps_: steps of `adapt`.
-        validation_curve_: loss on groups held out, after 0, 1, … inner steps; the mean of rounds.
-        outer_step_: the outer step that the model is of.
-        num_groups_: how many groups this model has learned from, was chosen by, and was judged on;
-            with `refit` all are learned from, and rounds are judged.
-        num_support_: rows that this estimator is adapted to; 0: it is not.
+        pooled_: the pooled model that adaptation starts from: `linear`, `trees` or `none`.
+        num_inner_steps_: number of inner steps of `adapt`.
+        validation_curve_: loss on held-out groups after 0, 1, … inner steps; the mean over rounds.
+        outer_step_: the outer step at which the model was taken.
+        num_groups_: how many groups the model was trained on, chosen by, and judged on. With
+            `refit` it is trained on all groups, and the models of the rounds are judged.
+        num_support_: number of rows this estimator is adapted to. 0: it is not adapted.
 
     Raises:
         MamlaxError: by `fit` and `adapt`; see there.
@@ -90,12 +93,12 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
 
         Args:
             X: `[rows, columns]`.
-            return_std: also return standard deviations of the same shape, of what a row will be
-                about its prediction, noise included: as on groups held out, with as many rows of
-                support.
+            return_std: also return standard deviations of the same shape: how far targets are from
+                predictions, noise included, as measured on held-out groups with as many support
+                rows.
 
         Raises:
-            MamlaxError: if there are to be deviations, and no group was held out.
+            MamlaxError: if `return_std` is set, but no group was held out in `fit`.
         """
         check_is_fitted(self)
         inputs = self._inputs(X)
@@ -103,22 +106,22 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         return (predicted, self._deviations(*self._known(inputs))) if return_std else predicted
 
     def predict_interval(self, X, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Where the targets of rows will be, as often as is asked for.
+        """Prediction intervals: the share `coverage` of targets lies inside, noise included.
 
-        Calibrated on groups held out: of a new group about the share `coverage` of the rows lies in
-        its intervals, in the mean over groups (of several outputs, each by itself). With `refit`,
-        the groups were held out from models of rounds, and this one is another.
+        The intervals are calibrated on held-out groups: the share of a new group's rows that lie in
+        their intervals is about `coverage`, on average over groups (for each output separately).
+        With `refit`, the groups were held out from the models of the rounds, not from this model,
+        so the promise is approximate.
 
         Args:
             X: `[rows, columns]`.
             coverage: between 0 and 1.
 
         Returns:
-            Lower and upper ends, each of the shape of predictions.
+            Lower and upper ends, each with the shape of predictions.
 
         Raises:
-            MamlaxError: if no group was held out when the model was fitted, or `coverage` is no
-                share.
+            MamlaxError: if no group was held out in `fit`, or `coverage` is not between 0 and 1.
 
         References:
             Lee, Barber & Willett, Distribution-free inference with hierarchical data, 2023.
@@ -127,25 +130,25 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         return self._interval(self._inputs(X), coverage)
 
     def _interval(self, inputs: np.ndarray, coverage: float) -> tuple[np.ndarray, np.ndarray]:
-        """Of rows that are numbers already."""
+        """Prediction intervals of encoded rows."""
         predicted = self._decoded(self.learner_.predict(self._adapted, inputs))
         half = self._half_widths(*self._known(inputs), coverage)
         return predicted - half, predicted + half
 
     def _known(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of rows: of how many of the support predictions come, and what these leave unknown."""
+        """For each row, the number of support rows and the variance that they leave."""
         tasks = np.zeros(len(inputs), int)
         variances = self.learner_.variances(self._adapted, tasks, inputs)
         return tasks + self.num_support_, variances
 
     def _deviations(self, num_support: np.ndarray, variances: np.ndarray) -> np.ndarray:
-        """Of rows about their predictions, in the units of the targets."""
+        """Standard deviations of rows about their predictions, in the units of the targets."""
         return self.targets_.scaled(self._calibrated().standard_deviations(num_support, variances))
 
     def _half_widths(
         self, num_support: np.ndarray, variances: np.ndarray, coverage: float
     ) -> np.ndarray:
-        """Of intervals, in the units of the targets."""
+        """Half the widths of intervals, in the units of the targets."""
         found = self._calibrated().half_widths(num_support, variances, coverage)
         return self.targets_.scaled(found)
 
@@ -160,7 +163,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         return self.calibration_
 
     def score(self, X, y, sample_weight=None) -> float:
-        """R² of what it predicts; a warning says so where it is adapted to no task."""
+        """R² of the predictions. Warns if the estimator is not adapted to a task."""
         warn_of_unadapted(self)
         return super().score(X, y, sample_weight)
 
@@ -197,10 +200,10 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
 class FewShotClassifier(ClassifierMixin, FewShotEstimator):
     """Classification that adapts to a new task from a few rows.
 
-    All groups share the classes; what tells them apart may differ from group to group.
+    All groups have the same classes. What distinguishes the classes may differ between groups.
 
-    Arguments and attributes are those of `FewShotRegressor`; "auto" is `cavia`: a few numbers
-    beside the columns adapt. `classes_` are the labels, in the order of `predict_proba`.
+    Arguments and attributes are those of `FewShotRegressor`, except that "auto" is `cavia`: a few
+    extra inputs of the network adapt. `classes_` are the labels, in the order of `predict_proba`.
 
     Example:
         >>> import numpy as np, mamlax
@@ -231,12 +234,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         return self._decoded(self._outputs(X))
 
     def predict_proba(self, X) -> np.ndarray:
-        """`[rows, classes]`, in the order of `classes_`."""
+        """Class probabilities `[rows, classes]`, in the order of `classes_`."""
         check_is_fitted(self)
         return self.targets_.probabilities(self._outputs(X))
 
     def score(self, X, y, sample_weight=None) -> float:
-        """The share classified rightly; a warning says so where it is adapted to no task."""
+        """Accuracy: the share classified correctly. Warns if it is not adapted to a task."""
         warn_of_unadapted(self)
         return super().score(X, y, sample_weight)
 

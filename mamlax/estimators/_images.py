@@ -1,4 +1,4 @@
-"""A trained image classifier in use: adapt to a few labelled images, classify others."""
+"""Use a trained image classifier: adapt it to a few labelled images, classify others."""
 
 import copy
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ _NOTHING_KNOWN = "this classifier knows no classes yet: adapt it to some labelle
 
 
 class Reading(NamedTuple):
-    """How files became the images trained on.
+    """How files are converted to images, as in training.
 
     Attributes:
-        resize: whether they are resized to the network's images, which are square.
-        invert: 255 − value.
-        gray_bits: of gray values in files that do not say how many they use; None: as many as the
-            brightest pixel of those that are read takes.
+        resize: resize images to the size of the network's images, which are square.
+        invert: invert images: 255 − value.
+        gray_bits: number of bits of gray values, for files that do not say it. None: as many as the
+            brightest pixel of the images read needs.
     """
 
     resize: bool
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 
 
 class Support(NamedTuple):
-    """What a classifier is adapted to.
+    """The images that a classifier is adapted to.
 
     Attributes:
         images: `[images, height, width, channels]`, floats in [0, 1].
@@ -49,19 +49,20 @@ class Support(NamedTuple):
 
 
 class FewShotImageClassifier:
-    """What a run of an image recipe has learned, read by `mamlax.load` from what `export` wrote.
+    """A trained few-shot image classifier: `mamlax export` writes it, `mamlax.load` reads it.
 
-    `adapt` takes a few labelled images of new classes, `predict` classifies others. Moments of the
-    support normalize all images: what is predicted for one does not depend on the others, and each
-    size of support has a program of its own, compiled when it first comes.
+    `adapt` takes a few labelled images of new classes. `predict` classifies other images. All
+    images are normalized by the mean and variance of the support, so the prediction for an image
+    does not depend on the other images. Each size of support has its own program, which is compiled
+    when that size is first used.
 
     Attributes:
-        classes_: the labels adapted to; None before.
-        support_: the images adapted to, and their labels; None before.
-        pretrained_: the same network trained on all classes at once, for comparison; None unless it
-            was exported `--with-pretrained`.
+        classes_: the labels it is adapted to. None before `adapt`.
+        support_: the images it is adapted to, and their labels. None before `adapt`.
+        pretrained_: the same network trained on all classes at once, for comparison. None unless
+            the run was exported `--with-pretrained`.
         image_shape: `(height, width, channels)` of an image.
-        ways: the most classes; None: any number.
+        ways: the largest number of classes. None: any number.
     """
 
     def __init__(self, learner: ArrayLearner, reading: Reading, summary: Json):
@@ -86,37 +87,37 @@ class FewShotImageClassifier:
         return self.learner_.settings.network["num_outputs"]
 
     def read(self, folder: str | Path) -> Pictures:
-        """The images of a folder as this classifier takes them, with the folders they lie in.
+        """Read the images of a folder for this classifier, with the names of their folders.
 
         A line on stderr says how many files there were, and which were left out and why.
 
         Raises:
-            MamlaxError: if there are none, or one cannot be read.
+            MamlaxError: if there are no images, or one cannot be read.
         """
         return read_pictures(folder, self.image_shape, **self.reading_._asdict())
 
     def decode(self, contents: Sequence[bytes], *, most_pixels: int | None = None) -> np.ndarray:
-        """Image files that are in memory, as this classifier takes them: `[images, ...]` bytes.
+        """Decode image files that are in memory, for this classifier: `[images, ...]` bytes.
 
         Args:
-            contents: of the files.
-            most_pixels: of all of them together; None: any number.
+            contents: the contents of the files.
+            most_pixels: the largest number of pixels of all images together. None: any number.
 
         Raises:
-            MamlaxError: if one cannot be read, or they have more pixels.
+            MamlaxError: if an image cannot be read, or they have more pixels.
         """
         settings = self.reading_._asdict()
         return decoded_pictures(contents, self.image_shape, most_pixels=most_pixels, **settings)
 
     def adapt(self, images, labels) -> "FewShotImageClassifier":
-        """A copy adapted to some classes; this classifier stays as it is.
+        """A copy adapted to new classes. This classifier does not change.
 
         Args:
             images: `[images, height, width, channels]`, bytes or floats in [0, 1].
-            labels: `[images]`, of any kind.
+            labels: `[images]`, of any type.
 
         Raises:
-            MamlaxError: if there are more classes than its head has, or shapes do not fit.
+            MamlaxError: if there are more classes than the head has, or shapes do not match.
         """
         inputs = self._checked(images).astype(np.float32)
         labels = np.asarray(labels)
@@ -147,21 +148,25 @@ class FewShotImageClassifier:
         return self.targets_.classes[np.argmax(probabilities, axis=1)]
 
     def predict_proba(self, images) -> np.ndarray:
-        """`[images, classes]`, in the order of `classes_`."""
+        """Class probabilities `[images, classes]`, in the order of `classes_`."""
         if self._adapted is None or self.targets_ is None:
             raise MamlaxError(_NOTHING_KNOWN)
         outputs = self.learner_.predict(self._adapted, self._checked(images))
         return self.targets_.probabilities(outputs[:, : len(self.targets_.classes)])
 
     def probabilities_by_step(self, images, *, pretrained: bool = False) -> np.ndarray:
-        """`[steps + 1, images, classes]`: those before the first inner step, and after each.
+        """Class probabilities before the first inner step and after each.
 
         Args:
             images: `[images, height, width, channels]`, bytes or floats in [0, 1].
-            pretrained: of the pretrained network, adapted by plain gradient descent.
+            pretrained: use the pretrained network instead, adapted by plain gradient descent.
+
+        Returns:
+            `[steps + 1, images, classes]`.
 
         Raises:
-            MamlaxError: if it is not adapted, or holds no pretrained network of so many classes.
+            MamlaxError: if the classifier is not adapted, or has no pretrained network with that
+                many classes.
         """
         if self.support_ is None or self.targets_ is None:
             raise MamlaxError(_NOTHING_KNOWN)
@@ -187,10 +192,10 @@ class FewShotImageClassifier:
     def save(self, path: str | Path) -> None:
         """Write the classifier, adapted or not, to one file that `mamlax.load` reads.
 
-        The file of an adapted one holds the images that it is adapted to.
+        The file of an adapted classifier contains the images that it is adapted to.
 
         Args:
-            path: of the file; it is replaced whole or not at all.
+            path: the file. An existing file is replaced completely or not at all.
 
         Raises:
             MamlaxError: if labels are neither text nor numbers.
@@ -198,8 +203,8 @@ class FewShotImageClassifier:
         write_container(path, self.state())
 
     def state(self) -> Container:
-        """What a file must hold of it, for `from_state`; of an adapted one the images it is
-        adapted to."""
+        """The content of a file of this classifier, for `from_state`. If it is adapted, it includes
+        the support images."""
         learner, pretrained = self.learner_.state(), state_of(self.pretrained_)
         support = self.support_
         header = {
@@ -220,7 +225,7 @@ class FewShotImageClassifier:
 
     @classmethod
     def from_state(cls, content: Container) -> "FewShotImageClassifier":
-        """What `state` gave."""
+        """The classifier whose `state` is `content`."""
         header, arrays = content
         reading = Reading(**header["reading"])
         classifier = cls(ArrayLearner.from_state(content), reading, header["summary"])

@@ -30,7 +30,7 @@ from ._posterior import Supports, posterior_variances
 
 Loss = Literal["squared-error", "cross-entropy"]
 _MOST_ROWS = 1 << 16  # whose way through trees is held at once
-_MOST_PROGRAMS = 16  # of 15 MB each and more
+_MOST_PROGRAMS = 32  # of 15 MB each and more
 _MOST_STEPS, _MOST_LAYERS = 10_000, 100
 
 

@@ -12,7 +12,7 @@ from ._images import FewShotImageClassifier
 from ._policy import FewShotPolicy
 
 Model = FewShotRegressor | FewShotClassifier | FewShotImageClassifier
-"""What adapts to a support set."""
+"""The models that adapt to a support set."""
 _MODELS: dict[str, type[Model | FewShotPolicy]] = {
     one.__name__: one
     for one in (FewShotRegressor, FewShotClassifier, FewShotImageClassifier, FewShotPolicy)
@@ -20,18 +20,18 @@ _MODELS: dict[str, type[Model | FewShotPolicy]] = {
 
 
 def load(path: str | Path) -> Any:
-    """Read what `save` or `mamlax export` wrote.
+    """Read a model file that `save`, `mamlax fit` or `mamlax export` wrote. Loading runs no code.
 
     Args:
-        path: of the file; or `"hf://OWNER/NAME"`, a model of the Hugging Face Hub.
+        path: the file; or `"hf://OWNER/NAME"`, a model on the Hugging Face Hub.
 
     Returns:
         A `FewShotRegressor`, `FewShotClassifier`, `FewShotImageClassifier` or `FewShotPolicy`,
         ready to adapt; or an `AdaptedMany`.
 
     Raises:
-        MamlaxError: if it is no such file, is damaged or was changed, or was written by a newer
-            version. No code in it is run.
+        MamlaxError: if it is not a model file, is damaged, was changed, or was written by a newer
+            version.
     """
     if str(path).startswith(SCHEME):
         path = pulled(str(path))

@@ -1,4 +1,4 @@
-"""A policy that a run has learned, outside of its environment: it acts, and adapts to a log."""
+"""Use a trained policy outside of its environment: it acts, and adapts to logged episodes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -36,20 +36,20 @@ _FILE, _REMEDY = Path("the file"), "Export the run again."
 
 @dataclass(frozen=True)
 class FewShotPolicy:
-    """A policy that acts, and that adapts to episodes it acted in.
+    """A trained policy: it acts, and adapts to the episodes in which it acted.
 
-    It is what `mamlax export RUN` writes of a run of reinforcement learning, what `of` makes of a
-    policy trained in Python, and what `mamlax.load` reads. It does not change: `adapt` gives
-    another policy.
+    `mamlax export RUN` writes it for a run of reinforcement learning, `of` makes one from a policy
+    trained in Python, and `mamlax.load` reads it. It does not change: `adapt` returns another
+    policy.
 
     Attributes:
         settings: how it acts and adapts.
         params: a `GaussianPolicy` or `CategoricalPolicy`.
         num_inner_steps: inner steps taken so far.
-        summary: what is known of the run: its recipe and what it measured.
+        summary: what is known about the run: its recipe and its results.
 
     Example:
-        On a machine whose observations and actions are those of the environment::
+        On a machine with the observations and actions of the environment::
 
             policy = mamlax.load("policy.safetensors")
             key, observation = jax.random.key(0), machine.reset()
@@ -76,21 +76,21 @@ class FewShotPolicy:
         environment: Json | None = None,
         summary: Json | None = None,
     ) -> "FewShotPolicy":
-        """A policy that was trained in Python.
+        """Make one from a policy that was trained in Python.
 
         Args:
-            policy: meta-learned parameters, of `mlp_policy`.
+            policy: meta-learned parameters, of a policy made by `mlp_policy`.
             env: the environment it was trained in.
-            algorithm: how it adapts; of these settings `inner_learning_rate`,
-                `inner_learning_rate_decay` and `surrogate` count. Give those of training.
-            episodes: how it judges its actions; `discount`, `gae_lambda`, `baseline` and
-                `normalize_advantages` count. None: as `Episodes()` says.
-            environment: what to say of the environment beside its name; must be JSON.
-            summary: what else a file is to hold; must be JSON.
+            algorithm: how it adapts. Only `inner_learning_rate`, `inner_learning_rate_decay` and
+                `surrogate` are used. Give the settings of training.
+            episodes: how advantages are computed. Only `discount`, `gae_lambda`, `baseline` and
+                `normalize_advantages` are used. None: `Episodes()`.
+            environment: further information on the environment, besides its name; must be JSON.
+            summary: further information to store in a file; must be JSON.
 
         Raises:
-            MamlaxError: if the policy is not one that `mlp_policy` makes.
-            ValueError: if it does not fit the environment.
+            MamlaxError: if the policy was not made by `mlp_policy`.
+            ValueError: if it does not match the environment.
 
         Example:
             >>> import jax, mamlax
@@ -127,20 +127,20 @@ class FewShotPolicy:
         return cls(settings, policy, 0, summary or {})
 
     def act(self, observation: Any, key: Any = None) -> np.ndarray:
-        """What to do.
+        """Choose an action.
 
         Args:
             observation: `[features]`, or `[n, features]` for several at once.
-            key: a PRNG key, or a whole number for one: the action is drawn, as episodes to adapt to
-                need it. None: the likeliest action.
+            key: a PRNG key, or an integer seed: the action is drawn at random. Episodes to adapt to
+                need this. None: the most likely action.
 
         Returns:
-            `[size]` numbers, or one integer where actions are discrete; for several observations
-            with a leading axis `[n]`. A drawn action may lie beyond the bounds: log it as it is,
-            and execute `within(action)`.
+            `[size]` numbers, or one integer if actions are discrete; for several observations, with
+            a leading axis `[n]`. A drawn action may be out of bounds: log it unchanged, and execute
+            `within(action)`.
 
         Raises:
-            MamlaxError: if the observation has another shape, or numbers that are not finite.
+            MamlaxError: if the observation has the wrong shape, or a number that is not finite.
         """
         observations = observations_of(self.settings, observation)
         if isinstance(key, int | np.integer):
@@ -149,16 +149,16 @@ class FewShotPolicy:
         return np.asarray(actions if observations.ndim == 2 else actions[0])
 
     def within(self, action: Any) -> np.ndarray:
-        """The nearest action that can be executed."""
+        """The nearest action within the bounds, to execute."""
         space = self.settings.action
         if isinstance(space, rl.Discrete):
             return np.asarray(action)
         return np.clip(action, space.low, space.high)
 
     def adapt(self, observations: Any, actions: Any, rewards: Any, ends: Any) -> "FewShotPolicy":
-        """The policy after one inner step on episodes that this one acted in.
+        """The policy after one inner step on episodes in which this policy acted.
 
-        Episodes follow one another in the log. They may have any lengths. To take another step, let
+        The arrays hold one episode after another, of any lengths. To take another inner step, let
         the adapted policy act, and call its `adapt` with the new episodes.
 
         Args:
@@ -168,8 +168,8 @@ class FewShotPolicy:
             ends: `[steps]`, true at the last step of each episode.
 
         Raises:
-            MamlaxError: if shapes do not fit one another or the policy, a number is not finite, or
-                the actions were hardly drawn by this policy.
+            MamlaxError: if shapes do not match each other or the policy, a number is not finite, or
+                it is very unlikely that this policy drew the actions.
         """
         trajectory = episodes_of(self.settings, self.params, observations, actions, rewards, ends)
         algorithm, episodes = self.settings.algorithm, self.settings.episodes
@@ -184,11 +184,11 @@ class FewShotPolicy:
         return replace(self, params=adapted, num_inner_steps=self.num_inner_steps + 1)
 
     def save(self, path: str | Path) -> None:
-        """Write the policy to a file, without pickle."""
+        """Write the policy to a file that `mamlax.load` reads, without pickle."""
         write_container(path, self.state())
 
     def state(self) -> Container:
-        """What a file must hold of it."""
+        """The content of a file of this policy, for `from_state`."""
         settings = self.settings
         action = {"kind": type(settings.action).__name__, **asdict(settings.action)}
         header = {
@@ -209,10 +209,10 @@ class FewShotPolicy:
 
     @classmethod
     def from_state(cls, content: Container) -> "FewShotPolicy":
-        """A policy, with what `state` gave.
+        """The policy whose `state` is `content`.
 
         Raises:
-            MamlaxError: if something is missing, or does not fit.
+            MamlaxError: if something is missing, or has the wrong shape.
         """
         header = content.header
         settings = PolicySettings(
@@ -253,12 +253,12 @@ _adapted_to = eqx.filter_jit(adapted_to)
 
 
 def _is_plain(network: MLP) -> bool:
-    """Whether its layers and their activation are all that there is to it."""
+    """Whether the network has no normalization and no context."""
     return network.norm == "none" and network.context is None
 
 
 def _template(settings: PolicySettings) -> PyTree:
-    """A policy of the same structure."""
+    """A policy with the structure that the settings describe."""
     action = settings.action
     continuous = isinstance(action, rl.Box)
     outputs = action.size if continuous else action.num_actions

@@ -11,7 +11,8 @@ from .._types import Batch
 from ._buckets import bucket_of, padded
 from ._learner import ArrayLearner, LearnerSettings
 
-_MOST_PROGRAMS = 16
+_MOST_PROGRAMS = 64
+"""Each size of a support of images has one, and one more of a pretrained network beside it."""
 
 
 def outputs_by_step(

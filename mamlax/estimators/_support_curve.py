@@ -1,4 +1,4 @@
-"""Scores of a model by the number of support rows, beside what is simpler: a learning curve."""
+"""Scores of a model, and of simpler models, by the number of support rows: a learning curve."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -31,15 +31,14 @@ _NUM_SETS = 5
 
 
 class SupportCurve(NamedTuple):
-    """Scores by the number of support rows; printed, a table.
+    """Scores by the number of support rows. Printed, it is a table.
 
     Attributes:
-        scoring: what the score is called; more is better.
+        scoring: name of the score; larger is better.
         sizes: numbers of support rows.
-        scores: of each model `[sizes, folds]`, the adapted one first.
-        num_groups: groups that were judged on.
-        remarks: pairs of a model and what is to be said of it: that it failed and is left out, or
-            that it warned.
+        scores: scores `[sizes, folds]` of each model, the adapted model first.
+        num_groups: number of groups judged on.
+        remarks: pairs of a model and a remark: that it failed and is left out, or that it warned.
     """
 
     scoring: str
@@ -50,15 +49,15 @@ class SupportCurve(NamedTuple):
 
     @property
     def num_folds(self) -> int:
-        """Folds that a score is the mean of."""
+        """Number of folds."""
         return self.scores[ADAPTED].shape[1]
 
     def mean(self, model: str = ADAPTED) -> np.ndarray:
-        """`[sizes]`, over folds."""
+        """Mean score over folds, `[sizes]`."""
         return self._of(model)[0]
 
     def ci95(self, model: str = ADAPTED) -> np.ndarray:
-        """`[sizes]`, half the width of Student's 95 % interval over folds; NaN of one fold."""
+        """Half the width of Student's 95 % interval over folds, `[sizes]`. NaN for one fold."""
         return self._of(model)[1]
 
     def _of(self, model: str) -> np.ndarray:
@@ -110,35 +109,35 @@ def support_curve(
     sample_weight: Any = None,
     compare: bool = True,
 ) -> SupportCurve:
-    """Scores of a model, and of simpler ones, by the number of rows that they know of a new group.
+    """Scores of a model, and of simpler models, by the number of support rows of a new group.
 
-    As `adaptation_score`: for each fold a clone is fitted to the other groups, adapted to each
-    group of the fold from its first rows, and judged on the same later rows whatever their number.
+    As in `adaptation_score`, for each fold a clone is fitted to the other groups, adapted to the
+    first rows of each group in the fold, and judged on later rows, the same for all support sizes.
     The simpler models are those of `report()`, fitted to the same groups.
 
     Args:
-        model: a `FewShotRegressor` or `FewShotClassifier`, or a pipeline that ends in one; it stays
-            as it is.
+        model: a `FewShotRegressor` or `FewShotClassifier`, or a pipeline that ends in one. It does
+            not change.
         X: `[rows, columns]`, as for `fit`.
         y: `[rows]` or `[rows, outputs]`.
         groups: `[rows]`, which task a row belongs to.
-        support_sizes: numbers of rows to adapt from; 0: the model is not adapted. None: of 0, 1, 2,
-            5, 10, 20 and 50, those that are at most half of the rows of a group (the median).
-        cv: folds of groups, as for `adaptation_score`. "prefit": nothing is fitted; the model is
-            judged as it is, in five sets of groups, beside no simpler ones.
-        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`. None: R² of
-            values, the share of rows classified rightly of classes.
-        order_by: `[rows]` of numbers or dates, in which the rows of a group come one after another.
-            None: as they stand.
+        support_sizes: how many rows to adapt to; 0: the model is not adapted. None: those of 0, 1,
+            2, 5, 10, 20 and 50 that are at most half the rows of a group (the median group).
+        cv: folds of groups, as for `adaptation_score`. "prefit": nothing is fitted. The given model
+            is judged in five sets of groups, without simpler models.
+        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`. None: R²
+            for regression, accuracy for classification.
+        order_by: `[rows]`, numbers or dates that order the rows of a group. None: the rows are in
+            the given order.
         sample_weight: `[rows]`, how much each row counts, in fitting, adapting and judging.
-        compare: whether there are simpler models.
+        compare: whether to fit simpler models too.
 
     Returns:
         The scores. `mamlax.plots.support_curve(curve.as_json())` draws them.
 
     Raises:
-        MamlaxError: if no group of a fold has more rows than the largest support, a group is both
-            learned from and judged on, or adapting to one diverges.
+        MamlaxError: if in some fold no group has more rows than the largest support, if a group is
+            both learned from and judged on, or if adapting to a group diverges.
 
     Example:
         >>> import numpy as np, mamlax
@@ -196,7 +195,7 @@ def _default_sizes(rows: RowsInGroups) -> list[int]:
 def _simpler(
     fold: Fold, sizes: Sequence[int], scoring: Scoring
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Scores `[sizes]` of each simpler model, and what is to be said of some."""
+    """Scores `[sizes]` of each simpler model, and remarks on some of them."""
     if fold.learned is None:
         return {}, {}
     model: Any = fold.model
@@ -237,7 +236,7 @@ def _simpler(
 
 
 class _Known(NamedTuple):
-    """Predictions for rows that are known, in the place of an `AdaptedMany`."""
+    """Predictions that are already computed, in the place of an `AdaptedMany`."""
 
     model: Any
     outputs: np.ndarray
@@ -252,7 +251,7 @@ class _Known(NamedTuple):
 
 
 def _encoded(model: Any, rows: RowsInGroups) -> Rows:
-    """Rows as a fitted model takes them; new categories were said already."""
+    """Rows encoded for a fitted model."""
     _, numbers = np.unique(rows.groups, return_inverse=True)
     targets = model.targets_.encode(model._checked_targets(rows.y))
     weights = model._weights(rows.weights, rows.X)

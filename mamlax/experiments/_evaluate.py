@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import MamlaxError
-from .._processes import in_each, is_first
+from .._processes import from_first, in_each, is_first
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
 from ..records._curves import Curves, write_curves
@@ -18,7 +18,7 @@ from ..records._evaluation import MAIN, Evaluation, curve_of, write_evaluation
 from ..records._examples import write_examples
 from ..training._evaluation import summarize
 from ._agreement import check_agreement
-from ._experiment import Announce, Experiment, check, experiment_in, silent
+from ._experiment import Announce, Experiment, experiment_in, silent
 from ._fingerprints import fingerprints_of
 from ._method import draws
 from ._metric import TEST_SEED
@@ -59,11 +59,14 @@ def evaluate(
     """
     announce = announce if is_first() else silent
     directory = Path(directory)
-    if problem and (out is None or Path(out).resolve() == directory.resolve()):
+    elsewhere = out is not None and Path(out).resolve() != directory.resolve()
+    if problem and not elsewhere:
         raise MamlaxError(
             f"{', '.join(problem)}: these are other tasks than those of the run, and would replace "
             "its evaluation. Give another directory (out, --out) for theirs."
         )
+    if elsewhere and from_first(lambda: (Path(out or "") / "recipe.json").exists()):
+        raise MamlaxError(f"{out} holds another run. Give a directory (out, --out) without one.")
     experiment = in_each(lambda: experiment_in(directory, data_dir, announce, **problem))
     settings = experiment.recipe.evaluation
     num_tasks = settings.num_test_tasks if num_tasks is None else num_tasks
@@ -80,14 +83,11 @@ def evaluate(
     }
     if out is not None:
         experiment = experiment._replace(directory=Path(out))
-    return evaluate_results(experiment, results, num_tasks, num_inner_steps)
+    return evaluate_results(experiment, results, num_tasks, num_inner_steps, problem)
 
 
 def _check_processes(experiment: Experiment, num_tasks: int, num_inner_steps: int) -> None:
     """Refuse processes that were asked for different evaluations, or have different data."""
-    if jax.process_count() == 1:
-        return
-    in_each(lambda: check(experiment))
     recipe = experiment.recipe.changed(
         num_test_tasks=num_tasks, num_test_inner_steps=num_inner_steps
     )
@@ -101,6 +101,7 @@ def evaluate_results(
     results: Mapping[str, StageResult],
     num_tasks: int,
     num_inner_steps: int,
+    problem: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Write `curves.npz`, `evaluation.json` and `examples.npz`; return the evaluation.
 
@@ -140,6 +141,7 @@ def evaluate_results(
             experiment, results[MAIN], num_tasks, num_inner_steps
         ),
         success_curve=curve_of(summarize(successes[MAIN])) if successes else None,
+        held_out=dict(problem) if problem else None,
     )
     if not is_first():
         return evaluation

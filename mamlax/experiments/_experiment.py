@@ -25,6 +25,7 @@ from .problems._build import parts_of
 from .problems._parts import Parts, PolicyParts, SupervisedParts
 
 Announce = Callable[[str], None]
+_OF_HELD_OUT_TASKS = ("test_ways", "shots", "num_query", "within_alphabet")
 
 
 def silent(*_: Any) -> None:
@@ -106,9 +107,17 @@ def experiment_in(
         MamlaxError: if it holds no run, or `problem` is no setting of its problem.
     """
     run = from_first(lambda: read_run(directory))
-    recipe = run.recipe
-    if strange := problem.keys() - {field.name for field in fields(recipe.problem)}:
+    recipe, settings = run.recipe, {field.name for field in fields(run.recipe.problem)}
+    if strange := problem.keys() - settings:
         raise MamlaxError(recipe.no_such_setting(strange.pop()))
+    if others := problem.keys() - set(_OF_HELD_OUT_TASKS):
+        known = ", ".join(name for name in _OF_HELD_OUT_TASKS if name in settings)
+        raise MamlaxError(
+            f"{others.pop()} cannot be another than in training: it says which data was learned "
+            f"from, or what the network is. Of held-out tasks alone are {known or 'no settings'}."
+        )
+    if (recipe.training.num_devices or 0) > jax.local_device_count():  # of another machine
+        problem["num_devices"] = None
     recipe = recipe.changed(**problem)
     return experiment_of(
         recipe,
@@ -129,8 +138,13 @@ def _method_of(recipe: Recipe, parts: Parts) -> Method:
     raise TypeError(f"{type(recipe).__name__} cannot be learned from {type(parts).__name__}.")
 
 
-def loop_of(experiment: Experiment, stage: Stage) -> OuterLoop:
+def loop_of(experiment: Experiment, stage: Stage, *, on_one_device: bool = False) -> OuterLoop:
     """The outer loop that trains a stage.
+
+    Args:
+        experiment: the experiment.
+        stage: one of its stages.
+        on_one_device: of this process, e.g. to read checkpoints; else on those of the recipe.
 
     Raises:
         ValueError: if the stage has nothing to train.
@@ -138,7 +152,7 @@ def loop_of(experiment: Experiment, stage: Stage) -> OuterLoop:
     if stage.train_tasks is None:
         raise ValueError(f"{stage.name} has nothing to train.")
     training = experiment.recipe.training
-    mesh = mesh_for(training.meta_batch_size, training.num_devices)
+    mesh = None if on_one_device else mesh_for(training.meta_batch_size, training.num_devices)
     if stage.is_baseline:
         return experiment.method.baseline_loop(stage.train_tasks, stage.num_outer_steps, mesh)
     return experiment.method.main_loop(mesh)

@@ -106,10 +106,11 @@ def _restored(experiment: Experiment, stage: Stage) -> Run | None:
     if not Record(stage.directory, is_shared=True).has_checkpoint:
         raise MamlaxError(_unfinished(experiment, stage, 0))
     restored = restore_run(
-        loop_of(experiment, stage),
+        loop_of(experiment, stage, on_one_device=True),
         initial_params(experiment, stage),
         stage.directory,
         seeds=experiment.seeds.count > 1,
+        is_shared=True,
     )
     if restored.step < stage.num_outer_steps:
         unfinished = _unfinished(experiment, stage, restored.step)

@@ -1,4 +1,4 @@
-"""A bilinear operation as a primitive of JAX, whose derivatives are left to other primitives."""
+"""A bilinear operation as a primitive of JAX. Other primitives define its derivatives."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,16 +14,17 @@ from jax.interpreters import batching, mlir
 def bilinear(
     name: str, compute: Callable[..., Any], shape_of: Callable[..., Any], *, sums: bool
 ) -> Primitive:
-    """A primitive `(left, right) -> result` with any number of axes of tasks in front.
+    """A primitive `(left, right) -> result` with any number of leading axes of tasks.
 
-    Under a `vmap`, tasks are computed one after another; where the right argument is the same for
-    all, as more images of one.
+    Under a `vmap`, tasks are computed one after another. If the right argument is the same for all
+    tasks, their images are computed together, as images of one task.
 
     Args:
-        name: of the operation.
-        compute: it, for one task.
-        shape_of: the shape of its result, for one task.
-        sums: whether it sums over images, so that images of several tasks must be kept apart.
+        name: name of the operation.
+        compute: the operation, for one task.
+        shape_of: the shape of the result, for one task.
+        sums: whether the operation sums over images, so that images of several tasks must be kept
+            apart.
     """
     primitive = Primitive(name)
 

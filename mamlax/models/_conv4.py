@@ -16,7 +16,7 @@ Downsample = Literal["stride", "pool"]
 
 
 class Conv4(eqx.Module):
-    """Four blocks of 3×3 convolution, normalization and ReLU, and a linear head; see `conv4`."""
+    """Four blocks of 3×3 convolution, normalization and ReLU, then a linear head; see `conv4`."""
 
     kernels: list[Float[Array, "3 3 _inputs _outputs"]]
     shifts: list[Float[Array, " _outputs"]]
@@ -64,7 +64,7 @@ class Conv4(eqx.Module):
         return dataclasses.replace(self, head_weight=weight, head_bias=bias)
 
     def _gain_and_offset(self):
-        """What the context does to the channels of the third block; None without one."""
+        """Gain and offset of the third block's channels, from the context; None without one."""
         if self.context is None or self.modulation is None:
             return None
         return jnp.split((self.context @ self.modulation)[None, None, None], 2, -1)
@@ -95,9 +95,9 @@ def conv4(
     head_scale: float = 0.0,
     context_size: int = 0,
 ) -> Conv4:
-    """The paper's convolutional network, in both its forms.
+    """The paper's convolutional network, in both of its forms.
 
-    Its convolutions are `convolve`, which stays fast where each task has weights of its own.
+    It uses `convolve` for its convolutions, which is fast even if each task has its own weights.
 
     Args:
         key: a PRNG key.
@@ -105,22 +105,22 @@ def conv4(
         num_outputs: number of classes.
         channels: filters per block (paper: 64 strided, 32 pooled).
         downsample: `"stride"`: convolutions with stride 2, then the spatial mean (the paper's
-            Omniglot network); `"pool"`: stride 1 and 2×2 max-pooling, then flattened (its
+            Omniglot network). `"pool"`: stride 1 and 2×2 max-pooling, then flattened (the paper's
             mini-ImageNet network).
-        norm: normalization before each ReLU; see the module.
-        head_scale: standard deviation of the head's initial weights. At zero all classes start
-            with equal logits, and the first inner step sets the head to differences between class
-            means.
-        context_size: size of the context, a vector that starts at zero. A linear map of it scales
-            and shifts the channels of the third block before its ReLU; `cavia` adapts the context.
-            (Its authors' code gives this map a bias, and modulates after the pooling.)
+        norm: normalization before each ReLU; see `mamlax.models`.
+        head_scale: standard deviation of the initial weights of the head. At zero, all classes
+            start with equal logits, and the first inner step sets the head to differences between
+            class means.
+        context_size: size of the context, a vector that starts at zero. A linear map of the context
+            scales and shifts the channels of the third block before its ReLU. `cavia` adapts the
+            context. (In its authors' code, this map has a bias and is applied after the pooling.)
 
-    Differs from the paper: its code starts the strided network's head with standard deviation 1,
-    which outer training must shrink first.
+    Differs from the paper: the paper's code starts the head of the strided network with standard
+    deviation 1, which outer training must shrink first.
 
     Raises:
-        ValueError: if `norm` or `downsample` is unknown, or the image is too small to pool; by
-            the network, if it is called with images of another shape, or without the reference
+        ValueError: if `norm` or `downsample` is unknown, or the image is too small to pool. The
+            network raises it if it is called with images of another shape, or without the reference
             that `norm="support"` needs.
 
     Example:

@@ -1,25 +1,25 @@
-"""Convolution by kernels that differ from task to task, fast on a processor in any derivative.
+"""Convolution with a different kernel for each task, fast on a CPU for derivatives of any order.
 
-Small images are convolved by their **patches**: one matrix product, whose derivatives are products
-again, and under a `vmap` over tasks too. The patches of many or large images do not fit the caches
-of a processor, and moving them takes longer than multiplying. Such images are convolved by XLA, and
-three things are made here that XLA does not do well:
+Small images are convolved as **patches**: one matrix product. Its derivatives are products again,
+also under a `vmap` over tasks. The patches of many or large images do not fit the caches of a CPU,
+and moving them takes longer than multiplying. XLA convolves such images. Three things are done here
+because XLA does not do them well:
 
-- Derivatives. Convolution is bilinear, and so are the maps that its transposes are:
+- Derivatives. Convolution is bilinear, and so are its transposes:
 
       outputs = convolve(images, kernel)
       images' cotangent = by_outputs(outputs', kernel)
       kernel's cotangent = by_images(images, outputs')
 
-  The derivative of each by each of its arguments is another of the three. So they are closed under
-  differentiation of any order, forward and reverse, and each has the implementation that is fast.
-- The kernel's cotangent, which XLA's convolution takes several times as long for as for the
-  outputs: a sum over images of products of patches, a few images at once, so that their patches
-  are in the caches.
+  The derivative of each map by each of its arguments is another of the three. So they are closed
+  under differentiation of any order, forward and reverse, and each has a fast implementation.
+- The kernel's cotangent. XLA's convolution takes several times as long for it as for the outputs.
+  Here it is a sum over images of products of patches, for a few images at once, so that their
+  patches fit the caches.
 - Tasks. Under a `vmap` that maps the kernel, XLA makes a grouped convolution, which is very slow on
-  a processor. Here tasks are convolved one after another.
+  a CPU. Here tasks are convolved one after another.
 
-On accelerators all images are convolved by their patches.
+On accelerators, all images are convolved as patches.
 """
 
 import math
@@ -45,13 +45,13 @@ def convolve(
     *,
     stride: int = 1,
 ) -> Float[Array, "examples new_height new_width outputs"]:
-    """Convolution with "same" padding, which stays fast where each task has a kernel of its own.
+    """Convolution with "same" padding, which is fast even if each task has its own kernel.
 
         outputs[n, y, x, o] = Σ_{i,j,c} images[n, s·y + i − p, s·x + j − q, c] · kernel[i, j, c, o]
 
-    Beyond the edges images are zero. There are ⌈height / s⌉ × ⌈width / s⌉ outputs; p and q are half
-    of the zeros that these need in all, and what is odd comes at the end, as in TensorFlow. It can
-    be differentiated any number of times, forward and reverse.
+    Outside their edges, images are zero. There are ⌈height / s⌉ × ⌈width / s⌉ outputs. p and q are
+    half of the zeros needed in total; an odd zero is added at the end, as in TensorFlow. The
+    convolution can be differentiated any number of times, forward and reverse.
 
     Args:
         images: `[examples, height, width, channels]`.
@@ -59,7 +59,7 @@ def convolve(
         stride: s, in both directions.
 
     Raises:
-        ValueError: if the shapes do not fit, or the stride is not positive.
+        ValueError: if the shapes do not match, or the stride is not positive.
 
     Example:
         >>> import jax.numpy as jnp, mamlax
@@ -85,11 +85,11 @@ def convolve(
 
 
 class _Window(NamedTuple):
-    """Where the kernel is laid on an image.
+    """Where the kernel is applied to an image.
 
     Attributes:
         kernel_size: rows and columns of the kernel.
-        stride: from one output to the next.
+        stride: distance from one output to the next.
         image_size: height and width.
     """
 
@@ -123,9 +123,9 @@ def _are_many(images, kernel, window: _Window) -> bool:
 
 
 def _is_sharded(x) -> bool:
-    """Whether its type says that devices hold different parts: the primitives know no such types.
+    """Whether devices hold different parts of `x`, by its type. The primitives have no such types.
 
-    So it is within `jax.shard_map`, unless `check_vma=False`, and on meshes of explicit axes.
+    This is so inside `jax.shard_map`, unless `check_vma=False`, and on meshes with explicit axes.
     """
     kind: Any = jax.typeof(x)
     manual = getattr(kind, "manual_axis_type", None)  # of JAX 0.10; `vma` in others
@@ -134,7 +134,7 @@ def _is_sharded(x) -> bool:
 
 
 def _num_patches(num_images: int, channels: int, window: _Window) -> int:
-    """How many numbers the patches are."""
+    """The number of numbers in the patches."""
     return num_images * math.prod((*window.output_size, *window.kernel_size, channels))
 
 
@@ -166,7 +166,7 @@ def _convolve(images, kernel, window: _Window):
 
 
 def _by_outputs(outputs, kernel, window: _Window):
-    """The transpose by the images: outputs, set apart by the stride, by the kernel turned round."""
+    """The transpose by the images: outputs, spaced by the stride, with the kernel flipped."""
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     padding = []
     for (before, _), num_outputs, taps, size in zip(
@@ -182,7 +182,7 @@ def _by_outputs(outputs, kernel, window: _Window):
 
 
 def _by_images(images, outputs, window: _Window):
-    """The transpose by the kernel: a sum over lots of images of outputsᵀ · patches."""
+    """The transpose by the kernel: a sum over groups of images of outputsᵀ · patches."""
     dtype = jnp.promote_types(images.dtype, jnp.float32)
     num_images, *_, channels = images.shape
     num_outputs = outputs.shape[-1]

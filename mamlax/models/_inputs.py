@@ -1,4 +1,4 @@
-"""What a network is given beside its parameters."""
+"""The inputs of a network: examples, a reference and a context."""
 
 import math
 from typing import Any
@@ -9,14 +9,14 @@ from ._normalization import Norm
 
 
 def zero_context(size: int):
-    """The context before it adapts, `[size]`; None for none."""
+    """The context before it adapts, `[size]`; None if `size` is 0."""
     if size < 0:
         raise ValueError(f"context_size must be 0 or more, got {size}.")
     return jnp.zeros(size) if size else None
 
 
 def flattened(x):
-    """`[examples, features]`; len and -1 would fail for the symbolic shapes of `jax.export`."""
+    """`[examples, features]`. (len and -1 would fail for the symbolic shapes of `jax.export`.)"""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 

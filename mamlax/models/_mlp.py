@@ -86,18 +86,18 @@ def mlp(
         num_outputs: outputs per example.
         hidden_sizes: width of each hidden layer. The paper's Omniglot network without convolution
             is `(256, 128, 64, 64)` with `norm="batch"`.
-        norm: normalization before each ReLU; see the module.
-        weight_scale: standard deviation of the truncated normal that weights start from. None:
-            √(2/inputs) for each layer (He et al. 2015). Biases start at zero.
+        norm: normalization before each ReLU; see `mamlax.models`.
+        weight_scale: standard deviation of the truncated normal distribution of initial weights.
+            None: √(2/inputs) for each layer (He et al. 2015). Biases start at zero.
         context_size: size of the context, a vector that starts at zero and is appended to the
-            inputs of every example; `cavia` adapts it.
+            inputs of every example. `cavia` adapts it.
 
-    Differs from the paper: its code starts all weights with standard deviation 0.01. On sinusoids
-    the error after ten steps is then larger and varies more between seeds.
+    Differs from the paper: the paper's code starts all weights with standard deviation 0.01. On
+    sinusoids, the error after ten steps is then larger and varies more between seeds.
 
     Raises:
-        ValueError: if `norm` is unknown or a size is not positive; by the network, if it is called
-            with another number of inputs per example, or without the reference that
+        ValueError: if `norm` is unknown or a size is not positive. The network raises it if it is
+            called with another number of inputs per example, or without the reference that
             `norm="support"` needs.
 
     Example:

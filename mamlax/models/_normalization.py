@@ -1,4 +1,4 @@
-"""Normalization of channels, and which moments it is by."""
+"""Normalization of channels by a mean and a variance."""
 
 from typing import Any, Literal, get_args
 
@@ -14,16 +14,16 @@ def is_transductive(norm: Norm) -> bool:
 
 
 def normalization(x, norm: Norm, num_reference: Any = 0, epsilon: float = 1e-3):
-    """What normalizes by the moments of `x`, `[examples, ..., channels]`.
+    """A function that normalizes by the mean and variance of `x`, `[examples, ..., channels]`.
 
-    The function that is returned takes arrays of the same examples and channels, of as many rows
-    and columns as one likes: it is affine in each channel, with a positive factor.
+    The function takes arrays with the same examples and channels, and any number of rows and
+    columns. It is affine in each channel, with a positive factor.
 
     Args:
-        x: what moments are taken of.
-        norm: which moments; see `mamlax.models`.
-        num_reference: of the first so many examples alone; 0: of all.
-        epsilon: added to the variance.
+        x: the array whose mean and variance are used.
+        norm: over which parts of `x`; see `mamlax.models`.
+        num_reference: how many of the first examples to use. 0: all.
+        epsilon: number added to the variance.
     """
     if norm == "none":
         return lambda y: y
@@ -53,6 +53,6 @@ def _num_groups(width: int) -> int:
 
 
 def check_norm(norm: str):
-    """Refuse what is no kind of normalization."""
+    """Raise if `norm` is not a kind of normalization."""
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}.")

@@ -1,7 +1,8 @@
-"""Figures from the files of a run; nothing is computed here.
+"""Figures from the files of a run. Nothing is computed here.
 
-`draw_run` draws all figures of a run directory, `draw_comparison` that of `mamlax compare`. Each
-other function draws one figure from a record of `mamlax.records`, and returns a matplotlib figure.
+`draw_run` draws all figures of a run directory. `draw_comparison` draws the figure of
+`mamlax compare`. Each other function draws one figure from a record of `mamlax.records`, and
+returns a matplotlib figure.
 """
 
 from ._adaptation import adaptation as adaptation

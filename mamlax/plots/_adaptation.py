@@ -1,4 +1,4 @@
-"""The metric against inner steps: of one run with its baselines, and of several runs together."""
+"""The metric against inner steps: one run with its baselines, or several runs together."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ def adaptation(evaluation: Evaluation) -> Any:
 def _published(
     axes: Any, published: Mapping[str, Sequence[float]], num_points: int, drawn: set[str]
 ) -> None:
-    """Published means: hollow diamonds in the colors of the curves, named where there is none."""
+    """Published means: hollow diamonds in the colors of the curves; named if there is no curve."""
     hollow: dict[str, Any] = {"marker": "D", "ls": "none", "mfc": "none", "ms": 6}
     if published.keys() & drawn:
         axes.plot([], [], color="#555555", label="published", **hollow)
@@ -70,7 +70,7 @@ def _published(
 
 
 def comparison(compared: Comparison) -> Any:
-    """Adaptation curves of several runs, and beside them their differences to the first.
+    """Adaptation curves of several runs, and beside them their differences from the first run.
 
     Arrows at the edge mark steps at which a run diverged, or is so far off that it would flatten
     all other curves.
@@ -119,7 +119,7 @@ def comparison(compared: Comparison) -> Any:
 def _comparable(curves: Sequence[Curve], metric: str) -> list[Curve]:
     """The curves, without points that are worse than typical ones by an order of magnitude.
 
-    Typical are the values at which runs start, those of the run that stays smallest, and all good
+    Typical values are those at which runs start, those of the run that stays smallest, and all good
     returns.
     """
     worse = 1 if metric == "mse" else -1
@@ -209,7 +209,7 @@ def _over(evaluation: Evaluation) -> str:
 
 
 def _label(run: ComparedRun) -> str:
-    """The name of a run and the settings in which runs differ, on a few lines at most."""
+    """The name of a run and the settings in which runs differ, on a few lines."""
     settings = [f"{name}={value}" for name, value in run.settings.items()]
     if len(settings) > _MAX_SETTINGS:
         more = len(settings) - _MAX_SETTINGS

@@ -7,7 +7,7 @@ from ._style import STEP_COLORS, after, bare_panels, label_of, legend_below
 
 
 def sinusoids(examples: SinusoidExamples) -> Any:
-    """Sine waves before and after adaptation, MAML beside pretrained (the paper's figure 2).
+    """Sine waves before and after adaptation, MAML and pretrained (the paper's figure 2).
 
     Args:
         examples: the content of an `examples.npz` of sine waves.

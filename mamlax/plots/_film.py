@@ -22,11 +22,11 @@ def write_film(
     """Write a GIF that repeats, atomically.
 
     Args:
-        path: where to write it.
-        panels: rows of columns of episodes, each `[time, height, width, 3]` of bytes, all of one
-            shape.
-        titles: what to write above each.
-        milliseconds: how long a frame is shown.
+        path: the file.
+        panels: rows of columns of episodes, each `[time, height, width, 3]` bytes, all with the
+            same shape.
+        titles: the title above each panel.
+        milliseconds: how long each frame is shown.
     """
     count = len(panels[0][0])
     frames = [

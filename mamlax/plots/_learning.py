@@ -19,7 +19,7 @@ from ._style import (
 def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
     """Loss before and after adaptation against outer steps, with validations if there are any.
 
-    Validation errors share the axis of the losses. Arrows at its edge mark validations that
+    Validation errors share the axis of the losses. Arrows at the edge mark validations that
     diverged on some task, or are too large for the axis.
 
     Args:
@@ -59,7 +59,7 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def return_curves(metrics: Sequence[Mapping[str, Any]]) -> Any:
-    """Return before and after adaptation while meta-training: against environment steps, and
+    """Return before and after adaptation during meta-training, against environment steps and
     against seconds in the compiled program.
 
     Args:
@@ -99,8 +99,8 @@ def return_curves(metrics: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
-    """Diagnostics of policy search: how far outer steps went, how well returns were predicted, and
-    how much the adapted policies still explore.
+    """Diagnostics of meta-reinforcement learning: the size of outer steps, how well the baseline
+    predicts returns, and how much the adapted policies explore.
 
     Args:
         metrics: the lines of a `metrics.jsonl` of a policy.
@@ -131,13 +131,13 @@ def diagnostics(metrics: Sequence[Mapping[str, Any]]) -> Any:
 def _line(
     axes: Any, x: Any, metrics: Sequence[Mapping[str, Any]], key: str, **options: Any
 ) -> None:
-    """A metric of each log line; with markers if there are too few points for a line."""
+    """A metric of each log line, with markers if there are too few points for a line."""
     marker = "o" if len(metrics) < 3 else None
     axes.plot(x, [line[key] for line in metrics], marker=marker, ms=4, lw=1.3, **options)
 
 
 def _validation_error(axes: Any, points: np.ndarray, label: str) -> None:
-    """Draw validation errors on the axis of the losses; arrows mark those that do not fit."""
+    """Draw validation errors on the axis of the losses. Arrows mark those that do not fit."""
     low, high = axes.get_ylim()
     inside = points[:, 1] <= high  # False for NaN
     shown = points[inside]

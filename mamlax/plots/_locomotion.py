@@ -1,4 +1,4 @@
-"""How a simulated body moves before and after adaptation."""
+"""How a simulated robot moves before and after adaptation."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _SMOOTHED_SECONDS = 0.1
 
 
 def locomotion(examples: LocomotionExamples) -> Any:
-    """Velocity along the line against time, with the goal; or paths on the plane.
+    """Forward velocity against time, with the goal; or paths on the plane.
 
     Args:
         examples: the content of an `examples.npz` of locomotion.

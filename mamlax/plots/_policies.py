@@ -9,7 +9,7 @@ from ._style import COLORS, STEP_COLORS, after, label_of, legend_below, panels
 
 
 def navigation(examples: NavigationExamples) -> Any:
-    """Paths of the point before and after inner steps, with its goals (the paper's figure 4).
+    """Paths of the point before and after inner steps, with the goals (the paper's figure 4).
 
     Args:
         examples: the content of an `examples.npz` of navigation.
@@ -36,7 +36,7 @@ def navigation(examples: NavigationExamples) -> Any:
 
 
 def bandit(examples: BanditExamples) -> Any:
-    """What the arms of some bandits pay, and how often each is pulled before and after adaptation.
+    """How much each arm of some bandits pays, and how often it is pulled before and after adapting.
 
     Args:
         examples: the content of an `examples.npz` of bandits.

@@ -1,4 +1,4 @@
-"""Every figure of a run directory, and that of a comparison."""
+"""All figures of a run directory, and the figure of a comparison."""
 
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ def draw_run(directory: Path) -> list[Path]:
         directory: a run directory.
 
     Returns:
-        The paths written: `learning_curve.png`, `adaptation.png`, for examples `sinusoids.png`,
-        `few_shot.png`, `navigation.png`, `bandit.png` or `locomotion.png`, and for policies
+        The paths written: `learning_curve.png` and `adaptation.png`; for examples `sinusoids.png`,
+        `few_shot.png`, `navigation.png`, `bandit.png` or `locomotion.png`; for policies
         `diagnostics.png`. Figures whose files are missing are left out.
 
     Raises:
@@ -75,23 +75,23 @@ def _figure_of(examples: Examples) -> tuple[str, Any]:
 
 
 def draw_comparison(directory: Path) -> list[Path]:
-    """Draw what `mamlax compare` found.
+    """Draw the result of `mamlax compare`.
 
     Args:
-        directory: where its `comparison.json` is.
+        directory: the directory with `comparison.json`.
 
     Returns:
-        The path written: `curves.png`, beside it.
+        The path written: `curves.png`, beside `comparison.json`.
     """
     return [save(comparison(read_comparison(directory)), directory / "curves.png")]
 
 
 def draw_report(report: Json, path: Path) -> Path:
-    """Draw what an estimator's `report()` found.
+    """Draw the `report()` of an estimator.
 
     Args:
-        report: its `as_json()`.
-        path: of the figure.
+        report: `as_json()` of the report.
+        path: the file for the figure.
 
     Returns:
         The path written.

@@ -30,7 +30,7 @@ _LABELED_RANGE = 1e4
 
 
 def label_of(name: str, algorithm: str) -> str:
-    """The label of a curve: the algorithm's name for "main", otherwise its own name."""
+    """The label of a curve: the algorithm's name for "main", otherwise the curve's name."""
     return algorithm.replace("maml", "MAML").replace("trpo", "TRPO") if name == "main" else name
 
 
@@ -70,8 +70,8 @@ def legend_below(figure: Any, *entries: Any, ncols: int, **options: Any) -> None
 
     Args:
         figure: a figure with all its panels.
-        *entries: handles and labels; by default those of all panels.
-        ncols: the most columns.
+        *entries: handles and labels. Default: those of all panels.
+        ncols: largest number of columns.
         **options: arguments of `figure.legend`.
     """
     for columns in range(ncols, 0, -1):
@@ -104,7 +104,7 @@ def mark_diverged(
 ) -> None:
     """Arrows where a value diverged: at the upper edge, or with `low` at the lower edge.
 
-    They are visible whatever range the axis shows. `low` is for metrics to be maximized.
+    They are visible whatever range the axis shows. Use `low` for metrics that are maximized.
     """
     if len(x):
         axes.plot(

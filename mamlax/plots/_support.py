@@ -1,4 +1,4 @@
-"""The error or score of a model and of simpler ones against the number of support rows."""
+"""The error or score of a model and of simpler models against the number of support rows."""
 
 import math
 import textwrap
@@ -10,10 +10,10 @@ from ._style import RUN_COLORS, one_panel, plain_numbers
 
 
 def support_sizes(report: Json) -> Any:
-    """Draw what `FewShotRegressor.report()` found.
+    """Draw the errors in `FewShotRegressor.report()` against the number of support rows.
 
     Args:
-        report: its `as_json()`.
+        report: `as_json()` of the report.
 
     Returns:
         A matplotlib figure.
@@ -23,10 +23,10 @@ def support_sizes(report: Json) -> Any:
 
 
 def support_curve(curve: Json) -> Any:
-    """Draw scores of a model and of simpler ones against the number of support rows.
+    """Draw scores of a model and of simpler models against the number of support rows.
 
     Args:
-        curve: `as_json()` of what `mamlax.support_curve` has returned.
+        curve: `as_json()` of the result of `mamlax.support_curve`.
 
     Returns:
         A matplotlib figure.
@@ -37,7 +37,7 @@ def support_curve(curve: Json) -> Any:
 
 
 def _lines(entries: Sequence[Json], value: str, label: str, title: str) -> Any:
-    """A line of each model through one of its values, the first with its interval."""
+    """Draw one line per model; the first model has an interval."""
     figure, axes = one_panel(7, 4.2)
     sizes = sorted({entry["num_support"] for entry in entries})
     place = {size: i for i, size in enumerate(sizes)}

@@ -64,6 +64,8 @@ class Evaluation:
             examples do not influence one another.
         success_curve: of policies, where the environment says when a task is solved: the share of
             episodes in which it was at any time, after 0, 1, … inner steps.
+        held_out: settings of the held-out tasks that were not those of the recipe, as `shots`;
+            None if there were none.
     """
 
     recipe: str
@@ -80,6 +82,7 @@ class Evaluation:
     seeds: list[Curve] | None = None
     non_transductive_curve: Curve | None = None
     success_curve: Curve | None = None
+    held_out: dict[str, int | bool] | None = None
 
 
 def evaluation_path(directory: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Reinforcement learning: policies that adapt to a task from a few episodes (Algorithm 3)."""
+"""Meta-reinforcement learning: policies that adapt to a task from a few episodes (Algorithm 3)."""
 
 from ._advantages import Experience as Experience
 from ._advantages import discounted_returns as discounted_returns

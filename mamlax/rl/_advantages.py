@@ -11,14 +11,15 @@ from ._rollout import Trajectory
 
 
 class Experience(NamedTuple):
-    """What a surrogate needs of the episodes of one task.
+    """The episodes of one task with their advantages, as surrogates need them.
 
     Attributes:
         trajectory: the episodes.
         advantages: `[episodes, time]`, zero after the end.
-        explained_variance: of the returns by the baseline: 1 is perfect, 0 is no better than a
-            constant.
-        scale: what the advantages were divided by to normalize them; 1 where they were not.
+        explained_variance: the share of the variance of returns that the baseline explains: 1 is
+            perfect, 0 is no better than a constant.
+        scale: the number by which advantages were divided to normalize them; 1 if they were not
+            normalized.
     """
 
     trajectory: Trajectory
@@ -28,13 +29,13 @@ class Experience(NamedTuple):
 
 
 def discounted_returns(rewards: Any, discount: float, *, ends: Any = None) -> PyTree:
-    """What is still to come, at each time: Gₜ = rₜ + γ Gₜ₊₁, over the last axis.
+    """Discounted returns from each time on: Gₜ = rₜ + γ Gₜ₊₁, over the last axis.
 
     Args:
         rewards: `[..., time]`, zero after the end.
         discount: γ.
-        ends: `[..., time]`, where an episode ends with this step and the next step is another's;
-            None: nowhere.
+        ends: `[..., time]`, true if an episode ends with this step and the next step belongs to
+            another episode. None: there is no such step.
 
     Example:
         >>> import jax.numpy as jnp, mamlax
@@ -61,27 +62,27 @@ def estimate_advantages(
     baseline_fn: BaselineFn | None = linear_baseline,
     normalize: bool = True,
 ) -> Experience:
-    """Generalized advantage estimates, by a baseline fitted to the episodes themselves.
+    """Generalized advantage estimation (GAE), with a baseline fitted to the same episodes.
 
-    Aₜ = Σₖ (γλ)ᵏ δₜ₊ₖ with δₜ = rₜ + γ V(sₜ₊₁) − V(sₜ), where V is zero after the end of an
-    episode, at the horizon too (V knows the time). With λ = 1, Aₜ = Gₜ − V(sₜ).
+    Aₜ = Σₖ (γλ)ᵏ δₜ₊ₖ with δₜ = rₜ + γ V(sₜ₊₁) − V(sₜ). V is zero after the end of an episode, also
+    at the horizon (V depends on the time). With λ = 1, Aₜ = Gₜ − V(sₜ).
 
-    Where rows hold several episodes, the baseline is fitted to the first of each row, which had the
-    whole horizon, and V of the others stays within the returns of these. An episode that its row
-    cut short goes on with V of what was seen last.
+    If rows hold several episodes, the baseline is fitted to the first episode of each row, which
+    had the whole horizon. V of the other episodes is limited to the range of these returns. If the
+    end of a row cut an episode off, V of the last observation stands for the rest of the episode.
 
     Args:
         trajectory: episodes of one task.
         discount: γ.
         gae_lambda: λ.
         baseline_fn: `baseline_fn(observations, time, returns, weights) -> values`
-            `[episodes, time]`, see `linear_baseline`; None: V = 0.
-        normalize: bring the advantages to mean 0 and standard deviation 1 (less where they are
-            tiny beside the returns).
+            `[episodes, time]`, see `linear_baseline`. None: V = 0.
+        normalize: scale the advantages to mean 0 and standard deviation 1 (to less if they are tiny
+            compared with the returns).
 
     Raises:
-        ValueError: if `discount` or `gae_lambda` is not in [0, 1], the baseline's values have
-            another shape than the returns, or rows hold several episodes and there is no
+        ValueError: if `discount` or `gae_lambda` is not in [0, 1], the values of the baseline do
+            not have the shape of the returns, or rows hold several episodes and there is no
             baseline.
 
     References:
@@ -109,7 +110,7 @@ def estimate_advantages(
 def _values(
     trajectory: Trajectory, returns: Any, baseline_fn: BaselineFn | None
 ) -> tuple[PyTree, PyTree]:
-    """V at each step `[episodes, time]`, and after the last where the row cut an episode short."""
+    """V at each step `[episodes, time]`, and after the last step if an episode was cut off."""
     restarts, time = trajectory.restarts, trajectory.time
     nothing = jnp.zeros_like(returns[:, 0])
     if baseline_fn is None:
@@ -140,10 +141,10 @@ def _values(
 
 
 def check_discounts(discount: float, gae_lambda: float) -> None:
-    """Refuse what is not in [0, 1].
+    """Raise if a number is not in [0, 1].
 
     Raises:
-        ValueError: naming it.
+        ValueError: if a number is not in [0, 1]. The message names it.
     """
     for name, value in (("discount", discount), ("gae_lambda", gae_lambda)):
         if not 0 <= value <= 1:

@@ -1,4 +1,4 @@
-"""Baselines: what return an observation promises, learned from the episodes of one task."""
+"""Baselines: the expected return from an observation, learned from the episodes of one task."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 BaselineFn: TypeAlias = Callable[[Any, Any, Any, Any], Any]
-"""`baseline_fn(observations, time, returns, weights) -> values` `[episodes, time]`, fitted anew at
+"""`baseline_fn(observations, time, returns, weights) -> values` `[episodes, time]`. It is fitted at
 each call; see `linear_baseline`."""
 
 
@@ -22,20 +22,20 @@ def linear_baseline(
 ) -> PyTree:
     """Expected returns: ridge regression on observations, their squares, and time.
 
-    Features are those of Duan et al. 2016: the observation clipped to ±10, its square, t, t² and
-    t³, and a constant. They are standardized over the steps at hand, without which single precision
-    is not enough: features may be constant, or copies of one another.
+    The features are those of Duan et al. 2016: the observation clipped to ±10, its square, t, t²
+    and t³, and a constant. They are standardized over the given steps. Without this, single
+    precision is not enough, because features may be constant or copies of one another.
 
     Args:
         observations: `[episodes, time, features]`.
         time: `[episodes, time]`, steps since the beginning of the episode.
         returns: `[episodes, time]`, the targets.
         weights: `[episodes, time]`, 1 where a target counts, 0 where it does not.
-        ridge: strength of the penalty, relative to a feature's variance; more where rounding asks
-            for it.
+        ridge: strength of the penalty, relative to a feature's variance. It is increased if
+            rounding requires it.
 
     Returns:
-        `[episodes, time]`, everywhere, also where a target does not count.
+        Expected returns `[episodes, time]`, also where a target does not count.
     """
     given = jax.lax.stop_gradient((observations, time, returns, weights))  # they are data
     observations, time, returns, weights = given
@@ -64,10 +64,10 @@ def linear_baseline(
 # the processor and waits for them on one, and devices that do so at once wait forever.
 @jax.custom_batching.sequential_vmap
 def _slopes(covariance: Any, correlation: Any, ridge: Any) -> PyTree:
-    """x in (`covariance` + `ridge` · 1) x = `correlation`.
+    """Solve (`covariance` + `ridge` · 1) x = `correlation` for x.
 
-    Rounding may leave the covariance of many features that depend on one another with eigenvalues
-    below −`ridge`: then the penalty grows tenfold until the matrix can be factorized.
+    Due to rounding, the covariance of many dependent features may have eigenvalues below −`ridge`.
+    The penalty then grows tenfold until the matrix can be factorized.
     """
     identity = jnp.eye(len(covariance), dtype=covariance.dtype)
 

@@ -1,4 +1,4 @@
-"""Distributions over actions, with what policy gradients and trust regions ask of them."""
+"""Distributions over actions, with the methods that policy gradients and trust regions need."""
 
 import math
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -11,14 +11,14 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 @runtime_checkable
 class Distribution(Protocol):
-    """A distribution over one action for each observation, its parameters a pytree of arrays."""
+    """A distribution over actions for each observation. Its parameters are a pytree of arrays."""
 
     def sample(self, key: PRNGKeyArray) -> PyTree:
         """An action for each observation."""
         ...
 
     def mode(self) -> PyTree:
-        """The likeliest action for each observation."""
+        """The most likely action for each observation."""
         ...
 
     def log_prob(self, actions: PyTree) -> PyTree:
@@ -39,7 +39,7 @@ class Distribution(Protocol):
 
 
 class Gaussian(NamedTuple):
-    """Independent normal distributions of the numbers of an action.
+    """Independent normal distributions for the numbers of an action.
 
     Attributes:
         mean: `[..., size]`.
@@ -65,7 +65,7 @@ class Gaussian(NamedTuple):
         return self.mean
 
     def log_prob(self, actions):
-        """Summed over the numbers of an action: `[...]`."""
+        """The log-probability, summed over the numbers of an action: `[...]`."""
         z = (actions - self.mean) * jnp.exp(-self.log_std)
         return -jnp.sum(0.5 * z**2 + self.log_std + 0.5 * math.log(2 * math.pi), axis=-1)
 
@@ -85,7 +85,7 @@ class Gaussian(NamedTuple):
 
 
 class Categorical(eqx.Module):
-    """One of several actions, which are integers in a row.
+    """A distribution over discrete actions, which are consecutive integers.
 
     Attributes:
         logits: `[..., actions]`, log-probabilities up to a constant.
@@ -106,7 +106,7 @@ class Categorical(eqx.Module):
         return jax.random.categorical(key, self.logits).astype(jnp.int32) + self.start
 
     def mode(self):
-        """The likeliest action `[...]`."""
+        """The most likely action `[...]`."""
         return jnp.argmax(self.logits, axis=-1).astype(jnp.int32) + self.start
 
     def log_prob(self, actions):

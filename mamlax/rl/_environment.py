@@ -1,4 +1,4 @@
-"""What an environment is: one Markov decision process for every task, as pure functions."""
+"""What an environment is: a Markov decision process for every task, as pure functions."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -13,13 +13,13 @@ from jaxtyping import PRNGKeyArray, PyTree
 class Box:
     """Continuous actions: `[size]` numbers between `low` and `high`.
 
-    A policy may act beyond them: episodes record what it did, and the environment is given the
-    nearest action within.
+    The actions of a policy may be out of bounds. Episodes record them unchanged, and the
+    environment gets the nearest action within the bounds.
 
     Args:
         size: numbers per action.
-        low: the least of each.
-        high: the greatest of each.
+        low: lower bound of each number.
+        high: upper bound of each number.
 
     Raises:
         ValueError: if `size` is not positive or `low` is not less than `high`.
@@ -39,11 +39,11 @@ class Discrete:
     """Actions that are integers from `start` to `start + num_actions − 1`.
 
     Args:
-        num_actions: how many.
-        start: the first of them.
+        num_actions: the number of actions.
+        start: the first action.
 
     Raises:
-        ValueError: if there are fewer than two.
+        ValueError: if there are fewer than two actions.
     """
 
     num_actions: int
@@ -59,17 +59,17 @@ ActionSpace: TypeAlias = Box | Discrete
 
 @runtime_checkable
 class TaskEnv(Protocol):
-    """An environment: what a task is, and the decision process it makes. Everything is traceable.
+    """An environment: a distribution of tasks, and a decision process per task. All is traceable.
 
-    Nothing resets by itself. An episode ends where `terminated` says so, or is cut off (truncated)
-    after `horizon` steps; a step after its end changes nothing and counts for nothing. A reward or
-    observation that is not finite ends it too, without that step.
+    There is no automatic reset. An episode ends when `terminated` is true, or is truncated after
+    `horizon` steps. Steps after the end change nothing and do not count. A reward or observation
+    that is not finite also ends the episode; that step does not count.
 
-    An environment whose steps are taken outside of the compiled program, where many at once cost
-    little more than one, says so by an attribute `acts_together = True`. One that keeps its state
-    to itself, so that an episode cannot be begun again from a state, says `keeps_state = True`. One
-    that knows when a task is solved has a function `solved(state) -> boolean`, asked after each
-    step: success rates are then logged beside returns.
+    Three attributes are optional. `acts_together = True`: steps are taken outside of the compiled
+    program, and many steps at once cost little more than one. `keeps_state = True`: the environment
+    keeps its state hidden, so an episode cannot start from a state. A function
+    `solved(state) -> boolean`, called after each step, says whether the task is solved; success
+    rates are then logged besides returns.
 
     Attributes:
         observation_size: numbers per observation.
@@ -91,29 +91,29 @@ class TaskEnv(Protocol):
         ...
 
     def reset(self, key: PRNGKeyArray, task: PyTree) -> tuple[PyTree, PyTree]:
-        """Begin an episode: `(state, observation)`, the state any pytree of arrays."""
+        """Begin an episode: `(state, observation)`. The state is any pytree of arrays."""
         ...
 
     def step(
         self, key: PRNGKeyArray, task: PyTree, state: PyTree, action: PyTree
     ) -> tuple[PyTree, PyTree, PyTree, PyTree]:
-        """Act: `(state, observation, reward, terminated)`.
+        """Take an action: `(state, observation, reward, terminated)`.
 
-        `action` is `[size]` within the box, or an integer scalar. `observation` is
-        `[observation_size]`, `reward` a number, `terminated` a boolean.
+        `action` is `[size]` within the bounds, or an integer scalar. `observation` is
+        `[observation_size]`, `reward` is a number, `terminated` is a boolean.
         """
         ...
 
 
 def check_environment(env: Any) -> None:
-    """Refuse an environment that does not keep to its declaration, before anything is compiled.
+    """Check that an environment does what it declares, before anything is compiled.
 
     Args:
-        env: what should be a `TaskEnv`.
+        env: an object that should be a `TaskEnv`.
 
     Raises:
-        TypeError: if something is missing or of another kind.
-        ValueError: if a shape or a data type is not what was declared.
+        TypeError: if something is missing or has the wrong type.
+        ValueError: if a shape or a data type is not as declared.
 
     Example:
         >>> import mamlax
@@ -160,15 +160,15 @@ def check_environment(env: Any) -> None:
 
 
 def acts_together(env: Any) -> bool:
-    """Whether steps of many tasks are cheaper side by side than task by task, on a processor."""
+    """Whether steps of many tasks at once are cheaper than task by task, on a CPU."""
     return bool(getattr(env, "acts_together", False))
 
 
 def check_auto_reset(env: Any) -> None:
-    """Refuse to begin episodes from states, where the environment keeps them to itself.
+    """Raise if episodes cannot start from a state, because the environment hides its state.
 
     Raises:
-        ValueError: naming it.
+        ValueError: in this case. The message names the environment.
     """
     if getattr(env, "keeps_state", False):
         raise ValueError(
@@ -188,7 +188,7 @@ _PARTS = ("observation_size", "action", "horizon", "sample_task", "reset", "step
 
 
 def _shapes_of(name: str, fn: Any, *arguments: Any) -> PyTree:
-    """What `fn` would return; everything in it must be an array."""
+    """The shapes that `fn` would return. Everything in it must be an array."""
     try:
         found = jax.eval_shape(fn, *arguments)
     except TypeError as error:

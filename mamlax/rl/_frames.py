@@ -1,4 +1,4 @@
-"""Pictures of an episode, of environments that can be drawn."""
+"""Pictures of an episode, for environments that can be drawn."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from .._errors import MamlaxError
 def record_frames(
     key: PRNGKeyArray, env: Any, task: PyTree, policy: PyTree, *, greedy: bool = False
 ) -> np.ndarray:
-    """The pictures of one episode, `[time, height, width, 3]` of bytes, one before each action.
+    """The pictures of one episode, `[time, height, width, 3]` bytes, one before each action.
 
     Args:
-        key: a PRNG key; the episode is that of `rollout` with `num_episodes=1`.
-        env: a body that runs (`HalfCheetah`, `Ant`), or `GymnasiumTasks` whose `make_env` gives
-            `render_mode="rgb_array"`. One of your own says how by a function
+        key: a PRNG key. The episode is the same as that of `rollout` with `num_episodes=1`.
+        env: a locomotion environment (`HalfCheetah`, `Ant`), or `GymnasiumTasks` whose `make_env`
+            sets `render_mode="rgb_array"`. Your own environment needs a function
             `frames(key, task, policy, *, greedy)`.
-        task: which task.
-        policy: who acts.
-        greedy: take the likeliest actions, instead of drawing them.
+        task: the task.
+        policy: the policy that acts.
+        greedy: take the most likely actions, instead of drawing actions at random.
 
     Raises:
         MamlaxError: if the environment cannot be drawn, or not on this machine.

@@ -1,4 +1,4 @@
-"""MAML with a trust region in its outer loop: the paper's Algorithm 3 as it was run."""
+"""MAML with a trust region in the outer loop: the paper's Algorithm 3, as the authors ran it."""
 
 import functools
 from typing import Literal, get_args
@@ -37,37 +37,38 @@ def maml_trpo(
     batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> OuterLoop:
-    """Explore `meta_batch_size` tasks, then step along the natural meta-gradient.
+    """MAML-TRPO: explore `meta_batch_size` tasks, then step along the natural meta-gradient.
 
-    The trust region is that of the adapted policies: KL(π_φ(θ_old) ‖ π_φ(θ)) ≤ δ on the query, a
-    mean over tasks. A step is taken only if the outer loss falls and the KL keeps to δ, as they
-    are, not as estimated; otherwise θ stays as it is, bit for bit.
+    The trust region limits the adapted policies: KL(π_φ(θ_old) ‖ π_φ(θ)) ≤ δ on the query, a mean
+    over tasks. A step is accepted only if the outer loss falls and the KL is at most δ; both are
+    computed exactly, not estimated. Otherwise θ does not change, bit for bit.
 
     Args:
         learner: how each task is learned; see `policy_learner`.
         meta_batch_size: tasks per outer step.
         max_kl: δ, in nats.
-        num_conjugate_gradient_steps: iterations that solve for the direction.
-        damping: added to the Fisher matrix's diagonal.
-        fisher: the matrix that bends the direction. `"exact"`: of the adapted policies as functions
-            of θ. `"adapted"`: as functions of their own parameters, as if adaptation moved θ by a
-            constant (a first-order inner loop): cheaper, and worse per outer step. Neither changes
-            what is accepted.
-        fisher_fraction: share of the episodes, support and query, that the matrix is made from;
-            below 1 it is that of policies adapted on this share.
-        backtrack: factor by which a refused step is shortened, at most.
-        max_backtracks: how often, before giving up.
-        batch_size: tasks per device at once, a divisor of its tasks; the others after them: the
-            gradient takes less memory, and a processor less time. None: all, for an accelerator.
+        num_conjugate_gradient_steps: number of iterations that solve for the direction.
+        damping: number added to the diagonal of the Fisher matrix.
+        fisher: the Fisher matrix that defines the direction. `"exact"`: the adapted policies as
+            functions of θ. `"adapted"`: the adapted policies as functions of their own parameters,
+            as if adaptation added a constant to θ (a first-order inner loop); this is cheaper, but
+            worse per outer step. Neither changes which steps are accepted.
+        fisher_fraction: share of the episodes, support and query, used for the Fisher matrix. If
+            below 1, the policies for the matrix are adapted on this share.
+        backtrack: a rejected step is shortened by this factor or more.
+        max_backtracks: how often to shorten the step before giving up.
+        batch_size: how many tasks per device at once, a divisor of the tasks per device. The
+            gradient then takes less memory, and on a CPU less time. None: all tasks at once, which
+            suits an accelerator.
         mesh: devices that share the tasks, as for `over_tasks`.
 
     Returns:
-        An `OuterLoop`, as `outer_loop` gives. Its metrics are those of `policy_gradient`, with
+        An `OuterLoop`, as `outer_loop` returns it. Its metrics are those of `policy_gradient`, and
         `train/kl` of the adapted policies, `train/accepted` (1 or 0) and `train/backtracks`.
 
     Raises:
         ValueError: if a number is out of range, `fisher` is unknown, or the tasks do not divide
-            over the devices and into micro-batches.
+            evenly over the devices and into micro-batches.
 
     Example:
         >>> import jax, mamlax, optax
@@ -168,13 +169,13 @@ def maml_trpo(
 
 
 def _kl(old: PyTree, replayed: Replay) -> PyTree:
-    """KL(old ‖ new) of the judged policies of one task, weighed as in the outer loss."""
+    """KL(old ‖ new) of the judged policies of one task, weighted as in the outer loss."""
     mask = replayed.experiences.trajectory.mask
     return jnp.sum(replayed.weights * jax.vmap(masked_mean)(old.kl(replayed.judged), mask))
 
 
 def _some_episodes(explorations: Exploration, fraction: float) -> Exploration:
-    """The first episodes of each task, `fraction` of them."""
+    """The first episodes of each task, a `fraction` of all."""
 
     def first(experience: PyTree, axis: int) -> PyTree:
         some = functools.partial(_some, fraction=fraction, axis=axis)

@@ -1,4 +1,4 @@
-"""What every outer loop of policies begins with: exploring a meta-batch of tasks."""
+"""The first part of every outer loop of policies: exploring a meta-batch of tasks."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,13 +30,13 @@ Update = Callable[["MetaBatch", OuterState], tuple[OuterState, dict[str, Any]]]
 
 
 class MetaBatch(NamedTuple):
-    """Explored tasks, on this device, and how to average over those of all devices.
+    """The explored tasks of this device, and how to average over the tasks of all devices.
 
     Attributes:
-        explorations: stacked along a leading axis `tasks`.
+        explorations: explorations, stacked along a leading axis `tasks`.
         scores: `[tasks]`; see `policy_objective`.
-        batch_size: tasks at once; None: all.
-        average: the mean over devices of a tree of means over the tasks of one.
+        batch_size: how many tasks to compute at once. None: all.
+        average: maps a tree of means over this device's tasks to means over all devices.
     """
 
     explorations: Exploration
@@ -52,7 +52,7 @@ class MetaBatch(NamedTuple):
     ) -> tuple[tuple[PyTree, PyTree], Any]:
         """`((loss, info), gradient)` of `objective(policy, (exploration, score, *others))`.
 
-        Means over all tasks, but for `info`, which is of those on this device.
+        These are means over all tasks, except `info`, which is for the tasks on this device.
         """
         tasks = (self.explorations, self.scores, *others)
         meta_gradient = mean_gradient(objective)
@@ -82,16 +82,16 @@ def policy_outer_loop(
 
     Args:
         learner: how each task is learned.
-        optimizer: whose state the outer state holds.
-        update: `update(meta_batch, state) -> (state, metrics)`. It runs on every device alike:
-            what it takes from a meta-batch it must average.
+        optimizer: the optimizer whose state is in the outer state.
+        update: `update(meta_batch, state) -> (state, metrics)`. It runs on every device, and must
+            average what it computes from a meta-batch over devices.
         meta_batch_size: tasks per outer step.
-        batch_size: tasks per device at once, the others after them; None: all.
-        mesh: devices with one axis named "tasks", over which tasks are spread; None: one.
+        batch_size: how many tasks per device at once. None: all.
+        mesh: devices with one axis named "tasks", over which tasks are spread. None: one device.
 
     Raises:
-        ValueError: if `meta_batch_size` is not positive, or does not divide over the devices, or
-            what a device gets into micro-batches.
+        ValueError: if `meta_batch_size` is not positive, or does not divide evenly over the devices
+            and into micro-batches.
     """
     if meta_batch_size < 1:
         raise ValueError(f"meta_batch_size must be positive, got {meta_batch_size}.")
@@ -199,5 +199,5 @@ def _described(meta_batch: MetaBatch, meta_batch_size: int) -> dict[str, Any]:
 
 
 def _share(unstable: Any) -> PyTree:
-    """Of the episodes of each task."""
+    """The share of the episodes of each task."""
     return jnp.mean(unstable.astype(jnp.float32), axis=tuple(range(1, unstable.ndim)))

@@ -1,4 +1,4 @@
-"""Normalization of observations: by the moments of those that were collected in training."""
+"""Normalization of observations by the moments of all observations collected in training."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,17 +14,17 @@ _LIMIT = 10.0
 
 
 class ObservationMoments(eqx.Module):
-    """The mean and variance of observations seen so far, and what normalizes by them.
+    """The mean and variance of observations seen so far, to normalize observations.
 
-    A policy that holds one calls it before its network: x becomes (x − mean) / deviation, cut off
-    at ±10. It is a constant of the policy: nothing is differentiated by it, and no inner step
-    moves it. Outer loops bring it up to date after each outer step, wherever in the policy it is;
-    within an outer step it stays as it is.
+    A policy with such moments applies them before its network: x becomes (x − mean) / deviation,
+    clipped to ±10. The moments are constants of the policy: they are not differentiated, and inner
+    steps do not change them. Outer loops update them after each outer step, wherever they are in
+    the policy.
 
     Attributes:
-        count: how many observations; 0: none yet, and x stays as it is.
+        count: number of observations. 0: none yet, and x does not change.
         mean: `[features]`.
-        variance: `[features]`. Of a number that was always the same only the mean is subtracted.
+        variance: `[features]`. For a number that was always the same, only the mean is subtracted.
 
     Example:
         >>> import jax.numpy as jnp, mamlax
@@ -41,7 +41,7 @@ class ObservationMoments(eqx.Module):
 
     @classmethod
     def none(cls, num_features: int) -> "ObservationMoments":
-        """Those of no observations."""
+        """The moments of zero observations."""
         return cls(jnp.zeros(()), jnp.zeros(num_features), jnp.ones(num_features))
 
     def __call__(self, observations: Any) -> PyTree:
@@ -54,7 +54,7 @@ class ObservationMoments(eqx.Module):
         return jnp.clip((observations - mean) / deviation, -_LIMIT, _LIMIT)
 
     def merged(self, count: Any, mean: Any, variance: Any) -> "ObservationMoments":
-        """With those of `count` others (Chan, Golub & LeVeque 1979)."""
+        """Merge with the moments of `count` other observations (Chan, Golub & LeVeque 1979)."""
         share = count / jnp.maximum(self.count + count, 1.0)
         moved = mean - self.mean
         between = share * (1 - share) * moved**2
@@ -71,12 +71,12 @@ def with_observations(
     num_steps: Any,
     average: Callable[[PyTree], PyTree],
 ) -> PyTree:
-    """The policy with its `ObservationMoments` brought up to date; itself where it has none.
+    """The policy with updated `ObservationMoments`. Without moments, it does not change.
 
     Args:
         policy: any pytree.
-        trajectories: of the tasks on this device, each `[tasks, ..., time, features]`.
-        num_steps: of all devices together.
+        trajectories: trajectories of the tasks on this device, each `[tasks, ..., time, features]`.
+        num_steps: number of steps on all devices together.
         average: the mean over devices.
     """
 

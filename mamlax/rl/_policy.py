@@ -1,7 +1,7 @@
 """Policies: networks from observations to distributions over actions.
 
-Any pytree that is called with observations `[..., features]` and returns a `Distribution` is a
-policy; these are the paper's.
+A policy is any pytree that can be called with observations `[..., features]` and returns a
+`Distribution`. This module has the paper's policies.
 """
 
 import math
@@ -20,13 +20,13 @@ _SMALLEST_LOG_STD = math.log(1e-6)
 
 
 class GaussianPolicy(eqx.Module):
-    """A normal distribution around what a network says, for continuous actions.
+    """A policy for continuous actions: a normal distribution whose mean is a network's output.
 
     Attributes:
-        network: from observations to means.
-        log_std: `[size]`, the same for all observations. It adapts like every parameter; the
-            distribution's does not fall below log 10⁻⁶.
-        moments: what normalizes the observations; None: nothing does.
+        network: the network from observations to means.
+        log_std: `[size]`, the logarithm of the standard deviation, the same for all observations.
+            It adapts like every parameter. The distribution's is at least log 10⁻⁶.
+        moments: moments that normalize the observations. None: they are not normalized.
     """
 
     network: MLP
@@ -41,12 +41,12 @@ class GaussianPolicy(eqx.Module):
 
 
 class CategoricalPolicy(eqx.Module):
-    """The distribution whose logits a network says, for discrete actions.
+    """A policy for discrete actions: a distribution whose logits are a network's outputs.
 
     Attributes:
-        network: from observations to logits.
+        network: the network from observations to logits.
         start: the first action.
-        moments: what normalizes the observations; None: nothing does.
+        moments: moments that normalize the observations. None: they are not normalized.
     """
 
     network: MLP
@@ -69,16 +69,16 @@ def mlp_policy(
 ) -> GaussianPolicy | CategoricalPolicy:
     """A fully connected policy for an environment, as in the paper's control problems.
 
-    Weights start at Glorot and Bengio's uniform distribution, biases at zero.
+    Initial weights are drawn from Glorot and Bengio's uniform distribution. Biases start at zero.
 
     Args:
         key: a PRNG key.
-        env: what it acts in: the kind of its actions decides the kind of the policy.
+        env: the environment. The type of its actions determines the type of the policy.
         hidden_sizes: width of each hidden layer.
-        activation: between layers.
-        log_std: where the logarithm of the standard deviation starts, for continuous actions.
-        normalize_observations: by the moments of those collected in training; see
-            `ObservationMoments`.
+        activation: activation between layers.
+        log_std: initial logarithm of the standard deviation, for continuous actions.
+        normalize_observations: normalize observations by the moments of those collected in
+            training; see `ObservationMoments`.
 
     Raises:
         ValueError: if a size is not positive.
@@ -107,11 +107,11 @@ def mlp_policy(
 
 
 def check_policy(policy: PyTree, env: TaskEnv) -> None:
-    """Refuse a policy that does not act as the environment wants.
+    """Check that the actions of a policy match the environment.
 
     Raises:
-        TypeError: if it returns no distribution.
-        ValueError: if its actions have another shape or kind.
+        TypeError: if the policy does not return a distribution.
+        ValueError: if its actions have the wrong shape or type.
     """
     name = type(env).__name__
     observations = jax.ShapeDtypeStruct((2, env.observation_size), jnp.result_type(float))
@@ -149,7 +149,7 @@ def check_policy(policy: PyTree, env: TaskEnv) -> None:
 
 
 def _outputs(policy: GaussianPolicy | CategoricalPolicy, observations: PyTree) -> PyTree:
-    """Of its network, `[..., outputs]`."""
+    """The outputs of the policy's network, `[..., outputs]`."""
     if policy.moments is not None:
         observations = policy.moments(observations)
     outputs = policy.network(observations.reshape(-1, observations.shape[-1]))

@@ -1,4 +1,4 @@
-"""Outer loops that follow the meta-gradient: plain, and several times on the same episodes."""
+"""Outer loops that follow the meta-gradient: one step, or several steps on the same episodes."""
 
 import functools
 
@@ -36,22 +36,23 @@ def policy_gradient(
         learner: how each task is learned; see `policy_learner`.
         optimizer: any optax transformation, e.g. `optax.adam(1e-3)`.
         meta_batch_size: tasks per outer step.
-        num_gradient_steps: steps of the optimizer on the same episodes.
-        kl_penalty: η, weight of the mean over inner steps and tasks of KL(π_old ‖ π) on the
-            support, π the policies that act there.
-        batch_size: tasks per device at once, a divisor of its tasks; the others after them: the
-            gradient takes less memory, and a processor less time. None: all, for an accelerator.
+        num_gradient_steps: number of optimizer steps on the same episodes.
+        kl_penalty: η, the weight of KL(π_old ‖ π) on the support, where π are the policies that
+            acted there; a mean over inner steps and tasks.
+        batch_size: how many tasks per device at once, a divisor of the tasks per device. The
+            gradient then takes less memory, and on a CPU less time. None: all tasks at once, which
+            suits an accelerator.
         mesh: devices that share the tasks, as for `over_tasks`.
 
     Returns:
-        An `OuterLoop`, as `outer_loop` gives. Its metrics are `train/pre_adaptation_return`,
-        `train/post_adaptation_return`, `train/query_loss`, `train/gradient_norm`, `train/kl` (where
+        An `OuterLoop`, as `outer_loop` returns it. Its metrics are `train/pre_adaptation_return`,
+        `train/post_adaptation_return`, `train/query_loss`, `train/gradient_norm`, `train/kl` (if
         there is a penalty), `train/entropy`, `train/explained_variance` and
         `train/environment_steps`.
 
     Raises:
         ValueError: if `meta_batch_size` or `num_gradient_steps` is not positive, `kl_penalty` is
-            negative, or the tasks do not divide over the devices and into micro-batches.
+            negative, or the tasks do not divide evenly over the devices and into micro-batches.
 
     Example:
         >>> import jax, mamlax, optax
@@ -131,19 +132,19 @@ def promp(
     batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> OuterLoop:
-    """Proximal meta-policy search: several steps on a clipped surrogate, near the acting policy.
+    """ProMP (proximal meta-policy search): several steps on a clipped loss, on the same episodes.
 
     The loss is the clipped likelihood ratio of the adapted policies, plus η KL(π_old ‖ π) of the
-    policies before it. Give it a learner with `surrogate=likelihood_ratio`.
+    policies before adaptation. Use a learner with `surrogate=likelihood_ratio`.
 
     Args:
-        learner: how each task is learned; its outer surrogate is replaced by the clipped one.
+        learner: how each task is learned. Its outer surrogate is replaced by the clipped one.
         optimizer: any optax transformation, e.g. `optax.adam(1e-3)`.
         meta_batch_size: tasks per outer step.
-        num_gradient_steps: steps on the same episodes.
-        clip: how far a ratio of probabilities counts.
+        num_gradient_steps: number of optimizer steps on the same episodes.
+        clip: likelihood ratios are clipped to 1 ± `clip`.
         kl_penalty: η.
-        batch_size: tasks per device at once, as for `policy_gradient`.
+        batch_size: how many tasks per device at once, as for `policy_gradient`.
         mesh: devices that share the tasks.
 
     References:

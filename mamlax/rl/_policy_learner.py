@@ -1,11 +1,11 @@
-"""MAML for policies (the paper's Algorithm 3): its parts, for one task.
+"""The parts of MAML for policies (the paper's Algorithm 3), for one task.
 
     D₀ ~ π_θ,   φ₁ = φ₀ + update(∇ℒ(φ₀, D₀)),   D₁ ~ π_φ₁,  …      explore: act, adapt, act again
     φ(θ) = inner_loop(θ, D₀, D₁, …)                                adapt: the same, replayed
     ℒ(φ(θ), D_query)                                               objective
 
-Episodes depend on who acts, so they are recorded first, and the inner loop is then replayed on the
-recorded episodes as a function of θ: what an outer step differentiates, linearizes or searches.
+Episodes depend on the policy that acts. So they are recorded first. The inner loop is then replayed
+on the recorded episodes, as a function of θ that an outer step differentiates or linearizes.
 """
 
 import functools
@@ -32,10 +32,10 @@ from ._surrogates import likelihood_ratio, log_likelihood
 
 
 class Exploration(NamedTuple):
-    """What was recorded in one task.
+    """The episodes recorded in one task.
 
     Attributes:
-        support: `[steps, ...]`, the experience of each inner step; None without inner steps.
+        support: `[steps, ...]`, the experience of each inner step. None without inner steps.
         query: the experience of the adapted policy.
         policy: the adapted policy.
     """
@@ -50,17 +50,19 @@ class PolicyLearner(NamedTuple):
 
     Attributes:
         sample_task: `sample_task(key) -> task`.
-        explore: `explore(key, policy, task, *, num_inner_steps=None) -> Exploration`. Acts.
+        explore: `explore(key, policy, task, *, num_inner_steps=None) -> Exploration`. It acts and
+            adapts.
         adapt: `adapt(policy, support, *, num_inner_steps=None, probe_fn=None, first_order=None)
-            -> Adaptation`. Replays an exploration, as a function of the policy.
+            -> Adaptation`. It replays an exploration, as a function of the policy.
         outer_surrogate: the loss of an adapted policy on its episodes.
-        step_weights: `[steps]`, how much the policy after each inner step counts in the outer
-            loss; None: only the last.
-        sampling_correction: whether the meta-gradient counts how the policy changes its support.
-        max_unstable_share: of the episodes of an outer step; where more break down, training stops.
-        acts_together: whether episodes of all tasks are to be acted out side by side, as the
-            environment asks (`acts_together`), however few tasks are differentiated at once.
-        check: `check(policy)` raises if the policy does not fit the environment.
+        step_weights: `[steps]`, how much the policy after each inner step counts in the outer loss.
+            None: only the last policy counts.
+        sampling_correction: whether the meta-gradient includes how the policy changes its support.
+        max_unstable_share: training stops if a larger share of an outer step's episodes breaks
+            down.
+        acts_together: whether the episodes of all tasks are collected at the same time, as the
+            environment requests (`acts_together`), however few tasks are differentiated at once.
+        check: `check(policy)` raises if the policy does not match the environment.
     """
 
     sample_task: Callable[[PyTree], PyTree]
@@ -96,39 +98,41 @@ def policy_learner(
     """MAML for policies (Algorithm 3), for an outer loop such as `maml_trpo`.
 
     Args:
-        env: where to act.
+        env: the environment.
         inner_optimizer: an optax transformation, e.g. `optax.sgd(0.1)`.
-        num_inner_steps: inner steps in training. 0 is joint training on all tasks, the paper's
-            pretrained baseline.
-        episodes_per_task: episodes before each inner step, and after the last.
+        num_inner_steps: number of inner steps in training. 0 is joint training on all tasks, the
+            paper's pretrained baseline.
+        episodes_per_task: number of episodes before each inner step, and after the last.
         surrogate: the loss of the inner loop: `log_likelihood` (the paper), `likelihood_ratio`,
             `dice`, or `loss_fn(policy, experience) -> scalar`.
         outer_surrogate: the loss of an adapted policy.
-        step_weights: how much the policy after each inner step counts in the outer loss, one
-            weight per step (MAML++'s multi-step loss). It costs no episodes: those before the next
-            step judge the policy that acted in them. None: only the last policy counts.
+        step_weights: how much the policy after each inner step counts in the outer loss, one weight
+            per step (MAML++'s multi-step loss). This needs no further episodes: the episodes for
+            the next inner step judge the policy that acted in them. None: only the last policy
+            counts.
         first_order: treat inner gradients as constants.
-        sampling_correction: add the gradient of log-probability of the support episodes, times the
-            return after adapting to them (E-MAML): the policy is then also taught to gather
-            episodes worth adapting to. With `log_likelihood` it makes the meta-gradient unbiased
-            for what is executed (where `discount` is 1, episodes have one length, and the query's
-            advantages are not normalized), at the price of variance; with `dice` it would count
-            twice. It is right where the policy acted: several gradient steps on the same episodes
-            go beyond that, and the trust region watches the adapted policies, not the support.
+        sampling_correction: add the gradient of the log-probability of the support episodes, times
+            the return after adapting to them (E-MAML). The policy then also learns to collect
+            episodes that are useful to adapt to. With `log_likelihood`, this makes the
+            meta-gradient unbiased (if `discount` is 1, all episodes have one length, and the
+            query's advantages are not normalized), but increases its variance. With `dice`, it
+            would count twice. The correction is right at the policy that acted. Several gradient
+            steps on the same episodes move away from it, and the trust region limits the adapted
+            policies, not the support.
         discount: γ.
         gae_lambda: λ of generalized advantage estimation.
         baseline_fn: see `estimate_advantages`.
-        normalize_advantages: bring advantages to mean 0 and standard deviation 1, per task.
-        auto_reset: begin another episode where one has ended, so that each task gives
+        normalize_advantages: scale the advantages of a task to mean 0 and standard deviation 1.
+        auto_reset: start a new episode when one has ended, so that each task yields
             `episodes_per_task` × horizon steps; see `rollout`.
-        max_unstable_share: share of the episodes of an outer step that may break down (a reward or
-            an observation is not finite, and the episode is cut off before it); where there are
-            more, training stops.
-        remat: what of the inner loop is recomputed instead of stored; see `inner_loop`.
+        max_unstable_share: training stops if a larger share of an outer step's episodes breaks
+            down. An episode breaks down if a reward or an observation is not finite; it is cut off
+            before that step.
+        remat: what to recompute instead of storing in the inner loop; see `inner_loop`.
 
     Raises:
-        ValueError: if a number is out of range, the environment does not keep to its declaration,
-            or keeps its states to itself and is to be auto-reset.
+        ValueError: if a number is out of range, the environment is not as it declares, or
+            `auto_reset` is set and the environment hides its states.
         TypeError: if the environment lacks something.
 
     Example:
@@ -230,12 +234,12 @@ class Replay(NamedTuple):
 
     Attributes:
         acting: distributions of the policies that acted in the support, at its observations,
-            `[steps, ...]`; None without inner steps.
+            `[steps, ...]`. None without inner steps.
         judged: distributions of the policies that the outer loss judges, at the observations of
-            `experiences`, `[judged, ...]`: the last, or those after each inner step.
-        losses: `[judged]`, their outer surrogates.
-        experiences: `[judged, ...]`, the episodes they acted in.
-        weights: `[judged]`, how much each counts; they sum to 1.
+            `experiences`, `[judged, ...]`: the last policy, or the policies after each inner step.
+        losses: `[judged]`, the outer surrogates of these policies.
+        experiences: `[judged, ...]`, the episodes in which they acted.
+        weights: `[judged]`, how much each policy counts; they sum to 1.
     """
 
     acting: Any
@@ -252,7 +256,7 @@ def replay(
     *,
     first_order: bool | None = None,
 ) -> Replay:
-    """Adapt on what was recorded, and judge by what was recorded afterwards."""
+    """Adapt to the recorded support, and judge by the episodes recorded afterwards."""
     _, rest = split(policy)
     adaptation = learner.adapt(
         policy,
@@ -290,14 +294,14 @@ def policy_objective(
     """The outer loss of one task, as a function of the policy before adaptation.
 
     Args:
-        learner: how it learns.
+        learner: how the task is learned.
         policy: θ.
-        exploration: what was recorded.
-        score: how much better than expected the adapted policy did, per step and in the units of
-            the query's advantages: the weight of the sampling correction.
+        exploration: the recorded episodes.
+        score: how much better than expected the adapted policy was, per step and in the units of
+            the query's advantages. It is the weight of the sampling correction.
 
     Returns:
-        The loss, and what it is made of.
+        The loss, and the replay that it was computed from.
     """
     replayed = replay(learner, policy, exploration)
     loss = jnp.sum(replayed.weights * replayed.losses)

@@ -1,4 +1,4 @@
-"""Episodes: a policy acting in an environment, recorded."""
+"""Record episodes of a policy that acts in an environment."""
 
 from typing import Any, NamedTuple
 
@@ -11,12 +11,12 @@ from ._environment import Box, TaskEnv, check_auto_reset
 
 
 class Restarts(NamedTuple):
-    """Where the rows of a trajectory hold several episodes, one after another.
+    """Where episodes begin, if each row of a trajectory holds several episodes.
 
     Attributes:
-        time: `[episodes, time + 1]`, steps since the episode began, of each step and of what would
-            follow the last: 0 where another episode begins.
-        following: `[episodes, features]`, what the policy saw after the last step.
+        time: `[episodes, time + 1]`, steps since the episode began, for each step and for the step
+            that would follow the last. It is 0 where a new episode begins.
+        following: `[episodes, features]`, the observation after the last step.
     """
 
     time: Int[Array, "*tasks episodes time_and_one"]
@@ -24,25 +24,27 @@ class Restarts(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """Episodes of one task, padded to the horizon, or rows of episodes.
+    """Episodes of one task, padded to the horizon; or rows that hold several episodes each.
 
     Attributes:
-        observations: `[episodes, time, features]`, what the policy saw before it acted.
-        actions: `[episodes, time, size]`, or `[episodes, time]` where they are discrete; as the
+        observations: `[episodes, time, features]`, the observations before each action.
+        actions: `[episodes, time, size]`, or `[episodes, time]` if actions are discrete; as the
             policy drew them.
-        log_probs: `[episodes, time]`, of these actions under the policy that drew them.
+        log_probs: `[episodes, time]`, log-probabilities of the actions under the policy that drew
+            them.
         rewards: `[episodes, time]`, zero after the end.
         mask: `[episodes, time]`, true up to the last step, false after the end.
-        terminated: `[episodes]`, whether the environment ended the episode (by a time limit of
-            its own too, if it has one); else it was truncated at the horizon, or is unstable.
+        terminated: `[episodes]`, whether the environment ended the episode (also by its own time
+            limit, if it has one). Otherwise the episode was truncated at the horizon, or is
+            unstable.
         unstable: `[episodes]`, whether the environment broke down: a reward or an observation was
-            not finite. The step that led there does not count, and the episode ends before it;
-            where the first observation was not finite, zeros stand in its place.
-        restarts: None where each row is one episode. Else another begins in the row wherever one
-            has ended, until the horizon; `terminated` and `unstable` are then those of the row's
-            first episode.
-        solved: `[episodes, time]`, whether the task was solved after each step; None where the
-            environment does not say (`solved`, see `TaskEnv`).
+            not finite. That step does not count, and the episode ends before it. If the first
+            observation was not finite, zeros replace it.
+        restarts: None if each row is one episode. Otherwise a new episode begins in the row when
+            one has ended, until the horizon. `terminated` and `unstable` are then those of the
+            first episode of the row.
+        solved: `[episodes, time]`, whether the task was solved after each step. None if the
+            environment does not say it (`solved`, see `TaskEnv`).
     """
 
     observations: Float[Array, "*tasks episodes time features"]
@@ -62,9 +64,9 @@ class Trajectory(NamedTuple):
 
     @property
     def first(self) -> PyTree:
-        """`[episodes, time]`, the steps of each row's first episode, without those after its end.
+        """`[episodes, time]`, true for the steps of the first episode of each row, up to its end.
 
-        It had the whole horizon; a later one is cut off sooner.
+        The first episode had the whole horizon; a later one may be cut off earlier.
         """
         return self.mask & (self.time == _of_one_episode(self.mask))[..., :-1]
 
@@ -79,27 +81,27 @@ def rollout(
     greedy: bool = False,
     auto_reset: bool = False,
 ) -> Trajectory:
-    """Act in one task for `num_episodes` episodes, side by side.
+    """Record `num_episodes` episodes of a policy in one task, all at the same time.
 
-    Where an episode has ended, the state and the observation of its last action stay as they are
-    until the horizon; or another one begins, with `auto_reset`.
-    Nothing is differentiated: what was recorded is data.
+    After an episode has ended, its last state and observation are repeated until the horizon. With
+    `auto_reset`, a new episode begins instead. Nothing is differentiated: the recorded episodes are
+    data.
 
     Args:
         key: a PRNG key.
         env: the environment.
-        task: which task.
-        policy: who acts: `policy(observations) -> Distribution`.
-        num_episodes: how many.
-        greedy: take the likeliest actions, instead of drawing them.
-        auto_reset: begin another episode where one has ended, so that `num_episodes` × horizon
-            steps are recorded, whatever ends early. It begins where one of the others began, drawn
-            at random: calling `reset` would take as long as a step. So there are `num_episodes`
-            beginnings, and random numbers that a state holds are repeated.
+        task: the task.
+        policy: the policy that acts: `policy(observations) -> Distribution`.
+        num_episodes: number of episodes.
+        greedy: take the most likely actions, instead of drawing actions at random.
+        auto_reset: start a new episode when one has ended, so that `num_episodes` × horizon steps
+            are recorded, even if episodes end early. The new episode starts from one of the initial
+            states, drawn at random, because calling `reset` would take as long as a step. So there
+            are only `num_episodes` initial states, and random numbers in a state are repeated.
 
     Raises:
-        ValueError: if `num_episodes` is not positive, or the environment keeps its states to
-            itself and is to be auto-reset.
+        ValueError: if `num_episodes` is not positive, or `auto_reset` is set and the environment
+            hides its states.
 
     Example:
         >>> import jax, mamlax
@@ -125,11 +127,11 @@ def record_states(
     """The states of one episode, for pictures: `[horizon, ...]`, before each action.
 
     Args:
-        key: a PRNG key; the episode is that of `rollout` with `num_episodes=1`.
+        key: a PRNG key. The episode is the same as that of `rollout` with `num_episodes=1`.
         env: the environment.
-        task: which task.
-        policy: who acts.
-        greedy: take the likeliest actions, instead of drawing them.
+        task: the task.
+        policy: the policy that acts.
+        greedy: take the most likely actions, instead of drawing actions at random.
     """
     _, states = _act_out(key, env, task, policy, 1, greedy, with_states=True)
     return jax.tree.map(lambda x: x[0], states)
@@ -146,7 +148,7 @@ def _act_out(
     auto_reset: bool = False,
     with_states: bool = False,
 ) -> tuple[Trajectory, Any]:
-    """The episodes, and their states where asked for, `[episodes, time, ...]`."""
+    """The episodes, and with `with_states` their states, `[episodes, time, ...]`."""
     policy, task = jax.tree.map(
         lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, (policy, task)
     )
@@ -199,12 +201,12 @@ def _act_out(
 
 
 def total_rewards(trajectory: Trajectory) -> PyTree:
-    """The undiscounted return of each episode, of each row's first, `[..., episodes]`."""
+    """The undiscounted return of each episode (the first of each row), `[..., episodes]`."""
     return jnp.sum(jnp.where(trajectory.first, trajectory.rewards, 0.0), axis=-1)
 
 
 def successes(trajectory: Trajectory) -> PyTree:
-    """Whether the task was solved at any time in each episode, each row's first: 1 or 0.
+    """Whether the task was solved at any time in each episode (the first of each row): 1 or 0.
 
     Raises:
         ValueError: if the environment does not say when a task is solved.
@@ -218,7 +220,7 @@ def successes(trajectory: Trajectory) -> PyTree:
 
 
 def episode_lengths(trajectory: Trajectory) -> PyTree:
-    """The steps of each episode, of each row's first, `[..., episodes]`."""
+    """The number of steps of each episode (the first of each row), `[..., episodes]`."""
     return jnp.sum(trajectory.first, axis=-1)
 
 
@@ -229,14 +231,14 @@ def _of_one_episode(mask: Any) -> PyTree:
 
 
 def _since_the_beginning(goes_on: Any) -> PyTree:
-    """Steps since the episode began, `[episodes, time + 1]`, by whether it goes on after each."""
+    """Steps since the episode began, `[episodes, time + 1]`."""
     steps = _of_one_episode(goes_on)
     ended = jnp.pad(~goes_on, ((0, 0), (1, 0)))
     return steps - jax.lax.cummax(jnp.where(ended, steps, 0), axis=1)
 
 
 def _where(chosen: Any, these: PyTree, others: PyTree) -> PyTree:
-    """For each episode `these` where it is chosen, else `others`; arrays are `[episodes, ...]`."""
+    """For each episode, `these` if it is chosen, else `others`. Arrays are `[episodes, ...]`."""
 
     def pick(x, y):
         return jnp.where(chosen.reshape(chosen.shape + (1,) * (x.ndim - 1)), x, y)

@@ -1,12 +1,11 @@
 """Surrogates: losses of recorded episodes whose gradient is the policy gradient.
 
-Each is a `loss_fn(policy, experience) -> scalar`, so the inner loop is that of every algorithm.
-With the policy that acted, all have the same gradient, −mean(∇log π · A). They differ in their
-second derivatives, which the meta-gradient needs, and in what they do once the policy has moved
-away from the one that acted.
+Each is a `loss_fn(policy, experience) -> scalar`, so the inner loop is the same as for all other
+algorithms. At the policy that acted, all have the same gradient, −mean(∇log π · A). They differ in
+their second derivatives, which the meta-gradient needs, and away from the policy that acted.
 
-Means are over the steps that were taken. Where episodes end early their number is random, which
-biases a mean over few episodes: the bias falls as one over their number.
+Means are over the steps taken. If episodes end early, the number of steps is random. This biases a
+mean over few episodes; the bias falls as one over the number of episodes.
 """
 
 import jax.numpy as jnp
@@ -18,13 +17,13 @@ from ._advantages import Experience, masked_mean
 def log_likelihood(policy: PyTree, experience: Experience) -> PyTree:
     """−mean(log π(a|s) · A): the paper's inner loss (REINFORCE).
 
-    Its Hessian is not that of the expected return: how the policy changes which episodes occur is
-    left out. With `sampling_correction` the meta-gradient is nonetheless exactly that of the
-    expected return after adapting to episodes of the initial policy.
+    Its Hessian is not that of the expected return: it ignores that the policy changes which
+    episodes occur. With `sampling_correction`, the meta-gradient is nevertheless exactly that of
+    the expected return after adapting to episodes of the initial policy.
 
     Args:
         policy: the policy.
-        experience: what was recorded.
+        experience: the recorded episodes and their advantages.
 
     References:
         Finn, Abbeel & Levine, ICML 2017, equation 4 and Algorithm 3.
@@ -34,14 +33,15 @@ def log_likelihood(policy: PyTree, experience: Experience) -> PyTree:
 
 
 def likelihood_ratio(policy: PyTree, experience: Experience) -> PyTree:
-    """−mean(π(a|s)/π₀(a|s) · A), π₀ the policy that acted: low variance curvature (LVC).
+    """−mean(π(a|s)/π₀(a|s) · A), where π₀ is the policy that acted: low variance curvature (LVC).
 
-    Its Hessian has the curvature within each step, and leaves out products of different steps:
-    less variance than `dice`, some bias. Also the outer surrogate of the trust region.
+    Its Hessian has the curvature within each step, but leaves out products of different steps. This
+    gives less variance than `dice`, but some bias. It is also the outer surrogate of the trust
+    region.
 
     Args:
         policy: the policy.
-        experience: what was recorded.
+        experience: the recorded episodes and their advantages.
 
     References:
         Rothfuss et al., ProMP: Proximal Meta-Policy Search, ICLR 2019, section 5.
@@ -52,11 +52,13 @@ def likelihood_ratio(policy: PyTree, experience: Experience) -> PyTree:
 def clipped_likelihood_ratio(
     policy: PyTree, experience: Experience, *, clip: float = 0.3
 ) -> PyTree:
-    """−mean(min(ρ A, clip(ρ, 1 − c, 1 + c) A)) with ρ = π(a|s)/π₀(a|s): no gain in moving far.
+    """−mean(min(ρ A, clip(ρ, 1 − c, 1 + c) A)) with ρ = π(a|s)/π₀(a|s): PPO's clipped loss.
+
+    The policy gains nothing from moving far from the policy that acted.
 
     Args:
         policy: the policy.
-        experience: what was recorded.
+        experience: the recorded episodes and their advantages.
         clip: c.
 
     References:
@@ -71,15 +73,15 @@ def clipped_likelihood_ratio(
 
 
 def dice(policy: PyTree, experience: Experience) -> PyTree:
-    """−mean((Πₖ≤ₜ ρₖ − Πₖ<ₜ ρₖ) · Aₜ), ρₖ the ratios of the steps so far: loaded DiCE.
+    """−mean((Πₖ≤ₜ ρₖ − Πₖ<ₜ ρₖ) · Aₜ), where ρₖ are the ratios of the steps so far: loaded DiCE.
 
-    Gradient and Hessian are unbiased for those of the expected return, with any baseline that does
-    not depend on these episodes, where γ and λ are 1, episodes have one length, and advantages are
-    not normalized; the variance grows with the horizon.
+    Gradient and Hessian are unbiased estimates of those of the expected return, with any baseline
+    that does not depend on these episodes, if γ and λ are 1, all episodes have one length, and
+    advantages are not normalized. The variance grows with the horizon.
 
     Args:
         policy: the policy.
-        experience: what was recorded.
+        experience: the recorded episodes and their advantages.
 
     References:
         Foerster et al., DiCE: The Infinitely Differentiable Monte Carlo Estimator, ICML 2018;

@@ -1,4 +1,4 @@
-"""Steps within a trust region: the natural direction, and how far to go along it.
+"""Steps in a trust region: the natural gradient direction, and the step length along it.
 
     minimize ℒ(θ)   subject to   KL(θ_old ‖ θ) ≤ δ
 
@@ -16,11 +16,11 @@ from jaxtyping import PyTree
 
 
 class Search(NamedTuple):
-    """The outcome of a line search.
+    """The result of a line search.
 
     Attributes:
-        params: the accepted ones; those given, bit for bit, where none was accepted.
-        accepted: whether one was.
+        params: the accepted parameters; if no step was accepted, the given ones, bit for bit.
+        accepted: whether a step was accepted.
         kl: KL(θ_old ‖ θ) of `params`.
         num_backtracks: how often the step was shortened.
     """
@@ -41,15 +41,15 @@ def fisher_vector_product(
 ) -> Callable[[PyTree], PyTree]:
     """v ↦ JᵀFJv + damping · v: the Hessian of the mean KL at `params`, times a vector.
 
-    J is the derivative of the parameters of the action distributions, F their Fisher matrix. At
-    the point where the KL is taken its gradient vanishes, so this Gauss–Newton product is the
-    Hessian product exactly, without third derivatives. The linearization is done once.
+    J is the derivative of the parameters of the action distributions, F is their Fisher matrix. At
+    `params` the gradient of the KL is zero, so this Gauss–Newton product is exactly the Hessian
+    product, without third derivatives. The linearization is computed once.
 
     Args:
         distributions_fn: `distributions_fn(params) -> Distribution`, of any shape.
-        weights: the weight of each distribution in the mean, of that shape.
+        weights: the weight of each distribution in the mean, with the same shape.
         params: a pytree of floating-point arrays.
-        damping: added to the diagonal.
+        damping: number added to the diagonal.
         average: the mean over devices.
     """
     distributions, forward = jax.linearize(distributions_fn, params)
@@ -73,13 +73,13 @@ def fisher_vector_product(
 def longest_step(
     product_fn: Callable[[PyTree], PyTree], gradient: PyTree, *, max_kl: float, num_iterations: int
 ) -> PyTree:
-    """−√(2δ / xᵀFx) x with x ≈ F⁻¹∇ℒ, by conjugate gradients; zero where the gradient is.
+    """−√(2δ / xᵀFx) x with x ≈ F⁻¹∇ℒ, by conjugate gradients. Zero if the gradient is zero.
 
     Args:
         product_fn: v ↦ Fv.
         gradient: ∇ℒ.
         max_kl: δ.
-        num_iterations: of conjugate gradients.
+        num_iterations: number of conjugate gradient iterations.
     """
 
     def improve(_, found):
@@ -115,16 +115,16 @@ def line_search(
 ) -> Search:
     """Shorten `step` until the loss falls and the KL is within δ.
 
-    The KL grows about with the square of the step, so where it is too large the step is shortened
-    at once to where it should be just within.
+    The KL grows about with the square of the step. So if it is too large, the step is shortened at
+    once to a length at which it should be just below δ.
 
     Args:
         evaluate_fn: `evaluate_fn(params) -> (loss, kl)`.
-        params: where to start.
-        step: what to add.
+        params: the parameters to start from.
+        step: the full step, added to `params`.
         loss: ℒ at `params`.
         max_kl: δ.
-        backtrack: the factor of each shortening, at most.
+        backtrack: each time, the step is shortened by this factor or more.
         max_backtracks: how often to shorten before giving up.
     """
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, cast
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from .._cores import num_cores
 from .._errors import MamlaxError
 from .._files import Json
 from ..config._serving import Serving
@@ -27,6 +28,7 @@ from ._adapted_models import AdaptedModels, num_bytes_of
 from ._bodies import form_of, json_of
 from ._images import ServedImages
 from ._interface import interface_of
+from ._readiness import MOST_WARM_ROWS
 from ._refusals import RefusedError
 from ._tables import ServedTable
 
@@ -34,7 +36,8 @@ Served = ServedTable | ServedImages
 _SECONDS_OF_A_LOOK = 60.0
 _LOG = logging.getLogger("mamlax.serve")
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
@@ -60,6 +63,12 @@ def app_of(
     served = {name: _served(model, settings) for name, model in models.items()}
     adapted, cards = AdaptedModels(settings), cards or {}
     interface = interface_of(settings)
+    # more threads than cores would take the interpreter from one another and from the event loop;
+    # what may compile a program for its size has its own, so that the short ones go on
+    short, long = (CapacityLimiter(max(2, num_cores())) for _ in range(2))
+
+    async def run_aside(work: Callable[..., Any], *args: Any, is_long: bool = True) -> Any:
+        return await to_thread.run_sync(work, *args, limiter=long if is_long else short)
 
     async def listed(request: Request) -> Response:
         return JSONResponse({"models": [_about(name, one) for name, one in served.items()]})
@@ -71,7 +80,7 @@ def app_of(
     async def adapt(request: Request) -> Response:
         name, one = _model_of(request, served)
         body, work = await _body_of(request, one, settings), cast(Any, one.adapt)
-        model, said = await run_in_threadpool(work, body)
+        model, said = await run_aside(work, body, is_long=_is_long(one, body))
         key = adapted.add(name, model, num_bytes_of(model))
         return JSONResponse({"id": key, "seconds_kept": settings.seconds_kept, **said})
 
@@ -85,19 +94,19 @@ def app_of(
             raise RefusedError(f"id must be text, got {key!r}.")
         model = None if key is None else adapted.of(name, key)
         work = cast(Any, one.predict)
-        return JSONResponse(await run_in_threadpool(work, model, body))
+        return JSONResponse(await run_aside(work, model, body, is_long=_is_long(one, body)))
 
     async def steps(request: Request) -> Response:
         _, one = _model_of(request, served)
         if not isinstance(one, ServedTable):
             raise RefusedError("steps is for models of tables; predict of images has by_step.", 404)
-        return JSONResponse(await run_in_threadpool(one.steps, await json_of(request, settings)))
+        return JSONResponse(await run_aside(one.steps, await json_of(request, settings)))
 
     async def table(request: Request) -> Response:
         _, one = _model_of(request, served)
         if not isinstance(one, ServedTable):
             raise RefusedError("this model takes images, no tables.", 404)
-        return JSONResponse(await run_in_threadpool(one.table, await form_of(request, settings)))
+        return JSONResponse(await run_aside(one.table, await form_of(request, settings)))
 
     async def openapi(request: Request) -> Response:
         return JSONResponse(interface)
@@ -160,6 +169,15 @@ def _model_of(request: Request, served: Mapping[str, Served]) -> tuple[str, Serv
     if name not in served:
         raise RefusedError(f"there is no model {name!r}; there are {', '.join(served)}.", 404)
     return name, served[name]
+
+
+def _is_long(one: Served, body: Any) -> bool:
+    """Whether the work for a request may take more than some milliseconds: it is of images, or of
+    more rows than programs were compiled for at the start."""
+    if isinstance(one, ServedImages):
+        return True
+    rows = body.get("rows") if isinstance(body, dict) else None
+    return isinstance(rows, list) and len(rows) > MOST_WARM_ROWS
 
 
 async def _body_of(request: Request, one: Served, settings: Serving) -> Any:

@@ -1,6 +1,7 @@
 """What clients send, read within bounds: JSON, or a form with files."""
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 from .._files import Json
 from ..config._serving import Serving
 from ._refusals import RefusedError
+
+_READ_AT_ONCE = 64 * 1024
+"""Bytes of JSON that are read sooner than another thread would begin."""
 
 
 class Form(NamedTuple):
@@ -36,7 +40,8 @@ async def json_of(request: Request, settings: Serving) -> Json:
     _check_type(request, "application/json")
     content = await _in_time(_content_of(request, settings), settings)
     try:
-        found = await run_in_threadpool(json.loads, content, parse_constant=_no_number)
+        read = functools.partial(json.loads, content, parse_constant=_no_number)
+        found = read() if len(content) < _READ_AT_ONCE else await run_in_threadpool(read)
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"the request is no JSON: {error}.") from error
     if not isinstance(found, dict):

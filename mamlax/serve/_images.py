@@ -2,11 +2,13 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .._files import Json
 from ..config._serving import Serving
 from ..estimators._images import FewShotImageClassifier
 from ._bodies import Form
-from ._refusals import RefusedError
+from ._refusals import PRETRAINED_DIVERGED, RefusedError
 
 
 class ServedImages(NamedTuple):
@@ -54,6 +56,8 @@ class ServedImages(NamedTuple):
         if pretrained is None or len(adapted.classes_) > pretrained.settings.network["num_outputs"]:
             return found
         beside = adapted.probabilities_by_step(images, pretrained=True)
+        if not np.isfinite(beside).all():
+            return found | {"pretrained_said": PRETRAINED_DIVERGED}
         return found | {"pretrained_by_step": beside.tolist()}
 
     def _images(self, form: Form) -> Any:

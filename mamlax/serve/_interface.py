@@ -75,6 +75,7 @@ _PREDICTED = _object(
         "probabilities": _PROBABILITIES,
         "by_step": _BY_STEP,
         "pretrained_by_step": {**_BY_STEP, "description": "The same of the pretrained network."},
+        "pretrained_said": {**_TEXT, "description": "Why there is none of the pretrained network."},
         "said": _SAID,
     },
     ["predictions"],
@@ -83,6 +84,7 @@ _STEPPED = _object(
     {
         "predictions": _list(_PREDICTIONS, f"{_STEPS}: [steps + 1][queries]"),
         "pretrained": _list(_PREDICTIONS, "The same of the pretrained network."),
+        "pretrained_said": {**_TEXT, "description": "Why there is none of the pretrained network."},
         "said": _SAID,
     },
     ["predictions", "said"],

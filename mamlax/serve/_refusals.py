@@ -2,6 +2,8 @@
 
 from .._errors import MamlaxError
 
+PRETRAINED_DIVERGED = "The pretrained network is not shown: adapting it to these examples diverged."
+
 
 class RefusedError(MamlaxError):
     """A request that is answered with an error.

@@ -3,26 +3,20 @@
 import ipaddress
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
-
-import numpy as np
 
 from .._errors import MamlaxError
 from .._extras import missing
 from ..config._serving import Serving
-from ..estimators._few_shot import FewShotClassifier
-from ..estimators._images import FewShotImageClassifier
 from ..estimators._inspection import description_of
-from ..estimators._load import Model
-from ..estimators._steps import outputs_by_step
 from ._models import models_in
+from ._readiness import make_more_ready, make_ready
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _DRAIN_SECONDS = 10
 _BACKLOG = 2_048
-_WARM_SIZES = (1, 16, 32)
-"""Rows; programs are of powers of two, and of 8 and more."""
-_OF_A_CURVE = 128
+_MOST_CONNECTIONS = 512  # each may hold a whole request in memory; of more, the last get 503
 
 
 def serve(
@@ -79,6 +73,7 @@ def serve(
         timeout_graceful_shutdown=_DRAIN_SECONDS,
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=64 * 1024,
+        limit_concurrency=_MOST_CONNECTIONS,
         server_header=False,
     )
     server = uvicorn.Server(config)
@@ -88,33 +83,13 @@ def serve(
     address = f"http://{shown}:{socket.getsockname()[1]}"
     of_token = "" if settings.token is None else "/#token=TOKEN"
     say(f"serving {', '.join(models)} at {address}{of_token}; Ctrl-C ends it")
-    server.run(sockets=[socket])
-
-
-def make_ready(model: Model) -> None:
-    """Compile the programs of common sizes."""
-    if isinstance(model, FewShotImageClassifier):
-        ways = model.ways or 5
-        blank = np.zeros((ways, *model.image_shape), np.uint8)
-        adapted = model.adapt(blank, list(map(str, range(ways))))
-        adapted.predict_proba(blank[:1])
-        adapted.probabilities_by_step(blank[:1])
-        return
-    width, learner = model.columns_.width, model.learner_
-    for size in _WARM_SIZES:
-        inputs = np.zeros((size, width), np.float32)
-        if isinstance(model, FewShotClassifier):
-            targets: Any = np.zeros(size, np.int32)
-        else:
-            targets = np.zeros((size, model.targets_.num_outputs), np.float32)
-        adapted = learner.adapt(inputs, targets)
-        for number in _WARM_SIZES:
-            asked = np.zeros((number, width), np.float32)
-            learner.predict(adapted, asked)
-            learner.variances(adapted, np.zeros(number, int), asked)
-        if width == 1:  # its page asks for the function after each step
-            asked = np.zeros((_OF_A_CURVE, width), np.float32)
-            outputs_by_step(learner, inputs, targets, asked, model.num_inner_steps_)
+    is_ending = Event()
+    if warm:  # no daemon: the process must not end while a program is compiled
+        Thread(target=make_more_ready, args=(list(models.values()), is_ending)).start()
+    try:
+        server.run(sockets=[socket])
+    finally:
+        is_ending.set()
 
 
 def _is_own(host: str) -> bool:

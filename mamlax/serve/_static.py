@@ -63,6 +63,12 @@ def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]
         {**_about(name, model), "card": description_of(path)}
         for path, (name, model) in zip(paths, models.items(), strict=True)
     ]
+    names = [name for one in about for name in _files_of(one["program"])]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise MamlaxError(
+            f"two models would write {twice[0]}: one is called as another's program is. Rename one "
+            "of the files."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as beside:  # all or nothing
         written = []
@@ -126,6 +132,12 @@ def _about(name: str, model: Model) -> Json:
         classes = pretrained.settings.network["num_outputs"]
         program["pretrained"] = {"file": f"{name}.pretrained.onnx", "most_classes": classes}
     return {"name": name, **found, "program": program}
+
+
+def _files_of(program: Json) -> list[str]:
+    """The programs of a model."""
+    pretrained = program.get("pretrained")
+    return [file for file, _ in program["files"]] + ([pretrained["file"]] if pretrained else [])
 
 
 def _programs(program: Json, model: Model) -> list[tuple[str, ArrayLearner]]:

@@ -18,7 +18,7 @@ from ..estimators._pretrained import pretrained_by_step
 from ..estimators._steps import outputs_by_step
 from ..estimators._targets import Values
 from ._bodies import Form
-from ._refusals import RefusedError
+from ._refusals import PRETRAINED_DIVERGED, RefusedError
 
 _MOST_SHOWN, _LONGEST = 100, 500
 _MOST_COLUMNS, _MOST_STEPS = 2_000, 20
@@ -100,8 +100,11 @@ class ServedTable(NamedTuple):
             outputs = _finite(outputs_by_step(learner, inputs, encoded, asked, number))
             found: Json = {"predictions": self._all_decoded(outputs)}
             if (pretrained := self.model.pretrained_) is not None:
-                outputs = _finite(pretrained_by_step(pretrained, inputs, encoded, asked, number))
-                found["pretrained"] = self._all_decoded(outputs)
+                outputs = pretrained_by_step(pretrained, inputs, encoded, asked, number)
+                if np.isfinite(outputs).all():
+                    found["pretrained"] = self._all_decoded(outputs)
+                else:
+                    found["pretrained_said"] = PRETRAINED_DIVERGED
         return {**found, "said": _once(warned)}
 
     def _all_decoded(self, outputs: np.ndarray) -> list[Any]:

@@ -1,1 +1,1 @@
-"""Where tasks come from: distributions with `sample(key) -> Task`, drawn on the device."""
+"""Task distributions: objects with `sample(key) -> Task`, which draws on the device."""

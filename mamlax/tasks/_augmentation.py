@@ -1,4 +1,4 @@
-"""Images turned, mirrored and shifted, on the device."""
+"""Data augmentation on the device: rotate, mirror and shift images."""
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +8,15 @@ from .._errors import MamlaxError
 
 
 def rotate(images: Shaped[Array, "examples size size channels"], quarter_turns):
-    """Turn square images counterclockwise by a traced number of quarter turns."""
+    """Rotate square images counterclockwise by a traced number of quarter turns."""
     half = jnp.where(quarter_turns >= 2, images[:, ::-1, ::-1], images)
     return jnp.where(quarter_turns % 2 == 1, jnp.rot90(half, axes=(1, 2)), half)
 
 
 def augment(key, images: Shaped[Array, "..."], flips: bool, crop_padding: int):
-    """Mirror each image `[…, height, width, channels]` or not; shift it by up to `crop_padding`.
+    """Mirror images `[…, height, width, channels]` at random; shift them by up to `crop_padding`.
 
-    Each image for itself, from the key. What a shift leaves empty is black, as when the padded
+    Each image is changed independently. Pixels left empty by a shift are black, as when the padded
     image is cropped.
     """
     if not flips and not crop_padding:
@@ -39,7 +39,7 @@ def augment(key, images: Shaped[Array, "..."], flips: bool, crop_padding: int):
 
 
 def check_augmentation(shape: tuple[int, ...], *, rotations: bool, flips: bool, crop_padding: int):
-    """Refuse to turn, mirror or shift what is no image, or out of the picture."""
+    """Raise if examples are not images that can be changed so, or a shift is too large."""
     if rotations and (len(shape) != 3 or shape[0] != shape[1]):
         raise MamlaxError(
             f"rotations need square images [height, width, channels], got examples of shape "

@@ -1,14 +1,15 @@
-"""Drawing without replacement, where how many there are may be traced."""
+"""Draw without replacement from a set whose size may be traced."""
 
 import jax
 import jax.numpy as jnp
 
 
 def choose(key, size, count: int):
-    """`count` different integers of 0 … size − 1 in random order, every selection alike.
+    """`count` different integers of 0 … size − 1 in random order; all selections equally likely.
 
-    Floyd's algorithm: the i-th draw is uniform over 0 … size − count + i; where it came before,
-    the largest of these, which cannot have, takes its place. The cost depends on `count` alone.
+    Floyd's algorithm: the i-th draw is uniform over 0 … size − count + i. If that integer was drawn
+    before, take the largest of these, which cannot have been drawn. The cost depends only on
+    `count`.
     """
     draw_key, order_key = jax.random.split(key)
     largest = size - count + jnp.arange(count, dtype=jnp.int32)

@@ -1,4 +1,4 @@
-"""Examples sorted by class: the form in which every data set of classes is kept."""
+"""Examples sorted by class: the form in which all data sets of classes are stored."""
 
 import itertools
 import operator
@@ -15,11 +15,11 @@ from ._streaming import Streamed
 
 
 class ClassArrays(eqx.Module):
-    """Examples sorted by class, with where each class begins and how many examples it has.
+    """Examples sorted by class, with the start and the size of each class.
 
-    Classes may have different sizes. Unsigned bytes are taken for pixels: tasks have them as
-    floats in [0, 1]. What was read from files is a memory map: it takes no memory until it is put
-    on a device, by `mamlax.place` or `jax.tree.map(jnp.asarray, data)`.
+    Classes may have different sizes. Unsigned bytes are treated as pixels: tasks convert them to
+    floats in [0, 1]. Data read from files are a memory map. They take no memory until you put them
+    on a device, with `mamlax.place` or `jax.tree.map(jnp.asarray, data)`.
 
     Attributes:
         examples: `[examples, ...]`, class after class.
@@ -35,11 +35,11 @@ class ClassArrays(eqx.Module):
 
     @staticmethod
     def of(classes: dict[str, np.ndarray]) -> "ClassArrays":
-        """From a dictionary of class name → `[examples, ...]`, in the dictionary's order.
+        """Make one from a dictionary of class name → `[examples, ...]`, in the dictionary's order.
 
         Raises:
-            MamlaxError: if there is no class, one has no examples, or classes differ in dtype or
-                in the shape of an example.
+            MamlaxError: if there is no class, a class has no examples, or classes differ in dtype
+                or in the shape of an example.
 
         Example:
             >>> import numpy as np, mamlax
@@ -52,11 +52,11 @@ class ClassArrays(eqx.Module):
     def select(self, indices: Sequence[int]) -> "ClassArrays":
         """Only the classes with these indices, in this order.
 
-        Classes that lie side by side in this order stay where they are (a view, also of a memory
-        map); others are copied.
+        If the classes already lie side by side in this order, the result is a view (also of a
+        memory map). Otherwise they are copied.
 
         Raises:
-            MamlaxError: if an index comes twice or is none of 0 … classes − 1, or there is none.
+            MamlaxError: if an index is repeated or is not in 0 … classes − 1, or there is none.
         """
         indices, last = [operator.index(i) for i in indices], len(self.names) - 1
         absent = [f"{i}" for i in indices if not 0 <= i <= last]
@@ -82,7 +82,7 @@ class ClassArrays(eqx.Module):
 
 
 class Splits(NamedTuple):
-    """Classes for meta-training, for choosing a checkpoint, and held out for the result."""
+    """Classes for meta-training, for validation (to choose a checkpoint), and for meta-test."""
 
     train: ClassArrays
     validation: ClassArrays

@@ -1,4 +1,4 @@
-"""Families of classes, for tasks whose classes are all of one family."""
+"""Families of classes, for tasks whose classes all belong to one family."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,8 @@ class Families(eqx.Module):
 
     Attributes:
         classes: `[classes]`, family after family.
-        starts: `[families]`, where each begins.
-        sizes: `[families]`, how many classes each has.
+        starts: `[families]`, index of the first class of each family.
+        sizes: `[families]`, number of classes of each family.
     """
 
     classes: Int[Array | np.ndarray, " classes"]
@@ -27,7 +27,7 @@ class Families(eqx.Module):
     sizes: Int[Array | np.ndarray, " families"]
 
     def choose(self, key, count: int) -> Array:
-        """`count` different classes of one family; every family alike."""
+        """`count` different classes of one random family; all families are equally likely."""
         family_key, class_key = jax.random.split(key)
         family = jax.random.randint(family_key, (), 0, len(self.starts))
         starts, sizes = jnp.asarray(self.starts), jnp.asarray(self.sizes)
@@ -38,12 +38,12 @@ def families_of(names: Sequence[str], num_classes: int, ways: int) -> Families:
     """The families that have `ways` classes or more.
 
     Args:
-        names: of the family of each class.
-        num_classes: how many classes there are.
+        names: the name of the family of each class.
+        num_classes: number of classes.
         ways: classes per task.
 
     Raises:
-        MamlaxError: if there are other than `num_classes` names, or no family has enough classes.
+        MamlaxError: if there are not `num_classes` names, or no family has enough classes.
     """
     if len(names) != num_classes:
         raise MamlaxError(

@@ -1,4 +1,4 @@
-"""N-way K-shot classification tasks, drawn on the device from class-indexed arrays."""
+"""N-way K-shot classification tasks, drawn on the device from arrays sorted by class."""
 
 from collections.abc import Sequence
 
@@ -19,31 +19,31 @@ from ._streaming import rows_of
 class FewShot(eqx.Module):
     """N-way K-shot tasks: N classes, K support and `num_query` query examples of each.
 
-    Classes are drawn without replacement and numbered 0 … N−1 in the order drawn; the examples of
-    a class are drawn without replacement, support and query disjoint. With `rotations`, each class
-    of each task is turned by 0, 90, 180 or 270 degrees, all its examples alike: a turned character
-    is another character (Santoro et al. 2016; as in Finn et al. 2017).
+    Classes are drawn without replacement and numbered 0 … N−1 in the order drawn. The examples of a
+    class are drawn without replacement; support and query are disjoint. With `rotations`, each
+    class of each task is rotated by 0, 90, 180 or 270 degrees, all its examples by the same angle:
+    a rotated character counts as another character (Santoro et al. 2016; as in Finn et al. 2017).
 
     Args:
         data: the classes to draw from.
         ways: N, classes per task.
         shots: K, support examples per class.
-        num_query: query examples per class; as many as `shots` where None.
-        rotations: turn classes at random (square images `[height, width, channels]` only).
-        flips: mirror each image left to right or not, at random. For meta-training only: it adds
-            examples to a class, where `rotations` makes classes, so held-out tasks have no use
-            for it.
-        crop_padding: shift each image by up to so many pixels each way, at random (pad with black
-            and crop). For meta-training only, as `flips`.
-        reference: also give `reference`, for models built with `norm="support"`: to the query the
-            support inputs, to the support no examples, which stands for its own inputs.
-        families: a name for each class; the classes of a task are then of one family, drawn at
-            random from those that have enough, as characters of one alphabet, which are harder to
-            tell apart than characters of many (Lake et al. 2015).
+        num_query: query examples per class. None: as many as `shots`.
+        rotations: rotate classes at random (only for square images `[height, width, channels]`).
+        flips: mirror images left to right, at random. For meta-training only: it adds examples to a
+            class (whereas `rotations` makes new classes), so it is of no use in held-out tasks.
+        crop_padding: shift images at random, by up to this many pixels in each direction (pad with
+            black and crop). For meta-training only, like `flips`.
+        reference: also set `reference`, for models built with `norm="support"`. The reference of
+            the query is the support inputs; that of the support has no examples, which means the
+            support inputs themselves.
+        families: the name of each class's family. The classes of a task are then all from one
+            family, drawn at random among the families with enough classes. For example, characters
+            of one alphabet are harder to tell apart than characters of many (Lake et al. 2015).
 
     Raises:
-        MamlaxError: if the data has fewer classes or examples than asked for, no family has enough
-            classes, or examples are no images where they are to be turned, mirrored or shifted.
+        MamlaxError: if the data has too few classes or examples, no family has enough classes, or
+            `rotations`, `flips` or `crop_padding` are used and examples are not images.
 
     Example:
         >>> import jax, numpy as np, mamlax
@@ -103,8 +103,8 @@ class FewShot(eqx.Module):
         self.families = None if families is None else families_of(families, len(sizes), ways)
 
     def sample(self, key) -> Task:
-        """Draw one task: `inputs` `[ways*shots, ...]`, `targets` `[ways*shots]` of integers, class
-        after class; the query alike with `num_query`.
+        """Draw one task. The support has `inputs` `[ways*shots, ...]` and integer `targets`
+        `[ways*shots]`, class after class; the query has `num_query` in the place of `shots`.
         """
         class_key, example_key, rotation_key = jax.random.split(key, 3)
         starts, sizes = jnp.asarray(self.data.starts), jnp.asarray(self.data.sizes)
@@ -132,20 +132,20 @@ class FewShot(eqx.Module):
 
 
 class AllWays(eqx.Module):
-    """Plain classification over every class at once: the task on which a baseline is pretrained.
+    """Ordinary classification over all classes at once, to pretrain a baseline.
 
-    `sample` draws examples uniformly over classes, with the class's index as target; support and
-    query are the same batch. With `rotations`, a class turned is a class of its own: target
-    4·class + quarter turns.
+    `sample` draws examples uniformly over classes; the target is the index of the class. Support
+    and query are the same batch. With `rotations`, a rotated class counts as a separate class: the
+    target is 4·class + quarter turns.
 
     Args:
         data: the classes.
         num_examples: examples per batch.
-        rotations: turn examples at random.
+        rotations: rotate examples at random.
         flips: mirror examples at random, as in `FewShot`.
         crop_padding: shift examples at random, as in `FewShot`.
-        reference: also give a `reference` of no examples, which stands for the batch itself, for
-            models built with `norm="support"`.
+        reference: also set a `reference` without examples, which means the batch itself, for models
+            built with `norm="support"`.
 
     Example:
         >>> import jax, numpy as np, mamlax
@@ -181,7 +181,7 @@ class AllWays(eqx.Module):
 
     @property
     def num_ways(self) -> int:
-        """How many different targets there are."""
+        """Number of different targets."""
         return len(self.data.names) * (4 if self.rotations else 1)
 
     def sample(self, key) -> Task:
@@ -207,9 +207,9 @@ def _augmentation_key(key):
 
 
 def _own_reference(batch: Batch) -> Batch:
-    """No examples as reference: models with `norm="support"` take the inputs themselves.
+    """A reference without examples: models with `norm="support"` then use the inputs themselves.
 
-    The inputs again would cost a second pass: under `vmap` nothing tells that they are the same.
+    Repeating the inputs would cost a second pass: under `vmap`, nothing shows that they are equal.
     """
     return batch._replace(reference=batch.inputs[:0])
 

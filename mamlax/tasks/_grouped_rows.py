@@ -17,24 +17,26 @@ _OF_ROWS = ("inputs", "targets", "weights")
 
 
 class GroupedRows(eqx.Module):
-    """Rows sorted by group. A task is a group: some of its rows to adapt on, others to judge on.
+    """Rows sorted by group. A task is a group: some of its rows are the support, others the query.
 
-    Groups may differ in size. Every batch has the same shape; `weights` are 0 where a group has no
-    more rows, or the support fewer than the most, so a loss must weigh its examples by them.
+    Groups may differ in size, but all batches have the same shape. `weights` are 0 for places
+    without a row, because the group has no more rows or the support is smaller. A loss must
+    therefore weigh its examples by `weights`.
 
     Attributes:
         inputs: `[rows, ...]`, group after group.
         targets: `[rows, ...]`.
         weights: `[rows]`, how much each row counts.
         starts: `[groups]`, index of the first row of each group.
-        sizes: `[groups]`, number of rows of each group. 0: no group, and none after it.
-        max_support: the most rows to adapt on. How many is drawn anew for each task, 0 and small
-            numbers more often (the logarithm of one more is uniform), so that what learns from it
-            learns to do with few.
-        num_support: so many in each task instead (fewer in groups that have no more); None: drawn.
-        num_query: the most rows to judge on.
-        is_ordered: whether rows of a group stand in an order, as in time: those adapted on are then
-            the first, and those judged on are drawn from what follows them.
+        sizes: `[groups]`, number of rows of each group. 0: there is no group here, nor after it.
+        max_support: the largest support size. The size is drawn anew for each task; 0 and small
+            sizes are drawn more often (the logarithm of one more is uniform), so that a model
+            learns to adapt to few rows.
+        num_support: a fixed support size instead (smaller in groups that are too small). None: the
+            size is drawn.
+        num_query: the largest query size.
+        is_ordered: whether the rows of a group are in an order, such as time. The support is then
+            the first rows, and the query is drawn from later rows.
 
     Example:
         >>> import jax, numpy as np, mamlax
@@ -71,17 +73,17 @@ class GroupedRows(eqx.Module):
         num_support: int | None = None,
         is_ordered: bool = False,
     ) -> "GroupedRows":
-        """From rows in any order.
+        """Make one from rows in which the groups are in any order.
 
         Args:
             inputs: `[rows, ...]`.
             targets: `[rows, ...]`.
             groups: `[rows]`, labels that say which group a row belongs to.
-            weights: `[rows]`, 0 or more; None: all rows count alike.
-            max_support: the most rows to adapt on.
-            num_query: the most rows to judge on.
-            num_support: so many rows to adapt on in each task; None: drawn.
-            is_ordered: whether rows of a group stand in an order that counts.
+            weights: `[rows]`, 0 or more. None: all rows have the same weight.
+            max_support: the largest support size.
+            num_query: the largest query size.
+            num_support: a fixed support size. None: the size is drawn for each task.
+            is_ordered: whether the order of the rows of a group matters.
 
         Raises:
             MamlaxError: if lengths differ, there are no rows, or a number is not positive.
@@ -113,12 +115,12 @@ class GroupedRows(eqx.Module):
         )
 
     def padded(self, num_rows: int = 1, num_groups: int = 1) -> "GroupedRows":
-        """The same, with as many rows and groups as the next powers of two: what is compiled for it
-        serves other tables of about that size.
+        """The same, padded to the next powers of two of rows and groups. A program compiled for it
+        can then be used for other tables of about this size.
 
         Args:
-            num_rows: make room for so many at least.
-            num_groups: the same of groups.
+            num_rows: make room for at least this many rows.
+            num_groups: make room for at least this many groups.
         """
 
         def pad(array, least):
@@ -133,15 +135,16 @@ class GroupedRows(eqx.Module):
     def sample(self, key) -> Task:
         """Draw a group, and rows of it without replacement.
 
-        The support has `[max_support, ...]` rows, the query `[num_query, ...]`; those that are
-        drawn come first and weigh as they do, the others 0. A group of one row is a query alone.
+        The support has `[max_support, ...]` rows, the query `[num_query, ...]`. The drawn rows come
+        first, with their weights; the other places have the weight 0. A group of one row has only a
+        query.
         """
         group_key, key = jax.random.split(key)
         num_groups = jnp.sum(jnp.asarray(self.sizes) > 0)
         return self.task_of(key, jax.random.randint(group_key, (), 0, num_groups))
 
     def task_of(self, key, group) -> Task:
-        """Draw rows of the group with this number, as `sample` does."""
+        """Draw rows of the group with this index, as `sample` does."""
         row_key, number_key = jax.random.split(key)
         start, size = jnp.asarray(self.starts)[group], jnp.asarray(self.sizes)[group]
         if self.num_support is None:
@@ -179,8 +182,8 @@ class GroupedRows(eqx.Module):
 
 
 def _draw(key, size, number: int):
-    """`number` different indices in random order, and which of them are below `size`: all that
-    there are, first, where there are fewer.
+    """`number` different indices in random order, and which of these are below `size`. If `size` is
+    smaller than `number`, all indices below `size` come first.
     """
     indices = choose(key, jnp.maximum(size, number), number)
     indices = indices[jnp.argsort(indices >= size, stable=True)]

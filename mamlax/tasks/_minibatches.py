@@ -1,4 +1,4 @@
-"""A support set dealt out over the inner steps: another minibatch for each."""
+"""Split a support set into minibatches, one for each inner step."""
 
 import equinox as eqx
 import jax
@@ -12,22 +12,22 @@ _DEALING = 0x6DEA1  # folded into a task's key: none that a distribution would u
 
 
 class Minibatches(eqx.Module):
-    """The same tasks, with their support in minibatches, one for each inner step.
+    """The same tasks, with the support in minibatches, one for each inner step.
 
-    For learners made with `support_per_step=True`. The examples of a task are shuffled and dealt
-    out in turn; when all have been seen they are shuffled again (as in Reptile's code: Nichol,
-    Achiam & Schulman 2018). Query sets stay as they are. Examples that weigh nothing, as those that
-    fill up the supports of `GroupedRows`, are dealt out as others, so that a minibatch may have no
-    others.
+    For learners made with `support_per_step=True`. The support examples are shuffled and divided
+    into minibatches. When all have been used, they are shuffled again (as in Reptile's code:
+    Nichol, Achiam & Schulman 2018). Query sets do not change. Examples of weight 0, such as those
+    that pad the supports of `GroupedRows`, are treated like the others, so a minibatch may consist
+    only of them.
 
     Args:
-        tasks: a distribution, with `sample(key) -> Task`.
+        tasks: a task distribution, with `sample(key) -> Task`.
         num_inner_steps: minibatches per task.
-        size: examples per minibatch, at most as many as the support has.
+        size: examples per minibatch, at most the size of the support.
 
     Raises:
-        MamlaxError: if the support has fewer examples than a minibatch, or its arrays are not of
-            the same number of examples.
+        MamlaxError: if the support has fewer examples than a minibatch, or its arrays have
+            different numbers of examples.
         ValueError: if `num_inner_steps` or `size` is not positive.
 
     Example:
@@ -56,7 +56,7 @@ class Minibatches(eqx.Module):
             )
 
     def sample(self, key) -> Task:
-        """Draw one task: arrays of its support are `[num_inner_steps, size, ...]`."""
+        """Draw one task. The arrays of its support are `[num_inner_steps, size, ...]`."""
         task = self.tasks.sample(key)  # with this key: the tasks are those without minibatches
         num_examples = _num_examples(task.support)
         num_rounds = -(-self.num_inner_steps * self.size // num_examples)
@@ -74,7 +74,7 @@ class Minibatches(eqx.Module):
 
 
 def _num_examples(support: PyTree) -> int:
-    """How many examples a support has: the leading axis of its arrays, but for empty ones."""
+    """The number of examples of a support: the leading axis of its arrays, except empty ones."""
     lengths = {
         jax.tree_util.keystr(path): leaf.shape[:1]
         for path, leaf in jax.tree_util.tree_leaves_with_path(support)

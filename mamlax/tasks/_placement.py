@@ -1,4 +1,4 @@
-"""Where examples are kept while tasks are drawn from them: on the device, or with the host."""
+"""Where examples are stored while tasks are drawn: on the device or in host memory."""
 
 import os
 from collections.abc import Sequence
@@ -19,19 +19,21 @@ _SHARE = 0.5
 
 
 def place(data: _Data, *, stream: bool | None = None, max_bytes: int | None = None) -> _Data:
-    """Put data on the device where it fits; leave it with the host, to be streamed, where not.
+    """Put data on the device if it fits; otherwise leave it on the host, to be streamed.
 
-    On the device, drawing a task is part of the compiled program. Streamed, the indices are drawn
-    on the device as ever and the host hands over their rows, out of a memory map as a rule, so that
-    data of any size take only the memory of their tasks. Tasks are the same, bit for bit; a step
-    then waits for the host, and its program is not kept in JAX's compilation cache.
+    If the data are on the device, drawing a task is part of the compiled program. If they are
+    streamed, the indices are still drawn on the device, and the host provides these rows, usually
+    from a memory map. So data of any size take only the memory of the current tasks. The tasks are
+    the same, bit for bit. But a step waits for the host, and its program is not stored in JAX's
+    compilation cache.
 
     Args:
-        data: `ClassArrays`, or `Splits`, whose parts are placed one by one: meta-training data
+        data: `ClassArrays`, or `Splits`, whose parts are placed one by one, meta-training data
             first.
-        stream: True leaves all with the host, False puts all on the device; None decides.
-        max_bytes: what may be put on the device in all, where `stream` is None. Default: half of
-            what is free on the first device; on a processor, half of the machine's memory.
+        stream: True: leave all data on the host. False: put all on the device. None: decide by
+            size.
+        max_bytes: how many bytes may be put on the device in total, if `stream` is None. Default:
+            half of the free memory of the first device; on a CPU, half of the machine's memory.
 
     Raises:
         MamlaxError: if both `stream` and `max_bytes` are given, or `max_bytes` is negative.
@@ -74,7 +76,7 @@ def place(data: _Data, *, stream: bool | None = None, max_bytes: int | None = No
 
 
 def _free_bytes() -> int | None:
-    """What data may take on the first device; None where nothing says how much it has."""
+    """How many bytes data may take on the first device; None if its memory is unknown."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(_SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))

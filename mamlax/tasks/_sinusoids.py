@@ -14,13 +14,13 @@ class Sinusoids:
     """Regression tasks y = A sin(x − φ) with A ~ U[0.1, 5], φ ~ U[0, π] and x ~ U[−5, 5].
 
     Args:
-        shots: support examples.
-        num_query: query examples; as many as `shots` where None, as in the paper.
+        shots: support examples per task.
+        num_query: query examples per task. None: as many as `shots`, as in the paper.
         amplitude: range of A.
         phase: range of φ, in radians.
         inputs: range of x.
-        oracle: give the model A and φ beside x, as `inputs` `[examples, 3]`: what an ideal
-            learner could know.
+        oracle: give the model A and φ besides x, as `inputs` `[examples, 3]`: the knowledge of an
+            ideal learner.
 
     Raises:
         ValueError: if `shots` or `num_query` is not positive.
@@ -49,8 +49,8 @@ class Sinusoids:
                 raise ValueError(f"{name} must be positive, got {value}.")
 
     def sample(self, key) -> Task:
-        """Draw one task: `inputs` `[examples, 1]` (`[examples, 3]` for the oracle) and `targets`
-        `[examples, 1]` of the support and of the query.
+        """Draw one task. Support and query have `inputs` `[examples, 1]` (`[examples, 3]` for the
+        oracle) and `targets` `[examples, 1]`.
         """
         amplitude_key, phase_key, support_key, query_key = jax.random.split(key, 4)
         amplitude = jax.random.uniform(

@@ -1,4 +1,4 @@
-"""Examples that stay with the host: only the rows that a task asks for go to the device."""
+"""Examples that stay on the host: only the rows that a task needs are sent to the device."""
 
 import equinox as eqx
 import jax
@@ -9,10 +9,10 @@ from .._host_call import host_call
 
 
 class Streamed(eqx.Module):
-    """An array, memory-mapped as a rule, that no compiled program holds.
+    """An array on the host, usually memory-mapped, that is not part of any compiled program.
 
-    To JAX it is a constant without content: not an argument, not copied to a device, and told from
-    others by identity. `rows_of` fetches from it.
+    To JAX it is a constant without content: it is not an argument, is not copied to a device, and
+    is compared by identity. `rows_of` fetches rows from it.
     """
 
     _host: "_Host" = eqx.field(static=True)
@@ -27,12 +27,12 @@ class Streamed(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """The shape of the array."""
         return self.rows.shape
 
     @property
     def dtype(self) -> np.dtype:
-        """As of an array, in the precision that JAX is set to."""
+        """The type of the array, in the precision that JAX is set to."""
         return jax.dtypes.canonicalize_dtype(self.rows.dtype)
 
 
@@ -44,10 +44,10 @@ class _Host:
 
 
 def rows_of(examples, indices):
-    """`examples[indices]` `[*indices.shape, ...]`, wherever the examples are; traceable.
+    """`examples[indices]` `[*indices.shape, ...]`, from examples on the device or host; traceable.
 
-    The same rows, bit for bit, of a streamed array as of one on the device. All rows that a vmapped
-    program asks for are fetched in one call of the host.
+    A streamed array gives the same rows, bit for bit, as an array on the device. All rows that a
+    vmapped program needs are fetched in one call of the host.
     """
     if not isinstance(examples, Streamed):
         return jnp.asarray(examples)[indices]

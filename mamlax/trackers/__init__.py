@@ -1,8 +1,8 @@
-"""Trackers: where people watch runs. `metrics.jsonl` stays the truth, and a tracker is sent copies.
+"""Experiment trackers, to follow runs. `metrics.jsonl` has all data; a tracker gets copies.
 
-`mamlax.train(trackers=["tensorboard"])` and `mamlax train --track tensorboard` are enough for most.
-A class with the four methods of `Tracker` is a tracker of your own. `tracking` is for loops that
-`mamlax.run` takes.
+`mamlax.train(trackers=["tensorboard"])` and `mamlax train --track tensorboard` are enough for most
+uses. To write your own tracker, write a class with the four methods of `Tracker`. To track an outer
+loop that you run with `mamlax.run`, use `tracking`.
 """
 
 from ._mlflow import MLflow as MLflow

@@ -1,4 +1,4 @@
-"""The trackers that have a name, and a choice of them."""
+"""Choose trackers by name."""
 
 import difflib
 from collections import Counter
@@ -13,14 +13,14 @@ from ._trackio import Trackio
 from ._weights_and_biases import WeightsAndBiases
 
 TRACKERS = {one.name: one for one in (TensorBoard, WeightsAndBiases, MLflow, Trackio)}
-"""Those that can be chosen by name."""
+"""The trackers that can be chosen by name."""
 
 
 def trackers_of(chosen: Sequence[Any]) -> list[Tracker]:
-    """The trackers chosen, by name or as they are.
+    """The chosen trackers, each given by name or as an object.
 
     Raises:
-        MamlaxError: if there is no such tracker, or two have one name.
+        MamlaxError: if there is no tracker with this name, or two trackers have the same name.
     """
     if isinstance(chosen, str):
         raise MamlaxError(f"trackers must be a list, e.g. trackers=[{chosen!r}].")

@@ -14,14 +14,14 @@ _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
 class MLflow(Tracker):
-    """A run of MLflow, where `MLFLOW_TRACKING_URI` says, or in MLflow's files here.
+    """A run of MLflow, on the server at `MLFLOW_TRACKING_URI`, or in local MLflow files.
 
     The experiment is `MLFLOW_EXPERIMENT_NAME`, or mamlax. `mlflow-skinny` is enough for a server;
-    its files here also need sqlalchemy and alembic.
+    local files also need sqlalchemy and alembic.
 
     Args:
-        experiment: another experiment.
-        tracking_uri: another place.
+        experiment: the name of the experiment, if not the one above.
+        tracking_uri: the address of the server or files, if not the one above.
     """
 
     name = "mlflow"
@@ -33,7 +33,7 @@ class MLflow(Tracker):
         self._uri = tracking_uri
 
     def start(self, run: TrackedRun) -> Mapping[str, str]:
-        """Begin the run with the settings as parameters, or continue the one of the id."""
+        """Start a run with the settings as parameters, or continue the run with the id."""
         self._client = self._library.MlflowClient(self._uri)
         with _few_retries():
             self._id = run.ids["id"] if run.ids else self._created(run)
@@ -55,7 +55,7 @@ class MLflow(Tracker):
         return created
 
     def log(self, series: str, step: int, values: Mapping[str, float]) -> None:
-        """Send the numbers in one request."""
+        """Send the values in one request."""
         now = int(time.time() * 1000)
         metric = self._library.entities.Metric
         metrics = [
@@ -64,19 +64,19 @@ class MLflow(Tracker):
         self._client.log_batch(self._id, metrics=metrics)
 
     def figure(self, name: str, path: Path) -> None:
-        """Keep the picture as an artifact."""
+        """Store the figure as an artifact."""
         self._client.log_artifact(self._id, str(path), "figures")
 
     def finish(self, status: Status) -> None:
-        """Say how the run ended."""
+        """Tell MLflow how the run ended."""
         self._client.set_terminated(self._id, _STATUS[status])
 
 
 @contextmanager
 def _few_retries() -> Iterator[None]:
-    """Find out within seconds that there is no server; by itself MLflow tries for four minutes.
+    """Find out within seconds that there is no server. By default, MLflow tries for four minutes.
 
-    Later it may: a server that starts again is waited for.
+    Later it may do so, to wait for a server that restarts.
     """
     if _RETRIES in os.environ:
         yield

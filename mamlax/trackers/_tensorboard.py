@@ -13,11 +13,11 @@ from ._tracker import Status, TrackedRun, Tracker
 class TensorBoard(Tracker):
     """Event files in `tensorboard/` of the run directory: `tensorboard --logdir runs`.
 
-    Each series is a folder with tags of the same names, so that TensorBoard draws what a recipe
-    trains and its baselines in one chart.
+    Each series is a folder with the same tags, so that TensorBoard draws a recipe's main network
+    and its baselines in one chart.
 
     Args:
-        directory: another place for the files; one that no other run has.
+        directory: another directory for the files. No other run may use it.
     """
 
     name = "tensorboard"
@@ -39,7 +39,7 @@ class TensorBoard(Tracker):
         return {"directory": str(self._directory)}
 
     def log(self, series: str, step: int, values: Mapping[str, float]) -> None:
-        """Write the numbers; those of the same or a later step, of before a resume, are hidden."""
+        """Write the values. After a resume, older values of the same or a later step are hidden."""
         writer = self._writer(series, step)
         for name, value in values.items():
             if math.isfinite(value):  # the writer prints a line for each that is not
@@ -47,7 +47,7 @@ class TensorBoard(Tracker):
         writer.flush()
 
     def figure(self, name: str, path: Path) -> None:
-        """Write the picture."""
+        """Write the figure."""
         import numpy as np
         from PIL import Image
 

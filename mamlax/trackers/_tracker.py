@@ -7,17 +7,17 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checka
 from ..records._evaluation import MAIN
 
 Status: TypeAlias = Literal["finished", "interrupted", "failed"]
-"""How a run ended: by itself, by Ctrl-C, a signal or a tracker, or by an error."""
+"""How a run ended: normally; by Ctrl-C, a signal or a tracker; or by an error."""
 
 
 class TrackedRun(NamedTuple):
-    """What a tracker is told of a run when it starts.
+    """The description of a run that a tracker gets when the run starts.
 
     Attributes:
-        name: what to call it: its directory.
-        directory: its directory.
-        settings: the recipe's settings, or what else is worth comparing; values that JSON has.
-        ids: what `start` returned when this run was first tracked; empty if it was not.
+        name: name of the run: its directory.
+        directory: the run directory.
+        settings: the recipe's settings, or other settings to compare; values must be JSON.
+        ids: the result of `start` when this run was first tracked; empty if it was not.
     """
 
     name: str
@@ -28,15 +28,16 @@ class TrackedRun(NamedTuple):
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Where a run can be watched. Subclasses override what they have a use for.
+    """Base class of experiment trackers. Subclasses override the methods they need.
 
-    A tracker is a sink: whatever one of its methods raises becomes a warning, the tracker is left
-    out for the rest of the run, and training goes on. The exceptions named in `raises` are the one
-    way for a tracker to end a run on purpose, as a search that prunes does. They reach the caller
-    of `mamlax.train`; the run directory stays one that can be resumed.
+    A tracker cannot break a run: if one of its methods raises, this becomes a warning, the tracker
+    is not used for the rest of the run, and training continues. Only the exceptions in `raises` can
+    end a run on purpose, e.g. when a hyperparameter search prunes it. They reach the caller of
+    `mamlax.train`; the run directory can still be resumed.
 
     Attributes:
-        name: what it is called in messages and in `trackers.json`; no two of a run share one.
+        name: name of the tracker in messages and in `trackers.json`; unique among the trackers of a
+            run.
         raises: exceptions that are meant to end the run, e.g. `(optuna.TrialPruned,)`.
 
     Example:
@@ -53,37 +54,38 @@ class Tracker(Protocol):
     raises: tuple[type[Exception], ...] = ()
 
     def start(self, run: TrackedRun) -> Mapping[str, str]:
-        """The run starts or resumes.
+        """Called when the run starts or resumes.
 
         Args:
             run: the run.
 
         Returns:
-            What finds the tracked run again: `run.ids` of the next start.
+            Ids with which to find the tracked run again. They are `run.ids` at the next start.
         """
         return {}
 
     def log(self, series: str, step: int, values: Mapping[str, float]) -> None:
-        """Some numbers at a step.
+        """Called with the values of a step.
 
         Args:
-            series: what they belong to; each series counts its own steps. `"main"` and the names of
-                baselines count outer steps; `"evaluation/main"` and the like, at the end, count
-                inner steps.
+            series: the series that the values belong to. Each series counts its own steps: `"main"`
+                and the names of baselines count outer steps; `"evaluation/main"` and similar
+                series, at the end of a run, count inner steps.
             step: the step.
-            values: by name, e.g. `"train/query_loss"`; NaN or infinite where adaptation diverged.
+            values: values by name, e.g. `"train/query_loss"`; NaN or infinite where adaptation
+                diverged.
         """
 
     def figure(self, name: str, path: Path) -> None:
-        """A figure was drawn.
+        """Called when a figure was drawn.
 
         Args:
-            name: e.g. `"learning_curve"`.
-            path: a PNG.
+            name: name of the figure, e.g. `"learning_curve"`.
+            path: the PNG file.
         """
 
     def finish(self, status: Status) -> None:
-        """The run has ended, for now if it was interrupted.
+        """Called when the run has ended or was interrupted.
 
         Args:
             status: how it ended.
@@ -91,7 +93,7 @@ class Tracker(Protocol):
 
 
 def full_name(series: str, name: str) -> str:
-    """The name of a number where all series share one list; that of the main series stays short.
+    """The name of a value if all series share one list; names of the main series stay short.
 
     >>> full_name("main", "train/query_loss"), full_name("pretrained", "train/query_loss")
     ('train/query_loss', 'pretrained/train/query_loss')

@@ -1,4 +1,4 @@
-"""Send a run to its trackers, and go on without those that fail."""
+"""Send a run to its trackers, and continue without those that fail."""
 
 import math
 import textwrap
@@ -20,7 +20,7 @@ _NO_METRICS = ("step", "num_outer_steps", "time/date")
 
 
 class Tracking:
-    """The trackers of a run while it is tracked; made by `tracking`."""
+    """The trackers of a run during tracking; `tracking` makes it."""
 
     def __init__(
         self, trackers: Sequence[Tracker], run: TrackedRun, states: dict[str, TrackerState]
@@ -41,12 +41,12 @@ class Tracking:
         self._each("sending numbers", lambda tracker: self._send(tracker, series, line))
 
     def values(self, series: str, step: int, values: Mapping[str, float]) -> None:
-        """Send numbers that are in no line of `metrics.jsonl`, such as an evaluation's.
+        """Send values that are not in `metrics.jsonl`, such as those of an evaluation.
 
         Args:
-            series: what they belong to.
+            series: the series that the values belong to.
             step: the step.
-            values: by name.
+            values: values by name.
         """
         self._each("sending numbers", lambda tracker: tracker.log(series, step, values))
 
@@ -54,7 +54,7 @@ class Tracking:
         """Send figures.
 
         Args:
-            paths: of PNGs.
+            paths: PNG files.
         """
         for path in paths:
             self._each(
@@ -102,7 +102,7 @@ class Tracking:
         self._sent[tracker.name][series] = line["step"]
 
     def _each(self, doing: str, do: Callable[[Tracker], None]) -> None:
-        """For every tracker, also where an earlier one means to end the run."""
+        """Call every tracker, even if an earlier one wants to end the run."""
         meant = None
         for tracker in list(self._active):
             try:
@@ -116,7 +116,7 @@ class Tracking:
 
     @contextmanager
     def _guarded(self, tracker: Tracker, doing: str) -> Iterator[None]:
-        """Leave a tracker out that fails, with a warning; let through what it means to raise."""
+        """Drop a tracker that fails, with a warning. Exceptions in its `raises` pass through."""
         try:
             yield
         except tracker.raises:
@@ -146,25 +146,26 @@ def tracking(
     directory: str | Path,
     settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Tracking]:
-    """Track a run: `mamlax.train` does it by itself, loops of your own do it with this.
+    """Track a run in your own code. (`mamlax.train` does this by itself.)
 
-    The ids of the tracked run are kept in `trackers.json` of the directory, so that a run that
-    resumes continues there. A tracker that is new to a run is sent the lines that are in
-    `metrics.jsonl` already. Of several processes the first one tracks.
+    The ids of the tracked run are stored in `trackers.json` of the directory, so that a resumed run
+    continues the same tracked run. A tracker that is new to a run also gets the existing lines of
+    `metrics.jsonl`. If several processes train, only the first one tracks.
 
     Args:
-        trackers: names, or trackers.
+        trackers: names of trackers, or trackers.
         directory: the run directory.
-        settings: what is to be compared between runs; values that JSON has.
+        settings: settings to compare between runs; values must be JSON.
 
     Returns:
-        A context manager, which gives the `Tracking` that lines are sent to.
+        A context manager. It yields the `Tracking` to send lines to.
 
     Raises:
-        MamlaxError: if there is no such tracker, two have one name, or a library is missing.
+        MamlaxError: if there is no tracker with this name, two trackers have the same name, or a
+            library is missing.
 
     Example:
-        A loop of your own::
+        In your own code::
 
             with mamlax.trackers.tracking(["tensorboard"], "runs/mine", {"rate": 0.01}) as tracked:
                 report = lambda line: tracked.log("main", line)

@@ -11,7 +11,7 @@ from ._tracker import Status, TrackedRun, Tracker, full_name
 
 
 class Trackio(Tracker):
-    """A run of Trackio, in files of this machine or where its variables say: `trackio show`.
+    """A run of Trackio, in local files, or as Trackio's environment variables say: `trackio show`.
 
     The project is `TRACKIO_PROJECT`, or mamlax.
 
@@ -27,7 +27,7 @@ class Trackio(Tracker):
         self._options = options
 
     def start(self, run: TrackedRun) -> Mapping[str, str]:
-        """Begin the run, or continue the one of the name."""
+        """Start a run, or continue the run with this name."""
         project = os.environ.get("TRACKIO_PROJECT", "mamlax")
         # Trackio finds a run again by its name alone
         ids = run.ids or {
@@ -39,12 +39,12 @@ class Trackio(Tracker):
         return ids
 
     def log(self, series: str, step: int, values: Mapping[str, float]) -> None:
-        """Send the numbers."""
+        """Send the values."""
         named = {full_name(series, name): value for name, value in values.items()}
         self._tracked.log(named, step=step)
 
     def figure(self, name: str, path: Path) -> None:
-        """Send the picture."""
+        """Send the figure."""
         self._tracked.log({f"figures/{name}": self._library.Image(str(path))}, step=0)
 
     def finish(self, status: Status) -> None:

@@ -14,10 +14,10 @@ _SECONDS = 30
 
 
 class WeightsAndBiases(Tracker):
-    """A run of Weights & Biases; `WANDB_MODE=offline` keeps it in `wandb/` of the run directory.
+    """A run of Weights & Biases. `WANDB_MODE=offline` stores it in `wandb/` of the run directory.
 
-    The project is `WANDB_PROJECT`, or mamlax; other variables of wandb count as usual. Each series
-    has a step of its own, such as `step` and `pretrained/step`, as the horizontal axis.
+    The project is `WANDB_PROJECT`, or mamlax. Other environment variables of wandb work as usual.
+    Each series has its own step as the horizontal axis, such as `step` and `pretrained/step`.
 
     Args:
         **options: arguments of `wandb.init`, e.g. `project="mine", group="rates", mode="offline"`.
@@ -31,7 +31,7 @@ class WeightsAndBiases(Tracker):
         self._options = options
 
     def start(self, run: TrackedRun) -> Mapping[str, str]:
-        """Begin the run, or continue the one of the id."""
+        """Start a run, or continue the run with the id."""
         wandb = self._library
         options = {
             "project": os.environ.get("WANDB_PROJECT", "mamlax"),
@@ -52,7 +52,7 @@ class WeightsAndBiases(Tracker):
         return {"id": self._tracked.id, "project": self._tracked.project}
 
     def log(self, series: str, step: int, values: Mapping[str, float]) -> None:
-        """Send the numbers, with the step as their axis."""
+        """Send the values, with the step as their horizontal axis."""
         axis = full_name(series, "step")
         named = {full_name(series, name): value for name, value in values.items()}
         for name in named.keys() - self._axes:
@@ -61,7 +61,7 @@ class WeightsAndBiases(Tracker):
         self._tracked.log({axis: step, **named})
 
     def figure(self, name: str, path: Path) -> None:
-        """Send the picture."""
+        """Send the figure."""
         self._tracked.log({f"figures/{name}": self._library.Image(str(path))})
 
     def finish(self, status: Status) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints with orbax: written atomically, the latest kept, verified when read."""
+"""Checkpoints with orbax: written atomically, verified when read; only the latest are kept."""
 
 import errno
 import hashlib
@@ -22,7 +22,7 @@ from ._state_arrays import arrays_of, with_arrays
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: outer steps taken, the state, and what was saved with it."""
+    """A checkpoint that was read: outer steps taken, the state, and the info saved with it."""
 
     step: int
     state: PyTree
@@ -33,8 +33,8 @@ class Checkpoints:
     """The checkpoints in a directory: `save` and `restore` states of one structure.
 
     Args:
-        directory: where they are; created on the first save.
-        keep: how many of the latest to keep.
+        directory: the directory; created on the first save.
+        keep: how many of the latest checkpoints to keep.
     """
 
     def __init__(self, directory: Path, keep: int = 2):
@@ -43,14 +43,14 @@ class Checkpoints:
 
     @property
     def is_empty(self) -> bool:
-        """Whether none is finished: one that is being written has a longer name than its step."""
+        """Whether there is no finished checkpoint. (Unfinished ones have a longer name.)"""
         return not any(path.name.isdigit() for path in self.directory.glob("*"))
 
     def save(self, step: int, state: PyTree, info: Json) -> None:
         """Write a checkpoint after `step` outer steps, atomically.
 
         Raises:
-            MamlaxError: if it cannot be written, e.g. on a full disk. Earlier ones are kept.
+            MamlaxError: if it cannot be written, e.g. on a full disk. Earlier checkpoints are kept.
         """
         arrays = arrays_of(state)
         described = {**info, "shapes": _shapes(arrays), "digest": _digest(arrays)}
@@ -74,12 +74,12 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: PyTree) -> Restored | None:
-        """The newest intact checkpoint, in the structure of `like`; None if there are none.
+        """The newest intact checkpoint, in the structure of `like`. None if there is none.
 
         Damaged checkpoints are skipped with a warning.
 
         Raises:
-            MamlaxError: if the checkpoints are of another model, or all are damaged.
+            MamlaxError: if the checkpoints belong to another model, or all are damaged.
         """
         if not self.directory.exists():
             return None
@@ -109,7 +109,7 @@ class Checkpoints:
         """The checkpoint of one step.
 
         Raises:
-            MamlaxError: if it is missing, damaged or of another model.
+            MamlaxError: if it is missing, damaged, or belongs to another model.
         """
         try:
             with self._reading() as (ocp, manager):
@@ -132,7 +132,7 @@ class Checkpoints:
             self._writer = None
 
     def _read(self, ocp: Any, manager: Any, step: int, like: PyTree) -> Restored:
-        """One checkpoint; MamlaxError if it is of another model, other errors if it is damaged."""
+        """One checkpoint. MamlaxError if it is of another model, other errors if it is damaged."""
         template = arrays_of(like)
         only_info = ocp.args.Composite(info=ocp.args.JsonRestore())
         # the checksum comes first: a damaged name must not be reported as another model
@@ -164,7 +164,7 @@ class Checkpoints:
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[PyTree, PyTree]]:
-        """A read-only manager: it leaves alone what another process is writing."""
+        """A read-only manager: it does not touch files that another process is writing."""
         ocp = optional("orbax.checkpoint", "cli")
         with (
             without_orbax_messages(),
@@ -186,7 +186,7 @@ def _manager(ocp: Any, directory: Path, options: dict[str, Any]) -> Any:
 
 
 def _check_room(directory: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Raise one error if the disk is too full, before each of orbax's threads does."""
+    """Raise one error if the disk is too full, before each of orbax's threads raises one."""
     needed = sum(array.nbytes for array in arrays.values()) + _OVERHEAD
     free = shutil.disk_usage(directory).free
     if free < needed:
@@ -235,6 +235,6 @@ def _checksum(info: Json) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error; a long one loses its middle, because the cause comes last."""
+    """The first line of an error. A long line loses its middle, because the cause comes last."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line if len(line) <= 240 else f"{line[:80]} … {line[-150:]}"

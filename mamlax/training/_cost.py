@@ -16,11 +16,11 @@ class Cost(NamedTuple):
     """The cost of an outer step.
 
     Attributes:
-        memory: bytes at the peak: arguments (data, parameters, optimizer state), results and
-            intermediate values, as assigned by the compiler. The sum over devices if they are
-            cores of one processor, otherwise of one device.
-        flops: floating-point operations: two for each product in matrix products and convolutions,
-            one for each number that another operation computes. The sum over tasks and devices.
+        memory: peak memory in bytes: arguments (data, parameters, optimizer state), results and
+            intermediate values, as the compiler assigns them. If the devices are cores of one
+            processor, the sum over devices; otherwise the memory of one device.
+        flops: floating-point operations, summed over tasks and devices: two for each product in
+            matrix products and convolutions, one for each number that another operation computes.
         step: the compiled `step(key, state) -> (state, metrics)`.
     """
 
@@ -30,11 +30,11 @@ class Cost(NamedTuple):
 
 
 def cost_of(loop: OuterLoop, params: PyTree) -> Cost:
-    """Compile the outer step of a loop and read the compiler's analysis, without running it.
+    """Compile the outer step of a loop and read its memory and operations, without running it.
 
     Args:
         loop: any outer loop.
-        params: the parameters it would start from.
+        params: the parameters that training would start from.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, mamlax

@@ -12,7 +12,7 @@ from .._types import Limit
 
 
 def stayed_finite(before: PyTree, after: PyTree) -> PyTree:
-    """Whether all numbers that were finite still are; a state may start with infinite ones."""
+    """Whether all numbers that were finite still are. (A state may start with infinite ones.)"""
     flags = [
         jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
         for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
@@ -24,7 +24,7 @@ def stayed_finite(before: PyTree, after: PyTree) -> PyTree:
 def not_finite(
     metrics: Any, state_is_finite: Any, start: int, end: int, num_seeds: int | None
 ) -> str | None:
-    """A sentence on the first step at which something is not finite; None if there is none.
+    """A sentence on the first step at which something is not finite. None if all is finite.
 
     Metrics are `[(seeds,) steps, ...]`.
     """
@@ -54,7 +54,7 @@ def not_finite(
 
 
 def above_limit(limits: Mapping[str, Limit], metrics: Any, start: int) -> str | None:
-    """A sentence on the first step at which a metric exceeds its limit; None if there is none.
+    """A sentence on the first step at which a metric exceeds its limit. None if none does.
 
     Metrics are `[(seeds,) steps]`.
     """

@@ -1,6 +1,6 @@
 """The paper's evaluation: a metric on held-out tasks after 0, 1, 2, … inner steps.
 
-Curves are `[tasks, steps]` of one seed, or `[seeds, tasks, steps]`, here and below.
+In this module, curves are `[tasks, steps]` for one seed, or `[seeds, tasks, steps]`.
 """
 
 import math
@@ -13,10 +13,10 @@ class Point(NamedTuple):
     """A metric after some number of inner steps.
 
     Attributes:
-        num_inner_steps: inner steps taken.
+        num_inner_steps: number of inner steps taken.
         mean: mean over tasks (and seeds).
-        ci95: half the width of the 95 % interval: 1.96 s/√n over n tasks of one seed; with
-            several seeds, Student's t over the seeds' means. NaN with one task of one seed.
+        ci95: half the width of the 95 % interval. For one seed: 1.96 s/√n over n tasks. For several
+            seeds: Student's t over the means of the seeds. NaN for one task of one seed.
     """
 
     num_inner_steps: int
@@ -25,10 +25,10 @@ class Point(NamedTuple):
 
 
 def summarize(curves: Any) -> list[Point]:
-    """Means and 95 % intervals of metric curves; NaN where adaptation diverged on some task.
+    """Means and 95 % intervals of metric curves. NaN where adaptation diverged on some task.
 
     Args:
-        curves: `[tasks, steps]` of one seed, or `[seeds, tasks, steps]`; the metric after
+        curves: `[tasks, steps]` for one seed, or `[seeds, tasks, steps]`: the metric after
             0, 1, … inner steps.
 
     Raises:
@@ -54,17 +54,17 @@ def summarize(curves: Any) -> list[Point]:
 def paired_difference(curves: Any, reference: Any) -> list[Point]:
     """`curves` minus `reference` on the same tasks: the mean of dₜ, ± 1.96 s/√n.
 
-    dₜ is the difference on task t, after averaging over seeds, and s the standard deviation of the
-    dₜ of all n tasks. What makes a task easy or hard for both cancels in dₜ, so the interval is
+    dₜ is the difference on task t, averaged over seeds. s is the standard deviation of dₜ over all
+    n tasks. If a task is easy or hard for both learners, this cancels in dₜ, so the interval is
     usually much narrower than that of `unpaired_difference`. It describes these two training runs;
-    others may differ by more or less.
+    other runs may differ by more or less.
 
     Args:
         curves: the metric of one learner; NaN or infinite where adaptation diverged.
         reference: the metric of the other learner, with tasks in the same order.
 
     Returns:
-        A point for each number of inner steps that both have.
+        A point for each number of inner steps that both curves have.
 
     Raises:
         ValueError: if the numbers of tasks differ, or a rank is wrong.
@@ -81,16 +81,16 @@ def paired_difference(curves: Any, reference: Any) -> list[Point]:
 
 
 def unpaired_difference(curves: Any, reference: Any) -> list[Point]:
-    """The mean of `curves` minus that of `reference`, each on its own tasks.
+    """The mean of `curves` minus the mean of `reference`, each on its own tasks.
 
-    The interval is 1.96 √(s₁²/n₁ + s₂²/n₂), over tasks after averaging over seeds.
+    The interval is 1.96 √(s₁²/n₁ + s₂²/n₂), over tasks, after averaging over seeds.
 
     Args:
         curves: the metric of one learner; NaN or infinite where adaptation diverged.
         reference: the metric of the other learner.
 
     Returns:
-        A point for each number of inner steps that both have.
+        A point for each number of inner steps that both curves have.
     """
     ours, theirs = _per_task(curves), _per_task(reference)
     steps = min(ours.shape[1], theirs.shape[1])
@@ -119,7 +119,7 @@ def _finite(curves: Any) -> np.ndarray:
 
 
 def _per_task(curves: Any) -> np.ndarray:
-    """`[tasks, steps]`, the mean over seeds; NaN if one diverged."""
+    """The mean over seeds, `[tasks, steps]`; NaN if a seed diverged."""
     values = _finite(curves)
     return values.mean(axis=0) if values.ndim == 3 else values
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM set a flag, which a loop checks where it can stop without loss."""
+"""Ctrl-C and SIGTERM set a flag. A loop checks it where it can stop without losing work."""
 
 import signal
 import sys
@@ -13,9 +13,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], signal.Signals | None]]:
-    """Remember a signal, so that a loop can stop after its current block; a second stops at once.
+    """Remember a signal, so that a loop can stop after its block. A second signal stops at once.
 
-    The first is answered on the error stream, since a block may take minutes.
+    The first signal prints a line on stderr, because a block may take minutes.
 
     SIGINT is Ctrl-C. SIGTERM is sent by schedulers (SLURM, Kubernetes, `docker stop`).
 
@@ -58,9 +58,9 @@ def interruptible() -> Iterator[Callable[[], signal.Signals | None]]:
 
 
 def wait_until(is_ready: Callable[[], bool]) -> None:
-    """Wait so that a signal is handled meanwhile.
+    """Wait in such a way that signals are handled meanwhile.
 
-    Python handles signals between two of its instructions: not while a library waits.
+    Python handles signals only between two of its instructions, not while a library waits.
     """
     began = time.perf_counter()
     while not is_ready():

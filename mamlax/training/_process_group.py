@@ -1,4 +1,4 @@
-"""What the processes that train one run decide together; in a single one, what it decides."""
+"""Decisions that the processes of one run make together, or that a single process makes alone."""
 
 from collections.abc import Callable
 from signal import Signals
@@ -21,8 +21,8 @@ class ProcessGroup:
     """The processes of a run.
 
     Args:
-        mesh: the devices of its loop. Only where they are of several processes does it concern
-            others; without such a mesh each process trains for itself.
+        mesh: the devices of the outer loop. If they belong to several processes, these train
+            together. Otherwise each process trains alone.
     """
 
     def __init__(self, mesh: Mesh | None):
@@ -30,10 +30,10 @@ class ProcessGroup:
         self.is_first = not self.are_several or is_first()
 
     def start(self, state: PyTree, key: Any) -> PyTree:
-        """The first process's state to start from: all then compute the same, to the bit.
+        """The first process's state, from which all start: all then compute the same, bit for bit.
 
         Raises:
-            MamlaxError: if they have other keys.
+            MamlaxError: if the processes have different keys.
         """
         if not self.are_several:
             return state
@@ -47,7 +47,7 @@ class ProcessGroup:
         return with_arrays(state, from_first(lambda: arrays_of(state)))
 
     def of_first(self, values: Any) -> Any:
-        """What the first process has found, where machines may round in several ways."""
+        """The first process's values, because machines may round differently."""
         return of_each(values)[0] if self.are_several else values
 
     def signal(
@@ -58,12 +58,12 @@ class ProcessGroup:
         """The signal that any process has received, so that all stop after the same step.
 
         Args:
-            received: gives that of this one.
-            first: what the first one does before, alone.
+            received: returns the signal that this process has received.
+            first: called before, only in the first process.
 
         Raises:
-            Exception: what `first` raises, in the first process.
-            OtherProcessError: in the others, if it does.
+            Exception: in the first process, if `first` raises it.
+            OtherProcessError: in the other processes, if `first` raises.
         """
         if not self.are_several:
             if first is not None:
@@ -84,5 +84,5 @@ class ProcessGroup:
         return Signals(number) if number else None
 
     def on_this_process(self, state: PyTree) -> PyTree:
-        """`state` on this process's own device, for programs that the others do not run with it."""
+        """`state` on this process's own device, for programs that only this process runs."""
         return with_arrays(state, arrays_of(state)) if self.are_several else state

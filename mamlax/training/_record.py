@@ -1,6 +1,7 @@
-"""The files of a run: its log and its checkpoints. Without a directory nothing is written.
+"""The files of a run: its log and its checkpoints. Without a directory, nothing is written.
 
-Of several processes the first one has the files. The others write nothing, and read what it tells.
+If several processes train together, the first one has the files. The others write nothing, and get
+what they need from the first.
 """
 
 import os
@@ -42,11 +43,11 @@ class Record:
     """The files of one run.
 
     Args:
-        directory: where they are; None: nothing is written.
-        is_shared: whether several processes train this run; the first one then has the files.
+        directory: the run directory. None: nothing is written.
+        is_shared: whether several processes train this run. The first one then has the files.
 
     Raises:
-        MamlaxError: of another process than the first one that trains for itself with files.
+        MamlaxError: if this is not the first process of a job, but trains alone with a directory.
     """
 
     def __init__(self, directory: str | Path | None, *, is_shared: bool = False):
@@ -75,17 +76,17 @@ class Record:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is something to resume from."""
+        """Whether there is a checkpoint to resume from."""
         return self._of_first(lambda: self.directory is not None and not self._latest.is_empty)
 
     def progress(self, state: PyTree, key: Any = None) -> Progress | None:
-        """The last checkpoint, in the structure of `state`; None if there is none.
+        """The last checkpoint, in the structure of `state`. None if there is none.
 
-        In processes that train together all have then the same, to the bit.
+        Processes that train together all get the same, bit for bit.
 
         Args:
             state: a state of the same structure.
-            key: the key that the run must have; None: any.
+            key: the key that the run must have. None: any key.
 
         Raises:
             MamlaxError: if checkpoints exist but cannot be used, or have another key.
@@ -153,7 +154,7 @@ class Record:
             ) from error
 
     def drop_lines_after(self, step: int) -> None:
-        """Remove the lines of `metrics.jsonl` after `step`, where the run resumes."""
+        """Remove the lines of `metrics.jsonl` after `step`, at which the run resumes."""
         if self.directory is not None:
             keep_metrics_until(self.directory / "metrics.jsonl", step)
 
@@ -163,10 +164,10 @@ class Record:
             append_metrics(self.directory / "metrics.jsonl", line)
 
     def save(self, progress: Progress, key: Any) -> None:
-        """Write a checkpoint, unless this step has one.
+        """Write a checkpoint, unless this step already has one.
 
-        The best state is written right before the checkpoint that refers to it. So every checkpoint
-        finds its own best state, whenever the process is killed.
+        The best state is written just before the checkpoint that refers to it. So each checkpoint
+        has its best state, whenever the process is killed.
         """
         if self.directory is None or self._saved == progress.step:
             return
@@ -193,7 +194,7 @@ class Record:
 
     @property
     def how_to_resume(self) -> str:
-        """Where the last checkpoint is, and how to go on from there, if there is one."""
+        """Where the last checkpoint is, and how to resume from it, if there is one."""
         return f"{self}{'' if self._saved is None else ' Repeat the command to resume.'}"
 
     def __str__(self) -> str:

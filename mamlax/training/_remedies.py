@@ -1,4 +1,4 @@
-"""Advice if training diverges, depending on what was not finite first."""
+"""Advice for training that diverges, depending on which number was the first not to be finite."""
 
 from typing import Any
 
@@ -34,9 +34,9 @@ def what_to_try(
     Args:
         metrics: `[(seeds,) steps, ...]` of the last steps.
         start: number of outer steps before these.
-        before: the state before them.
-        after: the state after them.
-        num_seeds: number of seeds trained side by side; None: a single run.
+        before: the state before these steps.
+        after: the state after these steps.
+        num_seeds: number of seeds trained at the same time. None: a single run.
     """
     values = {}  # [seeds, steps]
     for name, value in metrics.items():

@@ -1,4 +1,4 @@
-"""Run an outer loop: many steps per dispatch, logged, checkpointed, resumable bit for bit."""
+"""Run an outer loop: many steps per program; logged, checkpointed, and resumable bit for bit."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ class TrainingFailedError(MamlaxError):
 
 
 class TrainingInterruptedError(MamlaxError, KeyboardInterrupt):
-    """The run was asked to stop and left a checkpoint to resume from.
+    """The run was interrupted, and wrote a checkpoint to resume from.
 
     Attributes:
         signal: the signal received: SIGINT (Ctrl-C) or SIGTERM. Shells expect the exit status
@@ -50,10 +50,10 @@ class Run(NamedTuple):
     """A finished run.
 
     Attributes:
-        state: the outer loop's state after the last step.
-        best_state: the state at the best validation; the last one without validation.
+        state: the state of the outer loop after the last step.
+        best_state: the state with the best validation; without validation, the last state.
         best_step: the outer step of `best_state`.
-        step: outer steps taken.
+        step: number of outer steps taken.
     """
 
     state: PyTree
@@ -75,44 +75,44 @@ def run(
     report: Callable[[Json], None] | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> Run:
-    """Take `num_outer_steps` outer steps; with a `directory`, log them and keep checkpoints.
+    """Take `num_outer_steps` outer steps. With a `directory`, log them and write checkpoints.
 
-    A validation with `patience` may end the run sooner. The steps between two log lines are one
-    compiled program. Step i always uses `jax.random.fold_in(key, i)`: the same call after an
-    interruption continues from the last checkpoint and ends with the same bits.
+    A validation with `patience` may end the run earlier. The steps between two log lines are one
+    compiled program. Step i always uses `jax.random.fold_in(key, i)`. So the same call after an
+    interruption continues from the last checkpoint, and its result is the same, bit for bit.
 
-    Several processes of `jax.distributed` train together where the loop has a mesh of devices of
-    all of them; all must make this call. The first one has the files, gives the state to start from
-    and calls `report` and `announce`; a signal to any of them stops all.
+    Several processes of `jax.distributed` train together if the loop has a mesh of devices of all
+    these processes. All of them must make this call. The first process has the files, provides the
+    initial state, and calls `report` and `announce`. A signal to any process stops all.
 
     Args:
-        loop: what to run.
+        loop: the outer loop to run.
         params: parameters to start from.
-        key: a PRNG key; or `[seeds]` keys to train several runs side by side in one program, with
-            `[seeds, ...]` arrays in `params` and in the states returned.
-        num_outer_steps: outer steps in total, including those before a resume.
-        directory: where `metrics.jsonl` and `checkpoint/` go; None: nothing is written.
+        key: a PRNG key; or `[seeds]` keys, to train several runs at the same time in one program,
+            with `[seeds, ...]` arrays in `params` and in the returned states.
+        num_outer_steps: total number of outer steps, including those before a resume.
+        directory: the folder for `metrics.jsonl` and `checkpoint/`. None: nothing is written.
         log_interval: outer steps per program and per log line. Logged metrics are means over the
             interval (and over seeds).
-        checkpoint_interval: outer steps between checkpoints, a multiple of `log_interval`; None:
-            about twenty over the run.
+        checkpoint_interval: outer steps between checkpoints, a multiple of `log_interval`. None:
+            about twenty checkpoints in the run.
         validation: how to choose the best state.
-        report: called with each log line; where patience ends the run, the last has a sentence
-            more, `"stopped"`, which says why.
-        announce: called with words on where an earlier run resumes, before it does.
+        report: called with each log line. If patience ends the run, the last line also has
+            `"stopped"`, a sentence that says why.
+        announce: called with a sentence if an earlier run is resumed, before training.
 
     Returns:
         The last and the best state.
 
     Raises:
         TrainingDivergedError: if a metric (the loss, the gradient's norm) or a number in the state
-            is no longer finite, or a metric is beyond the loop's limit; names the step.
-        TrainingFailedError: if code that the compiled program calls fails, such as an environment;
-            a checkpoint is written first.
+            is no longer finite, or a metric exceeds the loop's limit. The message names the step.
+        TrainingFailedError: if code that the compiled program calls fails, such as an environment.
+            A checkpoint is written first.
         TrainingInterruptedError: after Ctrl-C or SIGTERM, once a checkpoint is written.
         MamlaxError: if a file cannot be written, no checkpoint can be read, or the directory
             belongs to another key or another process.
-        ValueError: if the settings do not fit together, or the validation lacks its metric.
+        ValueError: if the settings contradict one another, or the validation lacks its metric.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, mamlax
@@ -210,21 +210,29 @@ def run(
 
 
 def restore_run(
-    loop: OuterLoop, params: PyTree, directory: str | Path, *, seeds: bool = False
+    loop: OuterLoop,
+    params: PyTree,
+    directory: str | Path,
+    *,
+    seeds: bool = False,
+    is_shared: bool | None = None,
 ) -> Run:
-    """The states of a run from its directory, without training.
+    """Read the states of a run from its directory, without training.
 
     Args:
-        loop: the loop that was run.
-        params: parameters of the same structure as those it started from.
-        directory: its run directory.
-        seeds: whether several seeds were trained side by side.
+        loop: the outer loop that was run.
+        params: parameters with the same structure as those the run started from.
+        directory: the run directory.
+        seeds: whether several seeds were trained at the same time.
+        is_shared: whether all processes of `jax.distributed` make this call together; the first
+            one then has the directory. If None, that depends on the mesh of the loop.
 
     Raises:
         MamlaxError: if there is no checkpoint, or none can be read.
     """
     group = ProcessGroup(loop.mesh)
-    with Record(directory, is_shared=group.are_several) as record:
+    is_shared = group.are_several if is_shared is None else is_shared
+    with Record(directory, is_shared=is_shared) as record:
         progress = record.progress(_initial_state(loop, params, seeds))
     if progress is None:
         raise MamlaxError(f"{directory} has no checkpoint yet. Train it first.")
@@ -233,7 +241,7 @@ def restore_run(
 
 @contextmanager
 def _stopped_at_once(record: Record) -> Iterator[None]:
-    """Say after a second Ctrl-C what there is to resume from."""
+    """After a second Ctrl-C, say which checkpoint there is to resume from."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -288,7 +296,7 @@ class _Advance:
         return True
 
     def __call__(self, state: PyTree, start: int, end: int) -> tuple[float, Any]:
-        """Take the steps; returns the seconds they took and the result of `_steps`."""
+        """Take the steps. Returns the seconds they took and the result of `_steps`."""
         began = time.perf_counter()
         result = self.compiled[end - start](*self._arguments(state, start, end - start))
         *_, finite = result
@@ -351,7 +359,7 @@ def _check_settings(
 
 
 def _num_seeds(key: Any, params: PyTree) -> int | None:
-    """How many seeds are trained side by side; None where the key is a single one."""
+    """How many seeds are trained at the same time; None if there is a single key."""
     if not hasattr(key, "dtype"):
         raise ValueError(f"key must be a PRNG key, e.g. jax.random.key(0), got {key!r}.")
     shape: tuple[int, ...] = jnp.shape(key)

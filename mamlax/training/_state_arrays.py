@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 
 def arrays_of(state: PyTree) -> dict[str, np.ndarray]:
-    """The arrays of `state` by path; PRNG keys are given as their data."""
+    """The arrays of `state` by path. PRNG keys are given as their data."""
     return {
         jax.tree_util.keystr(path): np.asarray(_key_data(leaf))
         for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(state, eqx.is_array))
@@ -17,7 +17,7 @@ def arrays_of(state: PyTree) -> dict[str, np.ndarray]:
 
 
 def with_arrays(like: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
-    """`like` with these arrays in the place of its own."""
+    """`like`, with its arrays replaced by these."""
 
     def replace(path, leaf):
         if not eqx.is_array(leaf):

@@ -1,4 +1,4 @@
-"""How to choose the best state of a run while it is trained, and when to end it."""
+"""How to choose the best state of a run during training, and when to end the run."""
 
 import math
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import numpy as np
 
 
 class Validation(NamedTuple):
-    """How to choose the best checkpoint while training.
+    """How to choose the best checkpoint during training.
 
     Attributes:
-        fn: `fn(state) -> {metric key: number}`, evaluated on tasks not trained on.
+        fn: `fn(state) -> {metric key: number}`, evaluated on tasks that are not trained on.
         interval: outer steps between validations.
-        metric: the key to choose by, e.g. `"validation/accuracy"`.
+        metric: the key of the metric to choose by, e.g. `"validation/accuracy"`.
         maximize: whether larger is better.
         patience: end the run after this many validations without a new best one. None: never.
     """
@@ -36,10 +36,10 @@ class Validation(NamedTuple):
         )
 
     def measured(self, state: Any) -> dict[str, float]:
-        """Its metrics of a state, checked.
+        """The metrics of a state, checked.
 
         Raises:
-            ValueError: if the metric to choose by is not among them, or one is not a number.
+            ValueError: if the metric to choose by is missing, or a metric is not a number.
         """
         values = self.fn(state)
         if self.metric not in values:
@@ -56,7 +56,7 @@ class Validation(NamedTuple):
         return {name: float(value) for name, value in values.items()}
 
     def is_better(self, value: float, best: float | None) -> bool:
-        """Whether a validation is better than the best so far; None: there is none yet."""
+        """Whether a validation is better than the best so far (None: there is none yet)."""
         if not math.isfinite(value):
             return False
         return best is None or (value > best if self.maximize else value < best)

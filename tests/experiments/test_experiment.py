@@ -17,6 +17,7 @@ from mamlax import cli, plots
 from mamlax.experiments._evaluate import evaluate
 from mamlax.experiments._experiment import experiment_of
 from mamlax.experiments._mesh import mesh_for
+from mamlax.experiments._metric import TEST_SEED
 from mamlax.experiments._result import STEP_SIZE_FACTORS, result_of
 from mamlax.experiments._train import train, train_stage
 from mamlax.experiments.problems._build import parts_of
@@ -321,7 +322,12 @@ def test_other_tasks_are_evaluated_in_a_directory_of_their_own(trained, copy, tm
         evaluate(copy, shots=9)
     with pytest.raises(mamlax.MamlaxError, match="no setting 'outer_learning_rate'"):
         evaluate(copy, out=tmp_path / "other", outer_learning_rate=0.1)
+    with pytest.raises(mamlax.MamlaxError, match=r"hidden_sizes cannot be another.*shots"):
+        evaluate(copy, out=tmp_path / "other", hidden_sizes=(4,))
+    with pytest.raises(mamlax.MamlaxError, match="holds another run"):
+        evaluate(trained[1], out=copy, shots=9)
     found = evaluate(copy, out=tmp_path / "other", shots=9)
+    assert found.held_out == {"shots": 9} and trained[0].held_out is None
     assert read_evaluation(copy) == trained[0]
     assert read_evaluation(tmp_path / "other") == found
     # adapted by hand to supports of 9

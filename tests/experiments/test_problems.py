@@ -67,6 +67,26 @@ def test_omniglot_recipes(name, key, monkeypatch, imitation):
     assert sorted(leaf.shape for leaf in jax.tree.leaves(finished)) == sizes
 
 
+def test_held_out_characters_may_be_of_one_alphabet(key, monkeypatch):
+    names = [f"part/alphabet {a}/character {c}" for a in range(3) for c in range(4 + a)]
+    data = mamlax.ClassArrays.of(
+        {name: np.full((2, 28, 28, 1), i, np.uint8) for i, name in enumerate(names)}
+    )
+    splits = mamlax.Splits(data, data, data)
+    monkeypatch.setattr(_omniglot, "omniglot", lambda *_, **__: splits)
+    recipe = RECIPES["omniglot-5-way-1-shot"].changed(within_alphabet=True)
+    parts = parts_of(recipe)
+    assert parts.train_tasks.families is None and parts.validation_tasks.families is None
+    assert parts.train_tasks.rotations and not parts.test_tasks.rotations
+    keys = jax.random.split(key, 50)
+    drawn = jax.vmap(parts.test_tasks.sample)(keys).support.inputs[:, :, 0, 0, 0] * 255
+    drawn = np.rint(np.asarray(drawn)).astype(int).tolist()
+    alphabets = {tuple({names[c].split("/")[1] for c in task}) for task in drawn}
+    assert alphabets == {("alphabet 1",), ("alphabet 2",)}
+    with pytest.raises(mamlax.MamlaxError, match=r"takes 7 .*alphabet 2.* has 6.*split=alphabets"):
+        parts_of(recipe.changed(ways=7))
+
+
 @pytest.fixture(scope="module")
 def ten_classes():
     """Every split of photographs is ten classes of twenty images that are nothing but large."""

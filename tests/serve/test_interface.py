@@ -1,5 +1,6 @@
 """The HTTP interface: what a client sends, and what it gets."""
 
+import copy
 import io
 import re
 import time
@@ -7,6 +8,7 @@ import zlib
 from dataclasses import replace
 from importlib.resources import files
 
+import jax
 import jsonschema
 import numpy as np
 import pandas as pd
@@ -409,6 +411,39 @@ def test_answers_of_images_are_as_the_interface_says(client):
     asked = {"id": adapted.json()["id"]}
     predicted = client.post("/models/characters/predict", files=images[:1], data=asked)
     check_answer(client, f"{one}/predict", predicted)
+
+
+def test_a_pretrained_network_that_diverges_does_not_hide_the_model(curve, characters):
+    """The answer is of the model, and says what happened to the other."""
+
+    def diverging(model):
+        model = copy.copy(model)
+        nothing = jax.tree.map(lambda x: x * np.float32("nan"), model.learner_.meta_params)
+        model.pretrained_ = replace(model.learner_, meta_params=nothing)
+        return model
+
+    app = app_of({"wave": diverging(curve), "characters": diverging(characters)}, Serving())
+    with running(app) as client:
+        body = {"rows": [[1.0], [2.0]], "targets": [1.0, 9.0], "queries": [[0.0]]}
+        found = client.post("/models/wave/steps", json=body)
+        assert found.status_code == 200 and "pretrained" not in found.json()
+        assert "diverged" in found.json()["pretrained_said"]
+        check_answer(client, "/models/{name}/steps", found)
+        pictures = [("image", ("a.png", picture(i))) for i in range(2)]
+        labels = {"label": ["a", "b"]}
+        key = client.post("/models/characters/adapt", files=pictures, data=labels).json()["id"]
+        found = client.post("/models/characters/predict", files=pictures[:1], data={"id": key})
+        assert found.status_code == 200 and "pretrained_by_step" not in found.json()
+        assert "diverged" in found.json()["pretrained_said"]
+        check_answer(client, "/models/{name}/predict", found)
+
+
+def picture(seed):
+    """A file of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (6, 6), np.uint8)
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "PNG")
+    return written.getvalue()
 
 
 def test_adapted_models_that_nobody_uses_go_without_another_request(regressor):

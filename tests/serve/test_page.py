@@ -1,6 +1,7 @@
 """The page in a real browser: draw, drag, upload, and look at what it shows."""
 
 import base64
+import copy
 import io
 import shutil
 from contextlib import contextmanager
@@ -291,6 +292,21 @@ def test_the_pretrained_network_is_shown_beside(either, by_means):
     assert page.locator("path.pretrained").get_attribute("d") != after
 
 
+def test_classes_of_one_name_are_refused(page):
+    open_model(page, "characters")
+    pads = page.locator(".class canvas")
+    for number in (0, 1):
+        draw(page, pads.nth(number), *STROKES[number])
+        page.get_by_label(f"Name of class {number + 1}").fill("rope")
+        page.get_by_label(f"Name of class {number + 1}").press("Tab")
+    page.wait_for_selector("[role=alert]:not([hidden])")
+    assert "the same name" in page.get_by_role("alert").inner_text()
+    page.get_by_label("Name of class 2").fill("knot")
+    page.get_by_label("Name of class 2").press("Tab")
+    draw(page, page.locator(".ask canvas"), *STROKES[0])
+    page.wait_for_selector(".bars .best")
+
+
 def test_a_key_draws(page):
     open_model(page, "characters")
     for number, keys in enumerate((["ArrowRight"] * 4, ["ArrowDown"] * 4)):
@@ -426,6 +442,13 @@ def test_what_has_no_page_without_a_service_is_refused(regressor, curve, tmp_pat
     regressor.save(tmp_path / "wear.safetensors")
     with pytest.raises(MamlaxError, match=r"wear takes 2 columns and gives wear.*mamlax serve"):
         write_page(tmp_path / "page", [tmp_path / "wear.safetensors"], tmp_path)
+    beside = copy.copy(curve)
+    beside.pretrained_ = curve.learner_
+    paths = [tmp_path / "a.safetensors", tmp_path / "a.pretrained.safetensors"]
+    beside.save(paths[0])
+    curve.save(paths[1])
+    with pytest.raises(MamlaxError, match=r"two models would write a\.pretrained\.onnx"):
+        write_page(tmp_path / "page", paths, tmp_path)
     curve.adapt([[1.0]], [2.0]).save(tmp_path / "wave.safetensors")
     with pytest.raises(MamlaxError, match="wave is adapted already"):
         write_page(tmp_path / "page", [tmp_path / "wave.safetensors"], tmp_path)

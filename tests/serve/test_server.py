@@ -1,5 +1,6 @@
 """`mamlax serve` as a process: what it refuses, that it answers, and how it ends."""
 
+import copy
 import re
 import signal
 import socket
@@ -7,13 +8,15 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 
 from mamlax import cli
-from mamlax.serve._server import make_ready
+from mamlax.estimators import _steps
+from mamlax.serve._readiness import make_more_ready, make_ready
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,29 @@ def test_what_is_no_model_is_refused(refused, tmp_path):
 )
 def test_settings_out_of_bounds_are_refused(refused, path, flag, value):
     assert "must be" in refused(path, flag, value)
+
+
+def test_pages_of_images_find_their_programs(characters):
+    """Also those of the pretrained network beside it, of two classes and more."""
+    model = copy.copy(characters)
+    model.pretrained_ = replace(
+        characters.learner_, settings=replace(characters.learner_.settings, num_inner_steps=3)
+    )
+    _steps._program.cache_clear()
+    make_ready(model)
+    make_more_ready([model], threading.Event())
+    compiled = _steps._program.cache_info().misses
+    for ways in (2, 3):
+        images = np.zeros((ways, *model.image_shape), np.uint8)
+        adapted = model.adapt(images, list(map(str, range(ways))))
+        for pretrained in (False, True):
+            adapted.probabilities_by_step(images[:1], pretrained=pretrained)
+    assert _steps._program.cache_info().misses == compiled == 4
+    ending = threading.Event()
+    ending.set()
+    _steps._program.cache_clear()
+    make_more_ready([model], ending)
+    assert _steps._program.cache_info().misses == 0
 
 
 def test_a_model_is_made_ready(regressor, classifier, characters):

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 import mamlax
+from mamlax.algorithms._over_tasks import mean_over_devices
 from mamlax.training._run import restore_run
 
 
@@ -29,10 +30,34 @@ def main():
         "together": leaf(ours.state.meta_params),
         "is_here": all(x.is_fully_addressable for x in jax.tree.leaves(ours.state)),
         "key": refusal(lambda: run(together, process, 4, None, key=jax.random.key(process))),
+        "means": means_of_types(process),
         "report": refusal(lambda: run(together, process, 4, None, report=refuse)),
     }
     print(json.dumps(found))
     jax.distributed.shutdown()
+
+
+def means_of_types(process):
+    """The mean over both processes of arrays of several types, which travel together."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("tasks",))
+    whole = jax.sharding.PartitionSpec()
+    tree = {
+        "float32": jnp.array([1.0, 2.0]) + process,
+        "bfloat16": jnp.array([[3.0]], jnp.bfloat16) + process,
+        "int32": jnp.array([1, 2]) + process,
+        "scalar": jnp.float32(5.0 + process),
+    }
+    mean = jax.shard_map(
+        lambda tree: mean_over_devices(tree, mesh),
+        mesh=mesh,
+        in_specs=whole,
+        out_specs=whole,
+        check_vma=False,
+    )
+    shared = jax.make_array_from_process_local_data
+    sharding = jax.sharding.NamedSharding(mesh, whole)
+    found = jax.jit(mean)(jax.tree.map(lambda x: shared(sharding, np.asarray(x)), tree))
+    return {name: np.asarray(x, np.float64).tolist() for name, x in found.items()}
 
 
 def loop_on(mesh):

@@ -60,5 +60,7 @@ def test_what_fails_in_one_process_ends_both(found):
     first, second = found[0]
     for one in (first, second):
         assert "process 1 was given another key than process 0" in one["key"]
+    means = {"float32": [1.5, 2.5], "bfloat16": [[3.5]], "int32": [1.5, 2.5], "scalar": 5.5}
+    assert first["means"] == second["means"] == means
     assert first["report"] == "RuntimeError: enough"
     assert second["report"] == "OtherProcessError: process 0 failed, and says why."

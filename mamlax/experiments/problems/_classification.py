@@ -1,6 +1,7 @@
 """Few-shot classification of images."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +12,7 @@ import optax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from ... import models
+from ..._errors import MamlaxError
 from ..._types import Batch
 from ...config._problems import ClassificationProblem
 from ...records._evaluation import MAIN
@@ -40,7 +42,7 @@ def classification_parts(
         "ways": test_ways,
         "shots": problem.shots,
         "num_query": num_query,
-        "rotations": problem.rotations and not problem.within_alphabet,
+        "rotations": problem.rotations,
     }
     in_training = {
         "rotations": problem.rotations,
@@ -55,23 +57,17 @@ def classification_parts(
         num_query=num_query,
         **in_training,
     )
-    families = {
-        name: [one.rpartition("/")[0] for one in split.names] if problem.within_alphabet else None
-        for name, split in splits._asdict().items()
-    }
-    validation = FewShot(
-        splits.validation,
-        **held_out,
-        reference=with_reference,
-        families=families["validation"],
-    )
+    validation = FewShot(splits.validation, **held_out, reference=with_reference)
     # with the support as reference, a transductive model is also evaluated non-transductively
     transductive = models.is_transductive(problem.norm)
+    alphabets = [name.rpartition("/")[0] for name in splits.test.names]
+    if problem.within_alphabet:
+        _check_alphabets(alphabets, test_ways)
     test = FewShot(
         splits.test,
-        **held_out,
+        **held_out | {"rotations": problem.rotations and not problem.within_alphabet},
         reference=with_reference or transductive,
-        families=families["test"],
+        families=alphabets if problem.within_alphabet else None,
     )
     _, height, width, num_channels = splits.train.examples.shape
     pretraining = AllWays(splits.train, num_examples=2 * problem.ways, **in_training)
@@ -106,6 +102,17 @@ def classification_parts(
         },
         examples=partial(_examples, test, problem.is_drawing),
     )
+
+
+def _check_alphabets(alphabets: Sequence[str], ways: int) -> None:
+    """Refuse tasks that no alphabet has enough characters for; say which split has them."""
+    largest, number = Counter(alphabets).most_common(1)[0]
+    if number < ways:
+        raise MamlaxError(
+            f"within_alphabet: a task takes {ways} characters of one alphabet, and {largest}, of "
+            f"which most are held out, has {number} of them. With split=alphabets (--split, in "
+            f"training) whole alphabets are held out; or take {number} ways at most."
+        )
 
 
 def cross_entropy(params: PyTree, batch: Batch) -> PyTree:

@@ -19,7 +19,8 @@ export function curvesPage(model) {
   const [mean] = model.means;
   const [scale] = model.scales;
   const heights = [mean - REACH * scale, mean + REACH * scale];
-  const plot = axes(range, heights);
+  const isNarrow = matchMedia("(max-width: 37rem)").matches;
+  const plot = isNarrow ? axes(range, heights, 420, 400) : axes(range, heights);
   // a head that is solved for takes no steps: there is a function before, and one after
   const mostSteps = Math.max(model.num_inner_steps, 1);
   const points = [];
@@ -68,7 +69,7 @@ export function curvesPage(model) {
       const kind = i === last && i > 0 ? "after" : i === 0 ? "before" : "between";
       return svg("path", { class: kind, d: plot.path(places, values) });
     });
-    const beside = atStep(model, pretrained, last);
+    const beside = last > 0 ? atStep(model, pretrained, last) : pretrained?.[0];
     if (beside) paths.unshift(svg("path", { class: "pretrained", d: plot.path(places, beside) }));
     const focused = document.activeElement?.dataset?.point;
     const circles = points.map((point, i) => circle(point, i));
@@ -88,7 +89,7 @@ export function curvesPage(model) {
     const made = svg("circle", {
       cx: plot.x(point[0]),
       cy: plot.y(point[1]),
-      r: 8,
+      r: isNarrow ? 13 : 8,
       tabindex: 0,
       role: "slider",
       "aria-label": `Point ${i + 1}`,
@@ -115,22 +116,24 @@ export function curvesPage(model) {
   // What is held: a point, where it was taken, and whether it was there before.
   let held = null;
   root.addEventListener("pointerdown", (event) => {
+    if (held !== null) return; // a second finger
     const hit = event.target.dataset?.point;
     if (hit === undefined) points.push(plot.at(event, root));
     const number = hit === undefined ? points.length - 1 : Number(hit);
-    held = { number, x: event.clientX, y: event.clientY, isOld: hit !== undefined, isMoved: false };
+    held = { finger: event.pointerId, number, x: event.clientX, y: event.clientY, isOld: hit !== undefined, isMoved: false };
     root.setPointerCapture(event.pointerId);
     update();
   });
   root.addEventListener("pointermove", (event) => {
-    if (held === null) return;
+    if (held?.finger !== event.pointerId) return;
     held.isMoved ||= Math.hypot(event.clientX - held.x, event.clientY - held.y) > NEAR;
     if (!held.isMoved) return;
     points[held.number] = plot.at(event, root);
     update();
   });
-  root.addEventListener("pointerup", () => {
-    if (held?.isOld && !held.isMoved) {
+  root.addEventListener("pointerup", (event) => {
+    if (held?.finger !== event.pointerId) return;
+    if (held.isOld && !held.isMoved) {
       points.splice(held.number, 1);
       update();
     }
@@ -171,7 +174,7 @@ export function curvesPage(model) {
       element("span", {}, "after the steps"),
       element("span", { class: "of-point" }, "points"),
       ...(model.has_pretrained
-        ? [element("span", { class: "of-pretrained" }, "the same network pretrained, after as many steps")]
+        ? [element("span", { class: "of-pretrained" }, "the same network pretrained, adapted to the points")]
         : []),
     ),
     ...(model.num_inner_steps

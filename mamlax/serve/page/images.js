@@ -1,6 +1,6 @@
 // Draw an example of each class, draw another: which class is it?
 
-import { atStep, element, latest, tried } from "./parts.js";
+import { atStep, element, latest, Refused, tried } from "./parts.js";
 import { pathOf, postForm } from "./service.js";
 
 const SIDE = 140;
@@ -9,15 +9,25 @@ const STROKE = 0.035; // of the side: about as wide as Omniglot's
 const MOST_CLASSES = 5;
 const KEYS = "Draw with the mouse, or by keys: arrows move the pen (with Shift in small steps), the space bar lowers and lifts it, Delete clears.";
 const PRETRAINED =
-  "The thin bars are of the same network trained on all classes at once, without meta-learning. It takes as many steps on your drawings.";
+  "The thin bars are of the same network trained on all classes at once, without meta-learning, and then adapted to your drawings by gradient descent.";
+const TOO_MANY = "The pretrained network is not shown: its head has fewer classes.";
 
 // A canvas to draw on, or to drop a picture on.
 function pad(side, label, changed) {
-  const canvas = element("canvas", { width: side, height: side, role: "img", tabindex: 0, title: KEYS });
+  const canvas = element("canvas", {
+    width: side,
+    height: side,
+    role: "application",
+    "aria-roledescription": "drawing pad",
+    "aria-describedby": "keys",
+    tabindex: 0,
+    title: KEYS,
+  });
   const context = canvas.getContext("2d");
   const dot = element("span", { class: "pen", "aria-hidden": "true" });
   const one = { canvas, box: element("div", { class: "pad" }, canvas, dot), isEmpty: true };
 
+  let isDown = false; // the pen that keys move
   one.clear = () => {
     context.fillStyle = "#fff";
     context.fillRect(0, 0, side, side);
@@ -25,7 +35,7 @@ function pad(side, label, changed) {
     name();
   };
   const name = () =>
-    canvas.setAttribute("aria-label", `${label()}: ${one.isEmpty ? "empty" : "drawn"}`);
+    canvas.setAttribute("aria-label", `${label()}: ${isDown ? "the pen is down" : one.isEmpty ? "empty" : "drawn"}`);
   const done = () => {
     one.isEmpty = false;
     name();
@@ -48,31 +58,35 @@ function pad(side, label, changed) {
   };
 
   let last = null;
+  let finger = null; // that draws: another one does not
   canvas.addEventListener("pointerdown", (event) => {
+    if (last !== null) return;
     canvas.setPointerCapture(event.pointerId);
+    finger = event.pointerId;
     last = at(event);
     line(last, last);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (last === null) return;
+    if (last === null || event.pointerId !== finger) return;
     const next = at(event);
     line(last, next);
     last = next;
   });
   for (const end of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(end, () => {
-      if (last !== null) done();
+    canvas.addEventListener(end, (event) => {
+      if (last === null || event.pointerId !== finger) return;
+      done();
       last = null;
     });
   }
 
   // By keys: arrows move a pen, the space bar lowers and lifts it, Delete clears.
   let pen = null;
-  let isDown = false;
   const mark = () => {
     const share = (value) => `${(100 * value) / side}%`;
     dot.style.cssText = pen === null ? "display: none" : `left: ${share(pen[0])}; top: ${share(pen[1])}`;
     dot.classList.toggle("down", isDown);
+    name();
   };
   const lift = () => {
     if (isDown) done();
@@ -80,6 +94,7 @@ function pad(side, label, changed) {
     mark();
   };
   canvas.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
     const step = side / (event.shiftKey ? 40 : 12);
     const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     if (event.key in moves) {
@@ -156,6 +171,7 @@ export function imagesPage(model) {
   const board = element("div", { class: "classes" });
   const bars = element("div", { class: "bars", "aria-live": "polite" });
   const hint = element("p", { class: "quiet" });
+  const aboutPretrained = element("p", { class: "quiet" }, PRETRAINED);
   const step = element("input", { type: "range", min: 0, max: model.num_inner_steps, value: model.num_inner_steps, id: "step" });
   const stepName = element("output", { for: "step" });
   const more = element("button", { onclick: () => addClass() }, "another class");
@@ -173,6 +189,8 @@ export function imagesPage(model) {
         form.append("label", name.value);
       }
     }
+    const names = new Set(form.getAll("label"));
+    if (names.size < count) throw new Refused("Two classes have the same name. Give each its own.");
     return count < 2 ? null : (await postForm(pathOf(model, "adapt"), form)).id;
   }
 
@@ -187,10 +205,15 @@ export function imagesPage(model) {
   const update = latest(async () => {
     answer = null;
     if (isChanged) {
-      isChanged = false;
       adaptedId = null;
       draw();
-      adaptedId = await adapted();
+      isChanged = false; // what is drawn from here on changes it again
+      try {
+        adaptedId = await adapted();
+      } catch (error) {
+        isChanged = true; // so that the next stroke tries again
+        throw error;
+      }
     }
     try {
       answer = await answered();
@@ -214,6 +237,7 @@ export function imagesPage(model) {
     const chances = answer?.by_step[step.value][0] ?? names.map(() => null);
     const best = chances.indexOf(Math.max(...chances));
     const ofPretrained = answer === null ? null : atStep(model, answer.pretrained_by_step, Number(step.value))?.[0];
+    aboutPretrained.textContent = answer !== null && !ofPretrained ? (answer.pretrained_said ?? TOO_MANY) : PRETRAINED;
     const bar = (label, kind, chance) => {
       const filled = element("span");
       filled.style.cssText = `width: ${100 * (chance ?? 0)}%`;
@@ -288,8 +312,9 @@ export function imagesPage(model) {
       {},
       `${kind} one example of each class. The model adapts to them in ${model.num_inner_steps} gradient step${model.num_inner_steps === 1 ? "" : "s"}; then it tells which class the next one is of.`,
     ),
-    ...(model.has_pretrained ? [element("p", { class: "quiet" }, PRETRAINED)] : []),
+    ...(model.has_pretrained ? [aboutPretrained] : []),
     board,
+    element("p", { id: "keys", class: "quiet" }, KEYS),
     element("div", { class: "row" }, more),
     element("h2", {}, "Which one is this?"),
     element(

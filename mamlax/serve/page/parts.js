@@ -40,12 +40,12 @@ export function latest(work) {
   };
 }
 
-// What the pretrained network says after a step of the model beside it. It may take other steps: none,
-// or its own number where the model solves for its head and takes none.
+// What the pretrained network says after a step of the model beside it. It takes as many steps, or
+// none where no step size helped it. Beside a model that takes none it takes its own number.
 export function atStep(model, steps, step) {
   if (!steps) return undefined;
   const last = steps.length - 1;
-  return steps[model.num_inner_steps || step === 0 ? Math.min(step, last) : last];
+  return steps[model.num_inner_steps ? Math.min(step, last) : last];
 }
 
 // element("p", { class: "quiet" }, "text", otherElement)

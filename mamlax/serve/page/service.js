@@ -3,7 +3,8 @@
 
 import { Refused } from "./parts.js";
 
-const token = new URLSearchParams(location.hash.slice(1)).get("token");
+const START = "#token=";
+const token = location.hash.startsWith(START) ? location.hash.slice(START.length) : null;
 
 async function answerOf(path, options = {}) {
   const headers = { ...options.headers };
