@@ -8,6 +8,8 @@ versions and machine it ran with, and what meta-training took: outer steps per s
 log intervals), the seconds in compiled steps, and those by the clock from the first line of the log
 to the last, validation and checkpoints included (and other work, where the machine had some), and
 the last metrics of its log. What began from its pretrained baseline has the same of that.
+
+`--evaluation` takes the evaluation of a run on other tasks, which `mamlax evaluate --out` wrote.
 """
 
 import argparse
@@ -26,10 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--name", help="of the file, for another variant of a recipe (one run)")
+    parser.add_argument("--evaluation", type=Path, help="a directory with another evaluation of it")
     parser.add_argument("--note", default="", help="what else there is to know of these runs")
     args = parser.parse_args()
     for run in args.runs:
-        description, evaluation = records.read_run(run), records.read_evaluation(run)
+        description = records.read_run(run)
+        evaluation = records.read_evaluation(args.evaluation or run)
         recipe = description.recipe.changed(  # perhaps evaluated again, by mamlax evaluate
             num_test_tasks=evaluation.num_tasks,
             num_test_inner_steps=evaluation.curve[-1].num_inner_steps,
@@ -44,13 +48,16 @@ def main() -> None:
         report.write_report(
             path,
             {
-                "repeat": repeated_by(recipe, description.seed, description.num_seeds),
+                "repeat": repeated_by(recipe, description.seed, description.num_seeds)
+                + evaluated_by(evaluation),
                 "note": args.note,
                 "machine": {k: v for k, v in report.machine().items() if k != "load_before"},
                 "versions": {"mamlax": description.mamlax, **description.environment},
                 **pretraining,
                 "training": training(records.read_metrics(run / "metrics.jsonl")),
-                "evaluation": json.loads((run / "evaluation.json").read_text()),
+                "evaluation": json.loads(
+                    ((args.evaluation or run) / "evaluation.json").read_text()
+                ),
             },
         )
         print(path.relative_to(report.ROOT))
@@ -70,6 +77,17 @@ def repeated_by(recipe: Recipe, seed: int, num_seeds: int) -> str:
     if num_seeds != 1:
         words.append(f"--num-seeds {num_seeds}")
     return " ".join(words)
+
+
+def evaluated_by(evaluation: records.Evaluation) -> str:
+    """The command line that repeats an evaluation on other tasks than the recipe's."""
+    if evaluation.held_out is None:
+        return ""
+    flags = [
+        f"--{name.removeprefix('test_').replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in evaluation.held_out.items()
+    ]
+    return f" && mamlax evaluate RUN {' '.join(flags)} --out DIRECTORY"
 
 
 def training(lines: list[dict[str, Any]]) -> dict[str, Any]:

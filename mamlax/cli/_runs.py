@@ -184,6 +184,7 @@ def evaluate(
     shots: int | None = None,
     num_query: int | None = None,
     within_alphabet: bool = False,
+    baselines: bool = True,
     out: Path | None = None,
     data_dir: str | None = None,
     job: Job = _ALONE,
@@ -200,6 +201,7 @@ def evaluate(
         shots: Support examples, per class in classification.
         num_query: Query examples, per class in classification.
         within_alphabet: Omniglot only: the characters of a task are from one alphabet, not rotated.
+        baselines: Also evaluate the baselines, which takes most of the time.
         out: The directory for the evaluation. Required if the tasks differ from the recipe's.
         data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
         job: Several processes that share the tasks.
@@ -210,7 +212,7 @@ def evaluate(
     if within_alphabet:
         problem["within_alphabet"] = True
     with joined(job):
-        _evaluate(run, num_tasks, num_inner_steps, data_dir, out, problem)
+        _evaluate(run, num_tasks, num_inner_steps, data_dir, out, baselines, problem)
 
 
 def _evaluate(
@@ -219,6 +221,7 @@ def _evaluate(
     num_inner_steps: int | None,
     data_dir: str | None,
     out: Path | None,
+    baselines: bool,
     problem: dict[str, Any],
 ) -> None:
     from .. import plots
@@ -232,6 +235,7 @@ def _evaluate(
             num_inner_steps=num_inner_steps,
             data_dir=data_dir,
             out=out,
+            baselines=baselines,
             announce=progress.announce,
             **problem,
         )

@@ -34,6 +34,7 @@ def evaluate(
     num_inner_steps: int | None = None,
     data_dir: str | None = None,
     out: str | Path | None = None,
+    baselines: bool = True,
     announce: Announce = silent,
     **problem: Any,
 ) -> Evaluation:
@@ -48,6 +49,7 @@ def evaluate(
         num_inner_steps: inner steps; None: as in the recipe.
         data_dir: where data sets are.
         out: another directory for the evaluation; None: the run's.
+        baselines: also evaluate the baselines, which takes most of the time.
         announce: called with the name of each phase before it starts; some compile for minutes.
         **problem: settings of the recipe's problem, in the place of those trained with: other
             held-out tasks, e.g. `test_ways=5, shots=5`, or of Omniglot `within_alphabet=True`. The
@@ -59,14 +61,9 @@ def evaluate(
     """
     announce = announce if is_first() else silent
     directory = Path(directory)
-    elsewhere = out is not None and Path(out).resolve() != directory.resolve()
-    if problem and not elsewhere:
-        raise MamlaxError(
-            f"{', '.join(problem)}: these are other tasks than those of the run, and would replace "
-            "its evaluation. Give another directory (out, --out) for theirs."
-        )
-    if elsewhere and from_first(lambda: (Path(out or "") / "recipe.json").exists()):
-        raise MamlaxError(f"{out} holds another run. Give a directory (out, --out) without one.")
+    place = directory if out is None else Path(out)
+    holds_run = from_first(lambda: (place / "recipe.json").exists())
+    in_each(lambda: _check_place(directory, place, holds_run, tuple(problem)))
     experiment = in_each(lambda: experiment_in(directory, data_dir, announce, **problem))
     settings = experiment.recipe.evaluation
     num_tasks = settings.num_test_tasks if num_tasks is None else num_tasks
@@ -79,11 +76,24 @@ def evaluate(
         )
     _check_processes(experiment, num_tasks, num_inner_steps)
     results = {
-        name: restored_result(experiment, stage) for name, stage in experiment.stages.items()
+        name: restored_result(experiment, stage)
+        for name, stage in experiment.stages.items()
+        if baselines or name == MAIN
     }
-    if out is not None:
-        experiment = experiment._replace(directory=Path(out))
+    experiment = experiment._replace(directory=place)
     return evaluate_results(experiment, results, num_tasks, num_inner_steps, problem)
+
+
+def _check_place(directory: Path, place: Path, holds_run: bool, changed: tuple[str, ...]) -> None:
+    """Refuse to write an evaluation over that of other tasks, or into another run."""
+    is_own = place.resolve() == directory.resolve()
+    if changed and is_own:
+        raise MamlaxError(
+            f"{', '.join(changed)}: these are other tasks than those of the run, and would replace "
+            "its evaluation. Give another directory (out, --out) for theirs."
+        )
+    if holds_run and not is_own:
+        raise MamlaxError(f"{place} holds another run. Give a directory (out, --out) without one.")
 
 
 def _check_processes(experiment: Experiment, num_tasks: int, num_inner_steps: int) -> None:

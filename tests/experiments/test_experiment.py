@@ -303,6 +303,13 @@ def test_evaluating_again_gives_the_same_numbers(trained, copy):
     assert read_evaluation(copy) == trained[0]
 
 
+def test_baselines_may_be_left_out_of_an_evaluation(trained, copy, tmp_path):
+    found = evaluate(copy, out=tmp_path / "other", baselines=False)
+    assert found.curve == trained[0].curve and found.baselines == {}
+    assert found.inner_learning_rates.keys() == {"main"}
+    assert plots.draw_run(tmp_path / "other")
+
+
 @pytest.mark.slow
 def test_evaluating_from_the_command_line(trained, copy, capsys, monkeypatch):
     monkeypatch.setattr("mamlax.cli._devices.prepare_jax", lambda: None)
