@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: sinusoid demo test test-slow lint docs peers clean
+.PHONY: sinusoid demo test test-slow lint docs dist twine-check release-check peers clean
 
 sinusoid: .venv/installed
 	$(BIN)/mamlax train sinusoid
@@ -28,11 +28,33 @@ lint: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/mkdocs build --strict --quiet
 
+# the files of a release: an sdist, and a wheel made from it
+dist: .venv/installed-dev
+	rm -rf dist
+	$(BIN)/pyproject-build
+
+# whether a package index would take them
+twine-check: build/twine/installed
+	build/twine/bin/twine check --strict dist/*
+
+# all of a release but the upload, see docs/developer/release.md
+release-check: .venv/installed-dev
+	$(BIN)/pytest tests/package
+	@test -z "$$(git status --porcelain)" || { git status --short; \
+	  echo "These files are changed or not in git. Commit them, so that the release is what the tag has."; exit 1; }
+	$(MAKE) lint
+	$(MAKE) docs
+	$(MAKE) test
+	$(MAKE) dist
+	$(MAKE) twine-check
+	$(BIN)/pytest -m slow tests/package
+	@ls dist
+
 # the environment that benchmarks/peers compares with
 peers: .venv-peers/installed
 
 clean:
-	rm -rf .venv .venv-peers .pytest_cache site
+	rm -rf .venv .venv-peers .pytest_cache build dist site
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mamlax needs Python 3.11 or newer; say PYTHON=python3.12 make ...")'
@@ -51,4 +73,9 @@ clean:
 .venv-peers/installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet -r benchmarks/peers/requirements.txt
+	@touch $@
+
+build/twine/installed:
+	$(PYTHON) -m venv build/twine
+	build/twine/bin/pip install --quiet 'twine>=6'
 	@touch $@

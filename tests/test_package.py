@@ -1,13 +1,11 @@
 """The package as a whole: light to import, documented, each name once, arrows one way."""
 
 import ast
-import importlib.metadata
 import inspect
 import os
 import re
 import subprocess
 import sys
-import tomllib
 import types
 from pathlib import Path
 
@@ -173,13 +171,6 @@ def test_abbreviations_and_synonyms_stay_out_of_signatures():
     banned = {"lr", "bsz", "k", "n", "num_shots", "n_way", "k_shot", "update_lr", "fast_weights"}
     for name, function in FUNCTIONS.items():
         assert not banned & set(inspect.signature(function).parameters), name
-
-
-def test_the_version_is_the_projects():
-    if not (REPOSITORY / "pyproject.toml").exists():
-        pytest.skip("installed without its repository")
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert importlib.metadata.version("mamlax") == project["version"]
 
 
 def test_types_are_shipped():

@@ -1,6 +1,6 @@
 """Operations that are programs themselves: loops, and solutions of equations, unrolled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ Converted = Callable[[Graph, ClosedJaxpr, Sequence[str]], list[str]]
 def _scan(converted: Converted, graph: Graph, equation: Any, *inputs: str) -> list[str]:
     """A loop, unrolled: it has a number of turns that is known."""
     settings = equation.params
-    num_fixed, num_carried = settings["num_consts"], settings["num_carry"]
+    num_fixed, num_carried = _num_fixed_and_carried(settings)
     fixed, carried = inputs[:num_fixed], list(inputs[num_fixed : num_fixed + num_carried])
     rows, length = inputs[num_fixed + num_carried :], settings["length"]
     if not is_known(length):
@@ -42,6 +42,14 @@ def _scan(converted: Converted, graph: Graph, equation: Any, *inputs: str) -> li
         )
     stacked = stacked[::-1] if settings["reverse"] else stacked
     return carried + [graph.node("Concat", *parts, axis=0) for parts in zip(*stacked, strict=True)]
+
+
+def _num_fixed_and_carried(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Inputs that are the same in every turn, and those that a turn gives to the next."""
+    if "ft_in" in settings:  # since JAX 0.12: (fixed, carried, rows), as trees
+        fixed, carried, _ = settings["ft_in"].unpack()
+        return len(fixed), len(carried)
+    return settings["num_consts"], settings["num_carry"]
 
 
 def _while(converted: Converted, graph: Graph, equation: Any, *inputs: str) -> list[str]:
