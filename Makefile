@@ -1,6 +1,8 @@
 # make sinusoid: see it work. make demo: play with it. make test: check it. All set themselves up.
 PYTHON ?= python3
 BIN := .venv/bin
+# from npm, for the page of the documentation that adapts in the browser
+RUNTIME := .npm/node_modules/onnxruntime-web/dist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: sinusoid demo test test-slow lint docs dist twine-check release-check peers clean
@@ -27,6 +29,7 @@ lint: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/mkdocs build --strict --quiet
+	if [ -d $(RUNTIME) ]; then $(BIN)/mamlax page docs/demo/*.safetensors --out site/demo --runtime $(RUNTIME); fi
 
 # the files of a release: an sdist, and a wheel made from it
 dist: .venv/installed-dev

@@ -3,7 +3,7 @@
 What    meta-trains a network on sine waves and another on made-up characters (random strokes, so
         that nothing is downloaded), then serves both: set points, draw characters
 Run     python examples/demo.py           (`make demo` also sets itself up; --smoke: does not serve)
-Takes   about two minutes on two processor cores, then until Ctrl-C
+Takes   about two and a half minutes on two processor cores, then until Ctrl-C
 Expect  93 % on characters held out, and the address of a page
 """
 
@@ -71,7 +71,7 @@ characters = (
     *("--downsample", "stride", "--channels", 4 if smoke else 32, "--num-query", 3, "--rotations"),
     *("--inner-learning-rate", 0.4, "--num-inner-steps", 3, "--num-validation-inner-steps", 3),
     *("--num-test-inner-steps", 3, "--num-baseline-steps", 0, "--validation-interval", "None"),
-    *(few if smoke else ("--num-outer-steps", 1_200, "--num-test-tasks", 200)),
+    *(few if smoke else ("--num-outer-steps", 2_000, "--num-test-tasks", 200)),
     *("--num-devices", 1, "--out", folder / "drawings"),
 )
 # both at once, a core each; what the waves say goes to a file

@@ -12,15 +12,15 @@ In turn, in fresh processes, without logs, checkpoints and evaluation. `sent_per
 of two processes sends in an outer step: how many messages (arrays of all-reduces) and how many
 bytes. Those that the recipe asks for are counted in its program, once for each turn of a scan, one
 turn of a loop that ends on a condition, the larger branch; those that the compiler adds (the means
-of metrics) are what the compiled program has beside them. `message_milliseconds` is the time of an
-all-reduce of a single number between the two processes.
+of metrics) are what the compiled program has beside them. `message_milliseconds` is what a message
+costs here: two processes less two devices of one, by message, the median over recipes.
 
 `model` is on paper: what share of its time a host would compute in a ring of 8 or 256 hosts, each
 with as many tasks as the one core here had, and of the same speed. An outer step of `s` seconds
 then takes `s + n · (m + 2 (h − 2) · latency) + 2 (h − 1)/h · bytes / bandwidth`, for `n` messages
 and `h` hosts; `m` is the message measured here, which has two hops, and later hops cost the latency
 of the network. Assumed are the latencies and bandwidths of `NETWORKS`, that nothing overlaps, and
-that no host is slower than the others. `two processes` in it is the same for what was measured.
+that no host is slower than the others.
 """
 
 import argparse
@@ -47,7 +47,7 @@ NETWORKS = {  # of a message from host to host, and of each host's link
     "Ethernet of 10 Gbit/s": {"latency_seconds": 50e-6, "bytes_per_second": 1.25e9},
     "InfiniBand of 200 Gbit/s": {"latency_seconds": 5e-6, "bytes_per_second": 25e9},
 }
-HOSTS = (2, 8, 256)
+HOSTS = (8, 256)
 WAYS = {"one core": (1, 1), "two devices": (1, 2), "two processes": (2, 1)}
 
 
@@ -88,22 +88,9 @@ def main() -> None:
                 "repeats_milliseconds": [run["milliseconds"] for run in repeats],
                 "times_one_core": float(f"{alone[recipe] / milliseconds:.3g}"),
                 "sent_per_step": repeats[0]["sent_per_step"],
-                "message_milliseconds": report.rounded_median(
-                    run["message_milliseconds"] for run in repeats
-                ),
             }
         )
-    messages = [one["message_milliseconds"] for one in results if one["way"] == "two processes"]
-    message = report.rounded_median(messages)
-    model = [
-        {
-            "recipe": one["recipe"],
-            **on_paper(alone[one["recipe"]], message, one["sent_per_step"]),
-            "two processes, measured": one["times_one_core"] / 2,
-        }
-        for one in results
-        if one["way"] == "two processes"
-    ]
+    message, model = on_paper(results)
     versions = next(iter(runs.values()))[0]["versions"]
     report.write_report(
         args.output,
@@ -178,11 +165,10 @@ def measure(name: str, processes: int, process: int, port: int, seconds: float) 
     loop = loop_of(experiment, stage)
     state, key = loop.init(initial_params(experiment, stage)), jax.random.key(1)
     step = eqx.filter_jit(loop.step).lower(key, state).compile()
-    sent, message = (0, 0), 0.0
+    sent = 0, 0
     if processes > 1:
         program = eqx.filter_make_jaxpr(loop.step)(key, state)[0].jaxpr
         sent = sent_by(program, step.compiled.as_text())
-        message = message_seconds()
     for index in range(2):
         state, _ = jax.block_until_ready(step(jax.random.fold_in(key, index), state))
     began = time.perf_counter()
@@ -202,29 +188,8 @@ def measure(name: str, processes: int, process: int, port: int, seconds: float) 
     return {
         "milliseconds": float(f"{milliseconds:.4g}"),
         "sent_per_step": dict(zip(("messages", "bytes"), sent, strict=True)),
-        "message_milliseconds": float(f"{1e3 * message:.4g}"),
         "versions": report.versions(*loops.PACKAGES),
     }
-
-
-def message_seconds(count: int = 200) -> float:
-    """The time of an all-reduce of one number between all processes."""
-    import jax
-    import numpy as np
-    from jax.sharding import Mesh, PartitionSpec
-
-    mesh, whole = Mesh(np.array(jax.devices()), ("tasks",)), PartitionSpec()
-    mean = jax.jit(
-        jax.shard_map(
-            lambda x: jax.lax.pmean(x, "tasks"), mesh=mesh, in_specs=whole, out_specs=whole
-        )
-    )
-    value = jax.block_until_ready(mean(np.float32(1)))
-    began = time.perf_counter()
-    for _ in range(count):
-        value = mean(value)
-    jax.block_until_ready(value)
-    return (time.perf_counter() - began) / count
 
 
 def sent_by(jaxpr: Any, compiled: str) -> tuple[int, int]:
@@ -274,25 +239,35 @@ def sent_in(jaxpr: Any, *, with_turns: bool) -> tuple[int, int]:
     return number, total
 
 
-def on_paper(milliseconds: float, message: float, sent: dict[str, int]) -> dict[str, Any]:
-    """The share of its time that a host computes, by network and number of hosts.
+def on_paper(results: list[dict[str, Any]]) -> tuple[float, list[dict[str, Any]]]:
+    """Milliseconds of a message here, and by recipe, network and number of hosts the share of its
+    time that a host computes."""
+    by = {(one["recipe"], one["way"]): one for one in results}
+    recipes = list(dict.fromkeys(one["recipe"] for one in results))
+    message = report.rounded_median(
+        (by[name, "two processes"]["milliseconds"] - by[name, "two devices"]["milliseconds"])
+        / by[name, "two processes"]["sent_per_step"]["messages"]
+        for name in recipes
+    )
 
-    Args:
-        milliseconds: of an outer step, of the tasks of one host.
-        message: milliseconds of one between two hosts.
-        sent: messages and bytes of an outer step.
-    """
-
-    def share(hosts: int, latency: float, bandwidth: float) -> float:
-        step = 1e-3 * milliseconds
+    def share(name: str, hosts: int, latency: float, bandwidth: float) -> float:
+        step = 1e-3 * by[name, "one core"]["milliseconds"]
+        sent = by[name, "two processes"]["sent_per_step"]
         waits = sent["messages"] * (1e-3 * message + 2 * (hosts - 2) * latency)
         sends = 2 * (hosts - 1) / hosts * sent["bytes"] / bandwidth
         return float(f"{step / (step + waits + sends):.3g}")
 
-    return {
-        name: {f"{hosts} hosts": share(hosts, *network.values()) for hosts in HOSTS}
-        for name, network in NETWORKS.items()
-    }
+    model = [
+        {
+            "recipe": name,
+            **{
+                network: {f"{hosts} hosts": share(name, hosts, *of.values()) for hosts in HOSTS}
+                for network, of in NETWORKS.items()
+            },
+        }
+        for name in recipes
+    ]
+    return message, model
 
 
 if __name__ == "__main__":

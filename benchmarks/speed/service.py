@@ -5,7 +5,8 @@
 `mamlax serve` of a table model (8 columns of numbers and one of categories, the default algorithm)
 in a process of its own, and 16 clients in another on the same cores. Each adapts to 10 rows and
 predicts 10 others, again and again: two requests a round. Counted are rounds a second, the time of
-a round, and answers that are none; and the memory of the service after 1,000 rounds and at the end.
+a round and of a request, and answers that are none; and the memory of the service after 1,000
+rounds and at the end.
 """
 
 import argparse
@@ -62,6 +63,7 @@ def under_load(model: Path, X: Any, y: Any, num_rounds: int) -> dict[str, Any]:
             if (found := re.search(r"http://localhost:(\d+)", line))
         )
         seconds: list[float] = []
+        of_requests: list[float] = []
         faults: list[str] = []
         memory: list[float] = []
         began = time.perf_counter()
@@ -72,7 +74,9 @@ def under_load(model: Path, X: Any, y: Any, num_rounds: int) -> dict[str, Any]:
                 start = time.perf_counter()
                 try:
                     key = answer(connection, "adapt", adapting)["id"]
+                    between = time.perf_counter()
                     answer(connection, "predict", json.dumps({"id": key, "rows": asked}))
+                    of_requests.extend((between - start, time.perf_counter() - between))
                 except Exception as error:
                     faults.append(repr(error))
                     connection.close()
@@ -90,13 +94,19 @@ def under_load(model: Path, X: Any, y: Any, num_rounds: int) -> dict[str, Any]:
     return {
         "rounds": len(seconds),
         "rounds_per_second": round(len(seconds) / elapsed, 1),
-        "milliseconds_of_a_round": {
-            str(share): round(1e3 * float(np.percentile(seconds, share)), 1)
-            for share in (50, 90, 99, 100)
-        },
+        "milliseconds_of_a_round": milliseconds(seconds),
+        "milliseconds_of_a_request": milliseconds(of_requests),
         "faults": len(faults),
         "some_faults": faults[:3],
         "memory_mib_after_1000_rounds_and_at_the_end": memory,
+    }
+
+
+def milliseconds(seconds: list[float]) -> dict[str, float]:
+    """Percentiles."""
+    return {
+        str(share): round(1e3 * float(np.percentile(seconds, share)), 1)
+        for share in (50, 90, 99, 100)
     }
 
 

@@ -32,7 +32,8 @@ pytestmark = [
 ]
 
 
-RUNTIME = Path(__file__).parents[2] / ".npm/node_modules/onnxruntime-web/dist"
+ROOT = Path(__file__).parents[2]
+RUNTIME = ROOT / ".npm/node_modules/onnxruntime-web/dist"
 
 
 @pytest.fixture(scope="module")
@@ -427,6 +428,36 @@ def test_in_the_browser_a_curve_is_as_in_python(static_page, curve, scaled, name
         outputs = pretrained_by_step(model.pretrained_, inputs, targets, queries, 2)
         expected = [model._decoded(one) for one in outputs]
         np.testing.assert_allclose(beside, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_page_of_the_documentation(browser, tmp_path):
+    """Its models tell a second drawing of a character, and bend to points; all is small."""
+    if not RUNTIME.is_dir():
+        pytest.skip("there is no onnxruntime-web: npm install --prefix .npm onnxruntime-web")
+    from mamlax.serve._static import RUNTIME as OF_RUNTIME
+    from mamlax.serve._static import write_page
+
+    write_page(tmp_path, sorted((ROOT / "docs" / "demo").glob("*.safetensors")), RUNTIME)
+    own = [path for path in tmp_path.iterdir() if path.name not in OF_RUNTIME]
+    assert sum(path.stat().st_size for path in own) < 1_000_000
+    files = StaticFiles(directory=tmp_path, html=True)
+    with (
+        running(Starlette(routes=[Mount("/", files)])) as client,
+        opened(browser, str(client.base_url)) as page,
+    ):
+        open_model(page, "characters")
+        for number, stroke in enumerate(STROKES):
+            draw(page, page.locator(".class canvas").nth(number), *stroke)
+        moved = [(x + 0.04, y - 0.05) for x, y in STROKES[2]]
+        draw(page, page.locator(".ask canvas"), *moved)
+        page.wait_for_selector(".bars .best")
+        assert np.argmax(shares(page)) == 2
+        open_model(page, "waves")
+        page.wait_for_selector("path.before")
+        box = page.locator("svg.plot").bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+        page.wait_for_selector("path.after")
+        assert page.locator("path.pretrained").count() == 1
 
 
 def test_what_has_no_page_without_a_service_is_refused(regressor, curve, tmp_path):

@@ -163,7 +163,7 @@ export function curvesPage(model) {
     element(
       "p",
       {},
-      "Click to set a point, drag to move it, click it to take it away. The dashed line is what the model says before it has seen a point; the blue one is what a few gradient steps on the points make of it.",
+      "Click to set a point, drag it to move it, click it to remove it. The dashed line is the model before it has seen any point. The blue line is the model after a few gradient steps on the points.",
     ),
     root,
     element(

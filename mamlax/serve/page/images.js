@@ -310,7 +310,7 @@ export function imagesPage(model) {
     element(
       "p",
       {},
-      `${kind} one example of each class. The model adapts to them in ${model.num_inner_steps} gradient step${model.num_inner_steps === 1 ? "" : "s"}; then it tells which class the next one is of.`,
+      `${kind} one example of each class. The model adapts to them in ${model.num_inner_steps} gradient step${model.num_inner_steps === 1 ? "" : "s"}. Then it classifies the next drawing.`,
     ),
     ...(model.has_pretrained ? [aboutPretrained] : []),
     board,
