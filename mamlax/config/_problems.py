@@ -60,7 +60,6 @@ class ClassificationProblem(Settings):
     on the device."""
     context_size: ClassVar[int] = 100
     """Number of context parameters in CAVIA, unless its context_size is set."""
-    within_alphabet: ClassVar[bool] = False
     is_drawing: ClassVar[bool] = False
     """Whether images are drawings with ink as 1. Files and figures show them dark on light."""
 

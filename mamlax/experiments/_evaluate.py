@@ -64,7 +64,9 @@ def evaluate(
     place = directory if out is None else Path(out)
     holds_run = from_first(lambda: (place / "recipe.json").exists())
     in_each(lambda: _check_place(directory, place, holds_run, tuple(problem)))
-    experiment = in_each(lambda: experiment_in(directory, data_dir, announce, **problem))
+    experiment: Experiment = in_each(
+        lambda: experiment_in(directory, data_dir, announce, **problem)
+    )
     settings = experiment.recipe.evaluation
     num_tasks = settings.num_test_tasks if num_tasks is None else num_tasks
     if num_inner_steps is None:

@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from ... import models
 from ..._errors import MamlaxError
 from ..._types import Batch
-from ...config._problems import ClassificationProblem
+from ...config._problems import ClassificationProblem, OmniglotProblem
 from ...records._evaluation import MAIN
 from ...records._examples import FewShotExamples
 from ...tasks._class_arrays import Splits
@@ -61,13 +61,14 @@ def classification_parts(
     # with the support as reference, a transductive model is also evaluated non-transductively
     transductive = models.is_transductive(problem.norm)
     alphabets = [name.rpartition("/")[0] for name in splits.test.names]
-    if problem.within_alphabet:
+    within_alphabet = isinstance(problem, OmniglotProblem) and problem.within_alphabet
+    if within_alphabet:
         _check_alphabets(alphabets, test_ways)
     test = FewShot(
         splits.test,
-        **held_out | {"rotations": problem.rotations and not problem.within_alphabet},
+        **held_out | {"rotations": problem.rotations and not within_alphabet},
         reference=with_reference or transductive,
-        families=alphabets if problem.within_alphabet else None,
+        families=alphabets if within_alphabet else None,
     )
     _, height, width, num_channels = splits.train.examples.shape
     pretraining = AllWays(splits.train, num_examples=2 * problem.ways, **in_training)
