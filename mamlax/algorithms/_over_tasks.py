@@ -17,7 +17,6 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PRNGKeyArray, PyTree
 
-from .._processes import are_joined_by
 from .._types import MetaLearner, SampleTask
 from ._gradient import value_and_gradient
 from ._params import split
@@ -307,21 +306,20 @@ def in_micro_batches(meta_gradient: MetaGradient, batch_size: int) -> MetaGradie
 def _on_devices(meta_gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
     def average(result):
         (loss, info), gradient = result
-        loss, gradient = mean_over_devices((loss, gradient), mesh)
+        loss, gradient = mean_over_devices((loss, gradient))
         return (loss, info), gradient
 
     replicated = PartitionSpec()
     return share(meta_gradient, mesh, average, ((replicated, PartitionSpec("tasks")), replicated))
 
 
-def mean_over_devices(tree: PyTree, mesh: Mesh) -> PyTree:
+def mean_over_devices(tree: PyTree) -> PyTree:
     """The mean of each array over the devices of a mesh, inside of `share`.
 
-    Between processes, all arrays of a type travel as one message. Every message waits for the
-    slowest process, and on processors (Gloo) takes milliseconds, however small it is.
+    All arrays of a type travel as one message: between processes, every message waits for the
+    slowest process, and on processors (Gloo) takes milliseconds, however small it is. The devices
+    of one process do the same, so that both give the same bits.
     """
-    if not are_joined_by(mesh):
-        return jax.lax.pmean(tree, "tasks")
     leaves, structure = jax.tree.flatten(tree)
     means = list(leaves)
     for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):  # in one order everywhere

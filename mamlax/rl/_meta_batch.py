@@ -104,7 +104,7 @@ def policy_outer_loop(
     check_micro_batches(meta_batch_size // num_devices, batch_size)
 
     def average(tree):
-        return tree if mesh is None else mean_over_devices(tree, mesh)
+        return tree if mesh is None else mean_over_devices(tree)
 
     def init(policy):
         learner.check(policy)

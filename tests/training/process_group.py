@@ -48,7 +48,7 @@ def means_of_types(process):
         "scalar": jnp.float32(5.0 + process),
     }
     mean = jax.shard_map(
-        lambda tree: mean_over_devices(tree, mesh),
+        mean_over_devices,
         mesh=mesh,
         in_specs=whole,
         out_specs=whole,
