@@ -117,6 +117,8 @@ def _check(job: Job) -> None:
             f"process_id={job.process_id} must be below num_processes={job.num_processes}: "
             "processes are counted from 0."
         )
+    elif not re.fullmatch(r".+:\d+", job.coordinator):
+        raise MamlaxError(f"coordinator must be HOST:PORT, got {job.coordinator!r}.")
 
 
 def _wait_for(coordinator: str, seconds: float) -> None:

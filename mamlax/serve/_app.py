@@ -216,7 +216,11 @@ def _check_origin(request: Request) -> None:
 def _check_token(request: Request, token: str | None) -> None:
     given = request.headers.get("authorization", "")
     if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-        raise RefusedError("this service wants its token: Authorization: Bearer TOKEN.", 401)
+        raise RefusedError(
+            "this service needs a token: Authorization: Bearer TOKEN; or, for the page, an address "
+            "that ends in /#token=TOKEN.",
+            401,
+        )
 
 
 def _error(words: str, status: int) -> Response:

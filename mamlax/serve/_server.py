@@ -54,6 +54,8 @@ def serve(
             f"listening on {host} would let other machines in. Give a --token, which clients must "
             "then send; or leave --host away, to serve this machine alone."
         )
+    if not paths:
+        raise MamlaxError("there is nothing to serve: mamlax serve MODEL, one file or several.")
     models = models_in(paths)
     if warm:
         for name, model in models.items():

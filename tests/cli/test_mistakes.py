@@ -5,7 +5,10 @@ import shlex
 
 import pytest
 
+from mamlax import MamlaxError
+from mamlax.cli._job import joined
 from mamlax.config import RECIPES
+from mamlax.config._job import Job
 
 from .answers import exits, words_of
 from .test_help import ABOUT_MODELS, COMMANDS
@@ -220,3 +223,9 @@ def test_bad_settings_are_errors_without_a_traceback(flags, words, capsys):
     assert text.startswith("error: ") and "Traceback" not in text
     for word in words:
         assert word in text
+
+
+def test_a_coordinator_without_a_port_is_refused():
+    job = Job(coordinator="localhost", num_processes=2, process_id=0)
+    with pytest.raises(MamlaxError, match="must be HOST:PORT, got 'localhost'"), joined(job):
+        pass

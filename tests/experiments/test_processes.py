@@ -183,7 +183,7 @@ def test_two_processes_evaluate_what_one_does(start, start_two, tmp_path):
     assert "evaluation.json" in said and "evaluation.json" not in theirs
     assert not elsewhere.exists()
     _, together = results(run)
-    assert together["main"].shape == (1, 6, 4)
+    assert together["main"].shape == (6, 4)
     for name, values in alone.items():
         np.testing.assert_allclose(together[name], values, rtol=1e-5)
     for said, status in ended(start_two(options, run, ["--num-tasks", "8"], command="evaluate")):

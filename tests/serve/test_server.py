@@ -14,9 +14,11 @@ import httpx
 import numpy as np
 import pytest
 
-from mamlax import cli
+from mamlax import MamlaxError, cli
+from mamlax.config._serving import Serving
 from mamlax.estimators import _steps
 from mamlax.serve._readiness import make_more_ready, make_ready
+from mamlax.serve._server import serve
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +143,8 @@ def test_a_process_answers_finishes_what_it_began_and_ends(path):
         assert answers[0].status_code == 200
         process.wait(20)
         assert process.returncode in (0, -signal.SIGTERM, 143)
+
+
+def test_nothing_to_serve_is_refused():
+    with pytest.raises(MamlaxError, match="nothing to serve"):
+        serve([], Serving(), host="127.0.0.1", port=0, warm=False, say=print)
