@@ -316,6 +316,7 @@ def test_a_key_draws(page):
         for key in (" ", *keys, " "):
             pad.press(key)
         assert "drawn" in pad.get_attribute("aria-label")
+        assert page.locator(".class .pen").nth(number).is_visible()
     asked = page.locator(".ask canvas")
     asked.focus()
     for key in (" ", *["ArrowDown"] * 4):

@@ -84,7 +84,7 @@ function pad(side, label, changed) {
   let pen = null;
   const mark = () => {
     const share = (value) => `${(100 * value) / side}%`;
-    dot.style.cssText = pen === null ? "display: none" : `left: ${share(pen[0])}; top: ${share(pen[1])}`;
+    dot.style.cssText = pen === null ? "" : `display: block; left: ${share(pen[0])}; top: ${share(pen[1])}`;
     dot.classList.toggle("down", isDown);
     name();
   };
