@@ -10,6 +10,9 @@ from ..estimators._images import FewShotImageClassifier
 from ._bodies import Form
 from ._refusals import PRETRAINED_DIVERGED, RefusedError
 
+CLASSES_SHOWN = 5
+"""Classes that the page begins with, unless the model takes fewer."""
+
 
 class ServedImages(NamedTuple):
     """A classifier, and what its clients may send."""

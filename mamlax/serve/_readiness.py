@@ -11,19 +11,18 @@ from ..estimators._images import FewShotImageClassifier
 from ..estimators._load import Model
 from ..estimators._pretrained import pretrained_by_step
 from ..estimators._steps import outputs_by_step
+from ._images import CLASSES_SHOWN
 
 _WARM_SIZES = (1, 16, 32)
 """Rows; programs are of powers of two, and of 8 and more."""
 MOST_WARM_ROWS = max(_WARM_SIZES)
 _OF_A_CURVE = 128
-_MOST_CLASSES = 5
-"""That the page begins with."""
 
 
 def make_ready(model: Model) -> None:
     """Compile the programs of common sizes; of images, that of one for each class."""
     if isinstance(model, FewShotImageClassifier):
-        _ask(model, model.ways or _MOST_CLASSES)
+        _ask(model, model.ways or CLASSES_SHOWN)
         return
     width, learner = model.columns_.width, model.learner_
     for size in _WARM_SIZES:
@@ -54,7 +53,7 @@ def make_more_ready(models: Iterable[Model], is_ending: Event) -> None:
     """
     for model in models:
         if isinstance(model, FewShotImageClassifier):
-            for number in range(2, min(model.ways or _MOST_CLASSES, _MOST_CLASSES)):
+            for number in range(2, min(model.ways or CLASSES_SHOWN, CLASSES_SHOWN)):
                 if is_ending.is_set():
                     return
                 _ask(model, number)

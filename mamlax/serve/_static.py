@@ -24,15 +24,13 @@ from ..estimators._pooled import augmented
 from ..estimators._program_description import adaptation_of
 from ..estimators._steps import by_step_fn
 from ..onnx import write_program
-from ._images import ServedImages
+from ._images import CLASSES_SHOWN, ServedImages
 from ._models import models_in
 from ._tables import ServedTable
 
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 """The files of onnxruntime-web that the page needs."""
 _SHARED = ("curves.js", "images.js", "main.js", "parts.js", "plot.js", "style.css", "tables.js")
-_MOST_CLASSES = 5
-"""Of a model that takes any number of them: each number has a program of its own."""
 _OWN = ("index.html", "pictures.js", "service.js")
 
 
@@ -105,7 +103,7 @@ def _about(name: str, model: Model) -> Json:
             "targets_type": "int32",
             "inverts": model.reading_.invert,
         }
-        found["ways"] = most = model.ways or min(network["num_outputs"], _MOST_CLASSES)
+        found["ways"] = most = model.ways or min(network["num_outputs"], CLASSES_SHOWN)
         # a head made for the task has a program for each number of classes
         ways = [None] if model.ways is not None else range(2, most + 1)
     else:
