@@ -64,7 +64,7 @@ _PHOTOGRAPHS = SupervisedRecipe(
 _PLUS_PLUS: dict[str, Any] = {
     "algorithm": "maml-plus-plus",
     "paper": "Antoniou et al. 2019, table 2",
-    "suffix": ", by MAML++",
+    "suffix": ", with MAML++",
     "inner_learning_rate": 0.01,
     "meta_batch_size": 2,
     "num_outer_steps": 50_000,
@@ -77,29 +77,26 @@ _PLUS_PLUS: dict[str, Any] = {
 def _omniglot(
     name: str, ways: int, shots: int, expected: str, *, suffix: str = "", **settings: Any
 ) -> Recipe:
-    summary = f"Handwritten characters, {ways} classes from {_examples(shots)} each{suffix}"
+    summary = f"Omniglot (handwritten characters), {ways}-way {shots}-shot{suffix}"
     return recipe_like(_OMNIGLOT, name, summary, expected, ways=ways, shots=shots, **settings)
 
 
 def _mini_imagenet(
     shots: int, expected: str, *, variant: str = "", suffix: str = "", **settings: Any
 ) -> Recipe:
-    summary = f"Photographs of things, 5 classes from {_examples(shots)} each{suffix}"
+    summary = f"mini-ImageNet (photographs), 5-way {shots}-shot{suffix}"
     settings = {"meta_batch_size": 4 if shots == 1 else 2, **settings}  # as the paper
     name = f"mini-imagenet-5-way-{shots}-shot{variant}"
     return recipe_like(_PHOTOGRAPHS, name, summary, expected, shots=shots, **settings)
 
 
 def _cifar(split: Any, shots: int, expected: str, paper: str) -> Recipe:
-    kind = "of classes drawn at random" if split == "cifar-fs" else "of other superclasses"
-    summary = f"Small photographs {kind}, 5 classes from {_examples(shots)} each"
+    is_random = split == "cifar-fs"
+    kind = "CIFAR-FS (random classes" if is_random else "FC100 (whole superclasses"
+    summary = f"{kind} of CIFAR-100 held out), 5-way {shots}-shot"
     problem = CifarProblem(split=split, shots=shots)
     name = f"{split}-5-way-{shots}-shot"
     return recipe_like(_PHOTOGRAPHS, name, summary, expected, paper=paper, problem=problem)
-
-
-def _examples(shots: int) -> str:
-    return f"{shots} example{'s' * (shots > 1)}"
 
 
 IMAGE_RECIPES: tuple[Recipe, ...] = (
@@ -133,7 +130,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         20,
         1,
         "95.8 ± 0.3 % (MAML)",
-        suffix=", from class means, after pretraining",
+        suffix=", with ProtoMAML after pretraining",
         measured="97.2 ± 0.3 % after 0, 1 and 10 steps",
         duration="9 minutes and 51 on 2 processor cores that had other work",
         algorithm="proto-maml",
@@ -153,7 +150,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         5,
         1,
         "89.7 ± 1.1 %",
-        suffix=", without convolutions",
+        suffix=", with a fully connected network",
         measured="91.9 ± 1.1 % after 1 step (30,000 outer steps)",
         duration="5 minutes on 2 processor cores",
         network="fully-connected",
@@ -163,7 +160,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         20,
         1,
         "97.65 % (an ensemble of five)",
-        suffix=", by MAML++",
+        suffix=", with MAML++",
         paper="Antoniou et al. 2019, table 1",
         downsample="pool",
         algorithm="maml-plus-plus",
@@ -181,7 +178,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
             shots,
             expected,
             variant="-fomaml",
-            suffix=", without second derivatives",
+            suffix=", with first-order MAML",
             algorithm="fomaml",
         )
         for shots, expected in ((1, "48.07 ± 1.75 %"), (5, "63.15 ± 0.91 %"))
@@ -191,7 +188,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
             shots,
             expected,
             variant="-anil",
-            suffix=", where only the head adapts",
+            suffix=", with ANIL",
             paper="Raghu et al. 2020, table 2",
             algorithm="anil",
         )
@@ -210,7 +207,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _PHOTOGRAPHS,
         "images",
-        "Your own images: give --images FOLDER, a folder for each class in it",
+        "Your own images: give --images FOLDER, with one folder of images per class",
         "unknown: it depends on your images",
         paper="the settings are those of Finn et al. 2017 for mini-ImageNet",
         problem=FolderProblem(),

@@ -19,7 +19,7 @@ _SURROGATE = "likelihood-ratio"
 _NAVIGATION = PolicyRecipe(
     name="navigation-2d",
     evidence=Evidence(
-        "A point that finds a goal it does not see",
+        "2D point navigation to a hidden goal",
         "Finn et al. 2017, section 5.3 and figure 4",
         expected="return -40.4 before, -11.7 after 1 step, -3.2 after 3",
         measured="-36.2 before, -10.8 after 1 step, -2.5 after 3, -2.1 after 4 (5 seeds)",
@@ -53,7 +53,7 @@ _NAVIGATION = PolicyRecipe(
 _SMALL_CONTROL = PolicyRecipe(
     name="bandit-10-arms",
     evidence=Evidence(
-        "Slot machines, ten in a row",
+        "Bandits with 10 arms, each task with its own payout probabilities",
         "Duan et al. 2016",
         expected="none published for MAML",
         measured="return 0.85 after 1 step, 0.89 after 4 (pretrained 0.77 and 0.80, best arm 0.91)",
@@ -91,7 +91,7 @@ _LOCOMOTION = PolicyRecipe(
 _META_WORLD = PolicyRecipe(
     name="ml1-reach",
     evidence=Evidence(
-        "A robot arm that reaches for what it does not see (Meta-World)",
+        "Meta-World ML1 reach: move the robot's hand to a hidden goal",
         "Yu et al. 2019, with the settings of McLean et al. 2025",
         expected="none published for today's version",
     ),
@@ -117,7 +117,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _NAVIGATION,
         "navigation-2d-promp",
-        "The same, by proximal meta-policy search",
+        "2D point navigation to a hidden goal, with ProMP",
         _NAVIGATION.evidence.expected,
         algorithm="promp",
         num_outer_steps=300,
@@ -127,7 +127,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _NAVIGATION,
         "navigation-2d-first-order",
-        "The same, without second derivatives",
+        "2D point navigation to a hidden goal, with first-order MAML",
         _NAVIGATION.evidence.expected,
         first_order=True,
         measured="-11.3 after 1 step, -2.5 after 3, -2.1 after 4",
@@ -138,7 +138,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _SMALL_CONTROL,
         "tabular-mdp",
-        "Random worlds of ten states",
+        "Random tabular MDPs with 10 states and 5 actions",
         _SMALL_CONTROL.evidence.expected,
         problem=TabularMDPProblem(),
         num_conjugate_gradient_steps=10,
@@ -148,7 +148,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _LOCOMOTION,
         "half-cheetah-direction",
-        "A planar body that runs forward or backward",
+        "Half-cheetah, goal direction: run forward or backward",
         "return -50.7 before, 293.2 after 1 step",
         max_kl=0.02,
         measured="-44 before, 299 ± 21 after 1 step, 303 ± 21 after 3",
@@ -163,7 +163,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _LOCOMOTION,
         "half-cheetah-direction-promp",
-        "The same, by proximal meta-policy search",
+        "Half-cheetah, goal direction, with ProMP",
         "none published for this environment",
         paper="Rothfuss et al. 2019",
         algorithm="promp",
@@ -172,7 +172,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _LOCOMOTION,
         "half-cheetah-direction-first-order",
-        "The same, without second derivatives",
+        "Half-cheetah, goal direction, with first-order MAML",
         "none published for this environment",
         max_kl=0.02,
         first_order=True,
@@ -180,7 +180,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _LOCOMOTION,
         "half-cheetah-velocity",
-        "A planar body that runs at some speed",
+        "Half-cheetah, goal velocity: run at a hidden target speed",
         "return -129.5 before, -78.6 after 1 step",
         goal="velocity",
         gae_lambda=1.0,  # as measured
@@ -197,7 +197,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _LOCOMOTION,
         "half-cheetah-direction-gym",
-        "A planar body that runs forward or backward, in the environment of later papers",
+        "Half-cheetah, goal direction, in the Gym environment of later papers",
         "return -14 before, 255 to 265 after 1 step (read off a figure)",
         variant="gym",
         horizon=100,
@@ -213,7 +213,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _LOCOMOTION,
         "ant-direction",
-        "A four-legged body that runs forward or backward",
+        "Ant, goal direction: run forward or backward",
         "return 4.1 before, 273 after 1 step as submitted; 8.7 and 499 in the final files",
         problem=AntProblem(),
         auto_reset=True,
@@ -231,7 +231,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _LOCOMOTION,
         "ant-velocity",
-        "A four-legged body that runs at some speed",
+        "Ant, goal velocity: run at a hidden target speed",
         "return 30.6 before, 96.7 after 1 step",
         problem=AntProblem(goal="velocity"),
         auto_reset=True,
@@ -245,7 +245,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _LOCOMOTION,
         "ant-goal",
-        "A four-legged body that runs to some place",
+        "Ant, goal position: run to a hidden place",
         "none published for MAML",
         problem=AntProblem(goal="position"),
         auto_reset=True,
@@ -254,14 +254,14 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
     recipe_like(
         _META_WORLD,
         "ml1-push",
-        "A robot arm that pushes to where it does not see (Meta-World)",
+        "Meta-World ML1 push: push a puck to a hidden goal",
         _META_WORLD.evidence.expected,
         task="push-v3",
     ),
     recipe_like(
         _META_WORLD,
         "ml10",
-        "A robot arm with ten things to do, and five others in the test (Meta-World)",
+        "Meta-World ML10: ten kinds of tasks in training, five others in the test",
         "success 21.0 % in training, 13.2 % in the test (arXiv 2511.12383)",
         benchmark="ml10",
         meta_batch_size=20,

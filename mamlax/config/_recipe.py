@@ -19,7 +19,7 @@ class Evidence:
     """The published results of a recipe, and ours.
 
     Attributes:
-        summary: the experiment in a few words.
+        summary: the experiment in a few words, as a paper names it.
         paper: where it was published.
         expected: the published result.
         measured: our result. The files under `benchmarks/` say how it was measured.

@@ -10,7 +10,7 @@ from ._training import Adam, EvaluationSettings, TrainingSettings
 _SINUSOID = SupervisedRecipe(
     name="sinusoid",
     evidence=Evidence(
-        "Sine waves, each from 10 points",
+        "Sine wave regression, 10 shots",
         "Finn et al. 2017, section 5.1 and figure 3",
         expected="MSE 0.77 ± 0.11 after 1 step (MAML in the Meta-SGD protocol)",
         measured="0.32 ± 0.02 after 1 step, 0.10 ± 0.02 after 10 (3 seeds)",
@@ -49,7 +49,7 @@ _SINUSOID = SupervisedRecipe(
 def _with_points(
     shots: int, expected: str, measured: str, duration: str, **settings: Any
 ) -> Recipe:
-    summary, paper = f"Sine waves, each from {shots} points", _SINUSOID.evidence.paper
+    summary, paper = f"Sine wave regression, {shots} shots", _SINUSOID.evidence.paper
     return _SINUSOID.changed(
         name=f"sinusoid-{shots}-shot",
         evidence=Evidence(summary, paper, expected, measured, duration),
@@ -62,7 +62,7 @@ def _relative(
     algorithm: str, summary: str, paper: str, measured: str, expected: str = "", **settings: Any
 ) -> Recipe:
     evidence = Evidence(
-        f"The same from 10 points, {summary}",
+        f"Sine wave regression, 10 shots, with {summary}",
         paper,
         expected=f"MSE {expected} after 1 step" if expected else "none published in this protocol",
         measured=measured,
@@ -89,13 +89,13 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
     ),
     _relative(
         "fomaml",
-        "without second derivatives",
+        "first-order MAML",
         "Finn et al. 2017, section 5.2",
         "0.40 ± 0.07 after 1 step, 0.17 ± 0.28 after 10 (3 seeds)",
     ),
     _relative(
         "anil",
-        "only the head adapts",
+        "ANIL: only the head adapts",
         "Raghu et al. 2020",
         "1.3 ± 0.3 after 1 step, 0.3 ± 0.4 after 10 (3 seeds)",
         inner_learning_rate=0.03,
@@ -103,13 +103,13 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
     ),
     _relative(
         "boil",
-        "all but the head adapts",
+        "BOIL: all but the head adapts",
         "Oh et al. 2021",
         "0.30 ± 0.02 after 1 step, 0.09 ± 0.02 after 10 (3 seeds)",
     ),
     _relative(
         "meta-sgd",
-        "with learned step sizes",
+        "Meta-SGD: learned step sizes",
         "Li et al. 2017, table 1",
         "0.20 ± 0.01 after 1 step; more diverge (3 seeds)",
         expected="0.53",
@@ -117,7 +117,7 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
     ),
     _relative(
         "maml-plus-plus",
-        "learned step sizes, and a loss of five steps",
+        "MAML++: learned step sizes, and a loss after each of five steps",
         "Antoniou et al. 2019",
         "0.41 ± 0.11 after 1 step, 0.005 ± 0.008 after 5 (3 seeds)",
         inner_learning_rate=3e-3,
@@ -126,7 +126,7 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
     ),
     _relative(
         "meta-curvature",
-        "the gradient turned by learned matrices",
+        "Meta-Curvature: learned matrices transform the gradient",
         "Park & Oliva 2019",
         "0.19 ± 0.01 after 1 step, 0.022 ± 0.005 after 5 (3 seeds)",
         num_validation_inner_steps=1,
@@ -134,7 +134,7 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
     ),
     _relative(
         "imaml",
-        "by implicit gradients",
+        "iMAML: implicit gradients",
         "Rajeswaran et al. 2019",
         "6.7 ± 7.3 after 1 step, 1.4 ± 1.3 after 10, 0.4 ± 0.4 after 32 (3 seeds)",
         # nothing keeps the network where gradient descent converges; Adam converges anyway
@@ -150,7 +150,7 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
     ),
     _relative(
         "reptile",
-        "without differentiating the inner loop",
+        "Reptile: the inner loop is not differentiated",
         "Nichol et al. 2018",
         "0.40 ± 0.12 after 1 step, 0.12 ± 0.02 after 10 (3 seeds)",
         inner_learning_rate=5e-3,
@@ -158,7 +158,7 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
     ),
     _relative(
         "cavia",
-        "five context parameters adapt",
+        "CAVIA: five context parameters adapt",
         "Zintgraf et al. 2019, table 1",
         "0.23 ± 0.02 after 1 step, 0.023 ± 0.002 after 2 (3 seeds)",
         expected="about 0.2",
@@ -167,7 +167,7 @@ SINUSOID_RECIPES: tuple[Recipe, ...] = (
     ),
     _relative(
         "ridge-maml",
-        "from the ridge regression of its features",
+        "ridge MAML: the head starts from a ridge regression",
         "Bertinetto et al. 2019",
         "0.0005 ± 0.0001 from the regression on (3 seeds)",
         inner_learning_rate=1e-3,
