@@ -1,6 +1,5 @@
 """Hints for mistakes in a command that tyro does not explain; flags in error messages."""
 
-import difflib
 import inspect
 import re
 import shlex
@@ -15,13 +14,15 @@ from ..config._algorithms import ALGORITHMS
 from ..config._catalog import RECIPES, nearest_recipe
 from ..config._policies import OLD_NAMES, POLICY_ALGORITHMS
 from ..config._settings import Settings, hints_of
+from ..config._spelling import distance, errors_allowed, nearest
 
 _RATES = ("inner-learning-rate", "outer-learning-rate")
 _BY_MEANING = {
     **dict.fromkeys(("lr", "learning-rate", "step-size"), _RATES),
     **dict.fromkeys(("alpha", "inner-lr", "fast-lr"), _RATES[:1]),
     **dict.fromkeys(("beta", "outer-lr", "meta-lr"), _RATES[1:]),
-    **dict.fromkeys(("epochs", "num-epochs", "steps", "num-steps"), ("num-outer-steps",)),
+    **dict.fromkeys(("epochs", "num-epochs"), ("num-outer-steps",)),
+    **dict.fromkeys(("steps", "num-steps"), ("num-outer-steps", "num-inner-steps")),
     **dict.fromkeys(("iterations", "num-iterations", "max-steps"), ("num-outer-steps",)),
     **dict.fromkeys(("batch-size", "batch", "tasks-per-batch"), ("meta-batch-size",)),
     **dict.fromkeys(("adaptation-steps", "inner-steps", "num-updates"), ("num-inner-steps",)),
@@ -46,8 +47,8 @@ def suggest_command(arguments: list[str], commands: Collection[str]) -> None:
     word = arguments[0]
     if word in commands or word.startswith("-"):
         return
-    near = difflib.get_close_matches(word, commands, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    near = nearest(word, commands)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     if word in RECIPES:
         hint = f" It is a recipe: mamlax train {word}."
     raise MamlaxError(f"mamlax has no command {word!r}.{hint} It has {', '.join(commands)}.")
@@ -82,8 +83,7 @@ def suggest_flag(arguments: list[str], commands: Mapping[str, Callable[..., Any]
         of_tyro = name == "help-all" or name.startswith("tyro-")
         if not word.startswith("--") or of_tyro or {name, name.removeprefix("no-")} & known:
             continue
-        near = [one for one in _BY_MEANING.get(name, ()) if one in known]
-        near = near or difflib.get_close_matches(name, known, n=1)
+        near = _nearest_flags(name, known)
         hint = f" Did you mean {' or '.join(f'--{one}' for one in near)}?" if near else ""
         others = {} if recipe is None else recipe.algorithms
         having = [one for one, kind in others.items() if name.replace("-", "_") in hints_of(kind)]
@@ -92,6 +92,23 @@ def suggest_flag(arguments: list[str], commands: Mapping[str, Callable[..., Any]
             hint = f" It is for {', '.join(having)}:"
             every = f"mamlax {arguments[0]} {recipe.name} {having[0]} --help."
         raise MamlaxError(f"{command} has no --{name}.{hint} {every}")
+
+
+def _nearest_flags(name: str, known: set[str]) -> list[str]:
+    """The flags that a flag which does not exist may stand for: by meaning, or by spelling."""
+    negation = "no-" * name.startswith("no-")
+    name = name.removeprefix("no-")
+    meanings = {
+        other: [flag for flag in flags if flag in known] for other, flags in _BY_MEANING.items()
+    }
+    meanings = {other: flags for other, flags in meanings.items() if flags}
+    errors = {other: distance(name, other) for other in (*sorted(known), *meanings)}
+    likely = min(errors, key=lambda other: errors[other])
+    if likely in meanings and errors[likely] <= errors_allowed(name):
+        near = meanings[likely]
+    else:
+        near = nearest(name, sorted(known))
+    return [negation + flag for flag in near]
 
 
 def suggest_recipe(arguments: list[str]) -> None:
@@ -104,10 +121,11 @@ def suggest_recipe(arguments: list[str]) -> None:
         if following and not following[0].startswith("-"):
             RECIPES[arguments[place]].with_algorithm(following[0])  # raises if there is none
         return
-    words = [word for word in arguments[1:] if not word.startswith("-")]
-    for word in words:  # after a flag, a word may be its value
+    words = [pair for pair in pairwise(arguments) if not pair[1].startswith("-")]
+    # after a flag, a word is most often its value
+    for before, word in sorted(words, key=lambda pair: pair[0].startswith("--")):
         near = nearest_recipe(word)
-        if near or word == arguments[1]:
+        if near or before == arguments[0]:
             raise MamlaxError(f"there is no recipe {word!r}.{near} mamlax recipes lists them all.")
 
 

@@ -1,6 +1,5 @@
 """What a recipe is: every setting of an experiment as a value, and its evidence."""
 
-import difflib
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -9,6 +8,7 @@ from ._algorithms import ALGORITHMS, Algorithm, carried_over
 from ._policies import POLICY_ALGORITHMS, Episodes, PolicyAlgorithm, PolicyNetwork
 from ._problems import ClassificationProblem, ControlProblem, SinusoidProblem
 from ._settings import Settings, hints_of
+from ._spelling import nearest
 from ._training import Adam, EvaluationSettings, TrainingSettings
 
 R = TypeVar("R", bound="Recipe")  # not Self, which beartype takes in decorated classes only
@@ -133,8 +133,8 @@ class Recipe(Settings):
     def no_such_setting(self, name: str) -> str:
         """The message about a setting that this recipe lacks. It names algorithms that have it."""
         having = [one for one, kind in self.algorithms.items() if name in hints_of(kind)]
-        near = difflib.get_close_matches(name, self.settings, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        near = nearest(name, self.settings)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
         if having:
             hint = f" It is for {', '.join(having)}."
         return (
@@ -149,8 +149,8 @@ class Recipe(Settings):
             MamlaxError: if no such algorithm can learn this problem.
         """
         if name not in self.algorithms:
-            near = difflib.get_close_matches(name, self.algorithms, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            near = nearest(name, self.algorithms)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise MamlaxError(
                 f"there is no algorithm {name!r} for {self.name}; there are "
                 f"{', '.join(self.algorithms)}.{hint}"

@@ -1,11 +1,11 @@
 """Choose trackers by name."""
 
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from .._errors import MamlaxError
+from ..config._spelling import nearest
 from ._mlflow import MLflow
 from ._tensorboard import TensorBoard
 from ._tracker import Tracker
@@ -37,7 +37,7 @@ def trackers_of(chosen: Sequence[Any]) -> list[Tracker]:
 def _tracker(one: Any) -> Tracker:
     if isinstance(one, str):
         if one not in TRACKERS:
-            near = difflib.get_close_matches(one, TRACKERS, n=1)
+            near = nearest(one, TRACKERS)
             hint = f" Did you mean {near[0]}?" if near else ""
             known = "; ".join(f"{name} ({kind.install})" for name, kind in TRACKERS.items())
             raise MamlaxError(f"there is no tracker {one!r}.{hint} There are: {known}.")

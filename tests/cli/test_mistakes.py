@@ -37,7 +37,10 @@ def test_the_most_similar_recipe_is_suggested(command, near, capsys):
     assert "mamlax recipes" in text and "Traceback" not in text
 
 
-@pytest.mark.parametrize("arguments", [["--seed", "1", "sinusiod"], ["--out=x", "sinusiod"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--seed", "1", "sinusiod"], ["--out=x", "sinusiod"], ["--out", "images-2", "sinusiod"]],
+)
 def test_the_most_similar_recipe_is_suggested_after_flags(arguments, capsys):
     assert exits(["train", *arguments]) != 0
     assert "Did you mean sinusoid?" in words_of(capsys.readouterr().err)
@@ -78,15 +81,26 @@ def test_an_unknown_command_is_answered_with_the_nearest(command, hint, capsys):
         ("evaluate run --num-task 3", "--num-tasks"),
         ("compare run other --ou x", "--out"),
         ("fit table.csv --target-colum y", "--target-column"),
+        ("train sinusoid --no-frist-order", "--no-first-order"),
+        # by spelling, of a word that other programs use
+        ("train sinusoid --stpes 5", "--num-outer-steps or --num-inner-steps"),
+        ("fit table.csv --epohcs 3", "--num-outer-steps"),
+        # by some of its words
+        ("train sinusoid --inner-stpes 5", "--num-inner-steps"),
+        ("train sinusoid --learning-rte 1", "--inner-learning-rate or --outer-learning-rate"),
+        ("evaluate run --task 3", "--num-tasks"),
         # by meaning
         ("train sinusoid --lr 3", "--inner-learning-rate or --outer-learning-rate"),
         ("train navigation-2d --lr 3", "--inner-learning-rate"),  # a trust region has no other
         ("plan sinusoid --epochs 3", "--num-outer-steps"),
-        ("train sinusoid --steps=3", "--num-outer-steps"),
+        ("train sinusoid --steps=3", "--num-outer-steps or --num-inner-steps"),
+        ("evaluate run --steps 3", "--num-inner-steps"),
         ("train sinusoid --batch-size 3", "--meta-batch-size"),
         ("fit table.csv --epochs 3", "--num-outer-steps"),
         ("fit table.csv --random-state 3", "--seed"),
         # not at all
+        ("train sinusoid --momentum 3", None),
+        ("train sinusoid --xyz", None),
         ("fit table.csv --lr 3", None),
         ("evaluate run --seed 3", None),
         ("plan sinusoid --seed 3", None),
