@@ -25,6 +25,7 @@ def serve(
     most_bytes: int = Serving.most_bytes,
     most_rows: int = Serving.most_rows,
     most_images: int = Serving.most_images,
+    seconds_to_compute: float = Serving.seconds_to_compute,
 ) -> None:
     """Serve models over HTTP, with a web page to try them.
 
@@ -41,6 +42,7 @@ def serve(
         most_bytes: Largest size of a request, in bytes.
         most_rows: Largest number of rows in a request.
         most_images: Largest number of images in a request.
+        seconds_to_compute: How long a request may wait for its answer before it gets an error.
     """
     settings = Serving(
         most_adapted=most_adapted,
@@ -48,6 +50,7 @@ def serve(
         most_bytes=most_bytes,
         most_rows=most_rows,
         most_images=most_images,
+        seconds_to_compute=seconds_to_compute,
         token=os.environ.get("MAMLAX_TOKEN") if token is None else token,
     )
     _devices.prepare_jax()
@@ -65,6 +68,8 @@ def page(
     runtime: Path = Path("node_modules/onnxruntime-web/dist"),
 ) -> None:
     """Write a web page that runs models in the browser. Any web server can host it.
+
+    It replaces a page that this command wrote into the folder earlier. All other files stay.
 
     Args:
         models: One or more model files of mamlax export, of images or of one column of numbers.

@@ -27,7 +27,10 @@ class Serving(Settings):
         most_images: largest number of images in a support, and in a query.
         most_pixels: largest number of pixels of all images in a request together. (A small file can
             claim a very large image.)
-        seconds_to_send: how long a client may take to send a request.
+        seconds_to_send: how long a client may take to send the head of a request, and how long to
+            send its body.
+        seconds_to_compute: how long a request may wait for its answer. After that it gets status
+            503.
         most_bytes_kept: largest size of all adapted models together, in bytes. Beyond that, the
             least recently used are dropped.
         token: the token that clients must send as `Authorization: Bearer TOKEN`. None: no token is
@@ -42,4 +45,5 @@ class Serving(Settings):
     most_pixels: Count = 50_000_000
     most_bytes_kept: Count = 1024**3
     seconds_to_send: Positive = 30.0
+    seconds_to_compute: Positive = 120.0
     token: Token | None = None

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, cast
 
-from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,30 +17,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from .._cores import num_cores
 from .._errors import MamlaxError
 from .._files import Json
 from ..config._serving import Serving
 from ..estimators._images import FewShotImageClassifier
 from ..estimators._load import Model
 from ._adapted_models import AdaptedModels, num_bytes_of
-from ._bodies import form_of, json_of
+from ._bodies import FORM_TYPE, JSON_TYPE, form_of, json_of
 from ._images import ServedImages
-from ._interface import interface_of
+from ._interface import interface_of, names_in
 from ._readiness import MOST_WARM_ROWS
 from ._refusals import RefusedError
 from ._tables import ServedTable
+from ._workers import Workers
 
 Served = ServedTable | ServedImages
 _SECONDS_OF_A_LOOK = 60.0
 _LOG = logging.getLogger("mamlax.serve")
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 
 
 def app_of(
@@ -63,12 +55,12 @@ def app_of(
     served = {name: _served(model, settings) for name, model in models.items()}
     adapted, cards = AdaptedModels(settings), cards or {}
     interface = interface_of(settings)
-    # more threads than cores would take the interpreter from one another and from the event loop;
-    # what may compile a program for its size has its own, so that the short ones go on
-    short, long = (CapacityLimiter(max(2, num_cores())) for _ in range(2))
+    workers = Workers(settings.seconds_to_compute)
 
-    async def run_aside(work: Callable[..., Any], *args: Any, is_long: bool = True) -> Any:
-        return await to_thread.run_sync(work, *args, limiter=long if is_long else short)
+    async def body_of(request: Request, what: str, *, is_form: bool = False) -> Any:
+        read = cast(Any, form_of if is_form else json_of)
+        known = names_in(interface, what, FORM_TYPE if is_form else JSON_TYPE)
+        return await read(request, settings, known)
 
     async def listed(request: Request) -> Response:
         return JSONResponse({"models": [_about(name, one) for name, one in served.items()]})
@@ -79,14 +71,15 @@ def app_of(
 
     async def adapt(request: Request) -> Response:
         name, one = _model_of(request, served)
-        body, work = await _body_of(request, one, settings), cast(Any, one.adapt)
-        model, said = await run_aside(work, body, is_long=_is_long(one, body))
+        body = await body_of(request, "adapt", is_form=isinstance(one, ServedImages))
+        work = cast(Any, one.adapt)
+        model, said = await workers.run(work, body, is_long=_is_long(one, body))
         key = adapted.add(name, model, num_bytes_of(model))
         return JSONResponse({"id": key, "seconds_kept": settings.seconds_kept, **said})
 
     async def predict(request: Request) -> Response:
         name, one = _model_of(request, served)
-        body = await _body_of(request, one, settings)
+        body = await body_of(request, "predict", is_form=isinstance(one, ServedImages))
         key = body.get("id") if isinstance(body, dict) else (body.fields.get("id") or [None])[0]
         if key is None and isinstance(one, ServedImages):
             raise RefusedError("the form must hold the id of an adapted model: see adapt.")
@@ -94,19 +87,21 @@ def app_of(
             raise RefusedError(f"id must be text, got {key!r}.")
         model = None if key is None else adapted.of(name, key)
         work = cast(Any, one.predict)
-        return JSONResponse(await run_aside(work, model, body, is_long=_is_long(one, body)))
+        return JSONResponse(await workers.run(work, model, body, is_long=_is_long(one, body)))
 
     async def steps(request: Request) -> Response:
         _, one = _model_of(request, served)
         if not isinstance(one, ServedTable):
             raise RefusedError("steps is for models of tables; predict of images has by_step.", 404)
-        return JSONResponse(await run_aside(one.steps, await json_of(request, settings)))
+        return JSONResponse(await workers.run(one.steps, await body_of(request, "steps")))
 
     async def table(request: Request) -> Response:
         _, one = _model_of(request, served)
         if not isinstance(one, ServedTable):
             raise RefusedError("this model takes images, no tables.", 404)
-        return JSONResponse(await run_aside(one.table, await form_of(request, settings)))
+        return JSONResponse(
+            await workers.run(one.table, await body_of(request, "table", is_form=True))
+        )
 
     async def openapi(request: Request) -> Response:
         return JSONResponse(interface)
@@ -136,6 +131,7 @@ def app_of(
         looking = asyncio.create_task(_let_go_in_time(adapted, settings))
         yield {}
         looking.cancel()
+        workers.end()
 
     app = Starlette(
         routes=routes,
@@ -178,11 +174,6 @@ def _is_long(one: Served, body: Any) -> bool:
         return True
     rows = body.get("rows") if isinstance(body, dict) else None
     return isinstance(rows, list) and len(rows) > MOST_WARM_ROWS
-
-
-async def _body_of(request: Request, one: Served, settings: Serving) -> Any:
-    read: Callable[..., Any] = form_of if isinstance(one, ServedImages) else json_of
-    return await read(request, settings)
 
 
 def _guarded(endpoint: Callable[[Request], Any], settings: Serving) -> Callable[[Request], Any]:
@@ -239,4 +230,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _page(name: str) -> Response:
     content = files("mamlax.serve").joinpath("page", name).read_bytes()
-    return Response(content, media_type="text/html", headers=_HEADERS)
+    return Response(content, media_type="text/html")

@@ -1,9 +1,10 @@
 """What clients send, read within bounds: JSON, or a form with files."""
 
 import asyncio
+import difflib
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -15,6 +16,8 @@ from .._files import Json
 from ..config._serving import Serving
 from ._refusals import RefusedError
 
+JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
+_LONGEST_NAME = 60
 _READ_AT_ONCE = 64 * 1024
 """Bytes of JSON that are read sooner than another thread would begin."""
 
@@ -31,13 +34,13 @@ class Form(NamedTuple):
     files: dict[str, list[bytes]]
 
 
-async def json_of(request: Request, settings: Serving) -> Json:
+async def json_of(request: Request, settings: Serving, known: Collection[str]) -> Json:
     """The JSON object that a request holds.
 
     Raises:
-        RefusedError: if it holds none, is too large or too slow.
+        RefusedError: if it holds none or a name that is not `known`, is too large or too slow.
     """
-    _check_type(request, "application/json")
+    _check_type(request, JSON_TYPE)
     content = await _in_time(_content_of(request, settings), settings)
     try:
         read = functools.partial(json.loads, content, parse_constant=_no_number)
@@ -46,16 +49,17 @@ async def json_of(request: Request, settings: Serving) -> Json:
         raise RefusedError(f"the request is no JSON: {error}.") from error
     if not isinstance(found, dict):
         raise RefusedError(f"the request must be a JSON object, got a {type(found).__name__}.")
+    _check_names(found, known)
     return found
 
 
-async def form_of(request: Request, settings: Serving) -> Form:
+async def form_of(request: Request, settings: Serving, known: Collection[str]) -> Form:
     """The form that a request holds.
 
     Raises:
-        RefusedError: if it holds none, is too large or too slow.
+        RefusedError: if it holds none or a name that is not `known`, is too large or too slow.
     """
-    _check_type(request, "multipart/form-data")
+    _check_type(request, FORM_TYPE)
     content = await _in_time(_content_of(request, settings), settings)
     again = Request(request.scope, _receiver(content))
     try:
@@ -70,15 +74,28 @@ async def form_of(request: Request, settings: Serving) -> Form:
                     found.files.setdefault(name, []).append(await part.read())
                 else:
                     found.fields.setdefault(name, []).append(part)
-            return found
     except HTTPException as error:
         raise RefusedError(f"the form cannot be read: {error.detail}") from error
+    _check_names([*found.fields, *found.files], known)
+    return found
 
 
 def _check_type(request: Request, wanted: str) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != wanted:
         raise RefusedError(f"Content-Type must be {wanted}, got {given or 'none'!r}.", 415)
+
+
+def _check_names(given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a name that would be ignored."""
+    for name in given:
+        if name not in known:
+            shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]} ..."
+            near = difflib.get_close_matches(shown, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise RefusedError(
+                f"nothing called {shown!r} is taken here, only {', '.join(known)}.{hint}"
+            )
 
 
 async def _in_time(reading: Any, settings: Serving) -> bytes:

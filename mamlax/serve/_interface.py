@@ -3,6 +3,7 @@
 from .. import __version__
 from .._files import Json
 from ..config._serving import Serving
+from ._bodies import FORM_TYPE, JSON_TYPE
 
 _ROWS = {
     "type": "array",
@@ -121,8 +122,8 @@ def interface_of(settings: Serving) -> Json:
             "post": _operation(
                 "Adapt to a support: the answer has the id of the adapted model.",
                 {
-                    "application/json": _object({"rows": _ROWS, "targets": _TARGETS}),
-                    "multipart/form-data": _object(
+                    JSON_TYPE: _object({"rows": _ROWS, "targets": _TARGETS}),
+                    FORM_TYPE: _object(
                         {
                             "image": _IMAGES,
                             "label": {"type": "array", "items": {"type": "string"}},
@@ -137,7 +138,7 @@ def interface_of(settings: Serving) -> Json:
                 "Predict, by the adapted model of an id; without one, by a model of tables as it "
                 "was fitted.",
                 {
-                    "application/json": _object(
+                    JSON_TYPE: _object(
                         {
                             "rows": _ROWS,
                             "id": {"type": "string"},
@@ -149,7 +150,7 @@ def interface_of(settings: Serving) -> Json:
                         },
                         required=["rows"],
                     ),
-                    "multipart/form-data": _object({"image": _IMAGES, "id": {"type": "string"}}),
+                    FORM_TYPE: _object({"image": _IMAGES, "id": {"type": "string"}}),
                 },
                 _PREDICTED,
             )
@@ -158,7 +159,7 @@ def interface_of(settings: Serving) -> Json:
             "post": _operation(
                 "Predictions of a model of tables after 0, 1, … inner steps.",
                 {
-                    "application/json": _object(
+                    JSON_TYPE: _object(
                         {
                             "rows": _ROWS,
                             "targets": _TARGETS,
@@ -175,7 +176,7 @@ def interface_of(settings: Serving) -> Json:
             "post": _operation(
                 "Adapt to one csv file with the target and predict for another.",
                 {
-                    "multipart/form-data": _object(
+                    FORM_TYPE: _object(
                         {
                             "support": {"type": "string", "format": "binary"},
                             "query": {"type": "string", "format": "binary"},
@@ -205,23 +206,33 @@ def interface_of(settings: Serving) -> Json:
     }
 
 
+def names_in(interface: Json, what: str, kind: str) -> list[str]:
+    """What a request to `what` a model, such as adapt, may hold; `kind` is its content type."""
+    body = interface["paths"][f"/models/{{name}}/{what}"]["post"]["requestBody"]
+    return list(body["content"][kind]["schema"]["properties"])
+
+
 def _operation(summary: str, content: Json, answer: Json) -> Json:
     """An operation that takes one of `content`, and gives `answer`."""
     responses = {
         "200": ("The answer.", answer),
         "4XX": ("Refused; `error` says why.", _object({"error": _TEXT})),
+        "503": ("Busy, or it takes too long; `error` says so.", _object({"error": _TEXT})),
     }
     found: Json = {
         "summary": summary,
         "responses": {
-            status: {"description": words, "content": {"application/json": {"schema": schema}}}
+            status: {"description": words, "content": {JSON_TYPE: {"schema": schema}}}
             for status, (words, schema) in responses.items()
         },
     }
     if content:
         found["requestBody"] = {
             "required": True,
-            "content": {kind: {"schema": schema} for kind, schema in content.items()},
+            "content": {
+                kind: {"schema": {**schema, "additionalProperties": False}}
+                for kind, schema in content.items()
+            },
         }
     return found
 

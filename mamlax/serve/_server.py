@@ -17,6 +17,14 @@ _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _DRAIN_SECONDS = 10
 _BACKLOG = 2_048
 _MOST_CONNECTIONS = 512  # each may hold a whole request in memory; of more, the last get 503
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+"""Of every answer."""
 
 
 def serve(
@@ -67,17 +75,7 @@ def serve(
         cards=dict(zip(models, map(description_of, paths), strict=True)),
         hosts=(host, *_OWN_NAMES) if is_own else ("*",),
     )
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,  # and not its own, which would replace that of the whole process
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-        timeout_keep_alive=30,
-        h11_max_incomplete_event_size=64 * 1024,
-        limit_concurrency=_MOST_CONNECTIONS,
-        server_header=False,
-    )
+    config = config_of(app, settings, host=host, port=port)
     server = uvicorn.Server(config)
     socket = _bound(config)
     shown = "localhost" if host in ("127.0.0.1", "localhost") else host
@@ -92,6 +90,28 @@ def serve(
         server.run(sockets=[socket])
     finally:
         is_ending.set()
+
+
+def config_of(app: Any, settings: Serving, *, host: str, port: int) -> Any:
+    """How uvicorn runs the application."""
+    import uvicorn
+
+    from ._connections import connection_class
+
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=connection_class(settings),
+        ws="none",
+        headers=list(_HEADERS.items()),
+        log_config=None,  # and not its own, which would replace that of the whole process
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=64 * 1024,
+        limit_concurrency=_MOST_CONNECTIONS,
+        server_header=False,
+    )
 
 
 def _is_own(host: str) -> bool:

@@ -78,10 +78,15 @@ class ServedTable(NamedTuple):
             model, inputs = adapted or self.model, self._inputs(body, "rows")
             outputs = _finite(model.learner_.predict(model._adapted, inputs))
             found: Json = {"predictions": model._decoded(outputs).tolist()}
+            coverage = body.get("coverage")
             if isinstance(model, FewShotClassifier):
+                if coverage is not None:
+                    raise RefusedError(
+                        "coverage is for models of numbers. A model of classes gives probabilities."
+                    )
                 found["classes"] = model.classes_.tolist()
                 found["probabilities"] = model.targets_.probabilities(outputs).tolist()
-            elif (coverage := body.get("coverage")) is not None:
+            elif coverage is not None:
                 if isinstance(coverage, bool) or not isinstance(coverage, int | float):
                     raise RefusedError(f"coverage must be a number, got {coverage!r}.")
                 lower, upper = model._interval(inputs, coverage)

@@ -19,6 +19,7 @@ from mamlax.estimators._images import FewShotImageClassifier, Reading
 from mamlax.estimators._learner import ArrayLearner, LearnerSettings
 from mamlax.estimators._targets import Classes, Values
 from mamlax.serve._app import app_of
+from mamlax.serve._server import config_of
 
 COLUMNS = Columns(
     (Column("speed", mean=10.0, scale=2.0), Column("kind", categories=("dry", "wet"))), True
@@ -26,9 +27,10 @@ COLUMNS = Columns(
 
 
 @contextmanager
-def running(app):
+def running(app, **settings):
     """A client of the application, which a server in a thread answers as it would in use."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    config = config_of(app, Serving(**settings), host="127.0.0.1", port=0)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

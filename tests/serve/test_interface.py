@@ -209,6 +209,41 @@ def test_a_support_that_makes_no_sense_is_refused_in_a_sentence(client, body, wo
     assert re.search(words, answer.json()["error"])
 
 
+@pytest.mark.parametrize(
+    "path, given, known, near",
+    [
+        ("wear/adapt", {"rows": SUPPORT, "targets": WEAR, "id": "x"}, "rows, targets", None),
+        ("wear/predict", {"rows": QUERY, "covrage": 0.9}, "rows, id, coverage", "coverage"),
+        ("wear/predict", {"rows": QUERY, "x" * 90_000: 1}, "rows, id, coverage", None),
+        (
+            "wave/steps",
+            {"rows": [], "targets": [], "queries": [[1.0]], "inner_steps": 3},
+            "rows, targets, queries, num_inner_steps",
+            "num_inner_steps",
+        ),
+    ],
+)
+def test_a_name_that_would_be_ignored_is_refused(client, path, given, known, near):
+    answer = post(client, path, **given)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and len(error) < 200
+    assert list(given)[-1][:60] in error and f"only {known}." in error
+    assert error.endswith(f"Did you mean {near}?") == (near is not None)
+
+
+def test_a_name_in_a_form_that_would_be_ignored_is_refused(client):
+    answer = client.post("/models/characters/predict", **form(pictures(1), ids="x"))
+    assert answer.status_code == 400 and "Did you mean id?" in answer.json()["error"]
+    sent = {"suport": ("a.csv", b"speed,kind,wear\n9,dry,3\n")}
+    answer = client.post("/models/wear/table", files=sent)
+    assert answer.status_code == 400 and "Did you mean support?" in answer.json()["error"]
+
+
+def test_classes_have_no_intervals(client):
+    answer = post(client, "state/predict", rows=QUERY, coverage=0.9)
+    assert answer.status_code == 400 and "gives probabilities" in answer.json()["error"]
+
+
 JSON = {"content-type": "application/json"}
 BROKEN = {
     "half": (b'{"rows": [', JSON, 400, "no JSON"),
@@ -263,7 +298,7 @@ def bomb(width, height):
     ids=["no picture", "large", "huge", "cut off", "labels", "nothing", "classes"],
 )
 def test_images_that_make_no_sense_are_refused(client, contents, labels, status, words):
-    sent = {"files": [("image", ("a", one)) for one in contents] or [("x", ("a", b""))]}
+    sent = {"files": [("image", ("a", one)) for one in contents] or [("label", ("a", b""))]}
     answer = client.post("/models/characters/adapt", data={"label": labels}, **sent)
     assert answer.status_code == status and words in answer.json()["error"]
 
@@ -344,6 +379,11 @@ def test_requests_from_pages_of_others_are_refused(client):
         answer = client.get("/models", headers={"origin": origin})
         assert answer.status_code == status
     assert "pages of http://elsewhere.example" in answer.json()["error"]
+
+
+def test_browsers_take_every_answer_for_what_it_is_said_to_be(client):
+    for path in ("/", "/docs", "/page/main.js", "/openapi.json", "/models", "/other", "/page/x"):
+        assert client.get(path).headers["x-content-type-options"] == "nosniff", path
 
 
 def test_the_page_loads_nothing_from_elsewhere(client):
