@@ -1,20 +1,50 @@
 """The command lines that repeat a recipe and a run."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from ..config._catalog import RECIPES
+from ..config._job import Job
 from ..config._recipe import Recipe
 from ..records._description import RunDescription
 
 
-def command_of_run(run: RunDescription, directory: Path) -> str:
-    """The command that resumes a run."""
+def command_of_run(
+    run: RunDescription,
+    directory: Path,
+    *,
+    data_dir: str | None = None,
+    track: Sequence[str] = (),
+    job: Job | None = None,
+) -> str:
+    """The command that resumes a run.
+
+    Args:
+        run: the run.
+        directory: where it is.
+        data_dir: where data sets are, which a run does not record; nor the following.
+        track: names of trackers.
+        job: the processes that train it.
+    """
     words = [command_of(run.recipe)]
     words += [f"--seed {run.seed}"] * (run.seed != 0)
     words += [f"--num-seeds {run.num_seeds}"] * (run.num_seeds != 1)
-    return " ".join([*words, f"--out {shlex.quote(str(directory))}"])
+    words += [f"--out {shlex.quote(str(directory))}"]
+    words += [f"--track {shlex.quote(one)}" for one in track]
+    given = {} if job is None else {one.name: getattr(job, one.name) for one in fields(job)}
+    return " ".join(words) + flags_of({"data_dir": data_dir, **given})
+
+
+def flags_of(given: Mapping[str, Any]) -> str:
+    """Flags with values other than None, each after a space, to append to a command."""
+    return "".join(
+        f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in given.items()
+        if value is not None
+    )
 
 
 def command_of(recipe: Recipe) -> str:

@@ -151,7 +151,7 @@ def suggest_order(arguments: list[str]) -> None:
             words.insert(int(command != "fit"), word)  # elsewhere a model stands before it
             raise MamlaxError(
                 f"{option} takes several words, and so would take {word}. The table comes first: "
-                f"mamlax {command} {' '.join(words)}"
+                f"mamlax {command} {shlex.join(words)}"
             )
 
 

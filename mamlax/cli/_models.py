@@ -9,6 +9,7 @@ import tyro
 from .._errors import MamlaxError
 from ..records._evaluation import evaluation_path
 from . import _devices
+from ._commands import flags_of
 from ._console import Progress, escape, say, say_paths
 
 
@@ -287,7 +288,8 @@ def export(
         model = _export.learner_of_run(source, data_dir=data_dir, with_pretrained=with_pretrained)
         if not evaluation_path(source).exists():
             words = f"{source} was never evaluated: nothing says how well it does. To measure it: "
-            say(escape(f"{words}mamlax evaluate {shlex.quote(str(source))}"))
+            run, place = shlex.quote(str(source)), flags_of({"data_dir": data_dir})
+            say(escape(f"{words}mamlax evaluate {run}{place}"))
     else:
         model = _load.load(source)
     if isinstance(model, AdaptedMany):

@@ -15,7 +15,7 @@ from ..config._job import Job
 from ..config._recipe import Recipe
 from ..records._description import OtherRunError
 from . import _devices
-from ._commands import command_of, command_of_run
+from ._commands import command_of, command_of_run, flags_of
 from ._console import (
     Progress,
     escape,
@@ -91,7 +91,7 @@ def train(
         out = Path("runs") / recipe.name / (str(seed) if num_seeds == 1 else f"{seed}-{last}")
     _devices.prepare_jax()
     with joined(job):
-        _train(recipe, seed, num_seeds, out, data_dir, track)
+        _train(recipe, seed, num_seeds, out, data_dir, track, job)
 
 
 def _train(
@@ -101,6 +101,7 @@ def _train(
     out: Path,
     data_dir: str | None,
     track: tuple[str, ...],
+    job: Job,
 ) -> None:
     from .. import plots
     from .._processes import is_first
@@ -112,7 +113,8 @@ def _train(
         figures.extend(plots.draw_run(directory))
         return figures
 
-    with _ways_out_of_another_run(out), Progress() as progress:
+    others = {"data_dir": data_dir, "track": track, "job": job}
+    with _ways_out_of_another_run(out, **others), Progress() as progress:
         evaluation = _train.train(
             recipe,
             seed=seed,
@@ -127,7 +129,8 @@ def _train(
     if not is_first():
         return
     if not progress.has_trained:
-        again = " or ".join(f"mamlax {how} {shlex.quote(str(out))}" for how in ("evaluate", "plot"))
+        run, place = shlex.quote(str(out)), flags_of({"data_dir": data_dir})
+        again = f"mamlax evaluate {run}{place} or mamlax plot {run}"
         words = f"{out} was trained already; it was only evaluated again. The next time: {again}."
         say(escape(words))
     show_evaluation(evaluation)
@@ -135,14 +138,14 @@ def _train(
 
 
 @contextmanager
-def _ways_out_of_another_run(out: Path) -> Iterator[None]:
-    """If the directory holds another run, name the commands that help."""
+def _ways_out_of_another_run(out: Path, **flags: Any) -> Iterator[None]:
+    """If the directory holds another run, name the commands that help, with these other flags."""
     try:
         yield
     except OtherRunError as error:
         ways = "To train this one: the same command with another --out DIR."
         if error.found.mamlax == __version__:
-            ways += f"\nTo resume that one: {command_of_run(error.found, out)}"
+            ways += f"\nTo resume that one: {command_of_run(error.found, out, **flags)}"
         raise MamlaxError(f"{error}\n{ways}") from error
 
 
@@ -168,11 +171,8 @@ def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | No
         report=show_choice,
         announce=lambda words: say(escape(words)),
     )
-    place = "" if data_dir is None else f" --data-dir {data_dir}"
-    say(
-        f"The fastest that fits in {_plan.in_bytes(found.memory)}:\n"
-        f"[bold]{escape(command_of(found.recipe) + place)}[/]"
-    )
+    command = command_of(found.recipe) + flags_of({"data_dir": data_dir})
+    say(f"The fastest that fits in {_plan.in_bytes(found.memory)}:\n[bold]{escape(command)}[/]")
 
 
 def evaluate(

@@ -5,6 +5,7 @@ A container knows no class: what stands in its header is for the class that it i
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -60,7 +61,8 @@ def read_container(path: Path) -> Container:
 
     if path.is_dir():
         raise MamlaxError(
-            f"{path} is a folder. A run is exported first: mamlax export {path} --out MODEL."
+            f"{path} is a folder. A run is exported first: "
+            f"mamlax export {shlex.quote(str(path))} --out MODEL."
         )
     if not path.exists():
         raise MamlaxError(

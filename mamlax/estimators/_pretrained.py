@@ -1,5 +1,6 @@
 """The pretrained baseline of a run, in the file of what the run has meta-learned: to compare."""
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def pretrained_of(
     if evaluation is None or PRETRAINED not in evaluation.inner_learning_rates:
         raise MamlaxError(
             f"the evaluation of {experiment.directory} chooses the step size of its pretrained "
-            f"baseline: mamlax evaluate {experiment.directory}, then export it."
+            f"baseline: mamlax evaluate {shlex.quote(str(experiment.directory))}, then export it."
         )
     rate = evaluation.inner_learning_rates[PRETRAINED]
     result = restored_result(experiment, stage, inner_learning_rate=rate)

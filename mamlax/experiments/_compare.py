@@ -5,6 +5,7 @@ Nothing here imports JAX.
 
 import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,7 +189,8 @@ def _why_unpaired(run: EvaluatedRun, first: EvaluatedRun) -> str | None:
     if count != expected:
         return (
             f"evaluated on {count} held-out tasks, the first on {expected}; "
-            f"mamlax evaluate {run.directory} --num-tasks {expected} would make them the same"
+            f"mamlax evaluate {shlex.quote(str(run.directory))} --num-tasks {expected} would make "
+            "them the same"
         )
     ours, theirs = different_settings([vars(run.problem), vars(first.problem)])
     listed = ", ".join(f"{name}: {ours[name]}, not {theirs[name]}" for name in ours)

@@ -1,5 +1,6 @@
 """A film of a run: the same tasks before and after each inner step, side by side."""
 
+import shlex
 from pathlib import Path
 
 import jax
@@ -41,7 +42,7 @@ def film(directory: Path, *, name: str = MAIN) -> Path:
     if not evaluation_path(directory).exists():
         raise MamlaxError(
             f"{directory} is not evaluated yet. Repeat its mamlax train to finish it, or evaluate "
-            f"what there is: mamlax evaluate {directory}"
+            f"what there is: mamlax evaluate {shlex.quote(str(directory))}"
         )
     examples = read_examples(directory)
     if isinstance(examples, LocomotionExamples):

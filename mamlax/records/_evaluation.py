@@ -1,5 +1,6 @@
 """`evaluation.json`: the metric of a run and its baselines on held-out tasks."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ class Evaluation:
             examples do not influence one another.
         success_curve: of policies, where the environment says when a task is solved: the share of
             episodes in which it was at any time, after 0, 1, … inner steps.
+        kind_curves: of policies, where tasks are of a few kinds, as forward and backward: the curve
+            of each kind, by name.
         held_out: settings of the held-out tasks that were not those of the recipe, as `shots`;
             None if there were none.
     """
@@ -82,6 +85,7 @@ class Evaluation:
     seeds: list[Curve] | None = None
     non_transductive_curve: Curve | None = None
     success_curve: Curve | None = None
+    kind_curves: dict[str, Curve] | None = None
     held_out: dict[str, int | bool] | None = None
 
 
@@ -113,4 +117,4 @@ def read_evaluation(directory: Path) -> Evaluation:
 
 def rewrite_with(directory: Path) -> str:
     """A sentence on how to write the results of a run again."""
-    return f"Write it again with: mamlax evaluate {directory}"
+    return f"Write it again with: mamlax evaluate {shlex.quote(str(directory))}"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ import pytest
 
 import mamlax
 from mamlax import cli
+from mamlax.cli._commands import command_of_run
 from mamlax.config import RECIPES
+from mamlax.config._job import Job
 from mamlax.records._description import RunDescription, open_run
 
 from .answers import exits
@@ -70,24 +73,29 @@ def test_a_run_that_was_trained_already_says_so(is_new, capsys, train_does, monk
 
     train_does(train)
     monkeypatch.setattr("mamlax.plots.draw_run", lambda out: [])
-    assert exits(["train", "sinusoid", "--out", "a run"]) == 0
+    assert exits(["train", "sinusoid", "--out", "a run", "--data-dir", "my data"]) == 0
     assert is_new != (
         "a run was trained already; it was only evaluated again. The next time: "
-        "mamlax evaluate 'a run' or mamlax plot 'a run'." in capsys.readouterr().err
+        "mamlax evaluate 'a run' --data-dir 'my data' or mamlax plot 'a run'."
+        in capsys.readouterr().err
     )
 
 
 def test_a_directory_of_another_run_is_met_with_both_ways_out(capsys, train_does):
     """The differences, and the command that resumes what is there."""
 
-    def train(recipe, *, seed, num_seeds, directory, **_):
+    asked = []
+
+    def train(recipe, *, seed, num_seeds, directory, data_dir, trackers, **_):
+        asked.append((data_dir, trackers))
         open_run(directory, RunDescription(recipe, seed, num_seeds))
         raise mamlax.MamlaxError("it is the same run")
 
     train_does(train)
     other = RECIPES["sinusoid"].changed(shots=5, meta_batch_size=8)
     open_run(Path("my run"), RunDescription(other, 3, 1))
-    assert exits(["train", "sinusoid", "--out", "my run"]) == 1
+    others = "--data-dir 'my data' --track wandb --track mlflow --num-processes 1"
+    assert exits(["train", "sinusoid", "--out", "my run", *shlex.split(others)]) == 1
     head, *differences, _, anew, resume = capsys.readouterr().err.splitlines()
     assert head == "error: my run holds another run:"
     assert differences == [
@@ -97,9 +105,25 @@ def test_a_directory_of_another_run_is_met_with_both_ways_out(capsys, train_does
     ]
     assert anew == "To train this one: the same command with another --out DIR."
     command = "mamlax train sinusoid --shots 5 --meta-batch-size 8 --seed 3 --out 'my run'"
+    command += " --track wandb --track mlflow --data-dir 'my data' --num-processes 1"
     assert resume == f"To resume that one: {command}"
     assert exits(shlex.split(command)[1:]) == 1
     assert "it is the same run" in capsys.readouterr().err
+    assert asked[0] == asked[1] == ("my data", ("wandb", "mlflow"))
+
+
+def test_the_command_that_resumes_a_run_of_several_processes_names_them():
+    """Each process prints its own."""
+    run, job = RunDescription(RECIPES["sinusoid"], 0, 1), Job(num_processes=2, process_id=0)
+    command = "mamlax train sinusoid --out run"
+    assert (
+        command_of_run(run, Path("run")) == command_of_run(run, Path("run"), job=Job()) == command
+    )
+    assert (
+        command_of_run(run, Path("run"), job=job) == f"{command} --num-processes 2 --process-id 0"
+    )
+    job = replace(job, coordinator="one:1234")
+    assert "--coordinator one:1234 --num" in command_of_run(run, Path("run"), job=job)
 
 
 @pytest.mark.parametrize("is_evaluated", [True, False])
@@ -110,9 +134,9 @@ def test_a_run_that_was_never_evaluated_is_exported_with_a_word(is_evaluated, ca
     Path("run").mkdir()
     if is_evaluated:
         Path("run/evaluation.json").write_text("{}")
-    assert exits(["export", "run"]) == 0
-    said = capsys.readouterr().err
-    assert is_evaluated != ("run was never evaluated" in said and "mamlax evaluate run" in said)
+    assert exits(["export", "run", "--data-dir", "data"]) == 0
+    said, how = capsys.readouterr().err, "mamlax evaluate run --data-dir data"
+    assert is_evaluated != ("run was never evaluated" in said and how in said)
 
 
 def test_a_full_disk_at_the_end_is_an_error_without_a_traceback(capsys, train_raises):
@@ -178,6 +202,15 @@ def test_a_folder_named_like_a_setting_keeps_its_name(capsys, tmp_path):
     folder = tmp_path / "num_seeds" / "image_size"
     assert exits(["evaluate", str(folder)]) == 1
     assert f"{folder} is not a run directory: {folder / 'recipe.json'}" in capsys.readouterr().err
+
+
+def test_a_file_is_no_run(capsys, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"x")
+    assert exits(["evaluate", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert f"{path} is a file; this takes the directory of a run" in error
+    assert "mamlax score" in error
 
 
 def test_training_in_a_directory_of_other_files_is_refused(capsys, tmp_path):
