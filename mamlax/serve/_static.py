@@ -11,7 +11,7 @@ import jax
 
 from .._errors import MamlaxError
 from .._extras import optional
-from .._files import Json, replacing, write_json
+from .._files import Json, write_json
 from .._types import Batch
 from ..config._serving import Serving
 from ..estimators._entry import counted
@@ -24,6 +24,7 @@ from ..estimators._pooled import augmented
 from ..estimators._program_description import adaptation_of
 from ..estimators._steps import by_step_fn
 from ..onnx import write_program
+from ..records._json import read_json
 from ._images import CLASSES_SHOWN, ServedImages
 from ._models import models_in
 from ._tables import ServedTable
@@ -32,10 +33,14 @@ RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thre
 """The files of onnxruntime-web that the page needs."""
 _SHARED = ("curves.js", "images.js", "main.js", "parts.js", "plot.js", "style.css", "tables.js")
 _OWN = ("index.html", "pictures.js", "service.js")
+_MODELS, _LIST = "models.json", "mamlax-page.json"
 
 
 def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]:
     """Write a folder that any web server can show: a page to draw or set points on.
+
+    An earlier page in the folder is replaced, and what only that one needed is removed. All other
+    files stay.
 
     Args:
         folder: where to; it is made.
@@ -46,8 +51,8 @@ def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]
         The files that differ from page to page: the page, and a program for each model.
 
     Raises:
-        MamlaxError: if a model has no page without a service, or cannot be written as ONNX, or the
-            runtime is not there.
+        MamlaxError: if a model has no page without a service, or cannot be written as ONNX, the
+            runtime is not there, or a file in the folder that is not of a page would be replaced.
     """
     optional("onnx", "onnx")
     if missing := [name for name in RUNTIME if not (runtime / name).is_file()]:
@@ -67,24 +72,52 @@ def write_page(folder: Path, paths: Sequence[Path], runtime: Path) -> list[Path]
             f"two models would write {twice[0]}: one is called as another's program is. Rename one "
             "of the files."
         )
+    here = files("mamlax.serve")
+    sources = {name: here / "page" / name for name in _SHARED}
+    sources |= {name: here / "static" / name for name in _OWN}
+    sources |= {name: runtime / name for name in RUNTIME}
+    earlier = _files_in(folder)
+    new = [*names, *sources, _MODELS, _LIST]
+    if foreign := [name for name in new if (folder / name).exists() and name not in earlier]:
+        raise MamlaxError(
+            f"{folder} holds {foreign[0]}, and its {_LIST} does not say that this command wrote "
+            "it. Give another --out, or move that file away."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as beside:  # all or nothing
-        written = []
+        made = Path(beside)
         for one, model in zip(about, models.values(), strict=True):
             for program, learner in _programs(one["program"], model):
-                written.append(program)
-                write_program(Path(beside) / program, *_steps(learner))
-        for program in written:
-            (Path(beside) / program).replace(folder / program)
-    here = files("mamlax.serve")
-    copies = {name: here / "page" / name for name in _SHARED}
-    copies |= {name: here / "static" / name for name in _OWN}
-    copies |= {name: runtime / name for name in RUNTIME}
-    for name, source in copies.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(source.read_bytes())
-    write_json(folder / "models.json", about)
-    return [folder / "index.html", *(folder / program for program in written)]
+                write_program(made / program, *_steps(learner))
+        for name, source in sources.items():
+            (made / name).write_bytes(source.read_bytes())
+        write_json(made / _MODELS, about)
+        # who is interrupted from here on leaves only files that are in the list
+        write_json(folder / _LIST, {"files": sorted({*new, *earlier})})
+        for name in (*names, *sources, _MODELS):  # the models last: they lead to the programs
+            (made / name).replace(folder / name)
+    for name in earlier - set(new):
+        if (folder / name).is_file():
+            (folder / name).unlink()
+    write_json(folder / _LIST, {"files": sorted(new)})
+    return [folder / "index.html", *(folder / program for program in names)]
+
+
+def _files_in(folder: Path) -> set[str]:
+    """What this command wrote into the folder earlier, as the list there says.
+
+    Raises:
+        MamlaxError: if the list is not one of this command.
+    """
+    path = folder / _LIST
+    if not path.exists():
+        return set()
+    remedy = "Give another --out."
+    names = read_json(path, remedy).get("files")
+    # files elsewhere must not be removed, whatever somebody wrote there
+    if not isinstance(names, list) or any(Path(str(name)).name != name for name in names):
+        raise MamlaxError(f"{path} is not a list of the files of a page. {remedy}")
+    return {*names, _LIST}
 
 
 def _about(name: str, model: Model) -> Json:
