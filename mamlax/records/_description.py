@@ -142,6 +142,12 @@ def read_run(directory: Path) -> RunDescription:
             mamlax does not know its recipe or settings.
     """
     path = directory / "recipe.json"
+    if directory.is_file():
+        raise MamlaxError(
+            f"{directory} is a file; this takes the directory of a run, which mamlax train makes. "
+            "If it is a saved model: mamlax inspect describes it, and mamlax score measures it on "
+            "a table."
+        )
     if not path.exists():
         runs = sorted(found.parent for found in directory.glob("*/recipe.json"))
         hint = f" Did you mean {runs[0]}?" if runs else ""
