@@ -24,6 +24,13 @@ FORMAT = 3
 _FORMATS = (1, 2, FORMAT)
 """What is read; files of format 1 have no digest."""
 _KEY, _DIGEST = "mamlax", "sha256"
+_TABLE = "is a table. mamlax fit makes a model of a table"
+_PROGRAM = "is a program for other software. Give the model that it was exported from"
+_OTHERS = {
+    **dict.fromkeys((".csv", ".tsv", ".parquet", ".feather"), _TABLE),
+    **dict.fromkeys((".onnx", ".stablehlo"), _PROGRAM),
+}
+"""What other files are, by their suffix."""
 
 
 class Container(NamedTuple):
@@ -78,9 +85,7 @@ def read_container(path: Path) -> Container:
     except OSError as error:
         raise MamlaxError(f"{path} cannot be read ({error}).") from error
     except Exception as error:  # of the format, or numbers that NumPy lacks
-        raise MamlaxError(
-            f"{path} is no model that mamlax wrote, or it is cut off ({error}). Copy it again."
-        ) from error
+        raise MamlaxError(f"{path} is no model that mamlax wrote{_why(path, error)}") from error
     try:
         header = json.loads(metadata[_KEY])
         number, written_by = header["format"], header["mamlax"]
@@ -101,6 +106,13 @@ def read_container(path: Path) -> Container:
             f"{_DIGEST} that was written with it. Copy it again, or save it again."
         )
     return Container(header, arrays)
+
+
+def _why(path: Path, error: Exception) -> str:
+    """What a file is that is no model, as the rest of a sentence."""
+    kinds = (_OTHERS.get(suffix.lower()) for suffix in path.suffixes)
+    found = next(filter(None, kinds), None)
+    return f": it {found}." if found else f", or it is cut off ({error}). Copy it again."
 
 
 @contextmanager

@@ -66,6 +66,22 @@ def test_what_is_no_model_is_refused(refused, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name, words",
+    [
+        ("table.csv", "it is a table. mamlax fit makes"),
+        ("table.CSV.gz", "it is a table."),
+        ("wear.onnx", "it is a program for other software. Give the model"),
+        ("wear.stablehlo.json", "it is a program"),
+        ("wear.safetensors", "or it is cut off"),
+    ],
+)
+def test_a_file_of_another_kind_is_said_to_be_one(refused, tmp_path, name, words):
+    (tmp_path / name).write_text("speed,wear\n1,2\n")
+    found = refused(tmp_path / name)
+    assert f"{name} is no model that mamlax wrote" in found and words in found
+
+
+@pytest.mark.parametrize(
     "flag, value",
     [
         ("--most-rows", 0),
