@@ -28,7 +28,7 @@ lint: .venv/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: .venv/installed-dev
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/zensical build --clean --strict
 	if [ -d $(RUNTIME) ]; then $(BIN)/mamlax page docs/demo/*.safetensors --out site/demo --runtime $(RUNTIME); fi
 
 # the files of a release: an sdist, and a wheel made from it
@@ -57,7 +57,7 @@ release-check: .venv/installed-dev
 peers: .venv-peers/installed
 
 clean:
-	rm -rf .venv .venv-peers .pytest_cache build dist site
+	rm -rf .venv .venv-peers .pytest_cache build dist site .cache
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mamlax needs Python 3.11 or newer; say PYTHON=python3.12 make ...")'
