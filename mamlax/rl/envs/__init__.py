@@ -1,1 +1,1 @@
-"""Environments in pure JAX."""
+"""Environments: in JAX, and of MuJoCo, gymnax, Gymnasium and Meta-World."""

@@ -1,23 +1,23 @@
-"""Settings of environments are refused where they make no sense."""
+"""Checks of the settings of environments."""
 
 from typing import Any, get_args
 
 
 def check_choice(name: str, value: Any, kind: Any) -> None:
-    """Refuse what is not among the words of a `Literal`.
+    """Raise an error if a value is not one of the choices of a `Literal`.
 
     Raises:
-        ValueError: naming them.
+        ValueError: if it is not; the message lists the choices.
     """
     if value not in get_args(kind):
         raise ValueError(f"{name} must be one of {get_args(kind)}, got {value!r}.")
 
 
 def check_positive(env: Any, *names: str) -> None:
-    """Refuse attributes that are no positive numbers.
+    """Raise an error if an attribute is not a positive, finite number.
 
     Raises:
-        ValueError: naming the first.
+        ValueError: if one is not; the message names the first.
     """
     for name in names:
         value = getattr(env, name)
@@ -26,10 +26,10 @@ def check_positive(env: Any, *names: str) -> None:
 
 
 def check_range(name: str, value: tuple[float, float]) -> None:
-    """Refuse what is not a lower and a higher number.
+    """Raise an error if a value is not two finite numbers, the lower one first.
 
     Raises:
-        ValueError: naming it.
+        ValueError: if it is not; the message names it.
     """
     low, high = value
     if not -float("inf") < low < high < float("inf"):

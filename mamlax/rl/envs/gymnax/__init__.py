@@ -1,1 +1,1 @@
-"""Environments of gymnax: pure functions already."""
+"""Environments of gymnax, which are pure JAX functions."""

@@ -1,4 +1,4 @@
-"""Environments of gymnax: pure functions already, whose parameters are the task."""
+"""Environments of gymnax, which are pure JAX functions; their parameters are the task."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,24 +12,23 @@ from ..._environment import ActionSpace, Box, Discrete
 
 
 class GymnaxTasks:
-    """An environment of gymnax whose parameters differ from task to task.
+    """A gymnax environment whose parameters differ from task to task.
 
-    A task is the environment's parameters, so whatever they have can be adapted to: gravity,
-    lengths, a place. Nothing resets by itself. An episode ends where the environment says so, or at
-    its own time limit.
+    The task is the environment's parameters, such as gravity, lengths or a position. There is no
+    automatic reset. An episode ends when the environment says so, or at its time limit.
 
-    gymnax is not imported here: any object with its functions `reset_env`, `step_env`,
-    `action_space` and `default_params` will do.
+    gymnax is not imported here. Any object with the functions `reset_env`, `step_env`,
+    `action_space` and `default_params` works.
 
     Args:
-        env: the environment, the first of what `gymnax.make` returns.
+        env: the environment, the first value that `gymnax.make` returns.
         sample_task: `sample_task(key) -> parameters`, a JAX function.
-        horizon: steps per episode; None: the parameters' `max_steps_in_episode`.
+        horizon: steps per episode. None: the parameters' `max_steps_in_episode`.
 
     Raises:
-        TypeError: if a function is missing, or actions are neither a number out of several nor
-            numbers with the same bounds.
-        ValueError: if there is no horizon.
+        TypeError: if a function is missing, or actions are neither discrete nor numbers that all
+            have the same bounds.
+        ValueError: if `horizon` is None and the parameters have no time limit.
 
     Example:
         Pendulums on planets of different gravity (`pip install gymnax`)::
@@ -74,26 +73,26 @@ class GymnaxTasks:
         return _arrays(self._sample_task(key))
 
     def reset(self, key: PRNGKeyArray, task: PyTree) -> tuple[PyTree, PyTree]:
-        """Begin an episode: gymnax's state, and the observation `[observation_size]`."""
+        """Start an episode. Returns gymnax's state and the observation `[observation_size]`."""
         seen, state = self._env.reset_env(key, task)
         return self._like_later_ones(_arrays(state), task), _flat(seen)
 
     def step(
         self, key: PRNGKeyArray, task: PyTree, state: PyTree, action: PyTree
     ) -> tuple[PyTree, PyTree, PyTree, PyTree]:
-        """Act: the state, observation, reward, and whether the episode is over."""
+        """Take one step. Returns the state, observation, reward, and whether the episode ends."""
         if isinstance(self.action, Box):
             action = action.reshape(self._shape)
         seen, after, reward, ended, _ = self._env.step_env(key, state, action, task)
         if hasattr(self._env, "is_truncated"):
             ended = ended | self._env.is_truncated(after, task)
-        # a state may begin with numbers of Python: only what is not lost by it is converted
+        # a state may start with Python's numbers; they are converted only if nothing is lost
         after = jax.tree.map(lambda x, like: _as(like.dtype, x), after, state)
         reward = jnp.asarray(reward, jnp.result_type(float)).reshape(())
         return after, _flat(seen), reward, jnp.asarray(ended, bool).reshape(())
 
     def _like_later_ones(self, state: PyTree, task: PyTree) -> PyTree:
-        """Integers that a step makes floats begin as such."""
+        """Convert integers of a state to floats where a step returns floats."""
         action = jnp.zeros(self._shape) if isinstance(self.action, Box) else jnp.zeros((), int)
         _, after, *_ = jax.eval_shape(self._env.step_env, jax.random.key(0), state, action, task)
         return jax.tree.map(
@@ -105,7 +104,7 @@ _FUNCTIONS = ("reset_env", "step_env", "action_space", "default_params")
 
 
 def _action(space: Any) -> tuple[ActionSpace, tuple[int, ...]]:
-    """How policies act in a space, and the shape of its actions."""
+    """The policy's actions for a gymnax space, and their shape."""
     if hasattr(space, "n"):
         return Discrete(int(space.n)), ()
     if not hasattr(space, "low"):
@@ -118,7 +117,7 @@ def _action(space: Any) -> tuple[ActionSpace, tuple[int, ...]]:
 
 
 def _arrays(tree: PyTree) -> PyTree:
-    """Numbers of Python become arrays: a task or a state is mapped over."""
+    """Convert Python's numbers to arrays, so that tasks and states can be mapped over."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), tree)
 
 

@@ -1,1 +1,1 @@
-"""Bodies simulated by MuJoCo."""
+"""Robots simulated by MuJoCo."""

@@ -1,4 +1,4 @@
-"""A body with four legs that must run forward or backward, at some speed, or to some place."""
+"""Ant: a robot with four legs runs forward or backward, at a velocity, or to a position."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,57 +14,58 @@ from ._locomotion import Locomotion
 
 AntGoal = Literal["direction", "velocity", "position"]
 
-_REACH = 3.0  # of places, in meters
+_REACH = 3.0  # of positions, in meters
 
 
 @dataclass(frozen=True)
 class Ant(Locomotion):
-    """Run: four legs, eight motors, in space.
+    """Ant: a robot with four legs and eight motors must run as the task says.
 
-    The task is a direction along x, 1 or −1; a velocity along x in m/s; or a place `[2]`, in
-    meters. It is not observed. With v and p the velocity and the place, and u the control within
-    ±1, the reward of a step is, in the paper's environment (`"rllab"`),
+    The task is a direction along x (1 or −1), a velocity along x in m/s, or a position `[2]` in
+    meters. It is hidden from the policy. With velocity v, position p and control u (clipped to ±1),
+    the reward of a step in the paper's environment (`"rllab"`) is
 
         direction:  d · v_x + 0.05 − c
         velocity:   1 − |v_x − g| + 0.05 − c          c = 0.005 ‖u‖² + 0.0005 ‖f‖²
         position:   4 − ‖p − g‖₁ + 0.05 − c
 
-    and in that of later papers (`"gym"`)
+    and in the environment of later papers (`"gym"`)
 
         direction:  d · v_x + 1 − 0.5 ‖u‖²        position:  −‖p − g‖₁ − 0.1 ‖u‖²
 
-    - `"rllab"`: a step of 0.02 s. v and p are those of the center of mass; f are the forces and
-      torques of contact on each body, clipped to ±1. Observed `[125]`: joints (15), their
+    - `"rllab"`: a step lasts 0.02 s. v and p are those of the center of mass; f are the contact
+      forces and torques on each body, clipped to ±1. Observations `[125]`: joints (15), their
       velocities (14), f (84), the torso's rotation matrix (9), the center of mass (3).
-    - `"gym"`: a step of 0.05 s; v and p are those of the torso, v as it moved on average. Observed
-      `[27]`: joints without the place (13) and velocities (14); on the way to a position `[29]`,
-      with the place.
+    - `"gym"`: a step lasts 0.05 s. v and p are those of the torso; v is its mean over the step.
+      Observations `[27]`: joints without the position (13), their velocities (14). With the goal
+      `"position"` also the position: `[29]`.
 
-    An episode ends where the torso is not between 0.2 and 1 m high, but not on the way to a
-    position of gym.
+    An episode ends when the torso is below 0.2 m or above 1 m, except with positions in gym.
 
     Args:
-        goal: what a task is.
-        variant: which of the two environments.
+        goal: what a task is: a direction, a velocity or a position.
+        variant: the paper's environment (`"rllab"`) or that of later papers (`"gym"`).
         horizon: steps per episode.
         action_bound: the action that means full torque; see `HalfCheetah`.
-        velocities: the range that velocities are drawn from.
-        oracle: observe the task too.
+        velocities: the range from which velocities are drawn.
+        oracle: also observe the task.
         engine: `"mujoco"`, on processor cores, or `"mjx"`, for accelerators.
 
     Raises:
-        ValueError: if a setting is out of range, the gym variant is asked for velocities, which
-            no paper defines, or MJX for the rllab variant, whose contact forces it cannot measure.
+        ValueError: if a setting is out of range; if velocities are asked for in the gym variant,
+            for which no paper defines them; or if MJX is asked for in the rllab variant, whose
+            contact forces MJX does not compute.
         MamlaxError: at first use, if MuJoCo or Gymnasium is not installed.
 
     Differs from the papers:
-        The body is that of Gymnasium, for rllab with the time step, the pose to start in and the
-        stiffness of contacts of rllab. Today's MuJoCo does not repeat the contacts of version 1.31,
-        which rllab used. Contact forces are those at the beginning of the last step. MuJoCo 2 left
-        the gym variant's at zero, so they are neither observed nor counted there. MJX's ant moves
-        otherwise than MuJoCo's from its first contact with the ground on: it lays the axes of the
-        pyramids that bound friction otherwise. An ant of gym ends below 0.2 m, as PEARL's (ProMP's:
-        0), and its last step has the bonus of 1 that others have (Gymnasium's own v5: none).
+        The robot is Gymnasium's. The rllab variant uses rllab's time step, initial pose and contact
+        stiffness. Today's MuJoCo does not reproduce the contacts of version 1.31, which rllab used.
+        Contact forces are those at the beginning of the last simulation step. In the gym variant,
+        MuJoCo 2 left contact forces at zero, so they are neither observed nor in the reward. From
+        its first contact with the ground, MJX's ant moves differently from MuJoCo's, because MJX
+        orients the axes of its friction pyramids differently. In the gym variant an episode ends
+        below 0.2 m, as in PEARL (ProMP: 0), and its last step has the bonus of 1 too (in
+        Gymnasium's v5 it has none).
 
     References:
         Finn, Abbeel & Levine, ICML 2017, section 5.3, as in its code; gym: Rothfuss et al., ProMP,
@@ -87,20 +88,20 @@ class Ant(Locomotion):
 
     @property
     def observation_size(self) -> int:
-        """125; of gym 27, or 29 with places; for the oracle as many more as a task has numbers."""
+        """125 (rllab), 27 (gym) or 29 (gym with positions); the oracle also observes the task."""
         places = 2 if self.goal == "position" else 0
         task_size = (places or 1) if self.oracle else 0
         return (125 if self.variant == "rllab" else 27 + places) + task_size
 
     @property
     def action(self) -> Box:
-        """Eight numbers, one a motor."""
+        """Eight numbers, one per motor."""
         return Box(8, -self.action_bound, self.action_bound)
 
     def sample_task(self, key):
-        """Draw a direction, a velocity, or a place.
+        """Draw a direction, a velocity or a position.
 
-        Places lie on a square of 6 m (rllab) or a disc of radius 3 m (gym).
+        Positions lie in a square with sides of 6 m (rllab) or a disc of radius 3 m (gym).
         """
         if self.goal != "position":
             return self.along_a_line(key)
@@ -112,12 +113,12 @@ class Ant(Locomotion):
         return radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
     def reset(self, key, task):
-        """Begin near the standing pose, nearly at rest."""
+        """Start near the standing pose, nearly at rest."""
         physics = self.begun(key)
         return physics, self._observation(physics, jnp.zeros((13, 6)), task)
 
     def step(self, key, task, state, action):
-        """Hold the torques for one step: state, observation, reward, whether it is over."""
+        """Apply the torques for one step: state, observation, reward, whether the episode ends."""
         control = self.control(action)
         after = self._engine.step(state, control)
         if self.variant == "rllab":
@@ -144,12 +145,12 @@ class Ant(Locomotion):
 
     def _observation(self, physics: Physics, contact: PyTree, task: PyTree) -> PyTree:
         position, velocity = physics.position, physics.velocity
-        # who must find a place has to know where it is
+        # to reach a position, the policy must know its own
         parts = [position if self.goal == "position" else position[2:], velocity]
         if self.variant == "rllab":
             skeleton = self._engine.skeleton
             turned = skeleton.rotations(position)[1]
-            world = jnp.zeros(6, position.dtype)  # which feels nothing
+            world = jnp.zeros(6, position.dtype)  # whose contact forces are not observed
             parts = [position, velocity, world, contact.ravel(), turned.ravel()]
             parts.append(skeleton.center_of_mass(position))
         parts += [jnp.ravel(task)] if self.oracle else []
@@ -164,13 +165,13 @@ class Ant(Locomotion):
 
     @property
     def model(self) -> ModelSettings:
-        """What is simulated."""
+        """The simulated model."""
         if self.variant == "gym":
             return ModelSettings("ant", timestep=0.01)
         return ModelSettings(
             "ant",
             timestep=0.02,
             impedance=(0.8, 0.8, 0.01),
-            floor_margin=0.0,  # MuJoCo 1.31 took the larger of both margins, and did not add them
+            floor_margin=0.0,  # MuJoCo 1.31 used the larger of the two margins; today's adds them
             contact_forces=True,
         )

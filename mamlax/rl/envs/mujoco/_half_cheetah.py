@@ -1,4 +1,4 @@
-"""A planar body that must run forward or backward, or at some speed."""
+"""Half-cheetah: a planar robot with two legs runs forward or backward, or at a velocity."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,31 +16,31 @@ CheetahGoal = Literal["direction", "velocity"]
 
 @dataclass(frozen=True)
 class HalfCheetah(Locomotion):
-    """Run: two legs, six motors, on a line.
+    """Half-cheetah: a planar robot with two legs and six motors must run as the task says.
 
-    The task is a direction, 1 or −1, or a velocity in m/s; it is not observed. With v the velocity
-    along the line and u the control within ±1, the reward of a step is
+    The task is a direction (1 or −1) or a velocity in m/s. It is hidden from the policy. With
+    velocity v along the line and control u (clipped to ±1), the reward of a step is
 
         direction:  d · v − 0.05 ‖u‖²          velocity:  −|v − g| − 0.05 ‖u‖²
 
-    Two environments go by this name, and their numbers cannot be compared:
+    Two environments have this name. Their returns cannot be compared:
 
-    - `"rllab"`, of the paper: a step of 0.01 s; v is that of the center of mass, which is
-      observed too: `[20]`, joints (8), their velocities (9), center of mass (3).
-    - `"gym"`, of most later papers: a step of 0.05 s; v is that of the root joint, as it
-      moved on average; `[17]` without the center of mass.
+    - `"rllab"`, the paper's: a step lasts 0.01 s, and v is the velocity of the center of mass.
+      Observations `[20]`: joints (8), their velocities (9), center of mass (3).
+    - `"gym"`, of most later papers: a step lasts 0.05 s, and v is the root joint's mean velocity
+      over the step. Observations `[17]`: the same without the center of mass.
 
-    An episode ends at the horizon only.
+    An episode ends only at the horizon.
 
     Args:
-        goal: what a task is.
-        variant: which of the two.
-        horizon: steps per episode: 200 in the paper, 100 or 200 in later ones.
-        action_bound: the action that means full torque: controls are actions divided by it. 1 in
-            the paper. The code of most later papers has 10: the same policy then explores with a
-            tenth of the noise.
-        velocities: the range that velocities are drawn from. Later papers also use 0 to 3.
-        oracle: observe the task too: what an ideal learner could know.
+        goal: what a task is: a direction or a velocity.
+        variant: the paper's environment (`"rllab"`) or that of later papers (`"gym"`).
+        horizon: steps per episode: 200 in the paper, 100 or 200 in later papers.
+        action_bound: the action that means full torque: the control is the action divided by it. 1
+            in the paper. The code of most later papers has 10, so that the same policy explores
+            with a tenth of the noise.
+        velocities: the range from which velocities are drawn. Later papers also use 0 to 3.
+        oracle: also observe the task, as an ideal learner could know it.
         engine: `"mujoco"`, on processor cores, or `"mjx"`, for accelerators.
 
     Raises:
@@ -57,27 +57,27 @@ class HalfCheetah(Locomotion):
 
     @property
     def observation_size(self) -> int:
-        """20, or 17 of gym; one more for the oracle."""
+        """20 (rllab) or 17 (gym); the oracle also observes the task, one number."""
         return (20 if self.variant == "rllab" else 17) + self.oracle
 
     @property
     def action(self) -> Box:
-        """Six numbers, one a motor."""
+        """Six numbers, one per motor."""
         return Box(6, -self.action_bound, self.action_bound)
 
     def sample_task(self, key):
-        """Draw a direction or a velocity: a number."""
+        """Draw a direction or a velocity, one number."""
         return self.along_a_line(key)
 
     def reset(self, key, task):
-        """Begin near the standing pose, nearly at rest."""
+        """Start near the standing pose, nearly at rest."""
         physics, center = self.begun(key), None
         if self.variant == "rllab":
             center = self._engine.skeleton.center_of_mass(physics.position)
         return physics, self._observation(physics, center, task)
 
     def step(self, key, task, state, action):
-        """Hold the torques for one step: state, observation, reward, whether it is over."""
+        """Apply the torques for one step: state, observation, reward, whether the episode ends."""
         control = self.control(action)
         after = self._engine.step(state, control)
         if self.variant == "rllab":
@@ -98,5 +98,5 @@ class HalfCheetah(Locomotion):
 
     @property
     def model(self) -> ModelSettings:
-        """What is simulated."""
+        """The simulated model."""
         return ModelSettings("half_cheetah", total_mass=14.0)

@@ -1,4 +1,4 @@
-"""What bodies that run have in common: settings, how an episode starts, and the engine."""
+"""What the running robots share: settings, how an episode starts, and the engine."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Variant = Literal["rllab", "gym"]
 
 @dataclass(frozen=True)
 class Locomotion(ABC):
-    """A body that runs; see `HalfCheetah` and `Ant` for what its settings mean."""
+    """A running robot; `HalfCheetah` and `Ant` explain its settings."""
 
     goal: str
     variant: Variant = "rllab"
@@ -46,29 +46,29 @@ class Locomotion(ABC):
 
     @property
     def acts_together(self) -> bool:
-        """True of MuJoCo, whose threads take the rows of many tasks at once."""
+        """True with MuJoCo, whose threads simulate many tasks at once."""
         return self.engine == "mujoco"
 
     @property
     @abstractmethod
     def model(self) -> ModelSettings:
-        """What is simulated."""
+        """The simulated model."""
 
     @property
     def seconds_per_step(self) -> float:
-        """Simulated time of a step."""
+        """Simulated seconds of a step."""
         return self._engine.model.opt.timestep * self.frame_skips[self.variant]
 
     def frames(
         self, key: PRNGKeyArray, task: PyTree, policy: PyTree, *, greedy: bool = False
     ) -> np.ndarray:
         """Pictures of an episode; see `record_frames`."""
-        env = cast(TaskEnv, self)  # of a class that has the rest
+        env = cast(TaskEnv, self)  # of a class with the other attributes
         states = record_states(key, env, task, policy, greedy=greedy)
         return np.stack(list(render(self.model.name, np.asarray(states.position))))
 
     def begun(self, key: PRNGKeyArray) -> Physics:
-        """Near the standing pose, nearly at rest."""
+        """The state at the start of an episode: near the standing pose, nearly at rest."""
         place_key, velocity_key = jax.random.split(key)
         model = self._engine.model
         if self.variant == "rllab":
@@ -80,7 +80,7 @@ class Locomotion(ABC):
 
     @property
     def _standing(self) -> np.ndarray:
-        """The joints `[nq]` of the standing pose: rllab has one of its own for some models."""
+        """The joints `[nq]` of the standing pose. For some models rllab has its own."""
         model = self._engine.model
         names = [model.numeric(index).name for index in range(model.nnumeric)]
         if self.variant == "rllab" and "init_qpos" in names:
@@ -88,11 +88,11 @@ class Locomotion(ABC):
         return model.qpos0
 
     def control(self, action: PyTree) -> PyTree:
-        """What an action asks of the motors, within ±1."""
+        """The control of the motors for an action, clipped to ±1."""
         return jnp.clip(action / self.action_bound, -1.0, 1.0)
 
     def along_a_line(self, key: PRNGKeyArray) -> PyTree:
-        """A direction, 1 or −1, or a velocity."""
+        """Draw a direction (1 or −1) or a velocity."""
         if self.goal == "direction":
             return jax.random.rademacher(key, (), jnp.result_type(float))
         low, high = self.velocities

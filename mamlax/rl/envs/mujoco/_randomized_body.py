@@ -1,4 +1,4 @@
-"""Bodies that hop or walk, every one with masses, friction and damping of its own."""
+"""Walker and hopper whose masses, friction and damping differ from task to task."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -27,30 +27,31 @@ _SETTINGS = {
     "walker2d": _Settings((0.8, 2.0), 1.0, 6, 17),
     "hopper": _Settings((0.7, float("inf")), 0.2, 3, 11),
 }
-_FRAME_SKIP = 4  # that of the code, whatever its environments ask for
+_FRAME_SKIP = 4  # as in the papers' code, whatever its environments ask for
 _BASES = {"body_mass": 1.5, "body_inertia": 1.5, "geom_friction": 1.5, "dof_damping": 1.3}
 
 
 @dataclass(frozen=True)
 class RandomizedBody:
-    """Walk or hop forward, in a body that is a little different in each task.
+    """Walk or hop forward with a robot whose physics differ from task to task.
 
-    The task is a dictionary of exponents e between −`spread` and `spread`, one for each number of
+    The task is a dictionary of exponents e between −`spread` and `spread`, one for each number in
     the model's fields `body_mass`, `body_inertia`, `geom_friction` (which are multiplied by 1.5ᵉ)
-    and `dof_damping` (by 1.3ᵉ). With v the velocity of the torso, as it moved on average over the
-    0.008 s of a step, and u the control within ±1, the reward is
+    and `dof_damping` (multiplied by 1.3ᵉ). With v the torso's mean velocity over the 0.008 s of a
+    step, and control u (clipped to ±1), the reward is
 
         v + 1 − 0.001 ‖u‖²
 
-    Observed are joints without the place along the line, and velocities within ±10: `[17]` of the
-    walker, `[11]` of the hopper. An episode ends where the body has fallen: it is not between 0.8
-    and 2 m high or leans more than 1 rad (walker), not 0.7 m high or leans more than 0.2 (hopper).
+    Observations are the joints without the position along the line, and velocities clipped to ±10:
+    `[17]` for the walker, `[11]` for the hopper. An episode ends when the robot falls: the walker
+    is below 0.8 m or above 2 m, or leans more than 1 rad; the hopper is below 0.7 m, or leans more
+    than 0.2 rad.
 
     Args:
-        body: which one.
-        spread: how different; 0 is one task for all.
+        body: the walker or the hopper.
+        spread: how much tasks differ; with 0 all are the same.
         horizon: the longest episode, in steps.
-        oracle: observe the exponents too, in the order of the fields above.
+        oracle: also observe the exponents, in the order of the fields above.
         engine: `"mujoco"`, on processor cores, or `"mjx"`, for accelerators.
 
     Raises:
@@ -58,8 +59,9 @@ class RandomizedBody:
         MamlaxError: at first use, if MuJoCo or Gymnasium is not installed.
 
     Differs from the papers:
-        Tasks are drawn anew each time, not 40 to train on and 10 to test. What MuJoCo derives from
-        masses when it compiles a model stays that of the unchanged one, as in the papers' code.
+        Tasks are drawn anew each time, instead of 40 for training and 10 for the test. What MuJoCo
+        computes from masses when it compiles a model is that of the unchanged model, as in the
+        papers' code.
 
     References:
         Rakelly et al., PEARL, ICML 2019, as in the code of its environments.
@@ -80,18 +82,18 @@ class RandomizedBody:
 
     @property
     def acts_together(self) -> bool:
-        """True of MuJoCo, whose threads take the rows of many tasks at once."""
+        """True with MuJoCo, whose threads simulate many tasks at once."""
         return self.engine == "mujoco"
 
     @property
     def observation_size(self) -> int:
-        """17 or 11; for the oracle as many more as there are exponents."""
+        """17 (walker) or 11 (hopper); the oracle also observes the exponents."""
         task_size = sum(default.size for default in self._defaults.values()) if self.oracle else 0
         return self._settings.observation_size + task_size
 
     @property
     def action(self) -> Box:
-        """A number for each motor."""
+        """One number per motor."""
         return Box(self._settings.action_size)
 
     def sample_task(self, key):
@@ -103,7 +105,7 @@ class RandomizedBody:
         }
 
     def reset(self, key, task):
-        """Begin near the standing pose, at rest."""
+        """Start near the standing pose, at rest."""
         place_key, velocity_key = jax.random.split(key)
         model = self._engine.model
         moved = jax.random.uniform(place_key, (model.nq,), minval=-0.005, maxval=0.005)
@@ -112,7 +114,7 @@ class RandomizedBody:
         return physics, self._observation(physics, task)
 
     def step(self, key, task, state, action):
-        """Hold the torques for one step: state, observation, reward, whether it is over."""
+        """Apply the torques for one step: state, observation, reward, whether the episode ends."""
         control = jnp.clip(action, -1.0, 1.0)
         changes = {
             name: jnp.asarray(default, action.dtype) * _BASES[name] ** task[name]

@@ -1,4 +1,4 @@
-"""A row of slot machines: the smallest problem of exploration."""
+"""Bernoulli bandits: the smallest problem of exploration."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from ..._environment import Discrete
 class BernoulliBandit:
     """Pull one of `num_arms` arms; arm a pays 1 with probability p[a], drawn from U[0, 1].
 
-    An episode is one pull, and the task is p. There is nothing to observe: the observation is the
-    constant 1 (or p, for the oracle).
+    The task is p, and an episode is one pull. There is nothing to observe: the observation is the
+    constant 1. The oracle observes p.
 
     Args:
-        num_arms: how many.
+        num_arms: the number of arms.
         oracle: observe p.
 
     Raises:
@@ -40,12 +40,12 @@ class BernoulliBandit:
 
     @property
     def observation_size(self) -> int:
-        """1, or as many as arms for the oracle."""
+        """1; for the oracle, the number of arms."""
         return self.num_arms if self.oracle else 1
 
     @property
     def action(self) -> Discrete:
-        """Which arm."""
+        """The index of an arm."""
         return Discrete(self.num_arms)
 
     @property
@@ -58,11 +58,11 @@ class BernoulliBandit:
         return jax.random.uniform(key, (self.num_arms,))
 
     def reset(self, key, task):
-        """Begin; there is no state but the number of pulls."""
+        """Start an episode. The only state is the number of pulls."""
         return jnp.zeros((), jnp.int32), self._observation(task)
 
     def step(self, key, task, state, action):
-        """Pull."""
+        """Pull an arm."""
         reward = jax.random.bernoulli(key, task[action]).astype(task.dtype)
         return state + 1, self._observation(task), reward, jnp.array(True)
 

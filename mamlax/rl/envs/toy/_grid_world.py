@@ -1,4 +1,4 @@
-"""A grid with a goal in an unknown cell."""
+"""A grid with a hidden goal cell."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from ..._environment import Discrete
 
 @dataclass(frozen=True)
 class GridWorld:
-    """Find a goal cell on a `side` × `side` grid, from the lower left corner.
+    """Find a hidden goal cell on a `side` × `side` grid, starting in the lower left corner.
 
-    Actions are stay, up, right, down, left; walls stop. The reward is 1 on the goal and −0.1
-    elsewhere, for `horizon` steps: whoever found the goal stays on it. The task is the goal's
-    `(column, row)`, drawn from the cells not adjacent to the start. The cell is observed as a
-    one-hot vector.
+    The actions are stay, up, right, down and left; at a wall the position does not change. The
+    reward is 1 on the goal and −0.1 elsewhere. An episode has `horizon` steps; it does not end at
+    the goal. The task is the goal's `(column, row)`, drawn from the cells that are not adjacent to
+    the start. The observation is the current cell as a one-hot vector.
 
     Args:
-        side: cells along a side.
+        side: the number of cells along a side.
         horizon: steps per episode.
 
     Raises:
-        ValueError: if the grid has no cell for the goal, or the horizon is not positive.
+        ValueError: if the grid has no cell for the goal, or `horizon` is not positive.
 
     Example:
         >>> import jax, mamlax
@@ -61,19 +61,19 @@ class GridWorld:
         return jnp.stack([cell % self.side, cell // self.side]).astype(jnp.int32)
 
     def reset(self, key, task):
-        """Begin in the corner."""
+        """Start in the corner."""
         position = jnp.zeros(2, jnp.int32)
         return position, self._observation(position)
 
     def step(self, key, task, state, action):
-        """Move by one cell."""
+        """Move by at most one cell."""
         moves = jnp.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]], jnp.int32)
         position = jnp.clip(state + moves[action], 0, self.side - 1)
         reward = jnp.where(jnp.all(position == task), 1.0, -0.1)
         return position, self._observation(position), reward, jnp.array(False)
 
     def optimal_return(self, task):
-        """The return of the shortest way."""
+        """The return of the shortest path."""
         to_go = jnp.sum(task)
         return jnp.where(
             to_go <= self.horizon,

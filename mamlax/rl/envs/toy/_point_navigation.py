@@ -1,4 +1,4 @@
-"""A point that must find a goal it does not see: the paper's first control problem."""
+"""2D point navigation to a hidden goal: the paper's first control problem."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,25 +15,26 @@ _SIZES: dict[str, float] = {"square": 0.5, "circle": 1.0, "semicircle": 1.0, "co
 
 @dataclass(frozen=True)
 class PointNavigation:
-    """Go from the origin to a goal, by steps of at most `speed` in each direction.
+    """Move from the origin to a hidden goal, by at most `speed` per step in each direction.
 
-    The observation is the position `[2]`; the goal is the task, and not observed. The reward is
-    the negative distance −‖position − goal‖ after each step. The episode terminates within 0.01 of
-    the goal in both directions.
+    The task is the goal. The observation is the position `[2]`, without the goal. The reward is the
+    negative distance −‖position − goal‖ after each step. The episode ends within 0.01 of the goal
+    in both directions.
 
     Args:
-        goals: where they lie: anywhere on a square, on a circle, on its upper half, or on one of
+        goals: where goals lie: anywhere in a square, on a circle, on its upper half, or on one of
             four corners.
         size: half the side of the square, the radius of the circle, or the coordinates of the
             corners (±size, ±size). None: 0.5 (the paper), 1 or 2.
-        speed: displacement of the action 1.
-        horizon: the longest episode.
-        sparse_radius: with one, the reward is 1 minus the distance within it and 0 outside.
-        terminate: whether to stop at the goal.
-        oracle: observe the goal beside the position, `[4]`: what an ideal learner could know.
+        speed: how far the action 1 moves the point.
+        horizon: the longest episode, in steps.
+        sparse_radius: if given, the reward is 1 minus the distance within this radius, and 0
+            outside.
+        terminate: end an episode at the goal.
+        oracle: also observe the goal, as an ideal learner could know it: `[4]`.
 
     Raises:
-        ValueError: if a number is not positive or `goals` is unknown.
+        ValueError: if a number is not positive, or `goals` is unknown.
 
     Example:
         >>> import jax, jax.numpy as jnp, mamlax
@@ -66,7 +67,7 @@ class PointNavigation:
 
     @property
     def observation_size(self) -> int:
-        """2, or 4 for the oracle."""
+        """2; for the oracle 4."""
         return 4 if self.oracle else 2
 
     @property
@@ -86,12 +87,12 @@ class PointNavigation:
         return size * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
     def reset(self, key, task):
-        """Begin at the origin."""
+        """Start at the origin."""
         position = jnp.zeros(2)
         return position, self._observation(position, task)
 
     def step(self, key, task, state, action):
-        """Move."""
+        """Move the point."""
         position = state + self.speed * jnp.clip(action, -1.0, 1.0)
         distance = jnp.linalg.norm(position - task)
         reward = -distance

@@ -1,4 +1,4 @@
-"""Random Markov decision processes with few states, whose values can be computed exactly."""
+"""Random Markov decision processes (MDPs) with few states; their values are computed exactly."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,8 +28,8 @@ class TabularMDP:
     N(m, 1), episodes of `horizon` steps from state 0. The state is observed as a one-hot vector.
 
     Args:
-        num_states: how many states.
-        num_actions: how many actions.
+        num_states: the number of states.
+        num_actions: the number of actions.
         horizon: steps per episode.
 
     Raises:
@@ -63,7 +63,7 @@ class TabularMDP:
 
     @property
     def action(self) -> Discrete:
-        """Which action."""
+        """The index of an action."""
         return Discrete(self.num_actions)
 
     def sample_task(self, key) -> MDP:
@@ -74,7 +74,7 @@ class TabularMDP:
         return MDP(transitions, 1.0 + jax.random.normal(reward_key, shape))
 
     def reset(self, key, task):
-        """Begin in state 0."""
+        """Start in state 0."""
         state = jnp.zeros((), jnp.int32)
         return state, self._observation(state)
 
@@ -82,7 +82,7 @@ class TabularMDP:
         """Draw a reward and the next state."""
         reward_key, state_key = jax.random.split(key)
         reward = task.mean_rewards[state, action] + jax.random.normal(reward_key)
-        # by inverting the distribution function: one random number instead of one per state
+        # inverse transform sampling: one random number instead of one per state
         cumulative = jnp.cumsum(task.transitions[state, action])
         chosen = jnp.sum(cumulative < jax.random.uniform(state_key))
         state = jnp.minimum(chosen, self.num_states - 1).astype(jnp.int32)
