@@ -1,6 +1,7 @@
-"""Films: an episode is played, and then again by the thread that asks, which draws it.
+"""Films: an episode is played once, and then again in the calling thread, which draws it.
 
-Compiled programs call environments from threads of their own, a context of OpenGL belongs to one.
+Compiled programs call environments from their own threads, but an OpenGL context belongs to one
+thread.
 """
 
 from typing import Any
@@ -12,11 +13,11 @@ from ._sessions import Sessions
 
 
 class RecordedSessions:
-    """Sessions of which one is remembered.
+    """Sessions that remember the last one, to play it again.
 
     Attributes:
-        began: the tasks and seeds of its beginning.
-        actions: what was done, one after another.
+        began: the tasks and seeds it started with.
+        actions: the actions, in order.
     """
 
     def __init__(self, sessions: Sessions):
@@ -35,12 +36,12 @@ class RecordedSessions:
         return self._sessions.step(sessions, actions)
 
     def pictures(self, num_steps: int) -> np.ndarray:
-        """What its first environment draws before each of the first steps, played again."""
+        """Play the session again; returns pictures of the first environment, one per step."""
         assert self.began is not None
         session, _ = self._sessions.begin(*self.began)
         pictures = []
         for actions in self.actions[:num_steps]:
             pictures.append(self._sessions.picture(session))
             self._sessions.step(np.array([session]), actions)
-        self._sessions.close()  # what draws must be closed before Python ends
+        self._sessions.close()  # environments that draw must be closed before Python ends
         return np.stack(pictures)

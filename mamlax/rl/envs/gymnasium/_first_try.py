@@ -1,4 +1,4 @@
-"""A first try: a few episodes of random actions, before anything is trained on them."""
+"""The first try: a few episodes of random actions, before anything is trained."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -17,14 +17,14 @@ Seen = dict[str, np.ndarray]
 
 
 class TwoTasks(NamedTuple):
-    """Two tasks, stacked, and whether they differ."""
+    """Two stacked tasks, and whether they differ."""
 
     tasks: PyTree
     differ: bool
 
 
 def two_tasks(sample_task: Callable[[PyTree], PyTree]) -> TwoTasks:
-    """Two that differ, if any do.
+    """Two tasks that differ, if there are any.
 
     Raises:
         TypeError: if JAX cannot trace `sample_task`.
@@ -46,13 +46,13 @@ def two_tasks(sample_task: Callable[[PyTree], PyTree]) -> TwoTasks:
 
 
 def first_try(sessions: Sessions, two: TwoTasks, action_space: Any, horizon: int) -> Iterator[str]:
-    """What is strange, in sentences.
+    """What looks wrong, in sentences.
 
     Args:
-        sessions: what plays.
+        sessions: the environments.
         two: the tasks.
-        action_space: Gymnasium's, of one environment.
-        horizon: in steps.
+        action_space: Gymnasium's action space of one environment.
+        horizon: the longest episode, in steps.
     """
     if not two.differ:
         yield (
@@ -87,21 +87,21 @@ def first_try(sessions: Sessions, two: TwoTasks, action_space: Any, horizon: int
 
 
 def _first_difference(first: list[Seen], again: list[Seen]) -> str | None:
-    """What was not the same in all episodes, and when; None: all was."""
+    """What differed between the episodes, and at which step. None: nothing."""
     for step, (one, other) in enumerate(zip(first, again, strict=True)):
         for name, rows in one.items():
             rows = [*rows, *other[name]]
             if not all(np.array_equal(rows[0], row, equal_nan=True) for row in rows):
                 return f"{name} {f'at step {step}' if step else 'at the reset'}"
         if one.get("end of the episode", np.zeros(2)).any():
-            return None  # the next episode may begin as it likes
+            return None  # the next episode may start differently
     return None
 
 
 def _compared(
     sessions: Sessions, two: TwoTasks, action_space: Any, num_steps: int
 ) -> tuple[bool, list[str]]:
-    """Whether two tasks make the same of the same actions and seed, and what was not finite."""
+    """Whether two tasks behave alike with the same actions and seed, and what was not finite."""
     alike, not_finite = True, set()
     for step, seen in enumerate(_play(sessions, two.tasks, action_space, num_steps)):
         for name, rows in seen.items():
@@ -114,7 +114,7 @@ def _compared(
 
 
 def _play(sessions: Sessions, tasks: PyTree, action_space: Any, num_steps: int) -> Iterator[Seen]:
-    """Two episodes side by side, of one seed and the same random actions."""
+    """Play two episodes side by side, with the same seed and the same random actions."""
     session, observation = sessions.begin(tasks, np.zeros(2, int))
     try:
         yield {"observation": observation}

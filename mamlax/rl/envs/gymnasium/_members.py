@@ -1,4 +1,4 @@
-"""Environments of Gymnasium side by side, which say what of them failed."""
+"""Vectorized environments of Gymnasium, whose errors say which function failed."""
 
 import functools
 import multiprocessing
@@ -25,16 +25,16 @@ _RETURNS = {
 def vectorized(
     make_env: Callable[[], PyTree], set_task: Callable[[Any, Any], None], workers: Workers, num: int
 ) -> PyTree:
-    """`num` environments that take their tasks as an attribute."""
+    """`num` environments, vectorized, that get their tasks as an attribute."""
     vector = gymnasium_library().vector
     if workers == "sync":
         with failing_in("make_env()"):
             return vector.SyncVectorEnv([functools.partial(_member, make_env, set_task)] * num)
     members = [functools.partial(_in_process, make_env, set_task)] * num
-    made = vector.AsyncVectorEnv.__new__(vector.AsyncVectorEnv)  # to end it if it is half made
+    made = vector.AsyncVectorEnv.__new__(vector.AsyncVectorEnv)  # to close if it fails halfway
     try:
         with failing_in("make_env(), called in a new process", made):
-            # forked processes would inherit JAX's threads, half-way through whatever they do
+            # forked processes would inherit JAX's threads in the middle of their work
             made.__init__(members, context="spawn")
     except BaseException:
         end(made)
@@ -43,8 +43,8 @@ def vectorized(
 
 
 def _in_process(make_env: Callable[[], PyTree], set_task: Callable[[Any, Any], None]) -> PyTree:
-    if multiprocessing.parent_process() is not None:  # Gymnasium also makes one here
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who trains
+    if multiprocessing.parent_process() is not None:  # Gymnasium also makes one in this process
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
     return _member(make_env, set_task)
 
 
@@ -59,7 +59,7 @@ def _member(make_env: Callable[[], PyTree], set_task: Callable[[Any, Any], None]
     space = env.observation_space
 
     class Member(gymnasium_library().Wrapper):
-        """Says which of its functions failed, because that is not known outside of a process."""
+        """An environment whose errors say which function failed, which only its process knows."""
 
         @property
         def task(self):
@@ -99,7 +99,7 @@ def _member(make_env: Callable[[], PyTree], set_task: Callable[[Any, Any], None]
 
 
 def _check_rescaling(env: PyTree) -> None:
-    """Refuse what Gymnasium's wrapper divides by zero."""
+    """Raise an error for an action space with which Gymnasium's wrapper would divide by zero."""
     gymnasium = gymnasium_library()
     while isinstance(env, gymnasium.Wrapper):
         if isinstance(env, gymnasium.wrappers.RescaleAction):
@@ -114,7 +114,7 @@ def _check_rescaling(env: PyTree) -> None:
 
 
 def _check_returned(function: str, returned: Any, space: Any) -> None:
-    """Refuse another number of things, and an observation of another shape."""
+    """Raise an error for a wrong number of values, or an observation of another shape."""
     expected = _RETURNS[function]
     is_tuple = isinstance(returned, tuple | list)
     if not is_tuple or len(returned) != len(expected):
@@ -143,7 +143,7 @@ def _number(reward: PyTree) -> float:
 
 
 def _flag(name: str, value: PyTree) -> bool:
-    """A boolean, also of an array of one."""
+    """A boolean, also from an array of one element."""
     if isinstance(value, bool):
         return value
     array = np.asarray(value)
@@ -154,14 +154,14 @@ def _flag(name: str, value: PyTree) -> bool:
 
 
 def set_tasks(vector: PyTree, tasks: PyTree) -> None:
-    """Give each environment its own of the stacked tasks."""
+    """Give each environment its task, from the stacked tasks."""
     leaves, structure = jax.tree.flatten(tasks)
     rows = [[np.asarray(leaf[row]) for leaf in leaves] for row in range(vector.num_envs)]
     vector.set_attr("task", [structure.unflatten(row) for row in rows])
 
 
 def gymnasium_library() -> ModuleType:
-    """Gymnasium, imported where it is used; says how to install it."""
+    """Import Gymnasium where it is used; the error says how to install it."""
     try:
         import gymnasium
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Meta-World: a robot arm and fifty things to do, in the benchmarks of meta-learning."""
+"""Meta-World: the meta-learning benchmarks ML1, ML10, ML25 and ML45 with a robot arm."""
 
 import functools
 from types import ModuleType
@@ -21,35 +21,35 @@ _SIZE = 160
 
 
 class MetaWorld(GymnasiumTasks):
-    """Tasks of a benchmark of Meta-World: goals of one thing to do (ML1), or of several.
+    """A benchmark of Meta-World: goals of one kind of task (ML1), or of several kinds.
 
-    A task is a number, which of the benchmark's goals it is: fifty for each thing to do, that of
-    one after that of another. Observations, `[39]`, hide the goal. An action is four numbers: where
-    the hand moves, and its grip. Nothing ends an episode but the horizon. Whether the task is
-    solved is Meta-World's `success`.
+    A task is the index of one of the benchmark's goals. Each kind of task has fifty goals, and they
+    follow one another in the index. The goal is hidden in the observations `[39]`. An action is
+    four numbers: how the hand moves (3) and its grip (1). An episode ends only at the horizon.
+    Meta-World's `success` says whether the task is solved.
 
-    Episodes of one task are played side by side, those of another after them, so that memory is
-    taken for `episodes × things to do` arms.
+    The episodes of one task are played side by side, and tasks one after another, so that memory is
+    needed for `episodes × kinds of tasks` simulated arms.
 
     Args:
-        benchmark: `"ml1"`, one thing to do, other goals in the test; `"ml10"`, `"ml25"`, `"ml45"`,
-            so many things to do, and five others in the test.
-        task: what is to be done in ML1.
+        benchmark: `"ml1"`: one kind of task, with other goals in the test. `"ml10"`, `"ml25"`,
+            `"ml45"`: 10, 25 or 45 kinds of tasks, and five other kinds in the test.
+        task: the kind of task in ML1.
         split: `"train"` or `"test"`.
-        reward_version: Meta-World's `reward_function_version`. Returns of two cannot be compared,
-            and what is learned from them differs, so it belongs to every number.
+        reward_version: Meta-World's `reward_function_version`. Policies learn differently with each
+            version, and their returns cannot be compared, so report it with every result.
         horizon: steps of an episode, 500 in the benchmarks.
-        goal_seed: what decides the goals, Meta-World's `seed`.
+        goal_seed: the seed of the goals, Meta-World's `seed`.
 
     Attributes:
-        num_tasks: how many tasks there are.
+        num_tasks: the number of tasks.
 
     Raises:
-        MamlaxError: if Meta-World is not installed; says how to.
-        ValueError: if a setting is none of what there is.
+        MamlaxError: if Meta-World is not installed; says how to install it.
+        ValueError: if a setting is not one of the choices.
 
     Example:
-        In an environment of Python of its own (`pip install '.[meta-world]'`)::
+        In a separate Python environment (`pip install '.[meta-world]'`)::
 
             env = mamlax.rl.MetaWorld("ml1", task="push-v3")
 
@@ -57,7 +57,7 @@ class MetaWorld(GymnasiumTasks):
         Yu et al., Meta-World, CoRL 2019; McLean et al., Meta-World+, 2025.
     """
 
-    acts_together = False  # a step of an arm takes as long beside others as alone
+    acts_together = False  # simulating arms side by side is no faster than one after another
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class MetaWorld(GymnasiumTasks):
         )
 
 
-@functools.cache  # it plays each thing to do fifty times to find goals
+@functools.cache  # it plays each kind of task fifty times to find goals
 def _benchmark(name: str, task: str, seed: int) -> Any:
     library = _library()
     if name != "ml1":
@@ -98,7 +98,7 @@ def _benchmark(name: str, task: str, seed: int) -> Any:
 
 
 def _arm(classes: Any, goals: Any, reward_version: str) -> Any:
-    """One environment for all things to do, which makes each when it is first asked for."""
+    """One environment for all kinds of tasks; each is made when it is first needed."""
     gymnasium = gymnasium_library()
 
     class Arm(gymnasium.Env):

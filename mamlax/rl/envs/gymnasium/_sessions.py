@@ -1,4 +1,4 @@
-"""Environments of Gymnasium between calls: which are free, and which play whose episodes."""
+"""Keep environments of Gymnasium between calls: which are free, and which play which episodes."""
 
 import multiprocessing.connection
 import signal
@@ -23,7 +23,7 @@ class _Session(NamedTuple):
 
 
 class Sessions:
-    """Vectorized environments, each lent to the episodes of one call, from reset to horizon."""
+    """Vectorized environments. A session is the episodes of one call, from reset to horizon."""
 
     def __init__(self, make: Callable[[int], Any], set_tasks: Callable[..., None], horizon: int):
         self._make, self._set_tasks, self._horizon = make, set_tasks, horizon
@@ -35,7 +35,7 @@ class Sessions:
         """What infos have had so far."""
 
     def begin(self, tasks: PyTree, seeds: np.ndarray) -> tuple[int, Any]:
-        """A new session's number, and the first observations."""
+        """Start a session. Returns its number and the first observations."""
         with self._lock, self._closing_on_failure():
             vector = self._borrow(len(seeds))
             with failing_in("set_task", vector):
@@ -45,12 +45,12 @@ class Sessions:
             self._count += 1
             self._playing[self._count] = _Session(vector, len(seeds), self._horizon)
             if len(self._playing) > _MOST_UNFINISHED:
-                # that of a program that was broken off: the one not stepped for the longest time
+                # left by a program that was stopped: the session that was not stepped for longest
                 self.break_off(next(iter(self._playing)))
             return self._count, observation
 
     def step(self, sessions: np.ndarray, actions: np.ndarray) -> tuple[Any, Any, Any, Any]:
-        """Observations, rewards, which episodes are over, and Gymnasium's infos."""
+        """Take one step. Returns observations, rewards, which episodes are over, and the infos."""
         with self._lock, self._closing_on_failure():
             session = self._playing.get(int(sessions[0]))
             if session is None:
@@ -65,7 +65,7 @@ class Sessions:
                     "together: policies that act side by side in the same task need keys of their "
                     "own, because each environment can play one episode at a time."
                 )
-            # what was over before stays over, whatever it says from now on
+            # an episode that has ended stays ended, whatever the environment returns later
             with failing_in("step", session.vector):
                 observation, reward, terminated, truncated, info = session.vector.step(actions)
             returned = {"reward": reward, "terminated": terminated, "truncated": truncated}
@@ -85,16 +85,16 @@ class Sessions:
             return observation, reward, np.logical_or(terminated, truncated), info
 
     def picture(self, name: int) -> np.ndarray:
-        """What the first environment of a session draws, `[height, width, 3]`."""
+        """A picture of the first environment of a session, `[height, width, 3]`."""
         vector = self._playing[name].vector
         with failing_in("render", vector):
             return np.asarray(vector.render()[0], np.uint8)
 
     def check_drawn(self) -> None:
-        """Refuse environments that draw nothing.
+        """Raise an error if the environments draw no pictures.
 
         Raises:
-            MamlaxError: saying how they would.
+            MamlaxError: if they draw none; says how they would.
         """
         vector = self._borrow(1)
         mode = getattr(vector, "render_mode", None)
@@ -107,21 +107,21 @@ class Sessions:
             )
 
     def break_off(self, name: int) -> None:
-        """End a session; its environments may play others."""
+        """End a session before its horizon; its environments become free."""
         with self._lock:
             session = self._playing.pop(name, None)
             if session is not None:
                 self._give_back(session.vector, session.num_envs)
 
     def frames_per_second(self) -> float:
-        """Of pictures, as an environment declares; 30 where it does not."""
+        """Frames per second of films, as the environment declares (`render_fps`); otherwise 30."""
         vector = self._borrow(1)
         rate = vector.metadata.get("render_fps") or 30
         self._give_back(vector, 1)
         return float(rate)
 
     def spaces(self) -> tuple[PyTree, PyTree]:
-        """Those of one observation and of one action."""
+        """The spaces of one observation and of one action."""
         vector = self._borrow(2)
         if not hasattr(vector, "single_observation_space"):
             raise MamlaxError(
@@ -138,12 +138,12 @@ class Sessions:
         return vector.single_observation_space, vector.single_action_space
 
     def forks(self) -> bool:
-        """Whether processes were forked from this one, in which JAX has threads."""
+        """Whether processes are forked from this one, in which JAX has threads."""
         processes = [process for vector in self._made for process in _processes(vector)]
         return any(type(process).__name__ == "ForkProcess" for process in processes)
 
     def close(self) -> None:
-        """End all of them, and their processes. What is asked for afterwards is made anew."""
+        """Close all environments and their processes. Later calls make new ones."""
         vectors, self._made = self._made, []
         self._free.clear()
         self._playing.clear()
@@ -171,22 +171,22 @@ class Sessions:
 
 
 def end(vector: PyTree) -> None:
-    """Close, processes by force: one that died would be waited for, or complained of later."""
+    """Close environments, and kill their processes: closing would wait for one that has died."""
     processes = _processes(vector)
     for process in processes:
         process.terminate()
     for process in processes:
         process.join(timeout=5)
         process.kill()
-    with suppress(Exception):  # it may be half made
+    with suppress(Exception):  # making it may have failed halfway
         if processes:
-            vector.unwrapped.close_extras = lambda **_: None  # which would ask them to close
+            vector.unwrapped.close_extras = lambda **_: None  # dead processes cannot close
         vector.close()
 
 
 @contextmanager
 def failing_in(what: str, vector: PyTree = None) -> Iterator[None]:
-    """Errors say that they came from `what`, unless they say so already."""
+    """Errors say that `what` failed, unless they say so already."""
     try:
         yield
     except MamlaxError:
@@ -196,7 +196,7 @@ def failing_in(what: str, vector: PyTree = None) -> Iterator[None]:
 
 
 def failure(what: str, error: Exception, vector: PyTree = None) -> MamlaxError:
-    """An error in one line, because a compiled program passes on the last one only."""
+    """An error as one line: of its message, a compiled program passes on only the last one."""
     reason = _death(vector) if isinstance(error, OSError | EOFError) else None
     if reason is None:
         reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":.")
@@ -205,9 +205,9 @@ def failure(what: str, error: Exception, vector: PyTree = None) -> MamlaxError:
 
 
 def _death(vector: PyTree) -> str | None:
-    """How a process ended, if one did."""
+    """How a process ended, if one has."""
     processes = {process.sentinel: process for process in _processes(vector)}
-    # a pipe breaks a moment before the process is gone
+    # the pipe breaks a moment before the process ends
     gone = multiprocessing.connection.wait(processes, timeout=5) if processes else []
     for sentinel in gone:
         process = processes[sentinel]
@@ -226,6 +226,6 @@ def _ending(exitcode: int) -> str:
 
 
 def _processes(vector: PyTree) -> list[PyTree]:
-    """Those that were started."""
+    """The processes that were started."""
     base = getattr(vector, "unwrapped", vector)
     return [process for process in getattr(base, "processes", ()) if process.pid is not None]

@@ -1,4 +1,4 @@
-"""Spaces of Gymnasium: which are supported, and what is converted."""
+"""Spaces of Gymnasium: which are supported, and how actions are converted."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,12 +11,13 @@ from ._members import gymnasium_library
 
 
 class Actions(NamedTuple):
-    """Actions of policies, and what the environment makes of them.
+    """The actions of policies, and their conversion to those of the environment.
 
     Attributes:
-        space: what policies act in.
-        to_env: from actions `[envs, size]` or `[envs]` to those of the environment.
-        advice: what a new policy would not try, and how to wrap it; None: nothing.
+        space: the actions of policies.
+        to_env: converts actions `[envs, size]` or `[envs]` to those of the environment.
+        advice: which actions a new policy would not try, and how to wrap the environment. None: it
+            tries all.
     """
 
     space: ActionSpace
@@ -25,10 +26,10 @@ class Actions(NamedTuple):
 
 
 def observation_size(space: PyTree) -> int:
-    """The numbers of an observation.
+    """The number of values in an observation.
 
     Raises:
-        TypeError: if they are of a kind that is not supported; says how to wrap it.
+        TypeError: if its space is not supported; says how to wrap the environment.
     """
     if not isinstance(space, gymnasium_library().spaces.Box):
         raise TypeError(
@@ -40,10 +41,10 @@ def observation_size(space: PyTree) -> int:
 
 
 def actions_of(space: PyTree) -> Actions:
-    """How policies act in a space.
+    """The actions of policies for a space.
 
     Raises:
-        TypeError: if it is of a kind that is not supported; says how to wrap it.
+        TypeError: if the space is not supported; says how to wrap the environment.
     """
     spaces = gymnasium_library().spaces
     if isinstance(space, spaces.Discrete):
@@ -86,14 +87,14 @@ _CLIPPED = (
 
 
 def _bounds(space: PyTree) -> tuple[np.ndarray, np.ndarray]:
-    """What each number is at least and at most: infinite also where a type's largest stands in."""
+    """The bounds of each number; a bound that is its type's largest number counts as infinite."""
     low, high = space.low.astype(float), space.high.astype(float)
     low = np.where(space.bounded_below & (low > -_LARGEST), low, -np.inf)
     return low, np.where(space.bounded_above & (high < _LARGEST), high, np.inf)
 
 
 def _stretched(actions: np.ndarray, space: PyTree) -> np.ndarray:
-    """Integers for actions in [-1, 1]: each has an equal share of that."""
+    """Integers for actions in [-1, 1]: each gets an equal share of the interval."""
     actions = actions.reshape(-1, *space.shape).astype(float)
     low, high = _bounds(space)
     count = high - low + 1
@@ -102,7 +103,7 @@ def _stretched(actions: np.ndarray, space: PyTree) -> np.ndarray:
 
 
 def _advice(box: Box) -> str | None:
-    """What is wrong where a new policy, normal(0, 1), tries only the ends or the middle."""
+    """Advice if a new policy, normal(0, 1), would try only the ends or the middle of the bounds."""
     width = box.high - box.low
     if box.low <= -0.5 and box.high >= 0.5 and (width <= 10 or np.isinf(width)):
         return None
@@ -121,6 +122,6 @@ def _advice(box: Box) -> str | None:
 
 
 def solved_in(info: PyTree, name: str | None, num_envs: int) -> np.ndarray:
-    """What environments say under a name in their infos, `[envs]`; false where they do not."""
+    """The booleans under a name in the infos, `[envs]`; false where it is missing."""
     said = info.get(name) if name is not None else None
     return np.zeros(num_envs, bool) if said is None else np.asarray(said).astype(bool)

@@ -1,4 +1,4 @@
-"""Environments of Gymnasium, whoever wrote them, as tasks to meta-learn."""
+"""Any environments of Gymnasium as tasks for meta-learning."""
 
 import copy
 import functools
@@ -31,56 +31,56 @@ _FUNCTIONS = {
 
 
 class GymnasiumTasks:
-    """A `TaskEnv` whose episodes are played by environments of Gymnasium, one for each.
+    """A `TaskEnv` whose episodes are played by environments of Gymnasium, one per episode.
 
-    They live outside of the compiled program, which calls them at each step for all tasks and
-    episodes at once. Episodes of one key are the same each time if the environment draws all its
-    randomness from the seed it is reset with, and remembers nothing of earlier episodes. Unlike
-    other environments, these are not functions: a state can be stepped once, and policies that act
-    side by side need keys of their own.
+    They run outside of the compiled program, which calls them once per step, for all tasks and
+    episodes together. The same key gives the same episodes if the environment draws all its
+    randomness from the seed it is reset with, and keeps nothing of earlier episodes. Unlike other
+    environments, these are not functions: a state can be stepped only once, and policies that act
+    at the same time need different keys.
 
-    Observations must be a `Box`, of any shape; policies see its numbers in a row. Actions may be
+    Observations must be a `Box` of any shape; policies get them flattened. Actions may be
 
-    - `Discrete`: policies choose the environment's integers, from its `start` on;
-    - a `Box` of floating-point numbers with the same bounds for all of them: policies act in it,
-      from actions around 0 with a standard deviation of 1 on. Wrap what needs others, such as
-      Box(0, 255) or Box(0, ∞): a warning says in what;
-    - a `Box` of integers: policies act in [-1, 1], which is stretched evenly over the integers of
-      each number. Where some bound is infinite, actions are rounded to the nearest integer.
+    - `Discrete`: policies choose one of the environment's integers, the first of which is `start`;
+    - a `Box` of floating-point numbers that all have the same bounds. A new policy's actions are
+      around 0 with a standard deviation of 1. Wrap an environment that needs others, such as
+      Box(0, 255) or Box(0, ∞); a warning says how;
+    - a `Box` of integers: policies act in [-1, 1], which is mapped evenly to the integers of each
+      number. If a bound is infinite, actions are rounded to the nearest integer instead.
 
     Args:
         make_env: `make_env() -> gymnasium.Env`.
-        sample_task: `sample_task(key) -> task`, any pytree of arrays; traceable.
+        sample_task: `sample_task(key) -> task`, any pytree of arrays. JAX must be able to trace it.
         set_task: `set_task(env, task) -> None`, called before each reset with what `make_env`
-            returned and a task of NumPy arrays; `env.unwrapped` is the environment without
+            returned and with a task of NumPy arrays; `env.unwrapped` is the environment without
             wrappers.
-        horizon: the longest episode, in steps. Where the environment truncates sooner, episodes end
-            there.
-        workers: `"sync"`, one after another in this process, which is fastest for quick ones, or
-            `"subprocesses"`, each in a process of its own, for slow ones: twice as many processes
-            as there are episodes side by side, tasks × episodes, because those after adapting are
-            reset before those before it have ended. Each takes the memory of a Python that has
-            imported the environment. A script that asks for them must begin its work under
-            `if __name__ == "__main__":`.
-        success_key: the name in `info` of what says that the task is solved, such as
-            `"is_success"`: success rates are then logged beside returns.
-        make_vector_env: `make_vector_env(num_envs)`, a `gymnasium.vector.VectorEnv` in place of
-            `make_env`, which resets by itself what has ended (any autoreset mode but `DISABLED`);
-            `set_task` then gets it, and tasks stacked along an axis `[num_envs]`.
+        horizon: the longest episode, in steps. Episodes end earlier if the environment truncates
+            them.
+        workers: `"sync"`: one after another in this process, which is fastest for fast
+            environments. `"subprocesses"`: each in its own process, for slow ones. There are then
+            2 × tasks × episodes processes, because episodes after an inner step are reset before
+            those before it have ended. Each needs the memory of a Python that has imported the
+            environment. The script must start its work under `if __name__ == "__main__":`.
+        success_key: the key in `info` that says whether the task is solved, such as
+            `"is_success"`. Success rates are then logged beside returns.
+        make_vector_env: instead of `make_env`: `make_vector_env(num_envs)` returns a
+            `gymnasium.vector.VectorEnv` that resets episodes which have ended (any autoreset mode
+            except `DISABLED`). `set_task` is then called with it and with tasks stacked along an
+            axis `[num_envs]`.
 
     Raises:
-        MamlaxError: if Gymnasium is not installed; or if, in a first try or later, a function or
-            its process fails, or returns what it should not.
+        MamlaxError: if Gymnasium is not installed; or if a function or its process fails or
+            returns a wrong value, in the first try or later.
         TypeError: if both or none of `make_env` and `make_vector_env` are given; if an argument is
-            no function, or JAX cannot trace `sample_task`; or if a space is of a kind that is not
-            supported; says how to wrap it.
+            not a function; if JAX cannot trace `sample_task`; or if a space is not supported, in
+            which case the message says how to wrap it.
         ValueError: if `horizon` is not positive or `workers` is unknown.
 
     Warns:
-        UserWarning: if, in a first try, one task and seed gave two different episodes; if two
-            tasks behave alike: `set_task` seems to do nothing; if an observation or a reward is NaN
-            or infinite; if all tasks are the same; or if a new policy would try little of what
-            actions there are.
+        UserWarning: if, in the first try, the same task and seed give different episodes; if two
+            tasks behave alike, as if `set_task` did nothing; if an observation or a reward is NaN
+            or infinite; if all tasks are the same; or if a new policy would try only a small part
+            of the actions.
 
     Example:
         >>> import gymnasium, jax, mamlax
@@ -123,7 +123,7 @@ class GymnasiumTasks:
             self.solved = lambda state: state[1]
         two = two_tasks(sample_task)
         self._sessions = Sessions(make_vector_env, set_task, horizon)
-        # when the environment is no longer used, and when Python ends
+        # closed when the environment is no longer used, and when Python ends
         weakref.finalize(self, self._sessions.close)
         try:
             observations, actions = self._sessions.spaces()
@@ -141,7 +141,7 @@ class GymnasiumTasks:
                     'threads in this one: give AsyncVectorEnv context="spawn".'
                 )
         finally:
-            self._sessions.close()  # two would be idle while a run plays as many as it asks for
+            self._sessions.close()  # a run makes as many as it needs; these would be idle
         for sentence in filter(None, sentences):
             warn(sentence, stacklevel=2)
 
@@ -150,9 +150,9 @@ class GymnasiumTasks:
         return self._sample_task(key)
 
     def reset(self, key: PRNGKeyArray, task: PyTree) -> tuple[PyTree, PyTree]:
-        """Begin an episode: who plays it, and the observation `[observation_size]`.
+        """Start an episode. Returns the state and the observation `[observation_size]`.
 
-        The state is an integer; with `success_key` it is `(integer, whether the task is solved)`.
+        The state is the session's number; with `success_key`, `(number, whether it is solved)`.
         """
         leaves, structure = jax.tree.flatten(task)
         shapes = [jnp.shape(leaf) for leaf in leaves]
@@ -175,7 +175,7 @@ class GymnasiumTasks:
     def step(
         self, key: PRNGKeyArray, task: PyTree, state: PyTree, action: PyTree
     ) -> tuple[PyTree, PyTree, PyTree, PyTree]:
-        """Act: the state, observation, reward, and whether the episode is over."""
+        """Take one step. Returns the state, observation, reward, and whether the episode ends."""
         shape = () if isinstance(self.action, Discrete) else (self.action.size,)
         session = state if self._success_key is None else state[0]
 
@@ -208,7 +208,7 @@ class GymnasiumTasks:
 
     @property
     def seconds_per_step(self) -> float:
-        """Of a film, as the environment declares (`render_fps`)."""
+        """Seconds per step of a film, as the environment declares (`render_fps`)."""
         return 1 / self._sessions.frames_per_second()
 
     def frames(
@@ -222,7 +222,7 @@ class GymnasiumTasks:
         return sessions.pictures(int(jnp.sum(trajectory.mask)))
 
     def _observation_shape(self) -> jax.ShapeDtypeStruct:
-        """In the precision of who asks: that is not known where environments are called."""
+        """In the caller's precision, which is not known where environments are called."""
         return jax.ShapeDtypeStruct((self.observation_size,), jnp.result_type(float))
 
 
@@ -240,6 +240,6 @@ def _check_functions(make_env: Any, make_vector_env: Any, **others: PyTree) -> N
 
 
 def _lead(shapes: list[tuple[int, ...]], *arrays: Any) -> tuple[int, ...]:
-    """The axes that arrays of these shapes are mapped over."""
+    """The leading axes over which arrays of these shapes are mapped."""
     leads = [np.shape(x)[: np.ndim(x) - len(s)] for x, s in zip(arrays, shapes, strict=True)]
     return np.broadcast_shapes(*leads)
