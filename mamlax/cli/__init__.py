@@ -16,7 +16,7 @@ from .._errors import MamlaxError
 from .._files import remedy
 from . import _doctor, _models, _runs, _service, _sharing
 from ._console import escape, say, say_warning
-from ._flags import Flags
+from ._flags import Flags, within_bounds
 from ._hints import (
     in_flags,
     suggest_algorithm,
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         print(_WELCOME.format(version=__version__), end="")
         return 0
-    commands = {command.__name__: command for command in _COMMANDS}
+    commands = {command.__name__: within_bounds(command) for command in _COMMANDS}
     try:
         suggest_command(arguments, commands)
         suggest_recipe(arguments)

@@ -1,22 +1,24 @@
 """From settings to flags: a rule for tyro, which makes the command line from types.
 
 Every setting of a recipe is a flag, whatever its group. The algorithm is a subcommand of the
-recipe, and only its own settings are flags. Bounds are checked when values are made.
+recipe, and only its own settings are flags. Bounds are checked when values are made, and those of a
+command's own flags before it runs.
 """
 
 import ast
 import functools
 import inspect
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Union, get_type_hints
 
 import tyro
 
 from ..config._algorithms import carried_over
 from ..config._recipe import Recipe
-from ..config._settings import Settings, hints_of, is_advanced
+from ..config._settings import Settings, check_setting, hints_of, is_advanced, is_bounded
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,20 @@ class Flags:
         if is_advanced(hint) and not self.all:
             return tyro.conf.Suppress[hint]
         return hint
+
+
+def within_bounds(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that first refuses values of its flags which are out of their types' bounds."""
+
+    @functools.wraps(command)
+    def checked(*arguments: Any, **flags: Any) -> None:
+        given = inspect.signature(command).bind(*arguments, **flags).arguments
+        for name, hint in get_type_hints(command, include_extras=True).items():
+            if name in given and not isinstance(given[name], Settings) and is_bounded(hint):
+                check_setting(f"--{name.replace('_', '-')}", hint, given[name])
+        command(*arguments, **flags)
+
+    return checked
 
 
 def _choice_of_algorithm(recipe: Recipe) -> Any:

@@ -12,7 +12,9 @@ from typing import Any
 from .._errors import MamlaxError
 from ..config._algorithms import ALGORITHMS
 from ..config._catalog import RECIPES, nearest_recipe
+from ..config._job import Job
 from ..config._policies import OLD_NAMES, POLICY_ALGORITHMS
+from ..config._serving import Serving
 from ..config._settings import Settings, hints_of
 from ..config._spelling import distance, errors_allowed, nearest
 
@@ -201,4 +203,5 @@ def _names() -> set[str]:
     names = {name for recipe in RECIPES.values() for name in recipe.settings}
     for recipe in RECIPES.values():
         names |= {field.name for one in recipe.algorithms.values() for field in fields(one)}
+    names |= {field.name for kind in (Job, Serving) for field in fields(kind)}
     return {name for name in names if "_" in name} | {"data_dir", "num_seeds"}

@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from .._errors import MamlaxError
+from ..config._settings import Count, InnerFraction, Seed
 from ..records._evaluation import evaluation_path
 from . import _devices
 from ._commands import flags_of
@@ -28,9 +29,9 @@ def fit(
     decimal_mark: Literal["auto", "point", "comma"] = "auto",
     out: Path = Path("model.safetensors"),
     algorithm: str = "auto",
-    num_outer_steps: int = 2_000,
-    max_support: int = 32,
-    seed: int = 0,
+    num_outer_steps: Count = 2_000,
+    max_support: Count = 32,
+    seed: Seed = 0,
 ) -> None:
     """Learn a model from a table in which a column says which task each row belongs to; save it.
 
@@ -103,7 +104,7 @@ def adapt(
     query: Path,
     task_column: tuple[str, ...] = (),
     decimal_mark: Literal["auto", "point", "comma"] | None = None,
-    interval: float | None = None,
+    interval: InnerFraction | None = None,
     out: Path = Path("predictions.csv"),
     adapted_out: Path | None = None,
 ) -> None:
@@ -147,7 +148,7 @@ def predict(
     *,
     task_column: tuple[str, ...] = (),
     decimal_mark: Literal["auto", "point", "comma"] | None = None,
-    interval: float | None = None,
+    interval: InnerFraction | None = None,
     out: Path = Path("predictions.csv"),
 ) -> None:
     """Predict with a model that is already adapted, to one task or to many.
@@ -187,7 +188,7 @@ def score(
     order_column: str | None = None,
     support_sizes: tuple[int, ...] = (),
     decimal_mark: Literal["auto", "point", "comma"] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     out: Path | None = None,
 ) -> None:
     """Measure how well a saved model predicts another table, adapted to each task and not adapted.

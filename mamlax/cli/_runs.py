@@ -13,6 +13,7 @@ from .._errors import MamlaxError
 from ..config._catalog import RECIPES
 from ..config._job import Job
 from ..config._recipe import Recipe
+from ..config._settings import Count, Natural, Seed, Several
 from ..records._description import OtherRunError
 from . import _devices
 from ._commands import command_of, command_of_run, flags_of
@@ -65,8 +66,8 @@ def recipes() -> None:
 def train(
     recipe: _RecipeChoice,
     *,
-    seed: int = 0,
-    num_seeds: int = 1,
+    seed: Seed = 0,
+    num_seeds: Count = 1,
     out: Path | None = None,
     data_dir: str | None = None,
     track: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
@@ -157,7 +158,7 @@ def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | No
 
     Args:
         recipe: The recipe. Its flags count, as in mamlax train.
-        memory: Memory to fit in, e.g. 6GB or 512MiB. Default: the free memory.
+        memory: Memory to fit in, with its unit, e.g. 6GB or 512MiB. Default: the free memory.
         data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
     """
     _devices.prepare_jax()
@@ -178,11 +179,11 @@ def plan(recipe: _RecipeChoice, *, memory: str | None = None, data_dir: str | No
 def evaluate(
     run: tyro.conf.Positional[Path],
     *,
-    num_tasks: int | None = None,
-    num_inner_steps: int | None = None,
-    ways: int | None = None,
-    shots: int | None = None,
-    num_query: int | None = None,
+    num_tasks: Count | None = None,
+    num_inner_steps: Natural | None = None,
+    ways: Several | None = None,
+    shots: Count | None = None,
+    num_query: Count | None = None,
     within_alphabet: bool = False,
     baselines: bool = True,
     out: Path | None = None,

@@ -30,6 +30,10 @@ InnerOptimizer = Literal[
     "learned-curvature",
 ]
 UnlearnedInnerOptimizer = Literal["sgd", "momentum", "adam", "adam-without-momentum", "sign"]
+InnerSteps = Annotated[
+    int, Bound("a whole number, 1 or more (with 0 nothing would adapt)", lambda steps: steps >= 1)
+]
+"""Inner steps in meta-training, of an algorithm that adapts by these alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,7 @@ class Algorithm(Settings):
     """The algorithm's name on the command line and in files."""
     inner_learning_rate: Positive = 0.01
     """Step size α of inner steps."""
-    num_inner_steps: Natural = 1
+    num_inner_steps: InnerSteps = 1
     """Number of inner steps in meta-training."""
     compute_dtype: Advanced[Literal["float32", "bfloat16"]] = "float32"
     """Number type for computing losses. Parameters stay float32."""
@@ -155,10 +159,11 @@ class Imaml(_UnlearnedOptimizer):
 
     name: ClassVar[str] = "imaml"
     num_inner_steps: Annotated[
-        Natural,
+        int,
         Bound(
-            "2 or more for imaml, and better 16 or more (one step ends far from the minimum at "
-            "which its gradient holds; the recipe sinusoid-imaml has settings that suit it)",
+            "a whole number, 2 or more for imaml, and better 16 or more (one step ends far from "
+            "the minimum at which its gradient holds; the recipe sinusoid-imaml has settings that "
+            "suit it)",
             lambda steps: steps >= 2,
         ),
     ] = 16
@@ -177,10 +182,10 @@ class Reptile(_UnlearnedOptimizer, OnMinibatches):
 
     name: ClassVar[str] = "reptile"
     num_inner_steps: Annotated[
-        Natural,
+        int,
         Bound(
-            "2 or more for reptile, and better 5 or more (with one inner step it is joint training "
-            "on the support sets)",
+            "a whole number, 2 or more for reptile, and better 5 or more (with one inner step it "
+            "is joint training on the support sets)",
             lambda steps: steps >= 2,
         ),
     ] = 5
@@ -201,6 +206,8 @@ class ProtoMaml(HeadOfTask):
     """ProtoMAML: the head starts from the class means of the support. For classification."""
 
     name: ClassVar[str] = "proto-maml"
+    num_inner_steps: Natural = 1
+    """Number of inner steps in meta-training. 0: the head made of class means is used as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +222,9 @@ class RidgeMaml(WithInnerOptimizer, _EitherOrder):
     """Ridge MAML: the head starts from a ridge regression on the support. For regression."""
 
     name: ClassVar[str] = "ridge-maml"
+    num_inner_steps: Natural = 1
+    """Number of inner steps in meta-training. 0: the head made by the regression is used as it
+    is."""
     ridge: Positive = 0.1
     """λ of the ridge regression that the head starts from."""
     head_prior: Advanced[bool] = False

@@ -1,9 +1,22 @@
 """Problems: where tasks come from, and which network learns them. One class for each kind."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from ._settings import Advanced, Count, Natural, NonNegative, Positive, Settings
+from ._settings import (
+    Advanced,
+    Bound,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    Range,
+    Seed,
+    Settings,
+    Several,
+)
+
+GrayBits = Annotated[int, Bound("a whole number from 8 to 32", lambda n: 8 <= n <= 32)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +39,7 @@ class SinusoidProblem(Settings):
 class ClassificationProblem(Settings):
     """N-way K-shot classification of images."""
 
-    ways: Count = 5
+    ways: Several = 5
     """Classes per task."""
     shots: Count = 1
     """Support examples per class."""
@@ -35,7 +48,7 @@ class ClassificationProblem(Settings):
     train_shots: Advanced[Count | None] = None
     """Support examples per class in training. None: as many as shots. (Reptile learns only from the
     support; its paper uses 15.)"""
-    test_ways: Count | None = None
+    test_ways: Several | None = None
     """Classes per task in validation and evaluation. None: as in training. Another number needs
     proto-maml or unicorn-maml, which make a head for each task."""
     network: Advanced[Literal["conv4", "fully-connected"]] = "conv4"
@@ -75,7 +88,7 @@ class OmniglotProblem(ClassificationProblem):
     split: Advanced[Literal["characters", "alphabets"]] = "characters"
     """characters: hold out random characters, as in the paper. alphabets: hold out the alphabets of
     the publisher's evaluation set, so that no character of them is seen in training."""
-    split_seed: Advanced[int] = 1
+    split_seed: Advanced[Seed] = 1
     """Seed of the random split of the characters."""
     within_alphabet: Advanced[bool] = False
     """In the evaluation, take the characters of a task from one alphabet, not rotated. That is
@@ -128,11 +141,11 @@ class FolderProblem(ClassificationProblem):
     """Height and width that images are resized to. None: no resizing; all must have one size."""
     color: Advanced[bool] = True
     """Read three color channels, or one."""
-    split_seed: Advanced[int] = 1
+    split_seed: Advanced[Seed] = 1
     """Seed of the random split of the classes, if the folder does not define a split."""
     skip_broken: Advanced[bool] = False
     """Leave out images that cannot be read, instead of stopping."""
-    gray_bits: Advanced[Count | None] = None
+    gray_bits: Advanced[GrayBits | None] = None
     """Number of bits of gray values, for files of 16 bits or more that do not say it. None: as many
     as the brightest pixel needs."""
     repeated_names: Advanced[bool] = False
@@ -159,7 +172,7 @@ class NavigationProblem(Settings):
 class BanditProblem(Settings):
     """Multi-armed bandit: a row of slot machines, each with its own probability of paying."""
 
-    num_arms: Count = 10
+    num_arms: Several = 10
     """Number of arms."""
 
 
@@ -169,7 +182,7 @@ class TabularMDPProblem(Settings):
 
     num_states: Count = 10
     """Number of states."""
-    num_actions: Count = 5
+    num_actions: Several = 5
     """Number of actions."""
     horizon: Count = 10
     """Steps per episode."""
@@ -188,7 +201,7 @@ class LocomotionProblem(Settings):
     """Longest episode, in steps."""
     action_bound: Advanced[Positive] = 1.0
     """The action that means full torque (10 in the code of most later papers)."""
-    velocities: Advanced[tuple[float, float]] = (0.0, 2.0)
+    velocities: Advanced[Range] = (0.0, 2.0)
     """Range of the goal velocities, in m/s."""
     engine: Literal["mujoco", "mjx"] = "mujoco"
     """Simulator: MuJoCo on processor cores, or MJX on accelerators."""
@@ -208,7 +221,7 @@ class AntProblem(LocomotionProblem):
 
     goal: Literal["direction", "velocity", "position"] = "direction"
     """What a task requires: a direction, a velocity or a position."""
-    velocities: Advanced[tuple[float, float]] = (0.0, 3.0)
+    velocities: Advanced[Range] = (0.0, 3.0)
     """Range of the goal velocities, in m/s."""
 
 
@@ -225,7 +238,7 @@ class MetaWorldProblem(Settings):
     """Version of Meta-World's reward function. Returns of different versions cannot be compared."""
     horizon: Count = 500
     """Steps of an episode (500 in the benchmarks)."""
-    goal_seed: Advanced[Natural] = 0
+    goal_seed: Advanced[Seed] = 0
     """Seed of the goals."""
 
 

@@ -47,13 +47,26 @@ ADVANCED = _Advanced()
 Advanced = Annotated[T, ADVANCED]
 """`Advanced[int]`: an integer that `--help-all` lists, but not `--help`."""
 
-Count = Annotated[int, Bound("a whole number, 1 or more", lambda n: n >= 1)]
 Natural = Annotated[int, Bound("a whole number, 0 or more", lambda n: n >= 0)]
+Count = Annotated[int, Bound("a whole number, 1 or more", lambda n: n >= 1)]
+Several = Annotated[int, Bound("a whole number, 2 or more", lambda n: n >= 2)]
+LARGEST_SEED = 2**32 - 1
+"""JAX drops the higher bits of a seed, so that seed 2³² would repeat seed 0."""
+Seed = Annotated[
+    int, Bound(f"a whole number from 0 to {LARGEST_SEED}", lambda n: 0 <= n <= LARGEST_SEED)
+]
 Positive = Annotated[float, Bound("a positive number", lambda x: 0 < x < math.inf)]
-NonNegative = Annotated[float, Bound("0 or more", lambda x: 0 <= x < math.inf)]
-Fraction = Annotated[float, Bound("in [0, 1]", lambda x: 0 <= x <= 1)]
-FractionBelowOne = Annotated[float, Bound("in [0, 1)", lambda x: 0 <= x < 1)]
-PositiveFraction = Annotated[float, Bound("above 0 and at most 1", lambda x: 0 < x <= 1)]
+NonNegative = Annotated[float, Bound("a number, 0 or more", lambda x: 0 <= x < math.inf)]
+Fraction = Annotated[float, Bound("a number from 0 to 1", lambda x: 0 <= x <= 1)]
+FractionBelowOne = Annotated[float, Bound("a number, 0 or more and below 1", lambda x: 0 <= x < 1)]
+PositiveFraction = Annotated[float, Bound("a number above 0, at most 1", lambda x: 0 < x <= 1)]
+InnerFraction = Annotated[float, Bound("a number above 0 and below 1", lambda x: 0 < x < 1)]
+Range = Annotated[
+    tuple[float, float],
+    Bound(
+        "two numbers, the lower one first", lambda ends: -math.inf < ends[0] < ends[1] < math.inf
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -67,10 +80,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, hint in hints_of(type(self)).items():
-            value = getattr(self, name)
-            if not fits(hint, value):
-                shown = value.__name__ if isinstance(value, type) else repr(value)
-                raise MamlaxError(f"{name} must be {_words(hint, value)}, got {shown}.")
+            check_setting(name, hint, getattr(self, name))
+
+
+def check_setting(name: str, hint: Any, value: Any) -> None:
+    """Refuse a value that has not the type of a hint or is out of its bounds.
+
+    Raises:
+        MamlaxError: the message names the setting, its value and what is allowed.
+    """
+    if not fits(hint, value):
+        shown = value.__name__ if isinstance(value, type) else repr(value)
+        raise MamlaxError(f"{name} must be {_words(hint, value)}, got {shown}.")
 
 
 @functools.cache
@@ -104,6 +125,11 @@ def fits(hint: Any, value: Any) -> bool:
     return not isinstance(hint, type) or isinstance(value, hint)
 
 
+def is_bounded(hint: Any) -> bool:
+    """Whether a type, or a part of it, has bounds."""
+    return bool(_bounds(hint)) or any(is_bounded(part) for part in get_args(hint))
+
+
 def _bounds(hint: Any) -> list[Bound]:
     return [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Bound)]
 
@@ -117,14 +143,16 @@ def _words(hint: Any, value: Any) -> str:
         broken = [one for one in bounds if is_of_type and not one.allows(value)] or bounds
         return broken[0].words if broken else _words(parts[0], value)
     if origin in (Union, UnionType):
-        return " or ".join(_words(part, value) for part in parts if part is not type(None))
+        parts = [part for part in parts if part is not type(None)]
+        parts.sort(key=lambda part: get_origin(part) is not Literal)  # a word, or a number
+        return ", or ".join(_words(part, value) for part in parts)
     if origin is Literal:
         choices = [str(part) for part in parts]
         return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    if origin is tuple and isinstance(value, tuple) and Ellipsis in parts:
-        return _words(parts[0], next(one for one in value if not fits(parts[0], one)))
     if origin is tuple:
         length = "" if Ellipsis in parts else f" of {len(parts)}"
-        return f"a tuple{length}, each {_words(parts[0], value)}"
+        values = value if isinstance(value, tuple) else ()
+        wrong = next((one for one in values if not fits(parts[0], one)), None)
+        return f"a tuple{length}, each value {_words(parts[0], wrong)}"
     names = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
     return names.get(hint, f"of type {getattr(hint, '__name__', hint)}")

@@ -125,20 +125,27 @@ def free_memory() -> int:
 
 
 def bytes_of(text: str) -> int:
-    """`"6GB"`, `"512 MiB"` or a bare number of bytes, as a number of bytes.
+    """`"6GB"`, `"512 MiB"` or `"900 bytes"` as a number of bytes. The unit's case does not matter.
 
     Raises:
-        MamlaxError: if it is not a size, or not positive.
+        MamlaxError: if it is not a size, has no unit, or is less than a byte.
     """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kKMGT]?)(i?)[bB]?\s*", text)
+    found = re.fullmatch(r"\s*([0-9.]+)\s*(?:([kmgt])(i?))?(b|bytes)?\s*", text, re.IGNORECASE)
+    amount, prefix, binary, word = found.groups() if found else ("", None, None, None)
     try:
-        number = float(found[1]) if found else 0.0
+        number = float(amount)
     except ValueError:
         number = 0.0
-    if found is None or number <= 0:
-        raise MamlaxError(f"--memory must be a size, as 6GB or 512MiB, got {text!r}.")
-    power = " kMGT".index(found[2].replace("K", "k") or " ")
-    return int(number * (1024 if found[3] else 1000) ** power)
+    power = " kmgt".index(prefix.lower() if prefix else " ")
+    size = int(number * (1024 if binary else 1000) ** power)
+    if size < 1:
+        raise MamlaxError(f"--memory must be a size, such as 6GB or 512MiB, got {text!r}.")
+    if prefix is None and word is None:
+        raise MamlaxError(
+            f"--memory must have a unit (kB, MB, GB, TB; KiB, MiB, GiB, TiB; bytes), got {text!r}. "
+            f"For example: --memory {amount}GB"
+        )
+    return size
 
 
 def in_bytes(number: float) -> str:

@@ -17,6 +17,7 @@ from .._files import Json
 from .._processes import from_first, in_each, is_first
 from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
+from ..config._settings import LARGEST_SEED, Count, Seed, check_setting
 from ..records._description import RunDescription, environment, open_run
 from ..records._evaluation import MAIN, Evaluation
 from ..records._json import to_json
@@ -133,8 +134,13 @@ def _prepared(
     recipe: Recipe, directory: Path, seeds: Seeds, data_dir: str | None, announce: Announce
 ) -> Experiment:
     """The experiment, of which everything was checked that can be before anything is written."""
-    if seeds.count < 1:
-        raise MamlaxError(f"num_seeds must be 1 or more, got {seeds.count}.")
+    check_setting("seed", Seed, seeds.first)
+    check_setting("num_seeds", Count, seeds.count)
+    if seeds.first + seeds.count - 1 > LARGEST_SEED:
+        raise MamlaxError(
+            f"seed={seeds.first} and num_seeds={seeds.count} go beyond {LARGEST_SEED}, the largest "
+            "seed. Choose a smaller seed."
+        )
     if recipe.name not in RECIPES:
         raise MamlaxError(
             f"there is no recipe {recipe.name!r}: a run could not be read again. Keep the name of "

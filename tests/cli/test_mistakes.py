@@ -1,14 +1,18 @@
 """Messages about unknown commands, recipes, algorithms, flags and values."""
 
+import inspect
 import re
 import shlex
+from typing import get_type_hints
 
 import pytest
 
 from mamlax import MamlaxError
+from mamlax.cli import _COMMANDS
 from mamlax.cli._job import joined
 from mamlax.config import RECIPES
 from mamlax.config._job import Job
+from mamlax.config._settings import is_bounded
 
 from .answers import exits, words_of
 from .test_help import ABOUT_MODELS, COMMANDS
@@ -216,10 +220,17 @@ def test_a_value_of_the_wrong_kind_is_named(command, words, capsys):
     [
         ("--shots 0", ["shots must be a whole number, 1 or more, got 0"]),
         ("--shots -1", ["shots must be a whole number, 1 or more, got -1"]),
-        ("--hidden-sizes 4 0", ["--hidden-sizes must be a whole number, 1 or more"]),
-        ("--num-seeds 0", ["--num-seeds must be 1 or more"]),
+        (
+            "--hidden-sizes 4 0",
+            ["--hidden-sizes must be a tuple, each value a whole number, 1 or more"],
+        ),
+        ("--num-seeds 0", ["--num-seeds must be a whole number, 1 or more, got 0"]),
         ("--meta-batch-size 0", ["--meta-batch-size must be a whole number, 1 or more, got 0"]),
-        ("--num-inner-steps -1", ["--num-inner-steps must be a whole number, 0 or more, got -1"]),
+        ("--num-inner-steps -1", ["--num-inner-steps must be a whole number, 1 or more", "got -1"]),
+        ("--num-inner-steps 0", ["--num-inner-steps must be", "nothing would adapt", "got 0"]),
+        ("--seed -1", ["--seed must be a whole number from 0 to 4294967295, got -1"]),
+        ("--seed 4294967296", ["--seed must be a whole number from 0 to 4294967295, got 42949"]),
+        ("--seed 4294967295 --num-seeds 2", ["--num-seeds 2", "4294967295"]),
         ("--inner-learning-rate nan", ["--inner-learning-rate must be a positive number, got nan"]),
         ("--gradient-clip inf", ["--gradient-clip must be a positive number, got inf"]),
         ("--checkpoint-interval 7", ["--checkpoint-interval 7", "--log-interval 500"]),
@@ -237,6 +248,50 @@ def test_bad_settings_are_errors_without_a_traceback(flags, words, capsys):
     assert text.startswith("error: ") and "Traceback" not in text
     for word in words:
         assert word in text
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("train sinusoid --num-processes 0", "--num-processes must be a whole number, 1 or more"),
+        ("train sinusoid --process-id -1", "--process-id must be a whole number, 0 or more"),
+        ("plan sinusoid --num-inner-steps 0", "--num-inner-steps must be a whole number, 1 or"),
+        ("plan sinusoid --memory 2", "--memory must have a unit"),
+        ("evaluate run --num-tasks 0", "--num-tasks must be a whole number, 1 or more, got 0"),
+        ("evaluate run --num-inner-steps -1", "--num-inner-steps must be a whole number, 0 or"),
+        ("evaluate run --ways 1", "--ways must be a whole number, 2 or more, got 1"),
+        ("evaluate run --shots 0", "--shots must be a whole number, 1 or more, got 0"),
+        ("evaluate run --num-query 0", "--num-query must be a whole number, 1 or more, got 0"),
+        ("fit a --task-column b --target-column c --seed -1", "--seed must be a whole number"),
+        ("fit a --task-column b --target-column c --max-support 0", "--max-support must be a"),
+        ("fit a --task-column b --target-column c --num-outer-steps 0", "--num-outer-steps must"),
+        ("adapt m --support a --query b --interval 1", "--interval must be a number above 0 and"),
+        ("predict m a --interval 0", "--interval must be a number above 0 and below 1, got 0.0"),
+        ("score m a --seed 4294967296", "--seed must be a whole number from 0 to 4294967295"),
+        ("serve m --port 65536", "--port must be a whole number from 0 to 65535, got 65536"),
+        ("serve m --most-rows 0", "--most-rows must be a whole number, 1 or more, got 0"),
+    ],
+)
+def test_values_of_a_commands_own_flags_have_bounds(command, words, capsys):
+    assert exits(command.split()) == 1
+    said = words_of(capsys.readouterr().err)
+    assert said.startswith("error: ") and words in said
+
+
+WITHOUT_BOUNDS = {("score", "support_sizes")}
+"""Refused by the command, which says more."""
+
+
+def test_every_number_of_a_command_has_bounds():
+    for command in _COMMANDS:
+        hints = get_type_hints(command, include_extras=True)
+        for name in inspect.signature(command).parameters:
+            plain = str(get_type_hints(command)[name])
+            if (
+                re.search(r"\b(int|float)\b", plain)
+                and (command.__name__, name) not in WITHOUT_BOUNDS
+            ):
+                assert is_bounded(hints[name]), f"{command.__name__} --{name}"
 
 
 def test_a_coordinator_without_a_port_is_refused():

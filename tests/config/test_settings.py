@@ -43,45 +43,57 @@ def names_of(settings):
 
 
 ONE_OR_MORE = [
-    "gray_bits",
-    *("shots", "num_query", "train_shots", "ways", "test_ways", "channels", "image_size"),
-    *("horizon", "num_arms", "num_states", "num_actions", "inner_batch_size"),
+    *("shots", "num_query", "train_shots", "channels", "image_size"),
+    *("horizon", "num_states", "inner_batch_size"),
     *("context_size", "num_conjugate_gradient_steps", "num_gradient_steps"),
     *("episodes_per_task", "num_test_episodes", "meta_batch_size", "num_outer_steps"),
     *("log_interval", "checkpoint_interval", "num_devices"),
     *("num_test_tasks", "validation_interval", "num_validation_tasks"),
     *("num_baseline_inner_steps",),
 ]
+TWO_OR_MORE = ["ways", "test_ways", "num_arms", "num_actions"]
 ZERO_OR_MORE = [
-    *("num_inner_steps", "num_unrolled_steps", "num_multi_step_outer_steps"),
+    *("num_unrolled_steps", "num_multi_step_outer_steps"),
     *("num_first_order_outer_steps", "num_baseline_steps", "num_test_inner_steps"),
-    *("num_validation_inner_steps", "crop_padding", "goal_seed"),
+    *("num_validation_inner_steps", "crop_padding"),
 ]
+SEEDS = ["split_seed", "goal_seed"]
 POSITIVE = [
     *("inner_learning_rate", "outer_learning_rate", "proximal_strength", "ridge", "max_kl"),
     *("gradient_clip", "inner_gradient_clip", "sparse_radius", "action_bound"),
 ]
 NOT_NEGATIVE = ["damping", "weight_scale", "head_scale"]
 FRACTION = ["discount", "gae_lambda", "inner_learning_rate_decay", "max_unstable_share"]
-# integers without bounds; a range; weights
-WITHOUT_BOUNDS = {"split_seed", "velocities", "step_weights"}
+# weights, whose number depends on the inner steps; inner steps have bounds of each algorithm
+WITHOUT_BOUNDS = {"step_weights", "num_inner_steps"}
 
 NAN, INFINITY = math.nan, math.inf
 OF_ALL = ("many", NAN)  # out of all bounds
 BOUNDS: dict[str, tuple[str, list[Any], list[Any]]] = {
     **{name: ("a whole number, 1 or more", [0, -3, 1.5, *OF_ALL], [1, 2]) for name in ONE_OR_MORE},
+    **{name: ("a whole number, 2 or more", [1, 0, 2.5, *OF_ALL], [2, 3]) for name in TWO_OR_MORE},
     **{name: ("a whole number, 0 or more", [-1, 2.5, *OF_ALL], [0, 3]) for name in ZERO_OR_MORE},
+    **{
+        name: ("a whole number from 0 to 4294967295", [-1, 2**32, *OF_ALL], [0, 2**32 - 1])
+        for name in SEEDS
+    },
+    "gray_bits": ("a whole number from 8 to 32", [7, 33, *OF_ALL], [8, 32]),
+    "velocities": (
+        "two numbers, the lower one first",
+        [(1.0, 1.0), (2.0, 1.0), (0.0, INFINITY), (NAN, 1.0)],
+        [(0.0, 2.0), (-1, 1)],
+    ),
     **{
         name: ("a positive number", [0, 0.0, -0.1, INFINITY, *OF_ALL], [1e-9, 3])
         for name in POSITIVE
     },
-    **{name: ("0 or more", [-0.1, INFINITY, *OF_ALL], [0.0, 4]) for name in NOT_NEGATIVE},
-    **{name: ("in [0, 1]", [-0.1, 1.1, *OF_ALL], [0, 1.0, 0.5]) for name in FRACTION},
-    "task_batch_size": ("a whole number, 1 or more or auto", [0, 1.5, *OF_ALL], [1, "auto"]),
-    "fisher_fraction": ("above 0 and at most 1", [0.0, 1.1, *OF_ALL], [0.1, 1]),
-    "second_moment_decay": ("in [0, 1)", [-0.1, 1.0, *OF_ALL], [0.0, 0.999]),
+    **{name: ("a number, 0 or more", [-0.1, INFINITY, *OF_ALL], [0.0, 4]) for name in NOT_NEGATIVE},
+    **{name: ("a number from 0 to 1", [-0.1, 1.1, *OF_ALL], [0, 1.0, 0.5]) for name in FRACTION},
+    "task_batch_size": ("auto, or a whole number, 1 or more", [0, 1.5, *OF_ALL], [1, "auto"]),
+    "fisher_fraction": ("a number above 0, at most 1", [0.0, 1.1, *OF_ALL], [0.1, 1]),
+    "second_moment_decay": ("a number, 0 or more and below 1", [-0.1, 1.0, *OF_ALL], [0.0, 0.999]),
     "hidden_sizes": (
-        "a whole number, 1 or more",
+        "a tuple, each value a whole number, 1 or more",
         [(0,), (8, -1), (8, 1.5), ("many",)],
         [(), (3,), (3, 4)],
     ),
@@ -110,8 +122,6 @@ def test_a_setting_is_refused_outside_its_bounds_and_taken_within(kind, name):
     else:
         assert not is_number(hint) or name in WITHOUT_BOUNDS, f"{name} has no bounds"
         return
-    if name == "num_inner_steps" and kind.__name__ in ("Imaml", "Reptile"):
-        good = [2, 3]  # they need two steps or more
     for value in bad:
         with pytest.raises(MamlaxError) as error:
             made(kind, **{name: value})
@@ -144,6 +154,20 @@ def test_an_algorithm_of_several_inner_steps_is_refused_with_fewer(name, words, 
     for word in (*words, f"got {steps}"):
         assert word in str(error.value)
     assert ALGORITHMS[name]().num_inner_steps == {"imaml": 16, "reptile": 5}[name]
+
+
+ALONE = {"proto-maml": 0, "ridge-maml": 0, "imaml": 2, "reptile": 2}
+"""The least number of inner steps, where it is not 1: a head of the task works without any."""
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_algorithm_takes_only_numbers_of_inner_steps_that_make_sense(name):
+    kind, least = ALGORITHMS[name], ALONE.get(name, 1)
+    assert kind(num_inner_steps=least).num_inner_steps == least
+    for bad in (least - 1, -1, 2.5, NAN):
+        with pytest.raises(MamlaxError, match=f"must be a whole number, {least} or more") as error:
+            kind(num_inner_steps=bad)
+        assert ("with 0 nothing would adapt" in str(error.value)) == (least == 1)
 
 
 @pytest.mark.parametrize("kind", GROUPS)
@@ -248,8 +272,11 @@ def test_an_unknown_algorithm_is_refused_with_the_known_ones(name, algorithm):
     "changes, words",
     [
         ({"shots": 0}, "shots must be a whole number, 1 or more, got 0."),
-        ({"algorithm": "imaml", "damping": -1.0}, "damping must be 0 or more, got -1.0."),
-        ({"num_inner_steps": -1}, "num_inner_steps must be a whole number, 0 or more, got -1."),
+        ({"algorithm": "imaml", "damping": -1.0}, "damping must be a number, 0 or more, got -1.0."),
+        (
+            {"num_inner_steps": -1},
+            "num_inner_steps must be a whole number, 1 or more (with 0",
+        ),
         ({"checkpoint_interval": 15}, "checkpoint_interval=15 must be a multiple of log_int"),
         ({"validation_interval": 700}, "validation_interval=700 must be a multiple of log_int"),
         ({"log_interval": 300}, "validation_interval=2000 must be a multiple of log_interval=300"),

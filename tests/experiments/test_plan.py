@@ -143,7 +143,11 @@ def test_the_free_memory_is_the_default(tiny, told, monkeypatch):
 @pytest.mark.parametrize(
     "text, number",
     [
-        ("123", 123),
+        ("123 bytes", 123),
+        ("2gb", 2 * 10**9),
+        ("2 GiB", 2 * 2**30),
+        ("2 gib", 2 * 2**30),
+        ("1mB", 10**6),
         ("6GB", 6 * 10**9),
         ("6 GB", 6 * 10**9),
         ("512MiB", 512 * 2**20),
@@ -158,7 +162,9 @@ def test_sizes_are_parsed(text, number):
     assert _plan.bytes_of(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "much", "0", "-1GB", "6GBs", "1.2.3GB", ".", "6 G B", "1e9"])
+@pytest.mark.parametrize(
+    "text", ["", "much", "0", "-1GB", "6GBs", "1.2.3GB", ".", "6 G B", "1e9", "0.5b", "2 i"]
+)
 def test_an_invalid_size_is_refused(text):
     with pytest.raises(mamlax.MamlaxError) as error:
         _plan.bytes_of(text)
@@ -171,7 +177,15 @@ def test_an_invalid_size_is_refused(text):
 )
 def test_sizes_are_formatted(number, text):
     assert _plan.in_bytes(number) == text
-    assert number == 0 or _plan.bytes_of(text.replace("bytes", "")) == number
+    assert number == 0 or _plan.bytes_of(text) == number
+
+
+@pytest.mark.parametrize("text", ["2", " 2 ", "1.5", "6000000000"])
+def test_a_size_without_a_unit_is_refused(text):
+    """`--memory 2` is meant as 2 GB, not as 2 bytes."""
+    with pytest.raises(mamlax.MamlaxError, match="--memory must have a unit") as error:
+        _plan.bytes_of(text)
+    assert repr(text) in str(error.value) and f"--memory {text.strip()}GB" in str(error.value)
 
 
 FLAGS = ["--shots", "3", "--hidden-sizes", "4", "--meta-batch-size", "2"]
@@ -200,7 +214,9 @@ def test_a_plan_from_the_command_line(capsys, monkeypatch):
         assert flag in command[1]
 
 
-@pytest.mark.parametrize("memory, words", [("lots", "--memory must be a size"), ("9", "needs")])
+@pytest.mark.parametrize(
+    "memory, words", [("lots", "--memory must be a size"), ("9b", "needs"), ("2", "--memory 2GB")]
+)
 def test_an_impossible_plan_is_an_error_without_a_traceback(
     memory, words, capsys, monkeypatch, told
 ):

@@ -93,6 +93,7 @@ CHOICES = {
     "task_batch_size": 7,
     "per_step_normalization": True,
     "velocities": (1.0, 2.5),
+    "gray_bits": 12,
 }
 
 

@@ -176,7 +176,7 @@ def test_a_setting_that_does_not_exist_is_refused_with_a_sentence(name, where, t
         ({"log_interval": 0}, "log_interval must be a whole number, 1 or more, got 0."),
         ({"num_outer_steps": "many"}, "is damaged: Expected `int`, got `str` - at `$.num_outer_"),
         ({"checkpoint_interval": 7}, "is damaged: checkpoint_interval=7 must be a multiple of"),
-        ({"algorithm": "imaml", "num_inner_steps": 1}, "num_inner_steps must be 2 or more"),
+        ({"algorithm": "imaml", "num_inner_steps": 1}, "num_inner_steps must be a whole number, 2"),
         ({"problem": None}, "is damaged: Expected `object`"),
         ({"problem": [1]}, "is damaged: Expected `object`"),
     ],
