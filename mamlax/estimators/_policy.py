@@ -243,6 +243,7 @@ def adapted_to(
         gae_lambda=episodes.gae_lambda,
         baseline_fn=rl.linear_baseline if episodes.baseline == "linear" else None,
         normalize=episodes.normalize_advantages,
+        moments=policy.moments,
     )
     return inner_loop(
         SURROGATES[surrogate], optax.sgd(rate), policy, experience, num_steps=1

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ._baseline import BaselineFn, linear_baseline
+from ._moments import ObservationMoments
 from ._rollout import Trajectory
 
 
@@ -61,6 +62,7 @@ def estimate_advantages(
     gae_lambda: float = 1.0,
     baseline_fn: BaselineFn | None = linear_baseline,
     normalize: bool = True,
+    moments: ObservationMoments | None = None,
 ) -> Experience:
     """Generalized advantage estimation (GAE), with a baseline fitted to the same episodes.
 
@@ -79,6 +81,8 @@ def estimate_advantages(
             `[episodes, time]`, see `linear_baseline`. None: V = 0.
         normalize: scale the advantages to mean 0 and standard deviation 1 (to less if they are tiny
             compared with the returns).
+        moments: moments that normalize the observations of the baseline: give those of the policy,
+            and results do not depend on units. None: they are not normalized.
 
     Raises:
         ValueError: if `discount` or `gae_lambda` is not in [0, 1], the values of the baseline do
@@ -92,7 +96,7 @@ def estimate_advantages(
     check_discounts(discount, gae_lambda)
     mask, first, ends = trajectory.mask, trajectory.first, trajectory.time[:, 1:] == 0
     returns = discounted_returns(trajectory.rewards, discount, ends=ends)
-    values, last = _values(trajectory, returns, baseline_fn)
+    values, last = _values(trajectory, returns, baseline_fn, moments)
     following = jnp.concatenate([values[:, 1:], last[:, None]], axis=1)
     errors = trajectory.rewards + discount * jnp.where(ends, 0.0, following) - values
     advantages = discounted_returns(jnp.where(mask, errors, 0.0), discount * gae_lambda, ends=ends)
@@ -108,7 +112,10 @@ def estimate_advantages(
 
 
 def _values(
-    trajectory: Trajectory, returns: Any, baseline_fn: BaselineFn | None
+    trajectory: Trajectory,
+    returns: Any,
+    baseline_fn: BaselineFn | None,
+    moments: ObservationMoments | None,
 ) -> tuple[PyTree, PyTree]:
     """V at each step `[episodes, time]`, and after the last step if an episode was cut off."""
     restarts, time = trajectory.restarts, trajectory.time
@@ -123,7 +130,8 @@ def _values(
     if restarts is not None:
         after = (restarts.following, time[:, -1], nothing, jnp.zeros(nothing.shape, bool))
         steps = jax.tree.map(lambda x, y: jnp.concatenate([x, y[:, None]], axis=1), steps, after)
-    values = baseline_fn(*steps)
+    observations, *others = steps
+    values = baseline_fn(observations if moments is None else moments(observations), *others)
     if values.shape != steps[1].shape:
         raise ValueError(
             f"baseline_fn must return values of the shape of the returns, {list(steps[1].shape)}, "

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, PyTree
 
 from ._rollout import Trajectory
@@ -17,9 +18,9 @@ class ObservationMoments(eqx.Module):
     """The mean and variance of observations seen so far, to normalize observations.
 
     A policy with such moments applies them before its network: x becomes (x − mean) / deviation,
-    clipped to ±10. The moments are constants of the policy: they are not differentiated, and inner
-    steps do not change them. Outer loops update them after each outer step, wherever they are in
-    the policy.
+    clipped to ±10. The moments are constants of the policy: they are not differentiated, and no
+    optimizer changes them. Outer loops update them after each outer step, wherever they are in the
+    policy. The baseline of the returns gets the normalized observations, too.
 
     Attributes:
         count: number of observations. 0: none yet, and x does not change.
@@ -54,7 +55,15 @@ class ObservationMoments(eqx.Module):
         return jnp.clip((observations - mean) / deviation, -_LIMIT, _LIMIT)
 
     def merged(self, count: Any, mean: Any, variance: Any) -> "ObservationMoments":
-        """Merge with the moments of `count` other observations (Chan, Golub & LeVeque 1979)."""
+        """The moments of these and of `count` other observations.
+
+        With n of these, m others, and s = m / (n + m): mean + s (mean′ − mean), and the variance
+        (1 − s) variance + s variance′ + s (1 − s) (mean′ − mean)².
+
+        References:
+            Chan, Golub & LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
+            Variances, 1979.
+        """
         share = count / jnp.maximum(self.count + count, 1.0)
         moved = mean - self.mean
         between = share * (1 - share) * moved**2
@@ -90,13 +99,34 @@ def with_observations(
         return sums / jnp.maximum(count, 1.0)
 
     def up_to_date(leaf):
-        if not isinstance(leaf, ObservationMoments):
+        if not _is_moments(leaf):
             return leaf
         mean = mean_of(lambda x: x)
         variance = mean_of(lambda x: (x - jnp.broadcast_to(mean, x.shape)) ** 2)
         return leaf.merged(num_steps, mean, variance)
 
-    def is_moments(leaf):
-        return isinstance(leaf, ObservationMoments)
+    return jax.tree.map(up_to_date, policy, is_leaf=_is_moments)
 
-    return jax.tree.map(up_to_date, policy, is_leaf=is_moments)
+
+def moments_of(policy: PyTree) -> ObservationMoments | None:
+    """The moments of a policy, the first if it has several (all are of the same observations)."""
+    leaves = jax.tree.leaves(policy, is_leaf=_is_moments)
+    return next((leaf for leaf in leaves if _is_moments(leaf)), None)
+
+
+def without_moments(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimizer, but it does not change `ObservationMoments`, as weight decay would."""
+
+    def kept(update):
+        return jax.tree.map(jnp.zeros_like, update) if _is_moments(update) else update
+
+    def update(updates, state, params=None, **extra):
+        extended = optax.with_extra_args_support(optimizer)
+        updates, state = extended.update(updates, state, params, **extra)
+        return jax.tree.map(kept, updates, is_leaf=_is_moments), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optimizer.init(params), update)
+
+
+def _is_moments(leaf: Any) -> bool:
+    return isinstance(leaf, ObservationMoments)

@@ -16,6 +16,7 @@ from ..algorithms._over_tasks import map_tasks
 from ..algorithms._params import split
 from ._advantages import masked_mean
 from ._meta_batch import MetaBatch, policy_outer_loop
+from ._moments import without_moments
 from ._policy_learner import Exploration, PolicyLearner, policy_objective, replay
 from ._surrogates import clipped_likelihood_ratio
 
@@ -71,6 +72,7 @@ def policy_gradient(
     if kl_penalty < 0:
         raise ValueError(f"kl_penalty must be 0 or more, got {kl_penalty}.")
     check_is_optimizer(optimizer, "outer")
+    optimizer = without_moments(optimizer)
 
     def update(meta_batch: MetaBatch, state: OuterState):
         learnable, rest = split(state.meta_params)

@@ -26,6 +26,7 @@ from ..algorithms._params import split
 from ._advantages import Experience, check_discounts, estimate_advantages
 from ._baseline import BaselineFn, linear_baseline
 from ._environment import TaskEnv, acts_together, check_auto_reset, check_environment
+from ._moments import moments_of, without_moments
 from ._policy import check_policy
 from ._rollout import rollout
 from ._surrogates import likelihood_ratio, log_likelihood
@@ -121,7 +122,8 @@ def policy_learner(
             policies, not the support.
         discount: γ.
         gae_lambda: λ of generalized advantage estimation.
-        baseline_fn: see `estimate_advantages`.
+        baseline_fn: see `estimate_advantages`. If the policy normalizes observations, it gets them
+            normalized.
         normalize_advantages: scale the advantages of a task to mean 0 and standard deviation 1.
         auto_reset: start a new episode when one has ended, so that each task yields
             `episodes_per_task` × horizon steps; see `rollout`.
@@ -179,6 +181,7 @@ def policy_learner(
         check_auto_reset(env)
         if baseline_fn is None:
             raise ValueError("auto_reset=True needs a baseline: it stands for what a row cuts off.")
+    inner_optimizer = without_moments(inner_optimizer)
     default_num_inner_steps, default_first_order = num_inner_steps, first_order
     loop = functools.partial(inner_loop, surrogate, inner_optimizer, remat=remat)
     act_out = functools.partial(rollout, num_episodes=episodes_per_task, auto_reset=auto_reset)
@@ -195,6 +198,7 @@ def policy_learner(
                 gae_lambda=gae_lambda,
                 baseline_fn=baseline_fn,
                 normalize=normalize_advantages,
+                moments=moments_of(policy),
             )
 
         adaptation = loop(

@@ -104,13 +104,33 @@ def test_episodes_of_unequal_length_need_no_padding_of_ones_own(case):
     )
     algorithm, episodes = policy.settings.algorithm, policy.settings.episodes
     experience = rl.estimate_advantages(
-        cut, discount=episodes.discount, gae_lambda=episodes.gae_lambda
+        cut,
+        discount=episodes.discount,
+        gae_lambda=episodes.gae_lambda,
+        moments=policy.params.moments,
     )
     gradient = jax.grad(rl.log_likelihood)(policy.params, experience)
     expected = jax.tree.map(
         lambda p, g: p - algorithm.inner_learning_rate * g, policy.params, gradient
     )
     assert_close(policy.adapt(*log_of(cut)).params, expected)
+
+
+def test_units_of_observations_do_not_matter_if_they_are_normalized():
+    """Not even those of the features of the baseline, which are clipped."""
+    policy, (observations, _, _, ends) = good_log()
+    adapted = []
+    for factor in (1, 1024):
+        mean, variance = factor * jnp.array([0.2, 0.0]), factor**2 * jnp.array([2.0, 0.5])
+        moments = rl.ObservationMoments(jnp.array(50.0), mean, variance)
+        params = dataclasses.replace(policy.params, moments=moments)
+        one = dataclasses.replace(policy, params=params)
+        seen = factor * observations
+        adapted.append(one.adapt(seen, one.act(seen, KEY), seen[:, 0] / factor, ends).params)
+    leaves = (jax.tree.leaves(params.network) for params in (policy.params, *adapted))
+    for before, *after in zip(*leaves, strict=True):
+        np.testing.assert_array_equal(*after)
+        assert not np.array_equal(before, after[0])
 
 
 def test_a_file_brings_back_the_same_policy(case, tmp_path, capsys):
