@@ -1,4 +1,4 @@
-"""What the comparison of a model with simpler ones found: a table and a verdict."""
+"""The report: a comparison of the adapted model with simpler ones, as a table and a verdict."""
 
 import math
 from collections.abc import Callable
@@ -11,21 +11,22 @@ from ._verdict import verdict_of
 
 
 class Report(NamedTuple):
-    """What a comparison found; printed, a table and a verdict.
+    """The results of a comparison. Printed, it is a table and a verdict.
 
     Attributes:
-        metric: what `error` is.
-        num_groups: groups held out.
-        num_units: of groups that were held out together, which intervals take for independent.
-        entries: a list of `Entry`.
-        num_rounds: trainings by which they were judged, each of them with other groups held out; 0:
-            a model that was there already.
-        is_ordered: whether support rows were the first of a group, by an order that was given; else
-            they were drawn at random.
-        pooled: what the model starts from, in each round and then as it is; empty: nothing else
-            than its network.
-        remarks: pairs of a model and what is to be said of it: that it failed and is left out, or
-            that it warned.
+        metric: the name of the error.
+        num_groups: the number of groups held out.
+        num_units: the number of sets of groups that were held out together. Intervals treat these
+            sets as independent.
+        entries: one `Entry` for each model and number of support rows.
+        num_rounds: the number of trainings, each with other groups held out. 0: a model that was
+            trained before was judged.
+        is_ordered: whether the support was the first rows of a group, in a given order. Otherwise
+            it was drawn at random.
+        pooled: the kind of pooled model that adaptation starts from: one for each round, then that
+            of the final model. Empty: it starts from a network alone.
+        remarks: pairs of a model and a remark about it: it failed and was left out, or it gave a
+            warning.
     """
 
     metric: str
@@ -44,11 +45,11 @@ class Report(NamedTuple):
 
     @property
     def models(self) -> list[str]:
-        """What was compared."""
+        """The names of the compared models."""
         return list(dict.fromkeys(entry.model for entry in self.entries))
 
     def entry(self, model: str, num_support: int) -> Entry:
-        """One of them."""
+        """The entry of a model and a number of support rows."""
         return next(
             entry
             for entry in self.entries
@@ -57,13 +58,12 @@ class Report(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What to use, in a sentence or two; not more than is shown.
+        """Which model to use, in a sentence or two that claim no more than the data show.
 
         *Use X*: at every number of rows tried, X is shown to be at most 10 % worse than the adapted
-        model. *The adapted model is the best*: with so many rows, every simpler one is shown to be
-        worse. Otherwise *it cannot be told*, with both errors. What is shown of the numbers of rows
-        and of the simpler models holds for all of them at once, with 95 % confidence; groups are
-        compared in pairs.
+        model. *The adapted model is the best*: at the numbers of rows named, every simpler model is
+        shown to be worse. Otherwise *it cannot be told*, with both errors. "Shown" means with 95 %
+        confidence for all models and numbers of rows together, from differences within each group.
         """
         over = "group" if self.num_units == self.num_groups else "set of groups"
         return verdict_of(self.entries, self.num_units, over, is_held_out=self.num_rounds > 0)
@@ -85,7 +85,7 @@ class Report(NamedTuple):
         return "\n".join([*lines, "", *self._start(), self.verdict])
 
     def _start(self) -> list[str]:
-        """What the model starts from, in a sentence."""
+        """A sentence on the pooled model that adaptation starts from, if there is one."""
         if not self.pooled:
             return []
         *rounds, kind = self.pooled
@@ -95,17 +95,17 @@ class Report(NamedTuple):
         return [f"What adapts starts from {WORDS[kind]}{aside}."]
 
     def _table(self, title: str, cell: Callable[[Entry], str]) -> list[str]:
-        """A line of each model."""
+        """A table with one line for each model."""
         rows = [["rows of support", *map(str, self.sizes)]]
         for model in self.models:
             rows.append([model, *(cell(self.entry(model, size)) for size in self.sizes)])
         counts = [self.entry(ADAPTED, size).num_groups for size in self.sizes]
-        if min(counts) < self.num_groups:  # others have too few rows
+        if min(counts) < self.num_groups:  # the other groups have too few rows
             rows.append(["groups", *map(str, counts)])
         return [title, *aligned(rows)]
 
     def as_json(self) -> Json:
-        """For `report_from_json`."""
+        """The report as JSON, for `report_from_json`."""
         entries = [entry._asdict() for entry in self.entries]
         return {**self._asdict(), "entries": entries}
 
@@ -117,7 +117,7 @@ _OTHER_MEASURES: dict[str, Callable[[Entry], float | None]] = {
 
 
 def report_from_json(value: Json) -> Report:
-    """What `as_json` gave, also of an earlier version, whose verdict then says less."""
+    """Read what `as_json` gave. If an earlier version wrote it, the verdict says less."""
     entries = tuple(Entry(**entry) for entry in value["entries"])
     pooled, remarks = value.get("pooled", ()), value.get("remarks", ())
     tuples = {"entries": entries, "pooled": tuple(pooled), "remarks": tuple(map(tuple, remarks))}
