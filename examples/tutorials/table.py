@@ -96,9 +96,21 @@ plt.legend(fontsize="small")
 plt.show()
 
 # %% [markdown]
+# ## Adapt to many machines at once
+#
+# One call adapts to each of a thousand machines. Another predicts rows of all, each by its own
+# machine.
+
+# %%
+many = measurements(num_machines=1000, rows_each=10, seed=2)
+all_adapted = model.adapt_many(many[columns], many["wear"], groups=many["machine"])
+predicted = all_adapted.predict(many[columns], groups=many["machine"])
+print(f"{len(predicted)} rows of {many['machine'].nunique()} machines")
+
+# %% [markdown]
 # ## Keep it
 #
-# One file, without pickle. Nothing in it is run when it is read.
+# One file, without pickle. Reading it runs no code.
 
 # %%
 model.save("wear.safetensors")
