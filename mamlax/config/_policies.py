@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ._algorithms import Remat
+from ._algorithms import InnerSteps, Remat
 from ._settings import (
     Advanced,
     Count,
     Fraction,
-    Natural,
+    NonNegative,
     Positive,
     PositiveFraction,
     Settings,
@@ -23,7 +23,7 @@ class PolicyAlgorithm(Settings):
     """The algorithm's name on the command line and in files."""
     inner_learning_rate: Positive = 0.1
     """Step size α of inner steps."""
-    num_inner_steps: Natural = 1
+    num_inner_steps: InnerSteps = 1
     """Number of inner steps in meta-training."""
     first_order: bool = False
     """Treat inner gradients as constants: first-order MAML."""
@@ -34,7 +34,7 @@ class PolicyAlgorithm(Settings):
     overshoot."""
     sampling_correction: Advanced[bool] = False
     """Also reward the policy before adaptation for collecting useful episodes (E-MAML)."""
-    step_weights: Advanced[tuple[float, ...] | None] = None
+    step_weights: Advanced[tuple[NonNegative, ...] | None] = None
     """Weight, in the outer loss, of the policy after each inner step. None: only the last policy
     counts."""
     remat: Advanced[Remat] = "none"

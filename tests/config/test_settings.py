@@ -64,8 +64,8 @@ POSITIVE = [
 ]
 NOT_NEGATIVE = ["damping", "weight_scale", "head_scale"]
 FRACTION = ["discount", "gae_lambda", "inner_learning_rate_decay", "max_unstable_share"]
-# weights, whose number depends on the inner steps; inner steps have bounds of each algorithm
-WITHOUT_BOUNDS = {"step_weights", "num_inner_steps"}
+# tested below, because their bounds depend on the algorithm
+WITHOUT_BOUNDS = {"num_inner_steps"}
 
 NAN, INFINITY = math.nan, math.inf
 OF_ALL = ("many", NAN)  # out of all bounds
@@ -92,6 +92,11 @@ BOUNDS: dict[str, tuple[str, list[Any], list[Any]]] = {
     "task_batch_size": ("auto, or a whole number, 1 or more", [0, 1.5, *OF_ALL], [1, "auto"]),
     "fisher_fraction": ("a number above 0, at most 1", [0.0, 1.1, *OF_ALL], [0.1, 1]),
     "second_moment_decay": ("a number, 0 or more and below 1", [-0.1, 1.0, *OF_ALL], [0.0, 0.999]),
+    "step_weights": (
+        "a tuple, each value a number, 0 or more",
+        [(1.0, -0.5), (NAN,), (INFINITY,), ("many",)],
+        [(1.0,), (0.0, 1)],
+    ),
     "hidden_sizes": (
         "a tuple, each value a whole number, 1 or more",
         [(0,), (8, -1), (8, 1.5), ("many",)],
@@ -160,9 +165,9 @@ ALONE = {"proto-maml": 0, "ridge-maml": 0, "imaml": 2, "reptile": 2}
 """The least number of inner steps, where it is not 1: a head of the task works without any."""
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", [*ALGORITHMS, *POLICY_ALGORITHMS])
 def test_an_algorithm_takes_only_numbers_of_inner_steps_that_make_sense(name):
-    kind, least = ALGORITHMS[name], ALONE.get(name, 1)
+    kind, least = {**ALGORITHMS, **POLICY_ALGORITHMS}[name], ALONE.get(name, 1)
     assert kind(num_inner_steps=least).num_inner_steps == least
     for bad in (least - 1, -1, 2.5, NAN):
         with pytest.raises(MamlaxError, match=f"must be a whole number, {least} or more") as error:
