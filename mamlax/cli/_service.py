@@ -3,29 +3,33 @@
 import os
 import shlex
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from .._errors import MamlaxError
 from .._extras import missing
 from ..config._serving import Serving
+from ..config._settings import Bound, Count, Positive
 from . import _devices
 from ._console import escape, say, say_paths
+
+Port = Annotated[int, Bound("a whole number from 0 to 65535", lambda port: 0 <= port <= 65535)]
 
 
 def serve(
     models: tyro.conf.Positional[tuple[Path, ...]],
     *,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Port = 8000,
     warm: bool = True,
     token: str | None = None,
-    most_adapted: int = Serving.most_adapted,
-    seconds_kept: float = Serving.seconds_kept,
-    most_bytes: int = Serving.most_bytes,
-    most_rows: int = Serving.most_rows,
-    most_images: int = Serving.most_images,
-    seconds_to_compute: float = Serving.seconds_to_compute,
+    most_adapted: Count = Serving.most_adapted,
+    seconds_kept: Positive = Serving.seconds_kept,
+    most_bytes: Count = Serving.most_bytes,
+    most_rows: Count = Serving.most_rows,
+    most_images: Count = Serving.most_images,
+    seconds_to_compute: Positive = Serving.seconds_to_compute,
 ) -> None:
     """Serve models over HTTP, with a web page to try them.
 
