@@ -1,6 +1,6 @@
 """Is the verdict of a report true? Tables of a known law: `results/verdicts.json`.
 
-    .venv/bin/python -m benchmarks.accuracy.verdicts --seeds 5     # 20 minutes on 2 cores
+    .venv/bin/python -m benchmarks.accuracy.verdicts --seeds 20 --processes 2
 
 Each table has 40 groups of 24 rows. What a verdict says is checked on 400 fresh groups, with the
 model that was fitted to all 40 and the simpler models fitted to the same. *Use X* is wrong where X
@@ -10,6 +10,7 @@ better. In at most one of twenty tables that may be.
 """
 
 import argparse
+import multiprocessing
 import re
 import time
 from collections.abc import Callable
@@ -50,24 +51,27 @@ def table(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--note", default="")
     parser.add_argument("--output", type=Path, default=report.RESULTS / "verdicts.json")
     args = parser.parse_args()
     machine, found = report.machine(), []
-    for seed in range(args.seeds):
-        for law in LAWS:
-            found.append({"law": law, "seed": seed, **checked(law, seed)})
-            print(*(found[-1][name] for name in SAID), sep="\n  ", flush=True)
-    num_wrong = sum(bool(one["wrong"]) for one in found)
-    print(f"wrong: {num_wrong} of {len(found)}")
     versions = report.versions("jax", "mamlax", "scikit-learn", "numpy")
-    results = {"num_tables": len(found), "num_wrong": num_wrong, "tables": found}
-    document = {"note": args.note, "machine": machine, "versions": versions, "results": results}
-    report.write_report(args.output, document)
+    asked = [(law, seed) for seed in range(args.seeds) for law in LAWS]
+    with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
+        for one in pool.imap(checked, asked):
+            found.append(one)
+            print(*(one[name] for name in SAID), sep="\n  ", flush=True)
+            num_wrong = sum(bool(one["wrong"]) for one in found)
+            results = {"num_tables": len(found), "num_wrong": num_wrong, "tables": found}
+            header = {"note": args.note, "machine": machine, "versions": versions}
+            report.write_report(args.output, {**header, "results": results})
+    print(f"wrong: {num_wrong} of {len(found)}")
 
 
-def checked(law: str, seed: int) -> dict[str, object]:
+def checked(law_and_seed: tuple[str, int]) -> dict[str, object]:
     """A verdict, what is wrong with it, and errors on fresh groups."""
+    law, seed = law_and_seed
     x, y, groups = table(law, NUM_GROUPS, seed)
     began = time.perf_counter()
     model = mamlax.FewShotRegressor(random_state=seed).fit(x, y, groups=groups)
@@ -83,6 +87,8 @@ def checked(law: str, seed: int) -> dict[str, object]:
     assert judged is not None
     said, truth = model.report(), report_of([judged])
     return {
+        "law": law,
+        "seed": seed,
         "seconds": seconds,
         "verdict": said.verdict,
         "wrong": wrong(said, truth),

@@ -203,6 +203,7 @@ def _network(plan: Plan, num_inputs: int, num_pooled: int) -> Architecture:
             hidden_sizes=training.hidden_sizes if training.features == "network" else (),
             features=training.features,
             num_pooled=num_pooled,
+            turns=True,
         )
     context_size = 0
     if isinstance(algorithm, Cavia):

@@ -17,6 +17,7 @@ from ._entry import (
     TREES_OF_GROUP,
 )
 from ._gpboost import gpboost_predictions, is_gpboost_there
+from ._log_odds import LogOdds
 from ._offsets import Offsets
 from ._pooled_choice import line_of
 from ._random_slopes import RandomSlopes
@@ -27,8 +28,6 @@ _FEW_ROWS = 20_000
 _MOST_ROWS = 200_000
 """Of the trees' training set: enough for them, and seconds."""
 _TREES: dict[str, Any] = {"early_stopping": False}  # theirs would hold out rows, not groups
-_PRIOR_COUNT = 5.0
-"""Rows that the frequencies of classes in all groups count as, beside those of a support."""
 
 Predict = Callable[[list[Rows], list[Rows]], list[np.ndarray]]
 """`predict(supports, queries) -> outputs` `[rows, outputs]` for each query. Raises `LeftOut` where
@@ -189,21 +188,22 @@ def _classifiers(
     def counts_of(support):
         return np.bincount(support.targets, minlength=classes).astype(float)
 
-    def offset(support):  # log-odds moved by how often the classes came in the support
-        seen = counts_of(support) + _PRIOR_COUNT * mean
-        return _logs(seen / seen.sum()) - _logs(mean)
-
     def support_only(support, query):  # beside it the frequencies of all, as if one row more
         number = len(support.inputs)
         found = linear(support)(query.inputs) if number else np.zeros((len(query.inputs), 1))
         return _logs((number * found + mean) / (number + 1))
 
-    pooled = linear(rows)
+    chances = linear(rows)
+
+    def pooled(inputs):
+        return _logs(chances(inputs)) if len(inputs) else np.zeros((0, classes))
+
+    log_odds = LogOdds.of(rows, pooled(rows.inputs), seed)
     trees_of_group = boosted(_with_mean(rows.inputs, sums, counts))
     return _Models(
         _logs(mean),
-        lambda inputs: _logs(pooled(inputs)),
-        offset,
+        pooled,
+        lambda support: log_odds(support, pooled(support.inputs)),
         support_only,
         boosted(rows.inputs),
         trees_of_group,

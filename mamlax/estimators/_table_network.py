@@ -1,13 +1,15 @@
 """What adapts to a table where the head is solved for: columns, curves of them, and an offset.
 
-    y = m(x) + f(x) W + b,     f(x) = [s φ(z), a ⊙ z, c],     z = [x, m(x)]
+    y = m(x) + f(x) W + b,     f(x) = [s φ(z), a ⊙ (z − t), c],     z = [x, m(x)]
 
 m is the pooled model. φ are n waves √(2/n) cos(ω·(l ⊙ z) + p) of random directions and phases: with
 them ridge regression is that by a Gaussian process with the kernel exp(−‖l ⊙ (z − z')‖² / 2). Or
 they are the hidden features of a network, divided by √n. The squares of s, a and c are how much
 groups are expected to differ by a curve, in each slope and by an offset. They are learned, as l is:
 a table of lines is learned as lines, and of groups that are alike little is left but m and
-an offset, since the regression adds a one of its own.
+an offset, since the regression adds a one of its own. t is the point about which the lines of
+groups turn, learned too: where animals are born with the same weight and grow at different rates,
+lines meet at birth. So offsets and slopes may be correlated, by −a² t.
 
 Rahimi & Recht, Random Features for Large-Scale Kernel Machines, NeurIPS 2007.
 """
@@ -50,6 +52,7 @@ class TableNetwork(eqx.Module):
     curves: Waves | MLP
     curve_scale: Float[Array, ""]
     slope_scales: Float[Array, " inputs"]
+    pivots: Float[Array, " inputs"] | None
     offset_scale: Float[Array, ""]
     weight: Float[Array, "features outputs"]
     bias: Float[Array, " outputs"]
@@ -66,9 +69,10 @@ class TableNetwork(eqx.Module):
     def features(self, inputs, reference=None):
         """The inputs of the head, `[rows, features]`."""
         curves = self.curves.features(inputs)
+        about = inputs if self.pivots is None else inputs - _SPEED * self.pivots[None]
         blocks = (
             (self.curve_scale, curves / math.sqrt(curves.shape[1])),
-            (self.slope_scales[None], inputs),
+            (self.slope_scales[None], about),
             (self.offset_scale, jnp.ones_like(inputs[:, :1])),
         )
         return jnp.concatenate([jnp.exp(_SPEED * scale) * block for scale, block in blocks], axis=1)
@@ -108,6 +112,7 @@ def table_network(
     features: Features,
     hidden_sizes: tuple[int, ...],
     num_pooled: int,
+    turns: bool = False,
 ) -> TableNetwork:
     """Make one, whose head is zero.
 
@@ -119,6 +124,8 @@ def table_network(
         hidden_sizes: width of each hidden layer of a network.
         num_pooled: how many of the inputs, the last, are what a pooled model says; they are added
             to the outputs.
+        turns: whether the point about which lines turn is learned; files of mamlax 0.1.0 have
+            none.
     """
     if features == "waves":
         direction_key, phase_key = jax.random.split(key)
@@ -137,6 +144,7 @@ def table_network(
         curves,
         scale,
         jnp.zeros(num_inputs),
+        jnp.zeros(num_inputs) if turns else None,
         scale,
         jnp.zeros((num_features + num_inputs + 1, num_outputs)),
         jnp.zeros(num_outputs),
