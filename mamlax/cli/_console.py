@@ -149,6 +149,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
         curves["not transductive"] = evaluation.non_transductive_curve
     if evaluation.success_curve is not None:
         curves["success rate"] = evaluation.success_curve
+    curves.update(evaluation.kind_curves or {})
     curves.update(evaluation.baselines)
     note = " (transductive)" if evaluation.transductive else ""
     title = f"{_shown_metric(evaluation.metric)}, {_over(evaluation)}{note}"

@@ -14,7 +14,7 @@ from ..config._catalog import RECIPES
 from ..config._recipe import Recipe
 from ..records._curves import Curves, write_curves
 from ..records._description import RunDescription, environment
-from ..records._evaluation import MAIN, Evaluation, curve_of, write_evaluation
+from ..records._evaluation import MAIN, Curve, Evaluation, curve_of, write_evaluation
 from ..records._examples import write_examples
 from ..training._evaluation import summarize
 from ._agreement import check_agreement
@@ -153,6 +153,7 @@ def evaluate_results(
             experiment, results[MAIN], num_tasks, num_inner_steps
         ),
         success_curve=curve_of(summarize(successes[MAIN])) if successes else None,
+        kind_curves=_kind_curves(experiment, curves[MAIN]),
         held_out=dict(problem) if problem else None,
     )
     if not is_first():
@@ -221,12 +222,30 @@ def _non_transductive_curve(
 
 
 def _on_test_tasks(
-    experiment: Experiment, bound: Callable[[PyTree], PyTree], num_tasks: int
+    experiment: Experiment, function: Callable[[PyTree], PyTree], num_tasks: int
 ) -> np.ndarray:
-    """A bound of the return, known without learning, on each held-out task: `[tasks]`."""
+    """A function of each held-out task, `[tasks]`: a bound of its return, or whether it is of a
+    kind.
+    """
     tasks, method = experiment.parts.test_tasks, experiment.method
-    of_one = jax.vmap(lambda draw: bound(method.task(tasks, draw)))
+    of_one = jax.vmap(lambda draw: function(method.task(tasks, draw)))
     return np.asarray(of_one(draws(TEST_SEED, num_tasks)))
+
+
+def _kind_curves(experiment: Experiment, curves: np.ndarray) -> dict[str, Curve] | None:
+    """The curve of each kind of tasks that is among those of the evaluation."""
+    parts, num_tasks = experiment.parts, curves.shape[-2]
+    if not isinstance(parts, PolicyParts) or not parts.kinds:
+        return None
+    of_kind = {
+        name: _on_test_tasks(experiment, is_of_kind, num_tasks)
+        for name, is_of_kind in parts.kinds.items()
+    }
+    return {
+        name: curve_of(summarize(curves[..., chosen, :]))
+        for name, chosen in of_kind.items()
+        if chosen.any()
+    }
 
 
 def _adapters(

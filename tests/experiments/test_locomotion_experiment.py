@@ -14,7 +14,7 @@ from mamlax.config import RECIPES
 from mamlax.experiments import _result
 from mamlax.experiments._film import film
 from mamlax.experiments._train import train
-from mamlax.records import LocomotionExamples, RunDescription, read_examples, read_metrics
+from mamlax.records import LocomotionExamples, RunDescription, read_curves, read_examples, read_metrics
 from mamlax.records._description import open_run
 from mamlax.rl import HalfCheetah
 
@@ -69,6 +69,16 @@ def test_published_means_are_in_the_evaluation(trained):
     lines = read_metrics(directory / "metrics.jsonl")
     assert [line["train/unstable_episodes"] for line in lines] == [0.0, 0.0]
     assert [line["train/environment_steps"] for line in lines] == [2 * 2 * 2 * 30] * 2
+
+
+def test_each_direction_is_reported_apart(trained):
+    evaluation, directory = trained
+    assert set(evaluation.kind_curves) == {"forward", "backward"}
+    curves = read_curves(directory).metric["main"]  # of two tasks: one of each direction
+    for number, point in enumerate(evaluation.curve):
+        means = [curve[number].mean for curve in evaluation.kind_curves.values()]
+        np.testing.assert_allclose(sorted(means), np.sort(curves[:, number]), rtol=1e-5)
+        np.testing.assert_allclose(np.mean(means), point.mean, rtol=1e-5)
 
 
 def test_every_figure_is_drawn(trained):

@@ -31,6 +31,7 @@ from ._listed_tasks import ListedTasks
 from ._parts import Baseline, ExamplesFn, PolicyParts
 
 Adapters = Mapping[str, Callable[..., PyTree]]
+_DIRECTIONS = {"forward": lambda task: task > 0, "backward": lambda task: task < 0}
 _NUM_SHOWN_TASKS, _NUM_SHOWN_EPISODES = 4, 3
 
 
@@ -65,7 +66,8 @@ def environment_parts(problem: ControlProblem, network: PolicyNetwork) -> Policy
         case _:
             raise TypeError(f"no environment is known for {type(problem).__name__}.")
     informed = replace(env, oracle=True)
-    return _parts(env, informed, partial(_positions, env), network, listed=listed)
+    parts = _parts(env, informed, partial(_positions, env), network, listed=listed)
+    return replace(parts, kinds=_DIRECTIONS) if env.goal == "direction" else parts
 
 
 def _parts(

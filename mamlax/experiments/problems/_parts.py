@@ -97,7 +97,9 @@ class PolicyParts(Parts):
         bounds: by name, `bound(task) -> return`, a return that is known without learning.
         success_fn: `success_fn(trajectories) -> [episodes]`, where the environment says when a task
             is solved; None where it does not.
+        kinds: by name, `kind(task) -> bool`, kinds of tasks whose returns are also reported apart.
     """
 
     success_fn: Callable[..., PyTree] | None = None
     bounds: Mapping[str, Callable[[PyTree], PyTree]] = field(default_factory=dict)
+    kinds: Mapping[str, Callable[[PyTree], PyTree]] = field(default_factory=dict)
