@@ -183,7 +183,7 @@ def test_what_was_drawn_once_is_known_again(either):
         assert np.argmax(shares(page)) == number
     before = page.locator("#step")
     before.fill("0")
-    assert "after 0 of 10" in page.locator("output[for=step]").inner_text()
+    assert page.locator("output[for=step]").inner_text() == "0 of 10"
     assert max(shares(page)) < 60, "nothing is known before the first step"
 
 
@@ -231,6 +231,76 @@ def test_a_point_is_set_dragged_and_taken_away(either):
     assert "No points yet" in page.locator("p.quiet").inner_text()
 
 
+def test_axes_and_numbers_of_a_point_have_names(either):
+    page = either
+    for model, names in (("wave", ["x", "y"]), ("of speed", ["speed", "wear"])):
+        open_model(page, model)
+        page.wait_for_selector("path.before")
+        assert page.locator("svg .name").all_text_contents() == names
+        for name, value in zip(names, ("2.5", "-3"), strict=True):
+            page.get_by_label(name, exact=True).fill(value)
+        page.get_by_role("button", name="add").click()
+        page.wait_for_selector("path.after")
+        label = "2.50, -3.00"
+        assert page.locator("circle").get_attribute("aria-valuetext") == label
+
+
+def test_a_curve_of_other_points_goes_under_an_error(page):
+    open_model(page, "wave")
+    page.wait_for_selector("path.before")
+    page.route("**/steps", lambda route: route.fulfill(status=400, body="{}"))
+    page.locator("svg.plot").click()
+    page.wait_for_selector("[role=alert]:not([hidden])")
+    assert page.locator("svg.plot path").count() == 0
+    assert page.locator("circle").count() == 1
+    page.unroute("**/steps")
+    page.locator("circle").press("ArrowUp")
+    page.wait_for_selector("path.after")
+    assert page.get_by_role("alert").is_hidden()
+
+
+def test_bars_of_another_drawing_go_under_an_error(page):
+    open_model(page, "characters")
+    for number in (0, 1):
+        draw(page, page.locator(".class canvas").nth(number), *STROKES[number])
+    draw(page, page.locator(".ask canvas"), *STROKES[0])
+    page.wait_for_selector(".bars .best")
+    page.route("**/predict", lambda route: route.fulfill(status=400, body="{}"))
+    draw(page, page.locator(".ask canvas"), *STROKES[1])
+    page.wait_for_selector("[role=alert]:not([hidden])")
+    page.wait_for_selector(".bars .best", state="detached")
+    assert page.locator(".bars output").all_inner_texts() == ["", ""]
+
+
+SLOW_FETCH = """() => {
+    const own = window.fetch;
+    window.fetch = async (...all) => {
+        await new Promise((done) => setTimeout(done, 1500));
+        return own(...all);
+    };
+}"""
+
+
+def test_who_waits_is_told_so(page, tmp_path):
+    page.evaluate(SLOW_FETCH)
+    open_model(page, "wave")
+    page.wait_for_selector("text=The model computes")
+    page.wait_for_selector("text=No points yet")
+    assert not page.get_by_text("The model computes").count()
+
+
+def test_buttons_do_not_touch_what_is_drawn_on(page):
+    open_model(page, "characters")
+    for width in (375, 1000):
+        page.set_viewport_size({"width": width, "height": 800})
+        for place in (".class >> nth=0", ".ask"):
+            canvas = page.locator(f"{place} >> canvas").bounding_box()
+            button = page.locator(f"{place} >> button >> nth=0").bounding_box()
+            assert button["y"] >= canvas["y"] + canvas["height"] + 4
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide == width, "nothing sticks out to the right"
+
+
 def test_a_table_comes_back_with_predictions(page, regressor, tmp_path):
     open_model(page, "wear")
     support = pd.DataFrame({"speed": [9.0, 12.5, 11.0], "kind": ["dry", "wet", "dry"]})
@@ -250,6 +320,10 @@ def test_a_table_comes_back_with_predictions(page, regressor, tmp_path):
     with page.expect_download() as download:
         page.locator("a[download]").click()
     assert len(pd.read_csv(download.value.path())) == 2
+    (tmp_path / "other.csv").write_text("velocity\n1\n")
+    files.nth(1).set_input_files(tmp_path / "other.csv")
+    page.wait_for_selector("[role=alert]:not([hidden])")
+    assert not page.locator("a[download]").count(), "those are of the file before"
 
 
 def test_what_is_wrong_with_a_table_is_said(page, tmp_path):

@@ -1,6 +1,6 @@
 // Points on a plane, and the function that the model makes of them step by step.
 
-import { atStep, element, latest, Refused, tried } from "./parts.js";
+import { atStep, COMPUTING, element, latest, Refused, tried } from "./parts.js";
 import { pathOf, postJson } from "./service.js";
 import { axes, svg } from "./plot.js";
 
@@ -20,7 +20,8 @@ export function curvesPage(model) {
   const [scale] = model.scales;
   const heights = [mean - REACH * scale, mean + REACH * scale];
   const isNarrow = matchMedia("(max-width: 37rem)").matches;
-  const plot = isNarrow ? axes(range, heights, 420, 400) : axes(range, heights);
+  const names = model.named ? [column.name, model.targets[0]] : ["x", "y"];
+  const plot = isNarrow ? axes(range, heights, names, 420, 400) : axes(range, heights, names);
   // a head that is solved for takes no steps: there is a function before, and one after
   const mostSteps = Math.max(model.num_inner_steps, 1);
   const points = [];
@@ -32,7 +33,7 @@ export function curvesPage(model) {
     class: "plot",
     role: "group",
     viewBox: `0 0 ${plot.width} ${plot.height}`,
-    "aria-label": "Points, and the function that the model makes of them",
+    "aria-label": `Points, and the function that the model makes of them: ${names[1]} by ${names[0]}`,
   });
   const step = element("input", { type: "range", min: 0, max: mostSteps, value: mostSteps, id: "step" });
   const stepName = element("output", { for: "step" });
@@ -40,6 +41,17 @@ export function curvesPage(model) {
 
   const update = latest(async () => {
     draw();
+    try {
+      await computed();
+    } catch (error) {
+      curves = errors = pretrained = null; // those are of other points
+      throw error;
+    } finally {
+      draw();
+    }
+  }, () => (status.textContent = COMPUTING));
+
+  async function computed() {
     const xs = points.map(([x]) => x);
     const ys = points.map(([, y]) => y);
     const queries = rowsOf([...places, ...xs]);
@@ -59,8 +71,7 @@ export function curvesPage(model) {
     errors = found.map((values) =>
       values.slice(NUM_PLACES).reduce((sum, value, i) => sum + (value - ys[i]) ** 2, 0) / ys.length,
     );
-    draw();
-  });
+  }
 
   function draw() {
     const last = curves === null ? 0 : Math.min(Number(step.value), curves.length - 1);
@@ -78,9 +89,11 @@ export function curvesPage(model) {
     stepName.textContent = step.value;
     const steps = model.num_inner_steps ? `After ${last} step${last === 1 ? "" : "s"} the` : "The";
     status.textContent =
-      !points.length || errors === null
-        ? "No points yet: this is the initialization."
-        : `${steps} mean squared error at the ${points.length} point${points.length === 1 ? "" : "s"} is ${errors[last].toPrecision(3)}.`;
+      errors === null
+        ? ""
+        : !points.length
+          ? "No points yet: this is the initialization."
+          : `${steps} mean squared error at the ${points.length} point${points.length === 1 ? "" : "s"} is ${errors[last].toPrecision(3)}.`;
   }
 
   const within = (value, [low, high]) => Math.min(Math.max(value, low), high);
@@ -142,8 +155,7 @@ export function curvesPage(model) {
   root.addEventListener("pointercancel", () => (held = null));
 
   step.addEventListener("input", draw);
-  const x = element("input", { type: "number", step: "any", "aria-label": `${column.name} of a point` });
-  const y = element("input", { type: "number", step: "any", "aria-label": `${model.targets[0]} of a point` });
+  const [x, y] = names.map(() => element("input", { type: "number", step: "any" }));
   const add = (event) => {
     event.preventDefault();
     if (x.value === "" || y.value === "") return;
@@ -185,8 +197,8 @@ export function curvesPage(model) {
       "form",
       { class: "row", onsubmit: add },
       "A point by its numbers:",
-      x,
-      y,
+      element("label", {}, names[0], " ", x),
+      element("label", {}, names[1], " ", y),
       element("button", {}, "add"),
       element("button", { type: "button", onclick: () => (points.splice(0), update()) }, "remove all"),
     ),

@@ -3,12 +3,12 @@
 import { element, tried } from "./parts.js";
 import { get } from "./service.js";
 
-function fieldsOf(schema) {
+function fieldsOf(schema, sometimes) {
   const fields = Object.entries(schema.properties).map(([name, about]) => {
     const type = about.enum ? about.enum.join(", ") : [about.type].flat().join(" or ");
-    const sometimes = schema.required.includes(name) ? "" : ", not always";
+    const which = schema.required.includes(name) ? "" : `, ${sometimes}`;
     const words = about.description ?? about.items?.type ?? "";
-    return element("li", {}, element("code", {}, name), ` (${type}${sometimes}) ${words}`);
+    return element("li", {}, element("code", {}, name), ` (${type}${which}) ${words}`);
   });
   return element("ul", {}, ...fields);
 }
@@ -23,10 +23,10 @@ await tried(async () => {
     for (const [method, one] of Object.entries(methods)) {
       operations.push(element("h3", {}, `${method.toUpperCase()} ${path}`), element("p", {}, one.summary));
       for (const [kind, { schema }] of Object.entries(one.requestBody?.content ?? {})) {
-        operations.push(element("p", { class: "quiet" }, `takes ${kind}`), fieldsOf(schema));
+        operations.push(element("p", { class: "quiet" }, `takes ${kind}`), fieldsOf(schema, "optional"));
       }
       const { schema } = one.responses["200"].content["application/json"];
-      operations.push(element("p", { class: "quiet" }, "gives application/json"), fieldsOf(schema));
+      operations.push(element("p", { class: "quiet" }, "gives application/json"), fieldsOf(schema, "not always"));
     }
   }
   document.getElementById("operations").replaceChildren(...operations);

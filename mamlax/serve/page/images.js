@@ -1,13 +1,13 @@
 // Draw an example of each class, draw another: which class is it?
 
-import { atStep, element, latest, Refused, tried } from "./parts.js";
+import { atStep, COMPUTING, element, latest, Refused, tried } from "./parts.js";
 import { pathOf, postForm } from "./service.js";
 
 const SIDE = 140;
 const ASKED_SIDE = 210;
 const STROKE = 0.035; // of the side: about as wide as Omniglot's
 const MOST_CLASSES = 5;
-const KEYS = "Draw with the mouse, or by keys: arrows move the pen (with Shift in small steps), the space bar lowers and lifts it, Delete clears.";
+const KEYS = "Draw with mouse or finger, or by keys: arrows move the pen (with Shift in small steps), the space bar lowers and lifts it, Delete clears.";
 const PRETRAINED =
   "The thin bars are of the same network trained on all classes at once, without meta-learning, and then adapted to your drawings by gradient descent.";
 const TOO_MANY = "The pretrained network is not shown: its head has fewer classes.";
@@ -174,7 +174,8 @@ export function imagesPage(model) {
   const aboutPretrained = element("p", { class: "quiet" }, PRETRAINED);
   const step = element("input", { type: "range", min: 0, max: model.num_inner_steps, value: model.num_inner_steps, id: "step" });
   const stepName = element("output", { for: "step" });
-  const more = element("button", { onclick: () => addClass() }, "another class");
+  const more = element("button", { onclick: () => addClass() }, "add class");
+  const mostSaid = element("span", { class: "quiet" });
   const asked = pad(ASKED_SIDE, () => "what is asked about", () => update());
 
   // The id of the model adapted to what is drawn; null where that is too little.
@@ -212,6 +213,7 @@ export function imagesPage(model) {
         adaptedId = await adapted();
       } catch (error) {
         isChanged = true; // so that the next stroke tries again
+        draw();
         throw error;
       }
     }
@@ -221,9 +223,10 @@ export function imagesPage(model) {
       if (error.status !== 404) throw error;
       adaptedId = await adapted(); // nobody used it for long, and it was let go
       answer = await answered();
+    } finally {
+      draw(); // also without an answer: the last one was of other drawings
     }
-    draw();
-  });
+  }, () => (hint.textContent = COMPUTING));
 
   const adapt = () => {
     isChanged = true;
@@ -231,7 +234,7 @@ export function imagesPage(model) {
   };
 
   function draw() {
-    stepName.textContent = `after ${step.value} of ${model.num_inner_steps} inner steps`;
+    stepName.textContent = `${step.value} of ${model.num_inner_steps}`;
     const known = classes.filter(({ pads }) => pads.some((one) => !one.isEmpty));
     const names = answer?.classes ?? known.map(({ name }) => name.value);
     const chances = answer?.by_step[step.value][0] ?? names.map(() => null);
@@ -294,11 +297,12 @@ export function imagesPage(model) {
           "div",
           { class: "row" },
           element("button", { onclick: clear }, "clear"),
-          element("button", { onclick: addPad }, "another example"),
+          element("button", { onclick: addPad }, "add example"),
         ),
       ),
     );
     more.disabled = classes.length >= most;
+    mostSaid.textContent = more.disabled ? `This model tells at most ${most} classes apart.` : "";
   }
 
   for (let i = 0; i < Math.min(most, MOST_CLASSES); i++) addClass();
@@ -315,7 +319,7 @@ export function imagesPage(model) {
     ...(model.has_pretrained ? [aboutPretrained] : []),
     board,
     element("p", { id: "keys", class: "quiet" }, KEYS),
-    element("div", { class: "row" }, more),
+    element("div", { class: "row" }, more, mostSaid),
     element("h2", {}, "Which one is this?"),
     element(
       "div",
@@ -331,7 +335,7 @@ export function imagesPage(model) {
           ...chooser(asked, "A picture to ask about"),
         ),
       ),
-      element("div", {}, hint, bars, element("label", { for: "step" }, "Inner steps "), step, " ", stepName),
+      element("div", {}, hint, bars, element("div", { class: "row" }, element("label", { for: "step" }, "Inner steps"), step, stepName)),
     ),
   ];
 }

@@ -24,8 +24,11 @@ export async function tried(work) {
   }
 }
 
+const SLOW = 300; // milliseconds after which a person wonders
+
 // One at a time: what is asked for while it works is done once more afterwards, with what is then.
-export function latest(work) {
+// `tell` is called where it takes long, as where a program is compiled; `work` ends what it shows.
+export function latest(work, tell) {
   let isWorking = false;
   let isAsked = false;
   return async () => {
@@ -34,7 +37,9 @@ export function latest(work) {
     isWorking = true;
     while (isAsked) {
       isAsked = false;
+      const timer = setTimeout(tell, SLOW);
       await tried(work);
+      clearTimeout(timer);
     }
     isWorking = false;
   };
@@ -47,6 +52,8 @@ export function atStep(model, steps, step) {
   const last = steps.length - 1;
   return steps[model.num_inner_steps ? Math.min(step, last) : last];
 }
+
+export const COMPUTING = "The model computes. The first time takes longest …";
 
 // element("p", { class: "quiet" }, "text", otherElement)
 export function element(tag, attributes = {}, ...children) {

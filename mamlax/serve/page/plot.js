@@ -21,9 +21,12 @@ export function ticks(low, high) {
   return found;
 }
 
-// A plot of width × height: `x` and `y` turn numbers to places, `at` places to numbers.
-export function axes([left, right], [low, high], width = 900, height = 460) {
-  const edge = { left: 52, right: 14, top: 14, bottom: 32 };
+const LONGEST_NAME = 40;
+const cut = (name) => (name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)} …` : name);
+
+// A plot of width × height with named axes: `x` and `y` turn numbers to places, `at` places to numbers.
+export function axes([left, right], [low, high], [nameAcross, nameUp], width = 900, height = 460) {
+  const edge = { left: 76, right: 14, top: 14, bottom: 52 };
   const across = width - edge.left - edge.right;
   const up = height - edge.top - edge.bottom;
   const x = (value) => edge.left + (across * (value - left)) / (right - left);
@@ -31,12 +34,16 @@ export function axes([left, right], [low, high], width = 900, height = 460) {
   const grid = svg("g", { "aria-hidden": "true" });
   for (const tick of ticks(left, right)) {
     grid.append(svg("line", { class: "grid", x1: x(tick), x2: x(tick), y1: y(low), y2: y(high) }));
-    grid.append(svg("text", { x: x(tick), y: height - 10, "text-anchor": "middle" }, String(tick)));
+    grid.append(svg("text", { x: x(tick), y: y(low) + 20, "text-anchor": "middle" }, String(tick)));
   }
   for (const tick of ticks(low, high)) {
     grid.append(svg("line", { class: "grid", x1: x(left), x2: x(right), y1: y(tick), y2: y(tick) }));
     grid.append(svg("text", { x: edge.left - 8, y: y(tick) + 4, "text-anchor": "end" }, String(tick)));
   }
+  const middle = { "text-anchor": "middle", class: "name" };
+  grid.append(svg("text", { ...middle, x: edge.left + across / 2, y: height - 8 }, cut(nameAcross)));
+  const place = `translate(18 ${edge.top + up / 2}) rotate(-90)`;
+  grid.append(svg("text", { ...middle, transform: place }, cut(nameUp)));
   const at = (event, root) => {
     const box = root.getBoundingClientRect();
     const place = ((event.clientX - box.left) * width) / box.width;

@@ -1,6 +1,6 @@
 // A file of a new group's rows, another of rows to predict for.
 
-import { element, latest } from "./parts.js";
+import { COMPUTING, element, latest } from "./parts.js";
 import { pathOf, postForm } from "./service.js";
 
 function drop(words, changed) {
@@ -69,12 +69,16 @@ export function tablesPage(model) {
   let address = null;
 
   const predict = latest(async () => {
+    result.replaceChildren(); // what stands there is of other files
     if (!support.file() || !query.file()) return;
     const form = new FormData();
     form.append("support", support.file());
     form.append("query", query.file());
     if (model.has_intervals) form.append("coverage", "0.9");
-    const found = await postForm(pathOf(model, "table"), form);
+    const found = await postForm(pathOf(model, "table"), form).catch((error) => {
+      result.replaceChildren();
+      throw error;
+    });
     if (address !== null) URL.revokeObjectURL(address);
     address = URL.createObjectURL(new Blob([found.csv], { type: "text/csv" }));
     const isNew = (name) => /^(predicted|probability|lower|upper) /.test(name);
@@ -83,10 +87,13 @@ export function tablesPage(model) {
       element("h3", {}, `Predictions, after adapting to ${found.num_support} rows`),
       ...found.said.map((line) => element("p", { class: "quiet" }, line)),
       element("p", {}, element("a", { href: address, download: "predictions.csv" }, "Download predictions.csv")),
+      ...(model.has_intervals
+        ? [element("p", { class: "quiet" }, "lower and upper: an interval that should hold the true value in 9 of 10 rows.")]
+        : []),
       table(found.columns, found.rows, isNew),
       ...(total > found.rows.length ? [element("p", { class: "quiet" }, `The first ${found.rows.length} rows; the file has all.`)] : []),
     );
-  });
+  }, () => result.replaceChildren(element("p", { class: "quiet" }, COMPUTING)));
 
   return [
     element("h2", {}, `Predict ${model.targets.join(", ")} of a group it has never seen`),
