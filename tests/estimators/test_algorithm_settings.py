@@ -131,7 +131,7 @@ def test_settings_of_what_this_estimator_has_no_use_for_are_refused(make, algori
 
 
 def test_an_argument_out_of_the_bounds_of_the_settings_is_refused(few):
-    with pytest.raises(mamlax.MamlaxError, match="num_inner_steps must be 2 or more for imaml"):
+    with pytest.raises(mamlax.MamlaxError, match="2 or more for imaml"):
         fitted(few, algorithm=Imaml(), num_inner_steps=1)
     with pytest.raises(mamlax.MamlaxError, match="inner_learning_rate must be a positive number"):
         fitted(few, algorithm=FOMAML, inner_learning_rate=0.0)
