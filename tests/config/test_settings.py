@@ -161,13 +161,13 @@ def test_an_algorithm_of_several_inner_steps_is_refused_with_fewer(name, words, 
     assert ALGORITHMS[name]().num_inner_steps == {"imaml": 16, "reptile": 5}[name]
 
 
-ALONE = {"proto-maml": 0, "ridge-maml": 0, "imaml": 2, "reptile": 2}
-"""The least number of inner steps, where it is not 1: a head of the task works without any."""
+LEAST_STEPS = {"proto-maml": 0, "ridge-maml": 0, "logistic-maml": 0, "imaml": 2, "reptile": 2}
+"""The least number of inner steps if it is not 1: with a head of the task none is needed."""
 
 
 @pytest.mark.parametrize("name", [*ALGORITHMS, *POLICY_ALGORITHMS])
 def test_an_algorithm_takes_only_numbers_of_inner_steps_that_make_sense(name):
-    kind, least = {**ALGORITHMS, **POLICY_ALGORITHMS}[name], ALONE.get(name, 1)
+    kind, least = {**ALGORITHMS, **POLICY_ALGORITHMS}[name], LEAST_STEPS.get(name, 1)
     assert kind(num_inner_steps=least).num_inner_steps == least
     for bad in (least - 1, -1, 2.5, NAN):
         with pytest.raises(MamlaxError, match=f"must be a whole number, {least} or more") as error:
