@@ -44,3 +44,4 @@ from .envs.toy._grid_world import GridWorld as GridWorld
 from .envs.toy._point_navigation import PointNavigation as PointNavigation
 from .envs.toy._tabular_mdp import MDP as MDP
 from .envs.toy._tabular_mdp import TabularMDP as TabularMDP
+from .envs.xland._tasks import XLandTasks as XLandTasks

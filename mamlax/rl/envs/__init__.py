@@ -1,1 +1,1 @@
-"""Environments: in JAX, and of MuJoCo, gymnax, Gymnasium and Meta-World."""
+"""Environments: in JAX, and of MuJoCo, gymnax, XLand-MiniGrid, Gymnasium and Meta-World."""

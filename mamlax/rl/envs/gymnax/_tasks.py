@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from ..._environment import ActionSpace, Box, Discrete
+from .._observations import flat
 
 
 class GymnaxTasks:
@@ -75,7 +76,7 @@ class GymnaxTasks:
     def reset(self, key: PRNGKeyArray, task: PyTree) -> tuple[PyTree, PyTree]:
         """Start an episode. Returns gymnax's state and the observation `[observation_size]`."""
         seen, state = self._env.reset_env(key, task)
-        return self._like_later_ones(_arrays(state), task), _flat(seen)
+        return self._like_later_ones(_arrays(state), task), flat(seen)
 
     def step(
         self, key: PRNGKeyArray, task: PyTree, state: PyTree, action: PyTree
@@ -89,7 +90,7 @@ class GymnaxTasks:
         # a state may start with Python's numbers; they are converted only if nothing is lost
         after = jax.tree.map(lambda x, like: _as(like.dtype, x), after, state)
         reward = jnp.asarray(reward, jnp.result_type(float)).reshape(())
-        return after, _flat(seen), reward, jnp.asarray(ended, bool).reshape(())
+        return after, flat(seen), reward, jnp.asarray(ended, bool).reshape(())
 
     def _like_later_ones(self, state: PyTree, task: PyTree) -> PyTree:
         """Convert integers of a state to floats where a step returns floats."""
@@ -125,8 +126,3 @@ def _as(dtype: Any, x: Any) -> PyTree:
     x = jnp.asarray(x)
     is_lost = jnp.issubdtype(x.dtype, jnp.inexact) and not jnp.issubdtype(dtype, jnp.inexact)
     return x if is_lost else x.astype(dtype)
-
-
-def _flat(seen: PyTree) -> PyTree:
-    leaves = [jnp.ravel(jnp.asarray(x, jnp.result_type(float))) for x in jax.tree.leaves(seen)]
-    return jnp.concatenate(leaves)

@@ -1,0 +1,1 @@
+"""Grid worlds of XLand-MiniGrid, which are pure JAX functions."""
