@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 OFTEN = ("maml_in_one_file",)  # the others are slow: compiled for long
-NEEDED = {"search_with_optuna": "optuna"}
+NEEDED = {"grid_worlds": "xminigrid", "search_with_optuna": "optuna"}
 
 
 @pytest.mark.parametrize(
