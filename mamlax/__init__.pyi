@@ -23,7 +23,8 @@ from .algorithms._reptile import reptile as reptile
 from .algorithms._cavia import cavia as cavia
 from .algorithms._heads import proto_maml as proto_maml
 from .algorithms._heads import unicorn_maml as unicorn_maml
-from .algorithms._heads import ridge_maml as ridge_maml
+from .algorithms._solved_heads import ridge_maml as ridge_maml
+from .algorithms._solved_heads import logistic_maml as logistic_maml
 
 # parts of algorithms
 from .algorithms._inner_loop import inner_loop as inner_loop

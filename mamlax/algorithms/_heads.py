@@ -2,14 +2,11 @@
 
     ProtoMAML   w_c = 2 μ_c,  b_c = −‖μ_c‖²,   μ_c the mean feature of class c in the support
     UNICORN     w_c = w,      b_c = b,         one vector shared by all classes
-    ridge       W = W₀ + Fᵀ (F Fᵀ + λ I)⁻¹ (Y − F W₀),     F the features of the support, and a one
 
-The first two are for classification; the number of classes may differ between tasks. The third is
-for regression.
+Both are for classification; the number of classes may differ between tasks.
 
 Triantafillou et al., Meta-Dataset, ICLR 2020.
 Ye & Chao, How to Train Your MAML to Excel in Few-Shot Classification, ICLR 2022.
-Bertinetto et al., Meta-learning with differentiable closed-form solvers, ICLR 2019.
 """
 
 from collections.abc import Callable
@@ -73,13 +70,13 @@ def proto_maml(
     References:
         Triantafillou et al., ICLR 2020.
     """
-    _check_ways(ways)
+    check_ways(ways)
 
     def start_fn(params, support):
         features = features_fn(params, support)
-        _check_features(features, jnp.shape(support.targets))
+        check_features(features, jnp.shape(support.targets), "proto_maml")
         members = jax.nn.one_hot(support.targets, ways, dtype=features.dtype)
-        members = members * _weights_of(support, features)
+        members = members * weights_of(support, features)
         counts = members.sum(0)[:, None]
         means = members.T @ features / jnp.where(counts > 0, counts, 1)
         return set_head(params, 2 * means.T, -jnp.sum(jnp.square(means), axis=1))
@@ -122,7 +119,7 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, ways: int, **options: Any) -> 
     References:
         Ye & Chao, ICLR 2022.
     """
-    _check_ways(ways)
+    check_ways(ways)
 
     def in_head(fn, params):
         selected(params, head, "head")
@@ -146,129 +143,28 @@ def unicorn_maml(loss_fn: LossFn, *, head: Where, ways: int, **options: Any) -> 
     return learner._replace(init=init)
 
 
-def _check_features(features: PyTree, targets: tuple[Any, ...]) -> None:
+def check_features(features: PyTree, targets: tuple[Any, ...], name: str) -> None:
+    """Refuse features that are not real numbers of examples whose classes are given."""
     shape = jnp.shape(features)
     if len(shape) != 2 or shape[:1] != targets:
         raise ValueError(
-            "proto_maml needs features [examples, features] and support.targets [examples], the "
+            f"{name} needs features [examples, features] and support.targets [examples], the "
             f"number of each one's class; got shapes {list(shape)} and {list(targets)}."
         )
     if jnp.iscomplexobj(features):
         raise TypeError(
-            f"proto_maml needs real features, got {features.dtype}: a distance to a class mean is "
-            "no linear function of complex ones. Let features_fn return their real and imaginary "
-            "parts side by side."
+            f"{name} needs real features, got {features.dtype}. Let features_fn return their "
+            "real and imaginary parts side by side."
         )
 
 
-def ridge_maml(
-    loss_fn: LossFn,
-    *,
-    features_fn: Callable[[PyTree, PyTree], PyTree],
-    set_head: Callable[[PyTree, PyTree, PyTree], PyTree],
-    ridge: float,
-    head: Callable[[Any], tuple[PyTree, PyTree]] | None = None,
-    offset_fn: Callable[[PyTree, PyTree], PyTree] | None = None,
-    **options: Any,
-) -> MetaLearner:
-    """Ridge MAML: in each task, the head starts at the ridge regression of the support's targets.
-
-    The head is the minimum of ‖F W − Y‖² + λ ‖W − W₀‖² in closed form, with the features F of the
-    support and a column of ones for the bias. A gradient step would move a linear head by the sum
-    of the contributions of single examples; the closed form also accounts for their overlap. The
-    solution is differentiated, so that the network learns features that suit the regression. Then
-    everything adapts, or only a part if `where` is given.
-
-    W₀ is zero. With `head`, W₀ is the head of θ, which is learned too. W₀ then represents what all
-    tasks have in common, and the support determines the difference. With an empty support, the head
-    is W₀.
-
-    Args:
-        loss_fn: `loss_fn(params, batch) -> scalar`.
-        features_fn: `features_fn(params, batch) -> [examples, features]`, the inputs of the head.
-        set_head: `set_head(params, weight, bias) -> params`, the parameters with another head;
-            `weight` `[features, outputs]`, `bias` `[outputs]`.
-        ridge: λ, in the units of squared features. The support's `targets` are
-            `[examples, outputs]`. If the support has `weights` `[examples]`, errors are weighted.
-        head: `head(params) -> (weight, bias)`, the head W₀ that the regression starts from. None:
-            W₀ is zero, and the head of θ is not used.
-        offset_fn: `offset_fn(params, batch) -> [examples, outputs]`, an offset that the model adds
-            to the outputs of its head. The regression then fits the rest of the targets. None: no
-            offset.
-        **options: the arguments of `maml`, except `start_fn`.
-
-    Returns:
-        A `MetaLearner`, as `maml` returns it.
-
-    Raises:
-        ValueError: if `ridge` is not positive; when used, if targets are not `[examples, outputs]`.
-
-    Differs from the paper: the paper regresses one-hot targets of classes, learns λ and a scale and
-    offset of the outputs, and does not adapt after the solution. Here the bias is penalized like
-    every weight.
-
-    Example:
-        >>> import jax.numpy as jnp, optax, mamlax
-        >>> learner = mamlax.ridge_maml(
-        ...     lambda params, batch: jnp.mean((batch.inputs @ params[0] + params[1]) ** 2),
-        ...     features_fn=lambda params, batch: batch.inputs,
-        ...     set_head=lambda params, weight, bias: (weight, bias),
-        ...     ridge=1e-4, inner_optimizer=optax.sgd(0.1), num_inner_steps=0,
-        ... )
-        >>> support = mamlax.Batch(jnp.array([[0.0], [1.0]]), jnp.array([[3.0], [5.0]]))
-        >>> weight, bias = learner.adapt((jnp.zeros((1, 1)), jnp.zeros(1)), support).params
-        >>> print(f"{weight[0, 0]:.2f} x + {bias[0]:.2f}")
-        2.00 x + 3.00
-
-    References:
-        Bertinetto, Henriques, Torr & Vedaldi, ICLR 2019.
-    """
-    if not 0 < ridge < float("inf"):
-        raise ValueError(f"ridge must be a positive number, got {ridge}.")
-
-    def start_fn(params, support):
-        features, targets = features_fn(params, support), support.targets
-        if jnp.ndim(targets) != 2:
-            raise ValueError(
-                "ridge_maml regresses targets [examples, outputs], got targets of shape "
-                f"{list(jnp.shape(targets))}. For one output, add an axis: targets[:, None]."
-            )
-        if offset_fn is not None:
-            targets = targets - offset_fn(params, support)
-        features = jnp.concatenate([features, jnp.ones_like(features[:, :1])], axis=1)
-        before = 0.0
-        if head is not None:
-            weight, bias = head(params)
-            before = jnp.concatenate([weight, bias[None]])
-            targets = targets - features @ before
-        root = jnp.sqrt(_weights_of(support, features))
-        weight = before + _ridge_solution(root * features, root * targets, ridge)
-        return set_head(params, weight[:-1], weight[-1])
-
-    return maml(loss_fn, start_fn=start_fn, **options)
-
-
-def _ridge_solution(features: Any, targets: Any, ridge: float) -> Any:
-    """The minimum of ‖F W − Y‖² + λ ‖W‖², by the smaller of two systems of equations.
-
-    With one equation per example, Fᵀ (F Fᵀ + λ I)⁻¹ Y; with one per feature, (FᵀF + λ I)⁻¹ Fᵀ Y. If
-    the number of examples is not known yet (`jax.export`), it may be large.
-    """
-    adjoint = features.conj().T
-    examples, width = features.shape
-    if isinstance(examples, int) and examples <= width:
-        gram = features @ adjoint + ridge * jnp.eye(examples, dtype=features.dtype)
-        return adjoint @ jax.scipy.linalg.solve(gram, targets, assume_a="pos")
-    gram = adjoint @ features + ridge * jnp.eye(width, dtype=features.dtype)
-    return jax.scipy.linalg.solve(gram, adjoint @ targets, assume_a="pos")
-
-
-def _weights_of(support: PyTree, features: Any) -> PyTree:
+def weights_of(support: PyTree, features: Any) -> PyTree:
     """How much each example counts, `[examples, 1]`."""
     weights = getattr(support, "weights", None)
     return jnp.ones_like(features[:, :1]) if weights is None else weights[:, None]
 
 
-def _check_ways(ways: int) -> None:
+def check_ways(ways: int) -> None:
+    """Refuse a number of classes that is not positive."""
     if ways < 1:
         raise ValueError(f"ways must be positive, got {ways}.")

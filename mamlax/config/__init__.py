@@ -10,6 +10,7 @@ from ._algorithms import Boil as Boil
 from ._algorithms import Cavia as Cavia
 from ._algorithms import Fomaml as Fomaml
 from ._algorithms import Imaml as Imaml
+from ._algorithms import LogisticMaml as LogisticMaml
 from ._algorithms import Maml as Maml
 from ._algorithms import MamlPlusPlus as MamlPlusPlus
 from ._algorithms import MetaCurvature as MetaCurvature

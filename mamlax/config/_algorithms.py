@@ -95,6 +95,11 @@ class _EitherOrder(Unrolled):
 class HeadOfTask(WithInnerOptimizer, _EitherOrder):
     """An algorithm that makes a new head for each task. The number of classes may vary."""
 
+    @property
+    def takes_any_ways(self) -> bool:
+        """Whether tasks may have other numbers of classes than those trained on."""
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class Maml(WithInnerOptimizer, OnMinibatches, _EitherOrder):
@@ -218,17 +223,38 @@ class UnicornMaml(HeadOfTask):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RidgeMaml(WithInnerOptimizer, _EitherOrder):
-    """Ridge MAML: the head starts from a ridge regression on the support. For regression."""
+class SolvedHead(WithInnerOptimizer, _EitherOrder):
+    """An algorithm whose head starts from a regression on the support."""
 
-    name: ClassVar[str] = "ridge-maml"
     num_inner_steps: Natural = 1
     """Number of inner steps in meta-training. 0: the head made by the regression is used as it
     is."""
     ridge: Positive = 0.1
-    """λ of the ridge regression that the head starts from."""
+    """λ, how strongly the regression that the head starts from is shrunken."""
     head_prior: Advanced[bool] = False
-    """Shrink the ridge regression towards a learned head instead of towards zero."""
+    """Shrink the regression towards a learned head instead of towards zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeMaml(SolvedHead):
+    """Ridge MAML: the head starts from a ridge regression on the support. For regression."""
+
+    name: ClassVar[str] = "ridge-maml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticMaml(SolvedHead, HeadOfTask):
+    """Logistic MAML: the head starts from a logistic regression on the support. For
+    classification."""
+
+    name: ClassVar[str] = "logistic-maml"
+    num_solver_steps: Advanced[Count] = 10
+    """Steps of the solver of the logistic regression."""
+
+    @property
+    def takes_any_ways(self) -> bool:
+        """Unless there is a learned head."""
+        return not self.head_prior
 
 
 _SUPERVISED: tuple[type[Algorithm], ...] = (
@@ -245,6 +271,7 @@ _SUPERVISED: tuple[type[Algorithm], ...] = (
     ProtoMaml,
     UnicornMaml,
     RidgeMaml,
+    LogisticMaml,
 )
 ALGORITHMS: dict[str, type[Algorithm]] = {one.name: one for one in _SUPERVISED}
 """Every algorithm of support and query sets, by name."""

@@ -10,6 +10,7 @@ from ._algorithms import (
     Cavia,
     Fomaml,
     Imaml,
+    LogisticMaml,
     Maml,
     MamlPlusPlus,
     MetaCurvature,
@@ -23,6 +24,7 @@ from ._settings import Count, NonNegative, Positive, Settings
 
 _FOR_TABLES: tuple[Algorithm, ...] = (
     RidgeMaml(num_inner_steps=0, ridge=5.0, head_prior=True),
+    LogisticMaml(num_inner_steps=0, ridge=5.0, head_prior=True),
     Maml(inner_learning_rate=0.1, num_inner_steps=3),
     Fomaml(inner_learning_rate=0.1, num_inner_steps=3),
     Anil(inner_learning_rate=0.1, num_inner_steps=5),

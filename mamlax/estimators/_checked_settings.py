@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import MamlaxError
-from ..config._algorithms import ALGORITHMS, Algorithm, OnMinibatches, RidgeMaml
+from ..config._algorithms import ALGORITHMS, Algorithm, OnMinibatches, SolvedHead
 from ..config._tables import TABLE_ALGORITHMS, TableTraining
 
 
@@ -52,8 +52,8 @@ def training_of(estimator: Any) -> TableTraining:
 
 def check_pooled(pooled: Any, algorithm: Algorithm) -> None:
     """Refuse a pooled model where none is started from."""
-    if pooled in ("linear", "trees") and not isinstance(algorithm, RidgeMaml):
+    if pooled in ("linear", "trees") and not isinstance(algorithm, SolvedHead):
         raise MamlaxError(
-            f"pooled={pooled!r} is for regression by ridge-maml, whose head is solved "
+            f"pooled={pooled!r} is for ridge-maml and logistic-maml, whose heads are solved "
             f"for; {algorithm.name} adapts a network alone. Leave it at 'auto'."
         )

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from .._errors import MamlaxError
-from ..config._algorithms import ALGORITHMS, Cavia, HeadOfTask, RidgeMaml
+from ..config._algorithms import ALGORITHMS, HeadOfTask, LogisticMaml, RidgeMaml
 from ._calibration import INTERVALS_OF_NUMBERS, Calibration
 from ._estimator import FewShotEstimator
 from ._targets import Classes, Values
@@ -37,8 +37,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         inner_learning_rate: step size of the inner loop. None: the algorithm's default.
         pooled: the pooled model that adaptation starts from: "linear", a ridge regression on all
             groups; "trees", gradient-boosted trees; "none", no pooled model. "auto": the one with
-            the smallest error on held-out groups. Classifiers, and algorithms other than
-            `ridge-maml`, start from the network.
+            the smallest error on held-out groups. Algorithms other than `ridge-maml` and
+            `logistic-maml` start from the network.
         features: the features from which `ridge-maml` makes curves: "waves", which make it a
             Gaussian process with a learned kernel; or "network", the hidden layers of a network.
         hidden_sizes: width of each hidden layer of the network, if there is one.
@@ -202,8 +202,9 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
 
     All groups have the same classes. What distinguishes the classes may differ between groups.
 
-    Arguments and attributes are those of `FewShotRegressor`, except that "auto" is `cavia`: a few
-    extra inputs of the network adapt. `classes_` are the labels, in the order of `predict_proba`.
+    Arguments and attributes are those of `FewShotRegressor`, except that "auto" is `logistic-maml`,
+    whose head starts from a logistic regression on the support, and that pooled models are of
+    classes. `classes_` are the labels, in the order of `predict_proba`.
 
     Example:
         >>> import numpy as np, mamlax
@@ -221,7 +222,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
     """
 
     _loss = "cross-entropy"
-    _algorithms = (Cavia.name, *sorted((_GENERAL | _FOR_CLASSES) - {Cavia.name}))
+    _algorithms = (LogisticMaml.name, *sorted((_GENERAL | _FOR_CLASSES) - {LogisticMaml.name}))
 
     @property
     def classes_(self) -> np.ndarray:

@@ -17,7 +17,7 @@ from .._types import OuterLoop, Task
 from ..algorithms._learned_optimizer import WithOptimizer
 from ..algorithms._outer_loop import outer_loop, with_tasks
 from ..algorithms._over_tasks import adaptation_curves
-from ..config._algorithms import Algorithm, Boil, Cavia, RidgeMaml
+from ..config._algorithms import Algorithm, Boil, Cavia, SolvedHead
 from ..config._tables import TableTraining
 from ..tasks._grouped_rows import GroupedRows
 from ..training._run import run
@@ -78,12 +78,13 @@ class Plan(NamedTuple):
     @property
     def starts_from_pooled(self) -> bool:
         """Whether a pooled model is looked for: where a head is solved for, to adapt."""
-        return self.is_meta and isinstance(self.algorithm, RidgeMaml)
+        return self.is_meta and isinstance(self.algorithm, SolvedHead)
 
     def pooled(self, rows: Rows) -> PooledFit:
         """What adaptation to groups like these starts from."""
         if self.starts_from_pooled:
-            return fit_pooled(rows, self.training.pooled, self.seed)
+            classes = self.num_outputs if self.loss == "cross-entropy" else None
+            return fit_pooled(rows, self.training.pooled, self.seed, classes)
         return PooledFit(None, np.zeros((len(rows.inputs), 0), np.float32))
 
 
@@ -153,7 +154,7 @@ def meta_train(
     if not isinstance(algorithm, Boil):  # whose head must tell the body where to go
         # from zero all predict the mean at first: no inner step is too long
         params = params.with_head(*jax.tree.map(jnp.zeros_like, params.head))
-    if plan.starts_from_pooled and isinstance(algorithm, RidgeMaml):
+    if plan.starts_from_pooled and isinstance(algorithm, SolvedHead):
         params = params.expecting(pooled.spread, algorithm.ridge)
     loop = with_tasks(_any_loop(training, of_learner), plan.tasks(train, _NUM_QUERY).sample)
     interval = max(1, training.num_outer_steps // _NUM_VALIDATIONS)

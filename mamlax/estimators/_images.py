@@ -82,7 +82,8 @@ class FewShotImageClassifier:
 
     @property
     def ways(self) -> int | None:
-        if isinstance(self.learner_.settings.algorithm, HeadOfTask):
+        algorithm = self.learner_.settings.algorithm
+        if isinstance(algorithm, HeadOfTask) and algorithm.takes_any_ways:
             return None
         return self.learner_.settings.network["num_outputs"]
 

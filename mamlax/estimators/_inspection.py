@@ -6,7 +6,7 @@ from typing import Any
 
 from .._errors import printable
 from .._files import Json
-from ..config._algorithms import RidgeMaml
+from ..config._algorithms import ALGORITHMS, SolvedHead
 from ._adapted_many import AdaptedMany
 from ._container import header_errors, read_container
 from ._images import FewShotImageClassifier
@@ -66,7 +66,7 @@ def _lines(header: Json, arrays: Mapping[str, Any]) -> list[str]:
 def _steps(algorithm: str, number: int) -> str:
     """How it adapts."""
     steps = f"{number} inner step{'s' * (number != 1)}"
-    if algorithm == RidgeMaml.name:
+    if issubclass(ALGORITHMS[algorithm], SolvedHead):
         more = f"and {steps} after that" if number else "and no inner step is taken after that"
         return f"whose head is solved for on the support, {more}"
     return f"{steps} to adapt"

@@ -45,7 +45,7 @@ class LogOdds(NamedTuple):
         group = np.unique(rows.groups, return_inverse=True)[1]
         variance, offsets = 1.0, np.zeros((group[-1] + 1, classes))
         for _ in range(_NUM_ROUNDS):
-            offsets, precisions = _modes(rows, group, offsets, variance)
+            offsets, precisions = modes(rows, group, offsets, LogOdds(variance))
             unknown = np.trace(np.linalg.inv(precisions), axis1=1, axis2=2)
             after = np.mean(np.sum(offsets**2, axis=1) + unknown) / classes
             moved, variance = abs(after / variance - 1), max(float(after), _LEAST_VARIANCE)
@@ -64,11 +64,11 @@ class LogOdds(NamedTuple):
         if not len(logits):
             return start[0]
         group = np.zeros(len(logits), int)
-        return _modes(support._replace(inputs=logits), group, start, self.variance)[0][0]
+        return modes(support._replace(inputs=logits), group, start, self)[0][0]
 
 
-def _modes(
-    rows: Rows, group: np.ndarray, offsets: np.ndarray, variance: float
+def modes(
+    rows: Rows, group: np.ndarray, offsets: np.ndarray, of_groups: LogOdds
 ) -> tuple[np.ndarray, np.ndarray]:
     """The modes of the posteriors `[groups, classes]`, and their precisions, by Newton's method.
 
@@ -76,10 +76,11 @@ def _modes(
         rows: sorted by group, their inputs logits `[rows, classes]`.
         group: `[rows]`, which group each is of: 0, 1, …
         offsets: where to start.
-        variance: of the prior.
+        of_groups: their prior.
     """
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     weights, each = rows.weights[:, None].astype(np.float64), np.eye(offsets.shape[1])
+    variance = of_groups.variance
     prior = each / variance
     seen = np.add.reduceat(weights * each[rows.targets], starts)
     for _ in range(_NUM_NEWTON_STEPS):

@@ -6,24 +6,22 @@ row, predictions are by a model fitted to other groups.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..config._tables import PooledChoice
-from ._offsets import Offsets
-from ._pooled import Kind, Line, Pooled
+from ._pooled import Kind, Pooled
+from ._pooled_classes import ClassLogits
+from ._pooled_values import Values
 from ._rows import Rows
-from ._sklearn_trees import MOST_LEAVES, trees_of
 
 _FOLDS = 5
-_MOST_ROWS = 50_000
-"""That trees learn from, of whole groups: enough for them, and seconds."""
 _FEW_ROWS = 20_000
+_MOST_CLASSES = 10
+"""That trees are tried for."""
 _NUM_TREES, _STAGE = 100, 10
-_SIZES = np.array([0, 1, 3, 10, 30])[:, None, None]
-"""Rows of support by which a pooled model is judged."""
 _LEAST_SPREAD, _MOST_SPREAD = 0.03, 30.0
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -36,7 +34,8 @@ class PooledFit(NamedTuple):
         model: fitted to all rows; None: there is none.
         cross_fitted: `[rows, outputs]`, what models of other groups say of each row; no columns
             where there is none.
-        spread: variance of what is left between groups, by that within them.
+        spread: variance of what is left between groups, by that within them; of classes, that of
+            their logits between groups.
     """
 
     model: Pooled | None
@@ -44,33 +43,38 @@ class PooledFit(NamedTuple):
     spread: float = 1.0
 
 
-def fit_pooled(rows: Rows, wanted: PooledChoice, seed: int) -> PooledFit:
+def fit_pooled(
+    rows: Rows, wanted: PooledChoice, seed: int, classes: int | None = None
+) -> PooledFit:
     """Choose one and fit it.
 
     Args:
-        rows: of the groups to learn from; targets `[rows, outputs]`.
+        rows: of the groups to learn from; targets `[rows, outputs]`, or `[rows]` of classes.
         wanted: which; "auto": the one of least error once a group's offset is known as well as few
             rows tell it. One that is less simple must be better by more than a standard error.
         seed: of the trees.
+        classes: how many; None: targets are values.
     """
+    of_kind = Values(seed) if classes is None else ClassLogits(seed, classes)
     folds = _folds(rows)
     kinds: tuple[Kind, ...] = ("none", "linear", "trees") if wanted == "auto" else (wanted,)
     if not folds:
         kinds = ("none",)
+    elif classes is not None and classes > _MOST_CLASSES and wanted == "auto":
+        kinds = ("none", "linear")  # trees are as many as classes, and take as much longer
     # of few rows, threads cost more than they bring where others use the cores as well
     limit = 1 if len(rows.inputs) < _FEW_ROWS else None
     with threadpool_limits(limit, user_api="openmp"):
-        found = [_candidate(kind, rows, folds, seed) for kind in kinds]
-        errors = [_errors(rows, rows.targets - one.predicted) for one in found]
+        found = [_candidate(of_kind, kind, rows, folds) for kind in kinds]
+        errors = [of_kind.errors(rows, one.predicted) for one in found]
         best = 0
         for i in range(1, len(found)):
             if _is_better(errors[i], errors[best], rows):
                 best = i
         chosen = found[best]
-        model = _fitted(chosen, rows, seed)
+        model = _fitted(of_kind, chosen, rows)
     columns = chosen.predicted if model is not None else chosen.predicted[:, :0]
-    offsets = Offsets.of(rows, rows.targets - chosen.predicted)
-    spread = np.clip(np.mean(1 / offsets.shrinkage), _LEAST_SPREAD, _MOST_SPREAD)
+    spread = np.clip(of_kind.spread(rows, chosen.predicted), _LEAST_SPREAD, _MOST_SPREAD)
     return PooledFit(model, columns.astype(np.float32), float(spread))
 
 
@@ -90,68 +94,33 @@ def _folds(rows: Rows) -> Folds:
     return list(GroupKFold(number).split(rows.inputs, groups=rows.units)) if number > 1 else []
 
 
-def _candidate(kind: Kind, rows: Rows, folds: Folds, seed: int) -> _Candidate:
-    predicted = np.zeros_like(rows.targets)
-    if kind == "linear":
-        for others, those in folds:
-            predicted[those] = line_of(rows.of(others))(rows.inputs[those])
+def _candidate(of_kind: Values | ClassLogits, kind: Kind, rows: Rows, folds: Folds) -> _Candidate:
+    predicted = of_kind.constant(rows, rows.inputs)
     if kind != "trees":
+        for others, those in folds:
+            train, inputs = rows.of(others), rows.inputs[those]
+            predicted[those] = (
+                of_kind.line(train)(inputs) if kind == "linear" else of_kind.constant(train, inputs)
+            )
         return _Candidate(kind, predicted)
     stages = np.zeros((_NUM_TREES // _STAGE, *predicted.shape), np.float32)
     for others, those in folds:
-        for output, model in enumerate(_boosted(rows.of(others), _NUM_TREES, seed)):
-            for number, values in enumerate(model.staged_predict(rows.inputs[those]), start=1):
-                if number % _STAGE == 0:
-                    stages[number // _STAGE - 1, those, output] = values
-    best = int(np.argmin([_errors(rows, rows.targets - one).mean() for one in stages]))
+        boosted = of_kind.boosted(rows.of(others), _NUM_TREES)
+        if not boosted:
+            return _Candidate("none", predicted)
+        for number, values in enumerate(of_kind.staged(boosted, rows.inputs[those]), start=1):
+            if number % _STAGE == 0:
+                stages[number // _STAGE - 1, those] = values
+    best = int(np.argmin([of_kind.stage_error(rows, one) for one in stages]))
     return _Candidate(kind, stages[best], (best + 1) * _STAGE)
 
 
-def _fitted(chosen: _Candidate, rows: Rows, seed: int) -> Pooled | None:
+def _fitted(of_kind: Values | ClassLogits, chosen: _Candidate, rows: Rows) -> Pooled | None:
     if chosen.kind == "none":
         return None
     if chosen.kind == "linear":
-        return line_of(rows)
-    return trees_of(_boosted(rows, chosen.num_trees, seed))
-
-
-def line_of(rows: Rows) -> Line:
-    """Ridge regression of the targets, weighted."""
-    from sklearn.linear_model import Ridge
-
-    model = Ridge(alpha=1.0).fit(rows.inputs, rows.targets, rows.weights)
-    weight = np.reshape(model.coef_, (-1, rows.inputs.shape[1])).T.astype(np.float32)
-    bias = np.broadcast_to(model.intercept_, weight.shape[1:]).astype(np.float32)
-    return Line(np.ascontiguousarray(weight), bias)
-
-
-def _boosted(rows: Rows, num_trees: int, seed: int) -> list[Any]:
-    """One model for each output."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    rows = rows.of_some(_MOST_ROWS, seed, by_rows=True)
-    settings: dict[str, Any] = {
-        "max_iter": num_trees,
-        "max_leaf_nodes": MOST_LEAVES,
-        "early_stopping": False,  # it would hold out rows, not groups
-        "random_state": seed,
-    }
-    return [
-        HistGradientBoostingRegressor(**settings).fit(rows.inputs, y, rows.weights)
-        for y in rows.targets.T
-    ]
-
-
-def _errors(rows: Rows, residuals: np.ndarray) -> np.ndarray:
-    """`[groups]`, the squared error to expect once an offset is learned, over numbers of rows.
-
-    Of n rows the offset is n / (n + κ) of their mean residual, κ = within / between. Where the
-    offset is β and rows vary by s², the error is `s² (1 + n / (n + κ)²) + β² (κ / (n + κ))²`.
-    """
-    offsets = Offsets.of(rows, residuals)
-    prior = offsets.shrinkage
-    of_rows = offsets.variances * (1 + _SIZES / (_SIZES + prior) ** 2)
-    return (of_rows + offsets.squares * (prior / (_SIZES + prior)) ** 2).mean((0, 2))
+        return of_kind.line(rows)
+    return of_kind.trees(of_kind.boosted(rows, chosen.num_trees))
 
 
 def _is_better(errors: np.ndarray, others: np.ndarray, rows: Rows) -> bool:

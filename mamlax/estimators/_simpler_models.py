@@ -19,7 +19,7 @@ from ._entry import (
 from ._gpboost import gpboost_predictions, is_gpboost_there
 from ._log_odds import LogOdds
 from ._offsets import Offsets
-from ._pooled_choice import line_of
+from ._pooled_values import line_of
 from ._random_slopes import RandomSlopes
 from ._rows import Rows
 

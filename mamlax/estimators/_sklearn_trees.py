@@ -22,12 +22,37 @@ def trees_of(models: Sequence[Any]) -> Trees:
         models: a `HistGradientBoostingRegressor` for each output, of the same number of trees of at
             most `MOST_LEAVES`, fitted to single precision without gaps or categories.
     """
-    shape = (len(models), models[0].n_iter_, _NODES)
+    grown = [[tree for (tree,) in model._predictors] for model in models]
+    return _arrays(grown, [np.ravel(model._baseline_prediction)[0] for model in models])
+
+
+def trees_of_classes(model: Any, classes: int, absent: float) -> Trees:
+    """The logits of a `HistGradientBoostingClassifier` as arrays.
+
+    Args:
+        model: as in `trees_of`.
+        classes: how many outputs; the model may know fewer.
+        absent: the logit of a class that it does not know.
+    """
+    by_class: list[list[Any]] = [[] for _ in range(classes)]
+    bias = np.full(classes, absent)
+    known = model.classes_
+    if len(known) == 2:  # it has the logit of the second alone
+        bias[known[0]], known = 0.0, known[1:]
+    for number, each in enumerate(known):
+        by_class[each] = [trees[number] for trees in model._predictors]
+    bias[known] = np.ravel(model._baseline_prediction)
+    return _arrays(by_class, bias)
+
+
+def _arrays(grown: Sequence[Sequence[Any]], bias: Any) -> Trees:
+    """Trees of each output; an output without any is constant."""
+    shape = (len(grown), max(map(len, grown)), _NODES)
     itself = np.broadcast_to(np.arange(_NODES, dtype=np.int32), shape)
     features, lefts, rights = np.zeros(shape, np.int32), itself.copy(), itself.copy()
     thresholds, values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for output, model in enumerate(models):
-        for tree, (predictor,) in enumerate(model._predictors):
+    for output, trees in enumerate(grown):
+        for tree, predictor in enumerate(trees):
             nodes = predictor.nodes
             if nodes["is_categorical"].any():
                 raise ValueError("trees that split by categories have no thresholds")
@@ -37,8 +62,7 @@ def trees_of(models: Sequence[Any]) -> Trees:
             lefts[output, tree, inner] = nodes["left"][inner]
             rights[output, tree, inner] = nodes["right"][inner]
             values[output, tree, : len(nodes)] = nodes["value"]
-    bias = np.array([np.ravel(model._baseline_prediction)[0] for model in models], np.float32)
-    return Trees(features, thresholds, lefts, rights, values, bias)
+    return Trees(features, thresholds, lefts, rights, values, np.asarray(bias, np.float32))
 
 
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:

@@ -15,13 +15,14 @@ from .._errors import MamlaxError
 from .._types import LossFn, MetaLearner
 from ..algorithms._anil import anil, boil
 from ..algorithms._cavia import cavia
-from ..algorithms._heads import proto_maml, ridge_maml, unicorn_maml
+from ..algorithms._heads import proto_maml, unicorn_maml
 from ..algorithms._learned_optimizer import LearnedOptimizer
 from ..algorithms._maml import fomaml, maml
 from ..algorithms._maml_plus_plus import maml_plus_plus
 from ..algorithms._meta_curvature import learned_curvature
 from ..algorithms._meta_sgd import learned_step_sizes
 from ..algorithms._precision import with_compute_dtype
+from ..algorithms._solved_heads import logistic_maml, ridge_maml
 from ..config._algorithms import (
     Algorithm,
     Anil,
@@ -30,6 +31,7 @@ from ..config._algorithms import (
     Fomaml,
     HeadOfTask,
     Imaml,
+    LogisticMaml,
     MamlPlusPlus,
     MetaCurvature,
     MetaSgd,
@@ -116,7 +118,11 @@ def learner_of(
         case UnicornMaml():
             return unicorn_maml(loss_fn, head=_head, ways=_checked_ways(algorithm, ways), **options)
         case RidgeMaml():
-            return _ridge_maml(loss_fn, ways, **options)
+            _check_no_ways(ways)
+            return ridge_maml(loss_fn, **_of_solved_head(**options))
+        case LogisticMaml():
+            options = _of_solved_head(**options)
+            return logistic_maml(loss_fn, ways=_checked_ways(algorithm, ways), **options)
     if isinstance(algorithm, Imaml):
         _check_convergence(algorithm)
     return _function_of(algorithm)(loss_fn, **options)
@@ -145,7 +151,7 @@ def check_ways(algorithm: Algorithm, ways: int | None, test_ways: int | None) ->
     Raises:
         MamlaxError: naming the algorithms whose heads are made for each task.
     """
-    if not isinstance(algorithm, HeadOfTask):
+    if not (isinstance(algorithm, HeadOfTask) and algorithm.takes_any_ways):
         if ways == test_ways:
             return
         raise MamlaxError(
@@ -210,23 +216,22 @@ def _maml_plus_plus(
     )
 
 
-def _ridge_maml(
-    loss_fn: LossFn, ways: int | None, *, head_prior: bool, **options: Any
-) -> MetaLearner:
+def _of_solved_head(*, head_prior: bool, **options: Any) -> dict[str, Any]:
+    return {
+        "features_fn": _features_fn,
+        "set_head": _set_head,
+        "head": _head if head_prior else None,
+        "offset_fn": _offset_fn,
+        **options,
+    }
+
+
+def _check_no_ways(ways: int | None) -> None:
     if ways is not None:
         raise MamlaxError(
-            "ridge-maml is for regression, and this problem has classes. proto-maml starts from "
-            "class means."
+            "ridge-maml is for regression, and this problem has classes. logistic-maml does the "
+            "same for classes; proto-maml starts from class means."
         )
-    head = _head if head_prior else None
-    return ridge_maml(
-        loss_fn,
-        features_fn=_features_fn,
-        set_head=_set_head,
-        head=head,
-        offset_fn=_offset_fn,
-        **options,
-    )
 
 
 def _check_convergence(algorithm: Imaml) -> None:

@@ -217,6 +217,20 @@ LEARNERS = {
         starts_elsewhere=True,
         no_gradient=lambda kind, params: kind.parts(params),
     ),
+    "logistic_maml": Row(
+        lambda f, kind: mamlax.logistic_maml(
+            f,
+            features_fn=lambda params, batch: jnp.sin(batch.inputs),
+            set_head=kind.with_head,
+            ways=2,
+            ridge=0.5,
+            inner_optimizer=INNER,
+            num_inner_steps=2,
+        ),
+        outputs=2,
+        starts_elsewhere=True,
+        no_gradient=lambda kind, params: kind.parts(params),
+    ),
     "unicorn_maml": Row(
         lambda f, kind: mamlax.unicorn_maml(
             f, head=kind.parts, ways=2, inner_optimizer=INNER, num_inner_steps=2
@@ -233,7 +247,8 @@ PAIRS = [
 ]
 OTHERS = itertools.cycle([kind for kind in KINDS if kind != "dict"])
 PICKY = ("anil", "boil", "per_step", "meta_sgd", "meta_curvature", "maml_plus_plus", "cavia")
-PICKY += ("reptile", "imaml", "proto_maml", "ridge_maml", "unicorn_maml")
+PICKY += ("reptile", "imaml", "proto_maml", "ridge_maml", "logistic_maml")
+PICKY += ("unicorn_maml",)
 SOME = {(name, "dict") for name in LEARNERS} | {("maml", kind) for kind in KINDS}
 # compositions take their parameters apart; a second kind of them each, where there is time
 SLOW = {(name, next(OTHERS)) for name in PICKY} - SOME

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import mamlax
-from mamlax.algorithms._heads import _ridge_solution
+from mamlax.algorithms._solved_heads import _ridge_solution
 from mamlax.estimators._posterior import posterior_variance
 
 FEATURES, OUTPUTS, RIDGE = 3, 2, 0.7

@@ -45,7 +45,7 @@ def names_of(settings):
 ONE_OR_MORE = [
     *("shots", "num_query", "train_shots", "channels", "image_size"),
     *("horizon", "num_states", "inner_batch_size"),
-    *("context_size", "num_conjugate_gradient_steps", "num_gradient_steps"),
+    *("context_size", "num_conjugate_gradient_steps", "num_gradient_steps", "num_solver_steps"),
     *("episodes_per_task", "num_test_episodes", "meta_batch_size", "num_outer_steps"),
     *("log_interval", "checkpoint_interval", "num_devices"),
     *("num_test_tasks", "validation_interval", "num_validation_tasks"),
@@ -313,9 +313,10 @@ def test_carrying_over_to_the_same_class_changes_nothing():
 
 
 # options that only some algorithms have, and these algorithms
-OF_MAML = {"maml", "anil", "boil", "cavia", "proto-maml", "unicorn-maml", "ridge-maml"}
+SOLVED = {"ridge-maml", "logistic-maml"}
+HEADS = {"proto-maml", "unicorn-maml", *SOLVED}
+OF_MAML = {"maml", "anil", "boil", "cavia", *HEADS}
 DIFFERENTIATED = OF_MAML | {"meta-sgd", "meta-curvature"}
-HEADS = {"proto-maml", "unicorn-maml", "ridge-maml"}
 USERS = {
     "inner_optimizer": OF_MAML | {"fomaml", "imaml", "reptile"},
     "inner_gradient_clip": OF_MAML | {"fomaml", "imaml", "reptile"},
@@ -330,8 +331,9 @@ USERS = {
     "num_conjugate_gradient_steps": {"imaml"},
     "damping": {"imaml"},
     "context_size": {"cavia"},
-    "ridge": {"ridge-maml"},
-    "head_prior": {"ridge-maml"},
+    "ridge": SOLVED,
+    "head_prior": SOLVED,
+    "num_solver_steps": {"logistic-maml"},
     "inner_learning_rate": set(ALGORITHMS),
     "num_inner_steps": set(ALGORITHMS),
     "compute_dtype": set(ALGORITHMS),

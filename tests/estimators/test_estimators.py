@@ -26,7 +26,8 @@ SMALL = dict(
     random_state=0,
 )
 TINY = SMALL | dict(num_outer_steps=20)
-TO_REGRESS = [name for name in ALGORITHMS if name not in ("proto-maml", "unicorn-maml")]
+FOR_CLASSES = ("proto-maml", "unicorn-maml", "logistic-maml")
+TO_REGRESS = [name for name in ALGORITHMS if name not in FOR_CLASSES]
 TO_CLASSIFY = [name for name in ALGORITHMS if name != "ridge-maml"]
 
 

@@ -184,11 +184,11 @@ def test_lines_of_new_groups_are_found_from_two_rows():
     "model",
     [
         mamlax.FewShotRegressor(algorithm="fomaml", pooled="trees"),
-        mamlax.FewShotClassifier(pooled="linear"),
+        mamlax.FewShotClassifier(algorithm="cavia", pooled="linear"),
     ],
     ids=["steps", "classes"],
 )
 def test_a_pooled_model_is_refused_where_no_head_is_solved_for(model):
     x, y, groups = np.zeros((8, 1)), [0, 1] * 4, [0, 0, 0, 0, 1, 1, 1, 1]
-    with pytest.raises(MamlaxError, match="for regression by ridge-maml"):
+    with pytest.raises(MamlaxError, match="for ridge-maml and logistic-maml"):
         model.fit(x, y, groups=groups)

@@ -23,7 +23,7 @@ from mamlax.experiments._result import result_of
 from mamlax.experiments._train import train, train_stage
 from mamlax.experiments.problems._build import parts_of
 
-FOR_CLASSES = ("proto-maml", "unicorn-maml")
+FOR_CLASSES = ("proto-maml", "unicorn-maml", "logistic-maml")
 RATE, NUM_TASKS = 0.01, 6
 # of Adam, which takes steps of this size by gradients that are nothing but rounding
 OUTER_RATE = 0.001
@@ -171,6 +171,18 @@ BY_HAND = {
             mamlax.unicorn_maml,
             head=lambda params: params.head,
             ways=3,
+            inner_optimizer=optax.sgd(RATE),
+        ),
+    ),
+    "logistic-maml": (
+        {"ridge": 0.3, "num_solver_steps": 4},
+        partial(
+            mamlax.logistic_maml,
+            features_fn=features_of,
+            set_head=set_head,
+            ways=3,
+            ridge=0.3,
+            num_solver_steps=4,
             inner_optimizer=optax.sgd(RATE),
         ),
     ),

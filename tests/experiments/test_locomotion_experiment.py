@@ -14,7 +14,13 @@ from mamlax.config import RECIPES
 from mamlax.experiments import _result
 from mamlax.experiments._film import film
 from mamlax.experiments._train import train
-from mamlax.records import LocomotionExamples, RunDescription, read_curves, read_examples, read_metrics
+from mamlax.records import (
+    LocomotionExamples,
+    RunDescription,
+    read_curves,
+    read_examples,
+    read_metrics,
+)
 from mamlax.records._description import open_run
 from mamlax.rl import HalfCheetah
 

@@ -1,0 +1,113 @@
+"""Pooled models of classes, and the loss that groups are left with once their offset is known.
+
+Outputs are logits of the classes. A class that the training rows do not have gets a small one.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import log_softmax
+
+from ._log_odds import LogOdds, modes
+from ._pooled import Line, Trees
+from ._rows import Rows
+from ._sklearn_trees import MOST_LEAVES, trees_of_classes
+
+_SIZES = (0, 1, 3, 10)
+"""Rows of support by which a pooled model is judged."""
+_MOST_ROWS = 50_000
+"""That a model learns from, of whole groups: enough for them, and seconds."""
+_ABSENT = -6.0
+"""Logit of a class that is not there, beside others around zero."""
+_MOST_ITERATIONS = 200
+
+
+class ClassLogits(NamedTuple):
+    """Of targets `[rows]`, integers below `classes`."""
+
+    seed: int
+    classes: int
+
+    def constant(self, train: Rows, inputs: np.ndarray) -> np.ndarray:
+        """The frequencies of the classes."""
+        counts = np.bincount(train.targets, train.weights, self.classes)
+        return np.tile(np.log((counts + 0.5) / (counts + 0.5).sum()), (len(inputs), 1))
+
+    def line(self, train: Rows) -> Line:
+        """Logistic regression."""
+        from sklearn.linear_model import LogisticRegression
+
+        train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
+        weight = np.zeros((train.inputs.shape[1], self.classes), np.float32)
+        bias = np.full(self.classes, _ABSENT, np.float32)
+        present = np.unique(train.targets)
+        if len(present) < 2:
+            bias[present] = 0.0
+            return Line(weight, bias)
+        model = LogisticRegression(max_iter=_MOST_ITERATIONS)
+        model.fit(train.inputs, train.targets, train.weights)
+        if len(present) == 2:  # of two classes, the logit of the second
+            bias[present[0]], present = 0.0, present[1:]
+        weight[:, present], bias[present] = model.coef_.T, model.intercept_
+        return Line(weight, bias)
+
+    def boosted(self, train: Rows, num_trees: int) -> list[Any]:
+        """One model for all classes; none if there is one class."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
+        if len(np.unique(train.targets)) < 2:
+            return []
+        model = HistGradientBoostingClassifier(
+            max_iter=num_trees,
+            max_leaf_nodes=MOST_LEAVES,
+            early_stopping=False,  # it would hold out rows, not groups
+            random_state=self.seed,
+        )
+        return [model.fit(train.inputs, train.targets, train.weights)]
+
+    def staged(self, boosted: list[Any], inputs: np.ndarray) -> Any:
+        """Logits after each tree."""
+        (model,) = boosted
+        for raw in model._staged_raw_predict(inputs):
+            logits = np.full((len(inputs), self.classes), _ABSENT)
+            logits[:, model.classes_] = (
+                raw if raw.shape[1] > 1 else np.concatenate([0 * raw, raw], axis=1)
+            )
+            yield logits
+
+    def stage_error(self, rows: Rows, predicted: np.ndarray) -> float:
+        """By which a number of trees is chosen: the log loss without an offset, which is fast."""
+        logs = log_softmax(predicted, axis=1)[np.arange(len(predicted)), rows.targets]
+        return float(np.average(-logs, weights=rows.weights + 1e-12))
+
+    def trees(self, boosted: list[Any]) -> Trees:
+        """The same as arrays."""
+        return trees_of_classes(*boosted, self.classes, _ABSENT)
+
+    def errors(self, rows: Rows, predicted: np.ndarray) -> np.ndarray:
+        """`[groups]`, the log loss of half of the rows once others have told an offset, over
+        numbers of these.
+        """
+        of_groups = LogOdds.of(rows, predicted, self.seed)
+        order = np.lexsort((np.random.default_rng(self.seed).random(len(predicted)), rows.groups))
+        rows, logits = rows.of(order), predicted[order]
+        group, starts, sizes = np.unique(rows.groups, return_index=True, return_counts=True)
+        group = np.repeat(np.arange(len(group)), sizes)
+        place, half = np.arange(len(group)) - starts[group], (sizes // 2)[group]
+        weights = rows.weights.astype(np.float64)
+        of_query = np.where(place >= half, weights, 0) + 1e-12
+        losses = []
+        for size in _SIZES:
+            support = rows._replace(
+                inputs=logits, weights=np.where(place < np.minimum(size, half), weights, 0)
+            )
+            offsets, _ = modes(support, group, np.zeros((len(sizes), self.classes)), of_groups)
+            logs = log_softmax(logits + offsets[group], axis=1)
+            of_rows = -logs[np.arange(len(logs)), rows.targets]
+            losses.append(np.bincount(group, of_query * of_rows) / np.bincount(group, of_query))
+        return np.mean(losses, axis=0)
+
+    def spread(self, rows: Rows, predicted: np.ndarray) -> float:
+        """Variance of the offsets of groups."""
+        return LogOdds.of(rows, predicted, self.seed).variance
