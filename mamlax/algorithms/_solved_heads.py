@@ -124,9 +124,10 @@ def logistic_maml(
 
         W ← W₀ + argmin_D ½ ‖F D − Z‖² + λ ‖D‖²,     Z = F (W − W₀) + 2 (Y − softmax(F W)),
 
-    with Y the classes as zeros and ones. No step increases what is minimized, since ½ FᵀF bounds
-    its second derivatives (Böhning 1992). All steps have the same matrix, which is inverted once.
-    The steps are differentiated. W₀, `head` and `offset_fn` are as in `ridge_maml`.
+    with Y the classes as zeros and ones (an offset is added to F W in the softmax; weights weigh
+    rows). No step increases what is minimized, since ½ FᵀF bounds its second derivatives (Böhning
+    1992). All steps have the same matrix, which is inverted once. The steps are differentiated.
+    W₀, `head` and `offset_fn` are as in `ridge_maml`.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`.
@@ -140,8 +141,10 @@ def logistic_maml(
         head: `head(params) -> (weight, bias)`, the head W₀. None: W₀ is zero.
         offset_fn: `offset_fn(params, batch) -> [examples, ways]`, logits that the model adds to
             those of its head. None: no offset.
-        num_solver_steps: steps of the solver. The default comes near the minimum unless classes are
-            many, or examples are far from where the model expects them.
+        num_solver_steps: steps of the solver. Ten come near the minimum with a few classes that are
+            about as likely. Where a class is rare, or classes are many, it takes more: near the
+            minimum a step leaves the share 1 − 4 p (1 − p) of the way to go with two classes, of
+            which one has the chance p.
         **options: the arguments of `maml`, except `start_fn`.
 
     Returns:
@@ -188,9 +191,7 @@ def logistic_maml(
             start = start + offset_fn(params, support)
         labels = jax.nn.one_hot(support.targets, ways, dtype=features.dtype)
         root = jnp.sqrt(weights_of(support, features) / 2)
-        solution = _ridge_operator(root * features, ridge)
-        # in the space of examples or of features, whichever is smaller
-        predicted = _product(features, solution)
+        solved, predicted = _regression(features, root, ridge)
 
         def targets_of(moved):
             return root * (moved + 2 * (labels - jax.nn.softmax(start + moved)))
@@ -199,7 +200,7 @@ def logistic_maml(
             return predicted(targets_of(moved)), None
 
         moved, _ = jax.lax.scan(step, jnp.zeros_like(start), length=num_solver_steps - 1)
-        change = solution @ targets_of(moved)
+        change = solved(targets_of(moved))
         weight = before + change
         return set_head(params, weight[:-1], weight[-1])
 
@@ -221,26 +222,31 @@ def _ridge_solution(features: Any, targets: Any, ridge: float) -> Any:
     return jax.scipy.linalg.solve(gram, adjoint @ targets, assume_a="pos")
 
 
-def _ridge_operator(features: Any, ridge: float) -> Any:
-    """S with which S Y is the minimum of ‖F W − Y‖² + λ ‖W‖² for any Y."""
-    adjoint = features.T
+def _regression(
+    features: Any, root: Any, ridge: float
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Ridge regressions of many targets on the same features, each row times `root`.
+
+    Returns:
+        `solved(targets) -> W`, the minimum of ‖root F W − Y‖² + λ ‖W‖², and
+        `predicted(targets) -> F W`. What both need is inverted once: a matrix of examples or of
+        features, whichever is smaller.
+    """
+    rooted = root * features
+    adjoint = rooted.T
     examples, width = features.shape
     if isinstance(examples, int) and examples <= width:
         each = jnp.eye(examples, dtype=features.dtype)
-        return adjoint @ jax.scipy.linalg.solve(
-            features @ adjoint + ridge * each, each, assume_a="pos"
-        )
-    gram = adjoint @ features + ridge * jnp.eye(width, dtype=features.dtype)
-    return jax.scipy.linalg.solve(gram, adjoint, assume_a="pos")
+        inverse = jax.scipy.linalg.solve(rooted @ adjoint + ridge * each, each, assume_a="pos")
+        both = features @ adjoint @ inverse
+        return lambda targets: adjoint @ (inverse @ targets), lambda targets: both @ targets
+    each = jnp.eye(width, dtype=features.dtype)
+    inverse = jax.scipy.linalg.solve(adjoint @ rooted + ridge * each, each, assume_a="pos")
 
+    def solved(targets):
+        return inverse @ (adjoint @ targets)
 
-def _product(features: Any, solution: Any) -> Callable[[Any], Any]:
-    """`Y -> F S Y`, in as few operations as it takes."""
-    examples, width = features.shape
-    if isinstance(examples, int) and examples <= width:
-        both = features @ solution
-        return lambda targets: both @ targets
-    return lambda targets: features @ (solution @ targets)
+    return solved, lambda targets: features @ solved(targets)
 
 
 def _check_ridge(ridge: float) -> None:

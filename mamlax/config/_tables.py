@@ -24,7 +24,7 @@ from ._settings import Count, NonNegative, Positive, Settings
 
 _FOR_TABLES: tuple[Algorithm, ...] = (
     RidgeMaml(num_inner_steps=0, ridge=5.0, head_prior=True),
-    LogisticMaml(num_inner_steps=0, ridge=5.0, head_prior=True),
+    LogisticMaml(num_inner_steps=0, ridge=5.0, num_solver_steps=30),
     Maml(inner_learning_rate=0.1, num_inner_steps=3),
     Fomaml(inner_learning_rate=0.1, num_inner_steps=3),
     Anil(inner_learning_rate=0.1, num_inner_steps=5),
@@ -41,7 +41,8 @@ _FOR_TABLES: tuple[Algorithm, ...] = (
 TABLE_ALGORITHMS: dict[str, Algorithm] = {one.name: one for one in _FOR_TABLES}
 """Each algorithm with settings for standardized tables, by name."""
 
-PooledChoice = Literal["auto", "none", "linear", "trees"]
+PooledKind = Literal["none", "linear", "trees"]
+PooledChoice = Literal["auto", PooledKind]
 """The model of all groups together that adaptation starts from."""
 Features = Literal["waves", "network"]
 """With "waves" the model is a Gaussian process whose kernel is learned."""

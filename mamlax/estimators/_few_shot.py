@@ -32,14 +32,14 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             `mamlax.config.Cavia(inner_learning_rate=1.0, num_inner_steps=3, context_size=4)`.
             "auto": `ridge-maml`, whose head starts from a ridge regression on the support.
         num_inner_steps: number of inner steps in training. The number for `adapt` is chosen on
-            held-out groups, up to twice as many. (`ridge-maml` solves in closed form, and takes
-            no steps by default.) None: the algorithm's default.
+            held-out groups, up to twice as many. (`ridge-maml` and `logistic-maml` solve for the
+            head, and take no steps by default.) None: the algorithm's default.
         inner_learning_rate: step size of the inner loop. None: the algorithm's default.
         pooled: the pooled model that adaptation starts from: "linear", a ridge regression on all
             groups; "trees", gradient-boosted trees; "none", no pooled model. "auto": the one with
             the smallest error on held-out groups. Algorithms other than `ridge-maml` and
             `logistic-maml` start from the network.
-        features: the features from which `ridge-maml` makes curves: "waves", which make it a
+        features: the features from which these two make curves: "waves", which make it a
             Gaussian process with a learned kernel; or "network", the hidden layers of a network.
         hidden_sizes: width of each hidden layer of the network, if there is one.
         num_outer_steps: the largest number of outer steps.

@@ -1,23 +1,40 @@
 """Groups that differ in how likely their classes are: an offset of each in the logits.
 
 Of a row of group g the classes have the logits `l(x) + b_g`, where l is a pooled model and
-`b_g ~ N(0, v I)`. v is that of the largest likelihood in Laplace's approximation, by
-expectation-maximization. Of a new group, b is the mode of its posterior. See Breslow & Clayton,
-Approximate inference in generalized linear mixed models, 1993.
+`b_g ~ N(0, v I)`. v is that of the largest likelihood in Laplace's approximation. Of a new group, b
+is the mode of its posterior. See Breslow & Clayton, Approximate inference in generalized linear
+mixed models, 1993.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from ._rows import Rows
 
 _MOST_WORK = 2e6
-"""Rows that are learned from, times the square of the classes."""
-_NUM_ROUNDS, _NUM_NEWTON_STEPS, _TOLERANCE = 50, 30, 1e-4
+"""Rows that are learned from, times classes, times these again where they are few."""
+_FEW_CLASSES = 10
+"""With more, what a step of the solver knows of classes together is left out: it takes more steps,
+and Laplace's approximation is coarser."""
+_LEAST_VARIANCE, _MOST_VARIANCE = 1e-4, 30.0
+_NUM_STEPS, _TOLERANCE = 50, 1e-4
 _LONGEST_STEP = 2.0
-_LEAST_VARIANCE = 1e-6
+
+
+class Modes(NamedTuple):
+    """Of the posteriors of offsets.
+
+    Attributes:
+        offsets: `[groups, classes]`.
+        likelihood: the logarithm of the likelihood of all rows, in Laplace's approximation.
+    """
+
+    offsets: np.ndarray
+    likelihood: float
 
 
 class LogOdds(NamedTuple):
@@ -39,19 +56,23 @@ class LogOdds(NamedTuple):
             seed: of the groups that are drawn, where they are too many.
         """
         classes = logits.shape[1]
-        rows = rows._replace(inputs=logits)
-        rows = rows.of_some(int(_MOST_WORK / classes**2), seed, by_rows=True)
+        work = classes**2 if classes <= _FEW_CLASSES else classes
+        rows = rows._replace(inputs=logits).of_some(int(_MOST_WORK / work), seed, by_rows=True)
         rows = rows.of(np.argsort(rows.groups, kind="stable"))
         group = np.unique(rows.groups, return_inverse=True)[1]
-        variance, offsets = 1.0, np.zeros((group[-1] + 1, classes))
-        for _ in range(_NUM_ROUNDS):
-            offsets, precisions = modes(rows, group, offsets, LogOdds(variance))
-            unknown = np.trace(np.linalg.inv(precisions), axis1=1, axis2=2)
-            after = np.mean(np.sum(offsets**2, axis=1) + unknown) / classes
-            moved, variance = abs(after / variance - 1), max(float(after), _LEAST_VARIANCE)
-            if moved < _TOLERANCE:
-                break
-        return LogOdds(variance)
+        offsets = np.zeros((group[-1] + 1, classes))
+
+        def minus_likelihood(log_variance):
+            nonlocal offsets
+            found = LogOdds(math.exp(log_variance)).modes(rows, group, offsets)
+            offsets = found.offsets  # where the next one starts
+            return -found.likelihood
+
+        bounds = math.log(_LEAST_VARIANCE), math.log(_MOST_VARIANCE)
+        found: Any = minimize_scalar(
+            minus_likelihood, bounds=bounds, method="bounded", options={"xatol": 0.01}
+        )
+        return LogOdds(math.exp(found.x))
 
     def __call__(self, support: Rows, logits: np.ndarray) -> np.ndarray:
         """The offset `[classes]` of a group.
@@ -64,35 +85,38 @@ class LogOdds(NamedTuple):
         if not len(logits):
             return start[0]
         group = np.zeros(len(logits), int)
-        return modes(support._replace(inputs=logits), group, start, self)[0][0]
+        return self.modes(support._replace(inputs=logits), group, start).offsets[0]
 
+    def modes(self, rows: Rows, group: np.ndarray, start: np.ndarray) -> Modes:
+        """The modes of the posteriors, by Newton's method.
 
-def modes(
-    rows: Rows, group: np.ndarray, offsets: np.ndarray, of_groups: LogOdds
-) -> tuple[np.ndarray, np.ndarray]:
-    """The modes of the posteriors `[groups, classes]`, and their precisions, by Newton's method.
-
-    Args:
-        rows: sorted by group, their inputs logits `[rows, classes]`.
-        group: `[rows]`, which group each is of: 0, 1, …
-        offsets: where to start.
-        of_groups: their prior.
-    """
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    weights, each = rows.weights[:, None].astype(np.float64), np.eye(offsets.shape[1])
-    variance = of_groups.variance
-    prior = each / variance
-    seen = np.add.reduceat(weights * each[rows.targets], starts)
-    for _ in range(_NUM_NEWTON_STEPS):
-        chances = softmax(rows.inputs + offsets[group], axis=1)
-        weighted = weights * chances
-        expected = np.add.reduceat(weighted, starts)
-        squares = np.add.reduceat(weighted[:, :, None] * chances[:, None], starts)
-        precisions = expected[:, :, None] * each - squares + prior
-        slopes = seen - expected - offsets / variance
-        steps = np.linalg.solve(precisions, slopes[..., None])[..., 0]
-        longest = np.abs(steps).max(axis=1, keepdims=True)
-        offsets = offsets + steps * np.minimum(1, _LONGEST_STEP / np.maximum(longest, 1e-12))
-        if longest.max() < _TOLERANCE:
-            break
-    return offsets, precisions
+        Args:
+            rows: sorted by group, their inputs logits `[rows, classes]`.
+            group: `[rows]`, which group each is of: 0, 1, …
+            start: offsets to start from.
+        """
+        firsts, offsets = np.flatnonzero(np.diff(group, prepend=-1)), start
+        classes = offsets.shape[1]
+        weights, each = rows.weights[:, None].astype(np.float64), np.eye(classes)
+        seen = np.add.reduceat(weights * each[rows.targets], firsts)
+        for _ in range(_NUM_STEPS):
+            logs = log_softmax(rows.inputs + offsets[group], axis=1)
+            chances = np.exp(logs)
+            weighted = weights * chances
+            expected = np.add.reduceat(weighted, firsts)
+            slopes = seen - expected - offsets / self.variance
+            if classes <= _FEW_CLASSES:
+                squares = np.add.reduceat(weighted[:, :, None] * chances[:, None], firsts)
+                precisions = (expected + 1 / self.variance)[:, :, None] * each - squares
+                steps = np.linalg.solve(precisions, slopes[..., None])[..., 0]
+                volume = np.linalg.slogdet(precisions)[1].sum()
+            else:  # no less than the whole matrix, so that no step is too long
+                diagonal = expected + 1 / self.variance
+                steps, volume = slopes / diagonal, np.log(diagonal).sum()
+            longest = np.abs(steps).max(axis=1, keepdims=True)
+            if longest.max() < _TOLERANCE:
+                break
+            offsets = offsets + steps * np.minimum(1, _LONGEST_STEP / np.maximum(longest, 1e-12))
+        of_rows = weights[:, 0] @ logs[np.arange(len(logs)), rows.targets]
+        prior = np.sum(offsets**2) / self.variance + offsets.size * math.log(self.variance)
+        return Modes(offsets, float(of_rows - (prior + volume) / 2))

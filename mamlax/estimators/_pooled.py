@@ -1,4 +1,4 @@
-"""One model for all groups, which adaptation starts from: a line, or boosted trees."""
+"""One model for all groups, which adaptation starts from: a constant, a line, or boosted trees."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -11,11 +11,21 @@ from jaxtyping import Array, Float, Int
 
 from .._errors import MamlaxError
 from ._container import Container, named_arrays
-from ._entry import POOLED, TREES
+from ._entry import CONSTANT, POOLED, TREES
 
-Kind = Literal["none", "linear", "trees"]
-WORDS = {"none": "no pooled model", "linear": POOLED, "trees": TREES}
+Kind = Literal["none", "constant", "linear", "trees"]
+WORDS = {"none": "no pooled model", "constant": CONSTANT, "linear": POOLED, "trees": TREES}
 _PREFIX = "pooled"
+
+
+class Constant(eqx.Module):
+    """The same outputs for all inputs."""
+
+    bias: Float[Array | np.ndarray, " outputs"]
+
+    def __call__(self, inputs):
+        """Outputs `[rows, outputs]` of inputs `[rows, features]`."""
+        return jnp.zeros_like(inputs[:, :1]) + self.bias[None]
 
 
 class Line(eqx.Module):
@@ -63,14 +73,15 @@ class Trees(eqx.Module):
         return at(self.values, leaves).sum(-1)
 
 
-Pooled = Line | Trees
+Pooled = Constant | Line | Trees
 
 
 def kind_of(pooled: Pooled | None) -> Kind:
     """What it is."""
     if pooled is None:
         return "none"
-    return "linear" if isinstance(pooled, Line) else "trees"
+    kinds: dict[type, Kind] = {Constant: "constant", Line: "linear", Trees: "trees"}
+    return kinds[type(pooled)]
 
 
 def num_columns(pooled: Pooled | None) -> int:
@@ -109,6 +120,8 @@ def from_state(content: Container, num_inputs: int, num_outputs: int) -> Pooled 
     if kind == "none":
         return None
     shape = (num_inputs, num_outputs)
+    if kind == "constant":
+        return Constant(_array(content.arrays, "bias", np.float32, shape[1:]))
     if kind == "linear":
         return Line(
             _array(content.arrays, "weight", np.float32, shape),

@@ -11,16 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..config._tables import PooledChoice
-from ._pooled import Kind, Pooled
+from ..config._tables import PooledChoice, PooledKind
+from ._pooled import Pooled
 from ._pooled_classes import ClassLogits
 from ._pooled_values import Values
 from ._rows import Rows
 
 _FOLDS = 5
 _FEW_ROWS = 20_000
-_MOST_CLASSES = 10
-"""That trees are tried for."""
 _NUM_TREES, _STAGE = 100, 10
 _LEAST_SPREAD, _MOST_SPREAD = 0.03, 30.0
 
@@ -51,17 +49,15 @@ def fit_pooled(
     Args:
         rows: of the groups to learn from; targets `[rows, outputs]`, or `[rows]` of classes.
         wanted: which; "auto": the one of least error once a group's offset is known as well as few
-            rows tell it. One that is less simple must be better by more than a standard error.
+            rows tell it. A later one of `kinds` must be better by more than a standard error.
         seed: of the trees.
         classes: how many; None: targets are values.
     """
     of_kind = Values(seed) if classes is None else ClassLogits(seed, classes)
     folds = _folds(rows)
-    kinds: tuple[Kind, ...] = ("none", "linear", "trees") if wanted == "auto" else (wanted,)
+    kinds: tuple[PooledKind, ...] = of_kind.kinds if wanted == "auto" else (wanted,)
     if not folds:
         kinds = ("none",)
-    elif classes is not None and classes > _MOST_CLASSES and wanted == "auto":
-        kinds = ("none", "linear")  # trees are as many as classes, and take as much longer
     # of few rows, threads cost more than they bring where others use the cores as well
     limit = 1 if len(rows.inputs) < _FEW_ROWS else None
     with threadpool_limits(limit, user_api="openmp"):
@@ -81,7 +77,7 @@ def fit_pooled(
 class _Candidate(NamedTuple):
     """Predictions for each row by models of other groups; and how many trees these have."""
 
-    kind: Kind
+    kind: PooledKind
     predicted: np.ndarray
     num_trees: int = 0
 
@@ -94,33 +90,34 @@ def _folds(rows: Rows) -> Folds:
     return list(GroupKFold(number).split(rows.inputs, groups=rows.units)) if number > 1 else []
 
 
-def _candidate(of_kind: Values | ClassLogits, kind: Kind, rows: Rows, folds: Folds) -> _Candidate:
-    predicted = of_kind.constant(rows, rows.inputs)
-    if kind != "trees":
-        for others, those in folds:
-            train, inputs = rows.of(others), rows.inputs[those]
-            predicted[those] = (
-                of_kind.line(train)(inputs) if kind == "linear" else of_kind.constant(train, inputs)
-            )
-        return _Candidate(kind, predicted)
-    stages = np.zeros((_NUM_TREES // _STAGE, *predicted.shape), np.float32)
+def _candidate(
+    of_kind: Values | ClassLogits, kind: PooledKind, rows: Rows, folds: Folds
+) -> _Candidate:
+    outputs = of_kind.classes if isinstance(of_kind, ClassLogits) else rows.targets.shape[1]
+    predicted = np.zeros((len(rows.inputs), outputs), np.float32)
+    stages = np.repeat(predicted[None], _NUM_TREES // _STAGE if kind == "trees" else 1, axis=0)
     for others, those in folds:
-        boosted = of_kind.boosted(rows.of(others), _NUM_TREES)
-        if not boosted:
-            return _Candidate("none", predicted)
-        for number, values in enumerate(of_kind.staged(boosted, rows.inputs[those]), start=1):
-            if number % _STAGE == 0:
-                stages[number // _STAGE - 1, those] = values
+        train, inputs = rows.of(others), rows.inputs[those]
+        if kind == "trees" and (boosted := of_kind.boosted(train, _NUM_TREES)):
+            for number, values in enumerate(of_kind.staged(boosted, inputs), start=1):
+                if number % _STAGE == 0:
+                    stages[number // _STAGE - 1, those] = values
+            continue
+        model = of_kind.line(train) if kind == "linear" else of_kind.constant(train)
+        if model is not None:
+            stages[:, those] = model(inputs)
+    if kind != "trees":
+        return _Candidate(kind, stages[0])
     best = int(np.argmin([of_kind.stage_error(rows, one) for one in stages]))
     return _Candidate(kind, stages[best], (best + 1) * _STAGE)
 
 
 def _fitted(of_kind: Values | ClassLogits, chosen: _Candidate, rows: Rows) -> Pooled | None:
-    if chosen.kind == "none":
-        return None
     if chosen.kind == "linear":
         return of_kind.line(rows)
-    return of_kind.trees(of_kind.boosted(rows, chosen.num_trees))
+    if chosen.kind == "trees" and (boosted := of_kind.boosted(rows, chosen.num_trees)):
+        return of_kind.trees(boosted)
+    return of_kind.constant(rows)
 
 
 def _is_better(errors: np.ndarray, others: np.ndarray, rows: Rows) -> bool:

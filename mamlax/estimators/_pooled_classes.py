@@ -3,13 +3,15 @@
 Outputs are logits of the classes. A class that the training rows do not have gets a small one.
 """
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
 
-from ._log_odds import LogOdds, modes
-from ._pooled import Line, Trees
+from ..config._tables import PooledKind
+from ._log_odds import LogOdds
+from ._pooled import Constant, Line, Trees
 from ._rows import Rows
 from ._sklearn_trees import MOST_LEAVES, trees_of_classes
 
@@ -20,6 +22,8 @@ _MOST_ROWS = 50_000
 _ABSENT = -6.0
 """Logit of a class that is not there, beside others around zero."""
 _MOST_ITERATIONS = 200
+_MOST_CLASSES = 10
+"""That trees are tried for."""
 
 
 class ClassLogits(NamedTuple):
@@ -28,13 +32,21 @@ class ClassLogits(NamedTuple):
     seed: int
     classes: int
 
-    def constant(self, train: Rows, inputs: np.ndarray) -> np.ndarray:
+    @property
+    def kinds(self) -> tuple[PooledKind, ...]:
+        """First the line: no head that holds for all groups is learned, which would stand for it.
+        Trees are as many as classes, and take as much longer.
+        """
+        return ("linear", "none", "trees")[: 3 if self.classes <= _MOST_CLASSES else 2]
+
+    def constant(self, train: Rows) -> Constant:
         """The frequencies of the classes."""
-        counts = np.bincount(train.targets, train.weights, self.classes)
-        return np.tile(np.log((counts + 0.5) / (counts + 0.5).sum()), (len(inputs), 1))
+        counts = np.bincount(train.targets, train.weights, self.classes) + 0.5
+        return Constant(np.log(counts / counts.sum()).astype(np.float32))
 
     def line(self, train: Rows) -> Line:
         """Logistic regression."""
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
@@ -45,14 +57,16 @@ class ClassLogits(NamedTuple):
             bias[present] = 0.0
             return Line(weight, bias)
         model = LogisticRegression(max_iter=_MOST_ITERATIONS)
-        model.fit(train.inputs, train.targets, train.weights)
+        with warnings.catch_warnings():  # a line that is nearly the best is as good
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(train.inputs, train.targets, train.weights)
         if len(present) == 2:  # of two classes, the logit of the second
             bias[present[0]], present = 0.0, present[1:]
         weight[:, present], bias[present] = model.coef_.T, model.intercept_
         return Line(weight, bias)
 
     def boosted(self, train: Rows, num_trees: int) -> list[Any]:
-        """One model for all classes; none if there is one class."""
+        """One model for all classes; none if the rows have one class."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
@@ -69,11 +83,10 @@ class ClassLogits(NamedTuple):
     def staged(self, boosted: list[Any], inputs: np.ndarray) -> Any:
         """Logits after each tree."""
         (model,) = boosted
-        for raw in model._staged_raw_predict(inputs):
+        for raw in model.staged_decision_function(inputs):
             logits = np.full((len(inputs), self.classes), _ABSENT)
-            logits[:, model.classes_] = (
-                raw if raw.shape[1] > 1 else np.concatenate([0 * raw, raw], axis=1)
-            )
+            # of two classes it has the logit of the second
+            logits[:, model.classes_] = raw if raw.ndim > 1 else np.stack([0 * raw, raw], axis=1)
             yield logits
 
     def stage_error(self, rows: Rows, predicted: np.ndarray) -> float:
@@ -102,11 +115,22 @@ class ClassLogits(NamedTuple):
             support = rows._replace(
                 inputs=logits, weights=np.where(place < np.minimum(size, half), weights, 0)
             )
-            offsets, _ = modes(support, group, np.zeros((len(sizes), self.classes)), of_groups)
+            offsets = self._offsets(of_groups, support, group)
             logs = log_softmax(logits + offsets[group], axis=1)
             of_rows = -logs[np.arange(len(logs)), rows.targets]
             losses.append(np.bincount(group, of_query * of_rows) / np.bincount(group, of_query))
         return np.mean(losses, axis=0)
+
+    def _offsets(self, of_groups: LogOdds, support: Rows, group: np.ndarray) -> np.ndarray:
+        """Of each group `[groups, classes]`, some groups at a time."""
+        ends = np.searchsorted(group, np.arange(group[-1] + 1), side="right")
+        lots = np.unique(ends // _MOST_ROWS, return_index=True)[1][1:]
+        found = []
+        for groups in np.split(np.arange(len(ends)), lots):
+            those = slice(0 if not groups[0] else ends[groups[0] - 1], ends[groups[-1]])
+            none = np.zeros((len(groups), self.classes))
+            found.append(of_groups.modes(support.of(those), group[those] - groups[0], none).offsets)
+        return np.concatenate(found)
 
     def spread(self, rows: Rows, predicted: np.ndarray) -> float:
         """Variance of the offsets of groups."""

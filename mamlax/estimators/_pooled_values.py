@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config._tables import PooledKind
 from ._offsets import Offsets
 from ._pooled import Line, Trees
 from ._rows import Rows
@@ -20,9 +21,13 @@ class Values(NamedTuple):
 
     seed: int
 
-    def constant(self, train: Rows, inputs: np.ndarray) -> np.ndarray:
-        """What is predicted without a model: nothing, targets are standardized."""
-        return np.zeros((len(inputs), train.targets.shape[1]), np.float32)
+    @property
+    def kinds(self) -> tuple[PooledKind, ...]:
+        """From the simplest. Without any, a head that holds for all groups is learned."""
+        return "none", "linear", "trees"
+
+    def constant(self, train: Rows) -> None:
+        """Nothing: targets are standardized."""
 
     def line(self, train: Rows) -> Line:
         """Ridge regression."""

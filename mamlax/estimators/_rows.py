@@ -22,7 +22,7 @@ class Rows(NamedTuple):
     groups: np.ndarray
     units: np.ndarray
 
-    def of(self, rows: np.ndarray) -> "Rows":
+    def of(self, rows: np.ndarray | slice) -> "Rows":
         """Some of them."""
         return Rows(*(array[rows] for array in self))
 

@@ -30,6 +30,7 @@ _SPEED = 5.0
 """Of the logarithms of scales in learning, beside weights: they have further to go."""
 _CURVES, _SLOPES = 0.1, 1.0
 """How much groups are expected to differ at first, in variances of a row."""
+_LEAST_OFFSET = 0.01
 
 
 class Waves(eqx.Module):
@@ -94,7 +95,9 @@ class TableNetwork(eqx.Module):
             ridge: λ of the regression.
         """
         curves, slopes, offset = (
-            0.5 * math.log(variance * ridge) / _SPEED for variance in (_CURVES, _SLOPES, spread)
+            0.5 * math.log(variance * ridge) / _SPEED
+            # the regression has a column of ones of its own, whose weight varies by 1 / λ
+            for variance in (_CURVES, _SLOPES, max(spread - 1 / ridge, _LEAST_OFFSET))
         )
         return dataclasses.replace(
             self,

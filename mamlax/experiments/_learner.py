@@ -156,7 +156,7 @@ def check_ways(algorithm: Algorithm, ways: int | None, test_ways: int | None) ->
             return
         raise MamlaxError(
             f"{algorithm.name} learns a head for {ways} ways, which cannot adapt to tasks of "
-            f"{test_ways}. proto-maml and unicorn-maml make a head for each task."
+            f"{test_ways}. proto-maml, unicorn-maml and logistic-maml make a head for each task."
         )
     optimizer = algorithm.inner_optimizer
     by_axis = isinstance(algorithm, UnicornMaml) and optimizer == "learned-curvature"

@@ -23,7 +23,7 @@ class ObservationMoments(eqx.Module):
     policy. The baseline of the returns gets the normalized observations, too.
 
     Attributes:
-        count: number of observations. 0: none yet, and x does not change.
+        count: number of observations. 0: none yet, and x is only clipped.
         mean: `[features]`.
         variance: `[features]`. For a number that was always the same, only the mean is subtracted.
 

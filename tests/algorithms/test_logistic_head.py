@@ -113,6 +113,30 @@ def test_every_step_of_the_solver_comes_nearer():
     assert found[-2] - found[-1] < 0.02 * (found[0] - found[-1])  # ten steps are most of the way
 
 
+@jax.enable_x64(True)
+def test_a_rare_class_takes_the_solver_more_steps():
+    """An intercept alone, of 1,000 rows of which 2 % are of a class expected in 0.2 %."""
+    batch = mamlax.Batch(jnp.zeros((1000, 1)), jnp.arange(1000) // 980)
+    expected = jnp.log(jnp.array([0.998, 0.002]))
+
+    def share(steps):
+        learner = mamlax.logistic_maml(
+            lambda params, batch: jnp.sum(params),
+            features_fn=lambda params, batch: batch.inputs,
+            set_head=lambda params, weight, bias: bias,
+            offset_fn=lambda params, batch: jnp.tile(expected, (len(batch.inputs), 1)),
+            ways=2,
+            ridge=5.0,
+            num_solver_steps=steps,
+            inner_optimizer=optax.sgd(0.1),
+            num_inner_steps=0,
+        )
+        bias = learner.adapt(jnp.zeros(2), batch).params
+        return float(jax.nn.softmax(expected + bias)[1])
+
+    assert share(10) < 0.005 and 0.0145 < share(300) < 0.02
+
+
 @pytest.mark.parametrize("weights", [[], [0, 0, 0]], ids=["no_rows", "no_weight"])
 @jax.enable_x64(True)
 def test_a_support_of_nothing_leaves_the_head(weights):

@@ -52,6 +52,27 @@ def test_the_variance_of_offsets_is_found(classes, variance):
     assert LogOdds.of(rows, logits).variance == pytest.approx(variance, rel=0.2)
 
 
+@pytest.mark.parametrize(("num_rows", "shift"), [(2, 0.0), (5, 0.0), (10, 2.0)])
+def test_few_rows_of_groups_that_are_alike_tell_no_large_variance(num_rows, shift):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), num_rows)
+    logits = np.tile([shift, 0.0], (len(groups), 1))
+    targets = (rng.random(len(groups)) < 1 / (1 + np.exp(shift))).astype(int)
+    assert LogOdds.of(rows_of(targets, groups), logits).variance < 0.05
+
+
+def test_many_classes_take_little_memory_and_find_the_mode():
+    """Their matrices of classes by classes would be 30,000 × 200 × 200 numbers."""
+    rows, logits, _ = simulated(30, 100, 200, 1.0)
+    found = LogOdds.of(rows, logits)
+    assert 0.2 < found.variance < 3
+    support = rows.of(np.arange(50))
+    b = found(support, logits[:50])
+    chances = softmax(logits[:50] + b, axis=1)
+    slope = np.bincount(support.targets, minlength=200) - chances.sum(0) - b / found.variance
+    assert np.abs(slope).max() < 0.01
+
+
 def test_groups_that_are_alike_have_no_offset():
     rows, logits, _ = simulated(100, 60, 2, 0.0)
     of_groups = LogOdds.of(rows, logits)

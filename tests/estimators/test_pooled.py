@@ -14,6 +14,7 @@ from mamlax.estimators._pooled import Line
 from mamlax.estimators._pooled_choice import fit_pooled
 from mamlax.estimators._rows import Rows
 from mamlax.estimators._sklearn_trees import trees_of
+from mamlax.estimators._table_network import _SPEED
 
 from .materials import TINY, changed, machines
 
@@ -192,3 +193,19 @@ def test_a_pooled_model_is_refused_where_no_head_is_solved_for(model):
     x, y, groups = np.zeros((8, 1)), [0, 1] * 4, [0, 0, 0, 0, 1, 1, 1, 1]
     with pytest.raises(MamlaxError, match="for ridge-maml and logistic-maml"):
         model.fit(x, y, groups=groups)
+
+
+def test_the_point_about_which_lines_turn_is_learned():
+    """Groups that are alike at −1, and differ the more the further from there."""
+    rng = np.random.default_rng(0)
+    groups, x = np.repeat(np.arange(60), 12), rng.uniform(-1, 1, (720, 1))
+    y = rng.normal(size=60)[groups] * (x[:, 0] + 1) + 0.05 * rng.normal(size=720)
+    settings = TINY | {"compare": False, "refit": False, "pooled": "none", "num_outer_steps": 300}
+    model = mamlax.FewShotRegressor(**settings, validation_fraction=0).fit(x, y, groups=groups)
+    network = model.learner_.meta_params
+    # it starts at the middle, 0, and is on its way to −1.8, which is −1 standardized
+    assert -2.2 < float(_SPEED * network.pivots[0]) < -0.5
+    # so one row far away tells more of the middle than of the point where all are alike
+    far = model.adapt([[1.0]], [2.0])
+    moved = far.predict([[0.0], [-1.0]]) - model.predict([[0.0], [-1.0]])
+    assert moved[0] > 0.5 and abs(moved[1]) < 0.6 * moved[0]

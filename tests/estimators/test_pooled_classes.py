@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 import mamlax
 from mamlax.estimators._export import write_stablehlo
-from mamlax.estimators._pooled import Line, Trees
+from mamlax.estimators._pooled import Constant, Line, Trees
 from mamlax.estimators._pooled_choice import fit_pooled
 from mamlax.estimators._pooled_classes import ClassLogits
 from mamlax.estimators._rows import Rows
@@ -27,6 +27,9 @@ def rows_of(law, classes=2, num_groups=40, size=12, spread=1.0, seed=0):
     targets = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
     ones = np.ones(len(groups), np.float32)
     return Rows(x, targets, ones, groups, groups)
+
+
+QUICKLY = {"compare": False, "refit": False}
 
 
 def line(x):
@@ -80,11 +83,34 @@ def test_stages_of_trees_end_where_their_arrays_are():
     np.testing.assert_allclose(last, pooled.trees(boosted)(rows.inputs), atol=1e-5)
 
 
-def test_a_line_is_chosen_for_a_line_trees_for_steps_and_nothing_for_nothing():
+def test_a_line_is_chosen_for_a_line_trees_for_steps_and_a_constant_where_a_line_misleads():
     assert isinstance(fit_pooled(rows_of(line), "auto", 0, 2).model, Line)
     assert isinstance(fit_pooled(rows_of(steps, num_groups=80), "auto", 0, 2).model, Trees)
-    found = fit_pooled(rows_of(nothing), "auto", 0, 2)
-    assert found.model is None and found.cross_fitted.shape == (480, 0)
+    rows = rows_of(nothing, size=30, spread=0.2)
+    columns = np.random.default_rng(0).normal(size=(40, 60))  # they tell groups apart, no more
+    found = fit_pooled(rows._replace(inputs=columns[rows.groups].astype(np.float32)), "auto", 0, 2)
+    assert isinstance(found.model, Constant) and found.cross_fitted.shape == (1200, 2)
+    share = rows.targets.mean()
+    np.testing.assert_allclose(np.exp(found.model.bias), [1 - share, share], atol=1e-2)
+
+
+def test_a_constant_is_saved_and_says_the_frequencies(tmp_path):
+    rng = np.random.default_rng(0)
+    groups, x = np.repeat(np.arange(20), 10), rng.normal(size=(200, 1))
+    y = np.where(rng.random(200) < 0.1, "rare", "usual")
+    model = mamlax.FewShotClassifier(**TINY | QUICKLY | {"pooled": "none"})
+    model.fit(x, y, groups=groups).save(tmp_path / "model.safetensors")
+    read = mamlax.load(tmp_path / "model.safetensors")
+    assert isinstance(read, mamlax.FewShotClassifier) and read.pooled_ == "constant"
+    chances = read.predict_proba(x[:5])
+    np.testing.assert_allclose(chances[:, 0], np.mean(y == "rare"), atol=0.02)
+
+
+def test_more_classes_than_trees_are_tried_for_and_one_group():
+    many = rows_of(lambda x: np.zeros((len(x), 12)), 12)
+    assert isinstance(fit_pooled(many, "auto", 0, 12).model, Line | Constant)
+    one = fit_pooled(rows_of(line, num_groups=1), "auto", 0, 2)
+    assert isinstance(one.model, Constant) and np.isfinite(one.spread)
 
 
 def test_the_spread_is_the_variance_of_offsets():
@@ -113,9 +139,9 @@ def models():
     """A model for each kind of start."""
     rows = rows_of(line, size=20)
     return rows, {
-        pooled: mamlax.FewShotClassifier(
-            **TINY | {"compare": False, "refit": False, "pooled": pooled}
-        ).fit(rows.inputs, np.array(["no", "yes"])[rows.targets], groups=rows.groups)
+        pooled: mamlax.FewShotClassifier(**TINY | QUICKLY | {"pooled": pooled}).fit(
+            rows.inputs, np.array(["no", "yes"])[rows.targets], groups=rows.groups
+        )
         for pooled in ("linear", "trees")
     }
 

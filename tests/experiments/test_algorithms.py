@@ -389,7 +389,7 @@ def test_other_ways_are_refused_with_the_names_of_the_heads_that_allow_them(algo
         check_ways(settings, 3, 4)
     said = str(error.value)
     assert f"{algorithm} learns a head for 3 ways" in said and "of 4." in said
-    assert "proto-maml and unicorn-maml" in said
+    assert "proto-maml, unicorn-maml and logistic-maml" in said
 
 
 @pytest.mark.slow
