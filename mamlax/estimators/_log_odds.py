@@ -99,6 +99,7 @@ class LogOdds(NamedTuple):
         classes = offsets.shape[1]
         weights, each = rows.weights[:, None].astype(np.float64), np.eye(classes)
         seen = np.add.reduceat(weights * each[rows.targets], firsts)
+        logs, volume = np.zeros_like(rows.inputs), 0.0
         for _ in range(_NUM_STEPS):
             logs = log_softmax(rows.inputs + offsets[group], axis=1)
             chances = np.exp(logs)

@@ -72,12 +72,13 @@ class ClassLogits(NamedTuple):
         train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
         if len(np.unique(train.targets)) < 2:
             return []
-        model = HistGradientBoostingClassifier(
-            max_iter=num_trees,
-            max_leaf_nodes=MOST_LEAVES,
-            early_stopping=False,  # it would hold out rows, not groups
-            random_state=self.seed,
-        )
+        settings: dict[str, Any] = {
+            "max_iter": num_trees,
+            "max_leaf_nodes": MOST_LEAVES,
+            "early_stopping": False,  # it would hold out rows, not groups
+            "random_state": self.seed,
+        }
+        model = HistGradientBoostingClassifier(**settings)
         return [model.fit(train.inputs, train.targets, train.weights)]
 
     def staged(self, boosted: list[Any], inputs: np.ndarray) -> Any:
@@ -96,7 +97,8 @@ class ClassLogits(NamedTuple):
 
     def trees(self, boosted: list[Any]) -> Trees:
         """The same as arrays."""
-        return trees_of_classes(*boosted, self.classes, _ABSENT)
+        (model,) = boosted
+        return trees_of_classes(model, self.classes, _ABSENT)
 
     def errors(self, rows: Rows, predicted: np.ndarray) -> np.ndarray:
         """`[groups]`, the log loss of half of the rows once others have told an offset, over

@@ -235,7 +235,15 @@ def test_a_regressor_adapts_and_predicts_the_same(pooled, tmp_path):
     agrees(adapted, tmp_path / "adapted.onnx")
 
 
-CLASSIFIERS = ["logistic-maml", "maml", "cavia", "proto-maml", "meta-sgd", "maml-plus-plus", "unicorn-maml"]
+CLASSIFIERS = [
+    "logistic-maml",
+    "maml",
+    "cavia",
+    "proto-maml",
+    "meta-sgd",
+    "maml-plus-plus",
+    "unicorn-maml",
+]
 
 
 @pytest.mark.parametrize(
