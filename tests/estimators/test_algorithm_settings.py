@@ -116,7 +116,7 @@ def test_a_classifier_takes_settings_too(classifier, table):
     [
         (mamlax.FewShotRegressor, ProtoMaml(), r"one of ridge-maml.*got ProtoMaml\("),
         (mamlax.FewShotRegressor, UnicornMaml(), r"one of ridge-maml.*got UnicornMaml\("),
-        (mamlax.FewShotClassifier, RidgeMaml(), r"one of cavia.*got RidgeMaml\("),
+        (mamlax.FewShotClassifier, RidgeMaml(), r"one of logistic-maml.*got RidgeMaml\("),
         (mamlax.FewShotRegressor, Promp(), r"got Promp\("),
         (mamlax.FewShotRegressor, Maml, r"such as mamlax.config.Maml\(inner.*got <class"),
         (mamlax.FewShotRegressor, 3, "got 3"),

@@ -316,9 +316,9 @@ def test_a_model_of_a_table_is_described(command, of_table, regressor):
         "algorithm ridge-maml, whose head is solved for on the support, and no inner step is taken "
         "after that"
     )
-    # 4 inputs: the speed, whether it is missing, and two kinds
+    # 4 inputs: the speed, whether it is missing, and two kinds; each has a scale and a pivot
     assert lines[2].startswith(
-        f"network table_network, {4 * 8 + 8 + 4 + 2 + 8 + 4 + 2} numbers: num_inputs=4,"
+        f"network table_network, {4 * 8 + 8 + 2 * 4 + 2 + 8 + 4 + 2} numbers: num_inputs=4,"
     )
     assert "predicts wear: numbers" in lines
     assert "starts from no pooled model" in lines
