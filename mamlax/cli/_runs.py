@@ -198,7 +198,8 @@ def evaluate(
         run: The run directory.
         num_tasks: Number of held-out tasks. Default: the recipe's number.
         num_inner_steps: Number of inner steps. Default: the recipe's number.
-        ways: Classes per task. A number other than in training needs proto-maml or unicorn-maml.
+        ways: Classes per task. A number other than in training needs proto-maml,
+            unicorn-maml or logistic-maml.
         shots: Support examples, per class in classification.
         num_query: Query examples, per class in classification.
         within_alphabet: Omniglot only: the characters of a task are from one alphabet, not rotated.

@@ -50,7 +50,7 @@ class ClassificationProblem(Settings):
     support; its paper uses 15.)"""
     test_ways: Several | None = None
     """Classes per task in validation and evaluation. None: as in training. Another number needs
-    proto-maml or unicorn-maml, which make a head for each task."""
+    proto-maml, unicorn-maml or logistic-maml, which make a head for each task."""
     network: Advanced[Literal["conv4", "fully-connected"]] = "conv4"
     """Four convolutions, or four fully connected layers."""
     downsample: Advanced[Literal["stride", "pool"]] = "stride"

@@ -132,7 +132,7 @@ class FewShotImageClassifier:
             raise MamlaxError(
                 f"the support has {len(targets.classes)} classes, but the head was trained for "
                 f"{self.ways}. Train with --ways {len(targets.classes)}, or with the algorithm "
-                "proto-maml or unicorn-maml, whose heads are made for the task."
+                "proto-maml, unicorn-maml or logistic-maml, whose heads are made for the task."
             )
         adapted = copy.copy(self)
         if self.ways is None:
