@@ -147,9 +147,11 @@ class AdaptedParams(NamedTuple):
 
     @property
     def diverged(self) -> np.ndarray:
-        """`[tasks]`, where there are many: whether some of a task are no numbers any more."""
+        """`[tasks]`, where there are many: whether some of a task are no numbers any more. `[]`
+        where nothing depends on the support, as without inner steps.
+        """
         finite = [np.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(self.own)]
-        return ~np.all(finite, axis=0)
+        return np.asarray(~np.all(finite, axis=0)) if finite else np.zeros((), bool)
 
 
 @dataclass(frozen=True)

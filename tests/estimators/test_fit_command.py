@@ -116,7 +116,7 @@ def test_classes_by_the_default_algorithm(command, table):
     assert status == 0, err
     assert "log loss, 14 groups held out in 5 rounds" in out
     assert "\nBrier score\n" in out and "\nshare of rows misclassified\n" in out
-    assert header_of("model.safetensors")["learner"]["algorithm"]["name"] == "cavia"
+    assert header_of("model.safetensors")["learner"]["algorithm"]["name"] == "logistic-maml"
 
 
 @pytest.mark.slow

@@ -29,7 +29,13 @@ COLUMNS = Columns(
 @contextmanager
 def running(app, **settings):
     """A client of the application, which a server in a thread answers as it would in use."""
-    config = config_of(app, Serving(**settings), host="127.0.0.1", port=0)
+    with answered(config_of(app, Serving(**settings), host="127.0.0.1", port=0)) as client:
+        yield client
+
+
+@contextmanager
+def answered(config):
+    """A client of a server in a thread."""
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

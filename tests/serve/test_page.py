@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -23,7 +24,7 @@ from mamlax.estimators._pretrained import pretrained_by_step
 from mamlax.estimators._targets import Values
 from mamlax.serve._app import app_of
 
-from .conftest import classifier_of_images, learner_of, running, untrained
+from .conftest import answered, classifier_of_images, learner_of, running, untrained
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -77,6 +78,13 @@ def by_means():
     return model
 
 
+def files_of(folder):
+    """A client of any server of files, which has none of the service's headers."""
+    files = StaticFiles(directory=folder, html=True)
+    app = Starlette(routes=[Mount("/", files)])
+    return answered(uvicorn.Config(app, port=0, log_config=None))
+
+
 @pytest.fixture(scope="module")
 def static(curve, drawn, scaled, by_means, tmp_path_factory):
     """The page without a service, behind a server of files."""
@@ -90,9 +98,7 @@ def static(curve, drawn, scaled, by_means, tmp_path_factory):
         model.save(folder / f"{name}.safetensors")
     write_page(folder / "page", [folder / f"{name}.safetensors" for name in models], RUNTIME)
     assert not list((folder / "page").glob("tmp*"))
-    with running(
-        Starlette(routes=[Mount("/", StaticFiles(directory=folder / "page", html=True))])
-    ) as client:
+    with files_of(folder / "page") as client:
         yield str(client.base_url)
 
 
@@ -515,9 +521,8 @@ def test_the_page_of_the_documentation(browser, tmp_path):
     write_page(tmp_path, sorted((ROOT / "docs" / "demo").glob("*.safetensors")), RUNTIME)
     own = [path for path in tmp_path.iterdir() if path.name not in OF_RUNTIME]
     assert sum(path.stat().st_size for path in own) < 1_000_000
-    files = StaticFiles(directory=tmp_path, html=True)
     with (
-        running(Starlette(routes=[Mount("/", files)])) as client,
+        files_of(tmp_path) as client,
         opened(browser, str(client.base_url)) as page,
     ):
         open_model(page, "characters")
