@@ -39,6 +39,11 @@ def algorithm_of(estimator: Any, names: Sequence[str]) -> Algorithm:
     return algorithm
 
 
+def with_learned_head(algorithm: Algorithm) -> Algorithm:
+    """The same for a table without groups: there are no supports that a head could be solved on."""
+    return replace(algorithm, head_prior=True) if isinstance(algorithm, SolvedHead) else algorithm
+
+
 def training_of(estimator: Any) -> TableTraining:
     """How to meta-train, by the constructor's arguments."""
     given = {field.name: getattr(estimator, field.name) for field in fields(TableTraining)}

@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 from .._errors import MamlaxError, warn
 from ._adapted_many import AdaptedMany
 from ._calibration import Calibration
-from ._checked_settings import algorithm_of, check_pooled, training_of
+from ._checked_settings import algorithm_of, check_pooled, training_of, with_learned_head
 from ._columns import Columns, is_frame, names_of
 from ._container import Container, write_container
 from ._conventions import Conventions
@@ -137,6 +137,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         order = np.arange(len(X)) if order_by is None else positions_in(order_by, len(X))
         if groups is None:
             warn_of_no_groups()
+            algorithm = with_learned_head(algorithm)
         elif order_by is None:
             warn_of_time(X, splits[0].groups)
         rows = self._encoded(X, y, weights, splits[0], order[weights[order] > 0])

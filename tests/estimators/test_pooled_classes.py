@@ -185,3 +185,12 @@ def test_few_rows_move_the_odds_of_a_group(models):
     before = model.predict_proba(x[:1])[0, 1]
     after = model.adapt(x, ["yes"] * 4).predict_proba(x[:1])[0, 1]
     assert after > before + 0.1
+
+
+def test_without_groups_a_plain_network_is_learned():
+    """No row is adapted to: its head must be learned, as no support makes one."""
+    rows = rows_of(lambda x: 5 * line(x), spread=0.0)
+    settings = TINY | QUICKLY | {"num_outer_steps": 200, "outer_learning_rate": 0.02}
+    with pytest.warns(UserWarning, match="no groups"):
+        model = mamlax.FewShotClassifier(**settings).fit(rows.inputs, rows.targets)
+    assert np.mean(model.predict(rows.inputs) == rows.targets) > 0.9
