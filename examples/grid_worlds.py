@@ -3,8 +3,8 @@
 What    tasks are rule sets: a room has a red, a green and a blue ball, and the goal is to come
         near one of them, which the policy is not told. Meta-trains, and says how often
         the goal is reached before and after adapting.
-Run     python examples/grid_worlds.py  (--smoke: minutes of compiling; pip install xminigrid)
-Takes   6 minutes on two processor cores beside other work, mostly compiling
+Run     python examples/grid_worlds.py  (--smoke: fewer steps; pip install xminigrid)
+Takes   6 minutes on two processor cores beside other work
 Expect  52% reach the goal before adapting and 64% after, in 12 tasks of the 10th outer step
 """
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 ADAPTED = "this model, adapted"
 UNADAPTED = "this model, not adapted"
 NOTHING = "no model (the mean)"
-CONSTANT = "the same for all rows"
+CONSTANT = "the frequencies of the classes"
 POOLED = "one pooled linear model"
 OFFSET = "pooled + offset of the group"
 SUPPORT_ONLY = "fitted to the support alone"

@@ -250,7 +250,8 @@ class FewShotEstimator(BaseEstimator, ABC):
 
     @property
     def pooled_(self) -> str:
-        """The pooled model that adaptation starts from: `linear`, `trees`, or `none`."""
+        """The pooled model that adaptation starts from: `linear`, `trees`, `constant`
+        (the frequencies of classes) or `none`."""
         return kind_of(self.learner_.pooled)
 
     @property

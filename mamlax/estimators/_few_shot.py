@@ -61,7 +61,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             [`run`][mamlax.run].
 
     Attributes:
-        pooled_: the pooled model that adaptation starts from: `linear`, `trees` or `none`.
+        pooled_: the pooled model that adaptation starts from: `linear`, `trees` or `none`; of
+            classes `constant`, their frequencies, in the place of `none`.
         num_inner_steps_: number of inner steps of `adapt`.
         validation_curve_: loss on held-out groups after 0, 1, … inner steps; the mean over rounds.
         outer_step_: the outer step at which the model was taken.

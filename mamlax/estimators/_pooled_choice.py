@@ -53,7 +53,7 @@ def fit_pooled(
         seed: of the trees.
         classes: how many; None: targets are values.
     """
-    of_kind = Values(seed) if classes is None else ClassLogits(seed, classes)
+    of_kind = Values(seed, rows.targets.shape[1]) if classes is None else ClassLogits(seed, classes)
     folds = _folds(rows)
     kinds: tuple[PooledKind, ...] = of_kind.kinds if wanted == "auto" else (wanted,)
     if not folds:
@@ -93,9 +93,8 @@ def _folds(rows: Rows) -> Folds:
 def _candidate(
     of_kind: Values | ClassLogits, kind: PooledKind, rows: Rows, folds: Folds
 ) -> _Candidate:
-    outputs = of_kind.classes if isinstance(of_kind, ClassLogits) else rows.targets.shape[1]
-    predicted = np.zeros((len(rows.inputs), outputs), np.float32)
-    stages = np.repeat(predicted[None], _NUM_TREES // _STAGE if kind == "trees" else 1, axis=0)
+    num_stages = _NUM_TREES // _STAGE if kind == "trees" else 1
+    stages = np.zeros((num_stages, len(rows.inputs), of_kind.num_outputs), np.float32)
     for others, those in folds:
         train, inputs = rows.of(others), rows.inputs[those]
         if kind == "trees" and (boosted := of_kind.boosted(train, _NUM_TREES)):

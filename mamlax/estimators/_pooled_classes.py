@@ -27,21 +27,21 @@ _MOST_CLASSES = 10
 
 
 class ClassLogits(NamedTuple):
-    """Of targets `[rows]`, integers below `classes`."""
+    """Of targets `[rows]`, integers below `num_outputs`."""
 
     seed: int
-    classes: int
+    num_outputs: int
 
     @property
     def kinds(self) -> tuple[PooledKind, ...]:
         """First the line: no head that holds for all groups is learned, which would stand for it.
         Trees are as many as classes, and take as much longer.
         """
-        return ("linear", "none", "trees")[: 3 if self.classes <= _MOST_CLASSES else 2]
+        return ("linear", "none", "trees")[: 3 if self.num_outputs <= _MOST_CLASSES else 2]
 
     def constant(self, train: Rows) -> Constant:
         """The frequencies of the classes."""
-        counts = np.bincount(train.targets, train.weights, self.classes) + 0.5
+        counts = np.bincount(train.targets, train.weights, self.num_outputs) + 0.5
         return Constant(np.log(counts / counts.sum()).astype(np.float32))
 
     def line(self, train: Rows) -> Line:
@@ -50,8 +50,8 @@ class ClassLogits(NamedTuple):
         from sklearn.linear_model import LogisticRegression
 
         train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
-        weight = np.zeros((train.inputs.shape[1], self.classes), np.float32)
-        bias = np.full(self.classes, _ABSENT, np.float32)
+        weight = np.zeros((train.inputs.shape[1], self.num_outputs), np.float32)
+        bias = np.full(self.num_outputs, _ABSENT, np.float32)
         present = np.unique(train.targets)
         if len(present) < 2:
             bias[present] = 0.0
@@ -85,7 +85,7 @@ class ClassLogits(NamedTuple):
         """Logits after each tree."""
         (model,) = boosted
         for raw in model.staged_decision_function(inputs):
-            logits = np.full((len(inputs), self.classes), _ABSENT)
+            logits = np.full((len(inputs), self.num_outputs), _ABSENT)
             # of two classes it has the logit of the second
             logits[:, model.classes_] = raw if raw.ndim > 1 else np.stack([0 * raw, raw], axis=1)
             yield logits
@@ -98,7 +98,7 @@ class ClassLogits(NamedTuple):
     def trees(self, boosted: list[Any]) -> Trees:
         """The same as arrays."""
         (model,) = boosted
-        return trees_of_classes(model, self.classes, _ABSENT)
+        return trees_of_classes(model, self.num_outputs, _ABSENT)
 
     def errors(self, rows: Rows, predicted: np.ndarray) -> np.ndarray:
         """`[groups]`, the log loss of half of the rows once others have told an offset, over
@@ -130,7 +130,7 @@ class ClassLogits(NamedTuple):
         found = []
         for groups in np.split(np.arange(len(ends)), lots):
             those = slice(0 if not groups[0] else ends[groups[0] - 1], ends[groups[-1]])
-            none = np.zeros((len(groups), self.classes))
+            none = np.zeros((len(groups), self.num_outputs))
             found.append(of_groups.modes(support.of(those), group[those] - groups[0], none).offsets)
         return np.concatenate(found)
 

@@ -20,6 +20,7 @@ class Values(NamedTuple):
     """Of targets `[rows, outputs]`."""
 
     seed: int
+    num_outputs: int
 
     @property
     def kinds(self) -> tuple[PooledKind, ...]:
