@@ -79,7 +79,7 @@ class ClassLogits(NamedTuple):
             "random_state": self.seed,
         }
         model = HistGradientBoostingClassifier(**settings)
-        return [model.fit(train.inputs, train.targets, train.weights)]
+        return [model.fit(train.inputs, train.targets, train.sample_weight)]
 
     def staged(self, boosted: list[Any], inputs: np.ndarray) -> Any:
         """Logits after each tree."""

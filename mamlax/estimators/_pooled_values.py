@@ -46,7 +46,7 @@ class Values(NamedTuple):
             "random_state": self.seed,
         }
         return [
-            HistGradientBoostingRegressor(**settings).fit(train.inputs, y, train.weights)
+            HistGradientBoostingRegressor(**settings).fit(train.inputs, y, train.sample_weight)
             for y in train.targets.T
         ]
 

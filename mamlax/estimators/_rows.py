@@ -42,6 +42,13 @@ class Rows(NamedTuple):
             most = int(np.searchsorted(np.cumsum(sizes[order]), most))
         return self.of(np.flatnonzero(np.isin(group, order[: max(1, most)])))
 
+    @property
+    def sample_weight(self) -> np.ndarray | None:
+        """The weights as scikit-learn takes them. None where all are alike: its trees then make
+        their bins several times faster.
+        """
+        return None if np.ptp(self.weights) == 0 else self.weights
+
     def with_pooled(self, outputs: np.ndarray) -> "Rows":
         """The same, with what a pooled model says `[rows, outputs]` as columns after the others."""
         return self._replace(inputs=np.concatenate([self.inputs, outputs], axis=1))

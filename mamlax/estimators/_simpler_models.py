@@ -122,7 +122,9 @@ def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int)
 
     def boosted(inputs):
         models = [
-            HistGradientBoostingRegressor(**_TREES, random_state=seed).fit(inputs, y, rows.weights)
+            HistGradientBoostingRegressor(**_TREES, random_state=seed).fit(
+                inputs, y, rows.sample_weight
+            )
             for y in rows.targets.T
         ]
         return lambda x: np.stack([model.predict(x) for model in models], axis=1)
@@ -182,7 +184,7 @@ def _classifiers(
 
     def boosted(inputs):
         trees = HistGradientBoostingClassifier(**_TREES, random_state=seed)
-        chances = fitted(trees, inputs, rows.targets, rows.weights)
+        chances = fitted(trees, inputs, rows.targets, rows.sample_weight)
         return lambda x: _logs(chances(x))
 
     def counts_of(support):

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from ..config._tables import Features
 from ..models import MLP, mlp
+from ._cosine import cosine
 
 NUM_WAVES = 128
 _SPEED = 5.0
@@ -44,7 +45,7 @@ class Waves(eqx.Module):
         """`[rows, waves]` of `[rows, inputs]`."""
         directions, phases = jax.lax.stop_gradient((self.directions, self.phases))
         angles = (inputs * jnp.exp(_SPEED * self.log_lengths)[None]) @ directions + phases[None]
-        return math.sqrt(2) * jnp.cos(angles)
+        return math.sqrt(2) * cosine(angles)
 
 
 class TableNetwork(eqx.Module):

@@ -7,6 +7,9 @@ import numpy as np
 
 from ._graph import Graph
 
+_TO_EVEN = 1
+"""Of `jax.lax.RoundingMethod`."""
+
 SAME = {
     "abs": "Abs",
     "add": "Add",
@@ -51,6 +54,12 @@ def _square(graph: Graph, _: Any, x: str) -> str:
 def _integer_pow(graph: Graph, equation: Any, x: str) -> str:
     exponent = np.array(equation.params["y"], equation.invars[0].aval.dtype)
     return graph.node("Pow", x, graph.constant(exponent))
+
+
+def _round(graph: Graph, equation: Any, x: str) -> str:
+    if int(equation.params["rounding_method"]) != _TO_EVEN:
+        raise NotImplementedError("round away from zero has no equivalent here")
+    return graph.node("Round", x)
 
 
 def _rsqrt(graph: Graph, _: Any, x: str) -> str:
@@ -138,6 +147,7 @@ NUMBERS: dict[str, Callable[..., str | list[str]]] = {
     "is_finite": _is_finite,
     "log1p": _log1p,
     "ne": _not_equal,
+    "round": _round,
     "rsqrt": _rsqrt,
     "select_n": _select,
     "square": _square,

@@ -1,0 +1,45 @@
+"""A cosine that a processor computes as fast as a product.
+
+XLA computes `jnp.cos` on a processor one number at a time, some thirty times slower than its
+products: half of the time of meta-training on a table went there.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+# of powers of u²: the polynomial through cos(2π u) at the Chebyshev points of u² in [0, 1/4],
+# which differs from it by 1.1e-8 at most
+_COEFFICIENTS = (
+    0.9999999890590213,
+    -19.739204499453727,
+    64.93911745988933,
+    -85.45013953079336,
+    60.16763095031856,
+    -25.967599246353988,
+    6.52865815859772,
+)
+
+
+@jax.custom_jvp
+def cosine(x):
+    """`cos(x)` of an array.
+
+    In single precision within 4e-7, beside what rounding x to a share of a turn adds (1e-7 of x).
+    In any other precision it is `jnp.cos`.
+    """
+    if x.dtype != jnp.float32:
+        return jnp.cos(x)
+    turns = x / (2 * math.pi)
+    square = jnp.square(turns - jnp.round(turns))
+    value = jnp.full_like(x, _COEFFICIENTS[-1])
+    for coefficient in _COEFFICIENTS[-2::-1]:
+        value = value * square + coefficient
+    return value
+
+
+@cosine.defjvp
+def _derivative(primals, tangents):
+    (x,), (tangent,) = primals, tangents
+    return cosine(x), cosine(x + math.pi / 2) * tangent  # −sin x
