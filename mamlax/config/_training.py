@@ -50,13 +50,13 @@ class EvaluationSettings(Settings):
     """Number of inner steps in each validation. None: as many as in training."""
     num_baseline_inner_steps: Advanced[Count | None] = None
     """Number of inner steps after which a baseline's best step size is chosen. None: as in
-    validation if that is set, otherwise as in the evaluation."""
+    validation if inner steps are set there, otherwise as in the evaluation."""
 
     @property
     def num_tuning_inner_steps(self) -> int:
         """Number of inner steps after which a baseline's step size is chosen."""
         given = (self.num_baseline_inner_steps, self.num_validation_inner_steps)
-        return next((n for n in given if n is not None), self.num_test_inner_steps)
+        return next((n for n in given if n), self.num_test_inner_steps)
 
 
 @dataclass(frozen=True, kw_only=True)

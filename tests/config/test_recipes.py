@@ -196,7 +196,7 @@ def test_figures_show_what_a_recipe_is_judged_after(name, steps):
     [
         ({}, 1, 7),  # as in training, and as in the evaluation
         ({"num_validation_inner_steps": 3}, 3, 3),
-        ({"num_validation_inner_steps": 0}, 0, 0),
+        ({"num_validation_inner_steps": 0}, 0, 7),  # no step size is best after no step
         ({"num_baseline_inner_steps": 5}, 1, 5),
         ({"num_validation_inner_steps": 3, "num_baseline_inner_steps": 5}, 3, 5),
     ],
