@@ -35,7 +35,7 @@ from ._rounds import learn_in_rounds, learn_once, print_line
 from ._rows import Rows
 from ._splits import TRAIN, GroupSplit, numbered, splits_of
 from ._targets import Targets
-from ._unadapted import warn_of_no_groups
+from ._unadapted import warn_of_constant_targets, warn_of_no_groups
 
 E = TypeVar("E", bound="FewShotEstimator")
 
@@ -138,8 +138,10 @@ class FewShotEstimator(BaseEstimator, ABC):
         if groups is None:
             warn_of_no_groups()
             algorithm = with_learned_head(algorithm)
-        elif order_by is None:
-            warn_of_time(X, splits[0].groups)
+        else:
+            warn_of_constant_targets(y, splits[0].groups)
+            if order_by is None:
+                warn_of_time(X, splits[0].groups)
         rows = self._encoded(X, y, weights, splits[0], order[weights[order] > 0])
         plan = Plan(
             algorithm,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._errors import warn
@@ -17,6 +18,26 @@ def warn_of_no_groups() -> None:
         'params={"groups": groups}.',
         stacklevel=3,
     )
+
+
+def warn_of_constant_targets(y: np.ndarray, groups: np.ndarray) -> None:
+    """Warn if the target never changes within a group, but does from one to another.
+
+    Args:
+        y: `[rows]` or `[rows, outputs]`.
+        groups: `[rows]`, the number of each row's group.
+    """
+    order = np.argsort(groups, kind="stable")
+    y, groups = y[order], groups[order]
+    is_same, changes = groups[1:] == groups[:-1], y[1:] != y[:-1]
+    if is_same.any() and changes.any() and not changes[is_same].any():
+        warn(
+            "the target never changes within a group: one known row of a new group tells the "
+            "target of all its others, and there is nothing else to adapt to. Are these the "
+            "groups that you mean? To predict the target of new groups of which no row is known, "
+            "an ordinary model does as well.",
+            stacklevel=3,
+        )
 
 
 def warn_of_unadapted(model: Any) -> None:

@@ -583,6 +583,17 @@ def test_without_groups_it_is_a_network_of_all_rows():
     assert model.num_groups_ == {"train": 1, "validation": 0, "test": 0}
 
 
+@pytest.mark.parametrize("of_classes", [False, True])
+def test_targets_that_never_change_within_a_group_are_named(of_classes):
+    """There is nothing to adapt to but the target itself."""
+    names = np.array(["ill", "well"]) if of_classes else np.array([0.0, 1.0])
+    make = mamlax.FewShotClassifier if of_classes else mamlax.FewShotRegressor
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # before anything is trained
+        with pytest.raises(UserWarning, match="never changes within a group"):
+            make(**TINY).fit(TRAIN.x, names[TRAIN.groups % 2], groups=TRAIN.groups)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_weights_that_leave_training_groups_without_any_are_met(seed):
