@@ -51,8 +51,9 @@ def trainings(num_rows: int, report: Callable[[Json], None] | None) -> Iterator[
         def train(waits: bool, stage: str, *args: Any, **options: Any) -> MetaTrained:
             def tell(line: Json) -> None:
                 compiled.set()
-                if is_over.is_set() or (received := interrupted()) is not None:
-                    raise _stopped(None if is_over.is_set() else received)
+                received = interrupted()
+                if is_over.is_set() or received is not None:
+                    raise _stopped(received)
                 if report is not None:
                     with telling:
                         report({**line, "stage": stage})
