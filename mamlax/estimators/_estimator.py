@@ -139,7 +139,7 @@ class FewShotEstimator(BaseEstimator, ABC):
             warn_of_no_groups()
             algorithm = with_learned_head(algorithm)
         else:
-            warn_of_constant_targets(y, splits[0].groups)
+            warn_of_constant_targets(y[weights > 0], splits[0].groups[weights > 0])
             if order_by is None:
                 warn_of_time(X, splits[0].groups)
         rows = self._encoded(X, y, weights, splits[0], order[weights[order] > 0])

@@ -17,6 +17,9 @@ from ._rows import Rows
 from ._splits import TEST, TRAIN, VALIDATION, GroupSplit
 from ._trainings import trainings
 
+_MANY_ROWS = 20_000
+"""Of which trees take all cores, and a round holds much memory."""
+
 
 class Learned(NamedTuple):
     """A learner, and what is known of it.
@@ -57,8 +60,8 @@ def learn_once(
     if not _can_adapt(rows, split):
         raise MamlaxError(_NOTHING)
     one = _Round.of(rows, split, plan)
-    with trainings(len(rows.inputs), report) as start:
-        trained = start("fit", plan, one.train, one.validation, pooled=one.pooled).result()
+    with trainings(report, side_by_side=False) as those:
+        trained = those.start("fit", plan, one.train, one.validation, pooled=one.pooled).result()
     judged = one.judged(trained) if compare else None
     return _learned([(trained, judged)], trained, plan, split.counts)
 
@@ -72,8 +75,9 @@ def learn_in_rounds(
 ) -> Learned:
     """Learn from all groups, after rounds of which each holds some out to be judged on them.
 
-    All rounds share their compiled programs, and so does the training that comes after. Of it,
-    they say how many steps to take. Rounds are trained side by side, one for each core.
+    Rounds that start from the same kind of pooled model share their compiled programs, and so does
+    the training that comes after. Of it, they say how many steps to take. Rounds are trained side
+    by side, one for each core; one after another where there are many rows.
 
     Args:
         rows: of all groups.
@@ -91,17 +95,23 @@ def learn_in_rounds(
         for split in splits
         if (split.has(VALIDATION) or split.has(TEST)) and _can_adapt(rows, split)
     ]
-    rounds, begun = [], []
-    with trainings(len(rows.inputs), report) as start:
+    is_small = len(rows.inputs) < _MANY_ROWS
+    found, judged, waiting = [], [], []
+    with trainings(report, side_by_side=is_small) as those:
+        begun = []
         for number, split in enumerate(splits):
             of_round = plan._replace(seed=(plan.seed + number + 1) % 2**31)
             one = _Round.of(rows, split, of_round)
             stage = f"round {number + 1} of {len(splits)}"
-            begun.append(start(stage, of_round, one.train, one.validation, pooled=one.pooled))
-            rounds.append(one)
-        found = [training.result() for training in begun]
+            begun.append(those.start(stage, of_round, one.train, one.validation, pooled=one.pooled))
+            waiting.append(one)
+            if not is_small:  # no more than one is held
+                found += those.results(begun)
+                judged.append(waiting.pop().judged(found[-1]))
+                begun = []
+        found += those.results(begun)
         fitted = plan.pooled(rows)
-        last = start(
+        last = those.start(
             "fit",
             plan,
             rows.with_pooled(fitted.cross_fitted),
@@ -109,8 +119,8 @@ def learn_in_rounds(
             pooled=fitted,
             chosen=Validated.of(found),
         )
-        judged = [one.judged(trained) for one, trained in zip(rounds, found, strict=True)]
-        trained = last.result()
+        judged += [one.judged(trained) for one, trained in zip(waiting, found, strict=False)]
+        (trained,) = those.results([last])
     counts = {TRAIN: len(np.unique(rows.groups)), VALIDATION: 0, TEST: 0}
     return _learned(list(zip(found, judged, strict=True)), trained, plan, counts)
 

@@ -1,84 +1,140 @@
 """Several trainings side by side, one for each core, in threads."""
 
+import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from signal import Signals
-from typing import Any, Protocol
+from typing import Any
+
+import jax
 
 from .._cores import num_cores
 from .._files import Json
-from ..training._interruption import interruptible
+from ..training._interruption import interruptible, wait_until
 from ..training._run import TrainingInterruptedError
 from ._fitting import MetaTrained, Plan, meta_train
+from ._pooled import num_columns
+from ._pooled_choice import PooledFit
 from ._rows import Rows
 
-_MANY_ROWS = 20_000
-"""Of which trees take all cores, and which would be held once for each training."""
+Report = Callable[[Json], None]
 
 
-class Start(Protocol):
-    """Begins a training, whose log lines have this `stage`; the rest is as of `meta_train`."""
+class Trainings:
+    """Those that were begun. Made by `trainings`."""
 
-    def __call__(
-        self, stage: str, plan: Plan, train: Rows, validation: Rows | None, **options: Any
-    ) -> "Future[MetaTrained]": ...
+    def __init__(self, report: Report | None, pool: ThreadPoolExecutor | None):
+        self._report, self._pool = report, pool
+        self._telling, self._is_over = threading.Lock(), threading.Event()
+        self._compiled: dict[int, threading.Event] = {}
+        self._begun: list[Future[MetaTrained]] = []
 
+    def start(
+        self,
+        stage: str,
+        plan: Plan,
+        train: Rows,
+        validation: Rows | None,
+        *,
+        pooled: PooledFit,
+        **options: Any,
+    ) -> "Future[MetaTrained]":
+        """Begin one, whose log lines have this `stage`; the rest is as of `meta_train`.
 
-@contextmanager
-def trainings(num_rows: int, report: Callable[[Json], None] | None) -> Iterator[Start]:
-    """Train in threads, as many as there are cores; one after another where there are many rows.
+        Of those that compile the same, the first does, and the others wait for its first log line.
+        """
+        self._check()
+        if self._pool is None:
+            told = lambda line: self._tell(line, stage)  # noqa: E731
+            done: Future[MetaTrained] = Future()
+            done.set_result(
+                meta_train(plan, train, validation, pooled=pooled, report=told, **options)
+            )
+            return done
+        key = num_columns(pooled.model)
+        waits, compiled = key in self._compiled, self._compiled.setdefault(key, threading.Event())
+        device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 
-    The first compiles what the others use as well, so they wait for its first log line. An error,
-    Ctrl-C or SIGTERM stops all of them after their next log line.
+        def tell(line: Json) -> None:
+            compiled.set()
+            self._tell(line, stage)
 
-    Args:
-        num_rows: of the table.
-        report: called with each log line, by one thread at a time.
-
-    Yields:
-        What starts a training.
-
-    Raises:
-        TrainingInterruptedError: after Ctrl-C or SIGTERM.
-    """
-    compiled, is_over, telling = threading.Event(), threading.Event(), threading.Lock()
-    has_first = False
-    workers = num_cores() if num_rows < _MANY_ROWS else 1
-    with interruptible() as interrupted, ThreadPoolExecutor(workers, "mamlax") as pool:
-
-        def train(waits: bool, stage: str, *args: Any, **options: Any) -> MetaTrained:
-            def tell(line: Json) -> None:
-                compiled.set()
-                received = interrupted()
-                if is_over.is_set() or received is not None:
-                    raise _stopped(received)
-                if report is not None:
-                    with telling:
-                        report({**line, "stage": stage})
-
+        def in_thread() -> MetaTrained:
             if waits:
                 compiled.wait()
             try:
-                return meta_train(*args, report=tell, **options)
+                if self._is_over.is_set():
+                    raise TrainingInterruptedError("stopped.")
+                with jax.default_device(device):  # what `with` sets is of one thread
+                    return meta_train(
+                        plan, train, validation, pooled=pooled, report=tell, **options
+                    )
             finally:
                 compiled.set()
 
-        def start(stage: str, *args: Any, **options: Any) -> "Future[MetaTrained]":
-            nonlocal has_first
-            waits, has_first = has_first, True
-            return pool.submit(train, waits, stage, *args, **options)
+        self._begun.append(self._pool.submit(contextvars.copy_context().run, in_thread))
+        return self._begun[-1]
 
-        try:
-            yield start
-        except BaseException:
-            is_over.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    if (received := interrupted()) is not None:  # during the last step
-        raise _stopped(received)
+    def results(self, futures: "Sequence[Future[MetaTrained]]") -> list[MetaTrained]:
+        """Wait for some.
+
+        Raises:
+            TrainingInterruptedError: after Ctrl-C or SIGTERM.
+        """
+        with interruptible() as interrupted:
+            wait_until(
+                lambda: (
+                    interrupted() is not None
+                    or any(_has_failed(one) for one in self._begun)
+                    or all(one.done() for one in futures)
+                )
+            )
+        if (received := interrupted()) is not None:
+            raise TrainingInterruptedError("stopped.", received)
+        self._check()
+        return [one.result() for one in futures]
+
+    def stop(self) -> None:
+        """Stop all after their next log line."""
+        self._is_over.set()
+
+    def _check(self) -> None:
+        """Raise what a training raised."""
+        for one in self._begun:
+            if _has_failed(one):
+                one.result()
+
+    def _tell(self, line: Json, stage: str) -> None:
+        if self._is_over.is_set():
+            raise TrainingInterruptedError("stopped.")
+        if self._report is not None:
+            with self._telling:
+                self._report({**line, "stage": stage})
 
 
-def _stopped(received: Signals | None) -> TrainingInterruptedError:
-    return TrainingInterruptedError("stopped.", *([] if received is None else [received]))
+@contextmanager
+def trainings(report: Report | None, *, side_by_side: bool) -> Iterator[Trainings]:
+    """Train in threads, as many as there are cores. An error, Ctrl-C or SIGTERM stops all.
+
+    Args:
+        report: called with each log line, by one thread at a time.
+        side_by_side: False: each is done when it is begun, in the thread of the caller. So it is
+            where there is one core.
+    """
+    if not side_by_side or num_cores() == 1:
+        yield Trainings(report, None)
+        return
+    pool = ThreadPoolExecutor(num_cores(), "mamlax")
+    begun = Trainings(report, pool)
+    try:
+        yield begun
+    except BaseException:
+        begun.stop()
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _has_failed(future: "Future[MetaTrained]") -> bool:
+    return future.done() and future.exception() is not None

@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 import mamlax
 from mamlax.config import ALGORITHMS
 from mamlax.estimators._learner import ArrayLearner
+from mamlax.estimators._unadapted import warn_of_constant_targets
 
 SMALL = dict(
     num_outer_steps=200,
@@ -592,6 +593,12 @@ def test_targets_that_never_change_within_a_group_are_named(of_classes):
         warnings.simplefilter("error")  # before anything is trained
         with pytest.raises(UserWarning, match="never changes within a group"):
             make(**TINY).fit(TRAIN.x, names[TRAIN.groups % 2], groups=TRAIN.groups)
+
+
+def test_few_groups_of_two_rows_say_nothing_of_targets_within_groups(recwarn):
+    groups = np.r_[np.repeat(np.arange(4), 2), np.arange(4, 40)]
+    warn_of_constant_targets(groups % 2, groups)
+    assert not recwarn
 
 
 @pytest.mark.slow
