@@ -58,8 +58,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             False: do one round, and keep the model of that round.
         random_state: seed of the split of the groups, of the initialization and of the training.
         verbose: print progress; or a function called with each log line, like `report` of
-            [`run`][mamlax.run]. Rounds are trained side by side, so their lines alternate; another
-            thread may call it, but never two at a time.
+            [`run`][mamlax.run].
 
     Attributes:
         pooled_: the pooled model that adaptation starts from: `linear`, `trees` or `none`; of
