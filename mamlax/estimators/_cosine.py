@@ -1,7 +1,7 @@
-"""A cosine that a processor computes as fast as a product.
+"""A cosine that is fast on a processor.
 
-XLA computes `jnp.cos` on a processor one number at a time, some thirty times slower than its
-products: half of the time of meta-training on a table went there.
+XLA computes `jnp.cos` there one number at a time, and half of the time of an outer step on a table
+would go into it. A polynomial is computed for many numbers at once.
 """
 
 import math

@@ -34,8 +34,8 @@ from ._pooled import kind_of
 from ._rounds import learn_in_rounds, learn_once, print_line
 from ._rows import Rows
 from ._splits import TRAIN, GroupSplit, numbered, splits_of
-from ._targets import Targets
-from ._unadapted import warn_of_constant_targets, warn_of_no_groups
+from ._targets import Targets, warn_of_constant_targets
+from ._unadapted import warn_of_no_groups
 
 E = TypeVar("E", bound="FewShotEstimator")
 

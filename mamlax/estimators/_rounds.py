@@ -9,16 +9,11 @@ from .._errors import MamlaxError
 from .._files import Json
 from ._calibration import Calibration
 from ._comparison import Judged, judge, report_of
-from ._fitting import MetaTrained, Plan, Validated
+from ._fitting import MetaTrained, Plan, Validated, meta_train
 from ._pooled import kind_of
-from ._pooled_choice import PooledFit
 from ._report import Report
 from ._rows import Rows
 from ._splits import TEST, TRAIN, VALIDATION, GroupSplit
-from ._trainings import trainings
-
-_MANY_ROWS = 20_000
-"""Of which trees take all cores, and a round holds much memory."""
 
 
 class Learned(NamedTuple):
@@ -59,10 +54,7 @@ def learn_once(
     """
     if not _can_adapt(rows, split):
         raise MamlaxError(_NOTHING)
-    one = _Round.of(rows, split, plan)
-    with trainings(report, side_by_side=False) as those:
-        trained = those.start("fit", plan, one.train, one.validation, pooled=one.pooled).result()
-    judged = one.judged(trained) if compare else None
+    trained, judged = _round(rows, split, plan, compare=compare, report=_staged(report, "fit"))
     return _learned([(trained, judged)], trained, plan, split.counts)
 
 
@@ -75,9 +67,8 @@ def learn_in_rounds(
 ) -> Learned:
     """Learn from all groups, after rounds of which each holds some out to be judged on them.
 
-    Rounds that start from the same kind of pooled model share their compiled programs, and so does
-    the training that comes after. Of it, they say how many steps to take. Rounds are trained one
-    after another.
+    All rounds share their compiled programs, and so does the training that comes after. Of it,
+    they say how many steps to take.
 
     Args:
         rows: of all groups.
@@ -90,40 +81,27 @@ def learn_in_rounds(
     """
     if plan.is_meta and np.bincount(rows.groups).max(initial=0) < 2:
         raise MamlaxError(_NOTHING)
+    found = []
     splits = [
         split
         for split in splits
         if (split.has(VALIDATION) or split.has(TEST)) and _can_adapt(rows, split)
     ]
-    is_small = len(rows.inputs) < _MANY_ROWS
-    found, judged, waiting = [], [], []
-    # in turn: side by side, a fit on two free cores hung (it was not found out why)
-    with trainings(report, side_by_side=False) as those:
-        begun = []
-        for number, split in enumerate(splits):
-            of_round = plan._replace(seed=(plan.seed + number + 1) % 2**31)
-            one = _Round.of(rows, split, of_round)
-            stage = f"round {number + 1} of {len(splits)}"
-            begun.append(those.start(stage, of_round, one.train, one.validation, pooled=one.pooled))
-            waiting.append(one)
-            if not is_small:  # no more than one is held
-                found += those.results(begun)
-                judged.append(waiting.pop().judged(found[-1]))
-                begun = []
-        found += those.results(begun)
-        fitted = plan.pooled(rows)
-        last = those.start(
-            "fit",
-            plan,
-            rows.with_pooled(fitted.cross_fitted),
-            None,
-            pooled=fitted,
-            chosen=Validated.of(found),
-        )
-        judged += [one.judged(trained) for one, trained in zip(waiting, found, strict=False)]
-        (trained,) = those.results([last])
+    for number, split in enumerate(splits):
+        stage = f"round {number + 1} of {len(splits)}"
+        of_round = plan._replace(seed=(plan.seed + number + 1) % 2**31)
+        found.append(_round(rows, split, of_round, compare=True, report=_staged(report, stage)))
+    fitted = plan.pooled(rows)
+    trained = meta_train(
+        plan,
+        rows.with_pooled(fitted.cross_fitted),
+        None,
+        pooled=fitted,
+        chosen=Validated.of([one for one, _ in found]),
+        report=_staged(report, "fit"),
+    )
     counts = {TRAIN: len(np.unique(rows.groups)), VALIDATION: 0, TEST: 0}
-    return _learned(list(zip(found, judged, strict=True)), trained, plan, counts)
+    return _learned(found, trained, plan, counts)
 
 
 def _learned(
@@ -165,55 +143,42 @@ def _can_adapt(rows: Rows, split: GroupSplit) -> bool:
     return len(split.names) == 1 or int(np.bincount(rows.groups[is_train]).max(initial=0)) > 1
 
 
-class _Round(NamedTuple):
-    """The rows of a round: groups to learn from, to choose by, and to be judged on.
+def _round(
+    rows: Rows,
+    split: GroupSplit,
+    plan: Plan,
+    *,
+    compare: bool,
+    report: Callable[[Json], None] | None,
+) -> tuple[MetaTrained, Judged | None]:
+    """Meta-train on some groups, choose by some, and compare on others."""
+    part = split.parts[rows.groups]
+    # a category, or a gap, that no group learned from has is nothing that is known
+    known = np.any(rows.inputs[part == TRAIN] != 0, axis=0)
+    if not known.all():
+        rows = rows._replace(inputs=rows.inputs * known)
+    test = rows.of(np.flatnonzero(part == TEST))
+    learned = rows.of(np.flatnonzero(part != TEST))
+    fitted = plan.pooled(learned)
+    learned, of_learned = learned.with_pooled(fitted.cross_fitted), part[part != TEST]
+    train, validation = (
+        learned.of(np.flatnonzero(of_learned == one)) for one in (TRAIN, VALIDATION)
+    )
+    trained = meta_train(
+        plan, train, validation if len(validation.inputs) else None, pooled=fitted, report=report
+    )
+    if not (compare and len(test.groups)):
+        return trained, None
+    judged = judge(
+        trained.learner,
+        rows.of(np.flatnonzero(part != TEST)),
+        test,
+        classes=plan.num_outputs if plan.loss == "cross-entropy" else None,
+        is_ordered=plan.is_ordered,
+        seed=plan.seed,
+    )
+    return trained, judged
 
-    Attributes:
-        plan: how to learn.
-        learned: rows that are learned from or chosen by.
-        test: rows to be judged on.
-        pooled: what adaptation starts from, fitted to `learned`.
-        train: rows that are learned from, with what is said by the pooled model.
-        validation: rows that are chosen by, likewise; None where there are none.
-    """
 
-    plan: Plan
-    learned: Rows
-    test: Rows
-    pooled: PooledFit
-    train: Rows
-    validation: Rows | None
-
-    @classmethod
-    def of(cls, rows: Rows, split: GroupSplit, plan: Plan) -> "_Round":
-        """Divide the rows, and fit the pooled model."""
-        part = split.parts[rows.groups]
-        # a category, or a gap, that no group learned from has is nothing that is known
-        known = np.any(rows.inputs[part == TRAIN] != 0, axis=0)
-        if not known.all():
-            rows = rows._replace(inputs=rows.inputs * known)
-        learned, of_learned = rows.of(np.flatnonzero(part != TEST)), part[part != TEST]
-        pooled = plan.pooled(learned)
-        both = learned.with_pooled(pooled.cross_fitted)
-        train, validation = (both.of(np.flatnonzero(of_learned == i)) for i in (TRAIN, VALIDATION))
-        return cls(
-            plan,
-            learned,
-            rows.of(np.flatnonzero(part == TEST)),
-            pooled,
-            train,
-            validation if len(validation.inputs) else None,
-        )
-
-    def judged(self, trained: MetaTrained) -> Judged | None:
-        """Beside simpler models; None where no group was held out."""
-        if not len(self.test.groups):
-            return None
-        return judge(
-            trained.learner,
-            self.learned,
-            self.test,
-            classes=self.plan.num_outputs if self.plan.loss == "cross-entropy" else None,
-            is_ordered=self.plan.is_ordered,
-            seed=self.plan.seed,
-        )
+def _staged(report: Callable[[Json], None] | None, stage: str):
+    return None if report is None else lambda line: report({**line, "stage": stage})

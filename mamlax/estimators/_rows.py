@@ -44,8 +44,8 @@ class Rows(NamedTuple):
 
     @property
     def sample_weight(self) -> np.ndarray | None:
-        """The weights as scikit-learn takes them. None where all are alike: its trees then make
-        their bins several times faster.
+        """The weights as scikit-learn's trees take them. None where all are alike: making bins is
+        then much faster.
         """
         return None if np.ptp(self.weights) == 0 else self.weights
 

@@ -11,6 +11,8 @@ from ._moments import are_lost, exponent_of
 
 _FARTHEST = 1e15
 """Standard deviations; more than these squared could not be added up in single precision."""
+_FEW_GROUPS = 5
+"""Of which nothing is said."""
 
 
 class Values(NamedTuple):
@@ -154,3 +156,24 @@ def targets_from_json(value: Json) -> Targets:
     if value["kind"] == "classes":
         return Classes(np.array(value["classes"], dtype=np.dtype(value["dtype"])))
     return Values(tuple(value["mean"]), tuple(value["scale"]), value["flat"])
+
+
+def warn_of_constant_targets(y: np.ndarray, groups: np.ndarray) -> None:
+    """Warn if the target never changes within a group, but does from one to another.
+
+    Args:
+        y: `[rows]` or `[rows, outputs]`.
+        groups: `[rows]`, the number of each row's group. Groups of one row do not count.
+    """
+    order = np.argsort(groups, kind="stable")
+    order = order[(np.bincount(groups) > 1)[groups[order]]]
+    y, groups = y[order], groups[order]
+    is_same, changes = groups[1:] == groups[:-1], y[1:] != y[:-1]
+    if len(np.unique(groups)) >= _FEW_GROUPS and changes.any() and not changes[is_same].any():
+        warn(
+            "the target never changes within a group: one known row of a new group tells the "
+            "target of all its others, and there is nothing else to adapt to. Are these the "
+            "groups that you mean? To predict the target of new groups of which no row is known, "
+            "an ordinary model does as well.",
+            stacklevel=3,
+        )

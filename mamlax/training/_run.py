@@ -244,8 +244,6 @@ def _stopped_at_once(record: Record) -> Iterator[None]:
     """After a second Ctrl-C, say which checkpoint there is to resume from."""
     try:
         yield
-    except TrainingInterruptedError:  # of `report`, which says it better
-        raise
     except KeyboardInterrupt as stop:
         raise TrainingInterruptedError(f"stopped at once. {record.how_to_resume}") from stop
 

@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 import mamlax
 from mamlax.config import ALGORITHMS
 from mamlax.estimators._learner import ArrayLearner
-from mamlax.estimators._unadapted import warn_of_constant_targets
+from mamlax.estimators._targets import warn_of_constant_targets
 
 SMALL = dict(
     num_outer_steps=200,

@@ -664,17 +664,6 @@ def test_a_second_ctrl_c_before_the_first_checkpoint_names_none(walk, tmp_path):
     assert not (tmp_path / "checkpoint").exists()
 
 
-def test_who_is_told_may_stop_the_run_for_a_signal_of_its_own(walk):
-    """The signal is kept, which tells a shell how the program ended."""
-
-    def report(line):
-        raise mamlax.TrainingInterruptedError("enough.", signal.SIGTERM)
-
-    with pytest.raises(mamlax.TrainingInterruptedError, match="enough") as error:
-        walk.run(report=report)
-    assert error.value.signal == signal.SIGTERM
-
-
 def test_a_signal_is_answered_while_a_block_runs(capsys):
     """Python handles signals between two of its instructions, and a block may take minutes."""
     answers = []
