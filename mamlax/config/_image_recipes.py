@@ -60,6 +60,23 @@ _PHOTOGRAPHS = SupervisedRecipe(
     ),
     evaluation=EvaluationSettings(validation_interval=1_000, num_validation_inner_steps=10),
 )
+# More ways in training than in the test, as prototypical networks do, and a head of class means
+# that takes no inner step: docs/images.md.
+_SMALL_PHOTOGRAPHS_PRETRAINED: dict[str, Any] = {
+    "ways": 16,
+    "test_ways": 5,
+    "channels": 64,
+    "flips": True,
+    "crop_padding": 4,
+    "num_inner_steps": 0,
+    "num_validation_inner_steps": 0,
+    "num_validation_tasks": 200,
+    "validation_interval": 500,
+    "meta_batch_size": 2,
+    "init_from": "pretrained",
+    "num_baseline_steps": 16_000,
+    "num_outer_steps": 6_000,
+}
 # Antoniou et al. 2019 and their code
 _PLUS_PLUS: dict[str, Any] = {
     "algorithm": "maml-plus-plus",
@@ -90,13 +107,24 @@ def _mini_imagenet(
     return recipe_like(_PHOTOGRAPHS, name, summary, expected, shots=shots, **settings)
 
 
-def _cifar(split: Any, shots: int, expected: str, paper: str) -> Recipe:
+def _cifar(
+    split: Any,
+    shots: int,
+    expected: str,
+    paper: str,
+    *,
+    variant: str = "",
+    suffix: str = "",
+    **settings: Any,
+) -> Recipe:
     is_random = split == "cifar-fs"
     kind = "CIFAR-FS (random classes" if is_random else "FC100 (whole superclasses"
-    summary = f"{kind} of CIFAR-100 held out), 5-way {shots}-shot"
+    summary = f"{kind} of CIFAR-100 held out), 5-way {shots}-shot{suffix}"
     problem = CifarProblem(split=split, shots=shots)
-    name = f"{split}-5-way-{shots}-shot"
-    return recipe_like(_PHOTOGRAPHS, name, summary, expected, paper=paper, problem=problem)
+    name = f"{split}-5-way-{shots}-shot{variant}"
+    return recipe_like(
+        _PHOTOGRAPHS, name, summary, expected, paper=paper, problem=problem, **settings
+    )
 
 
 IMAGE_RECIPES: tuple[Recipe, ...] = (
@@ -201,6 +229,16 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         for shots, accuracy in ((1, "52.15 ± 0.26"), (5, "68.32 ± 0.44"))
     ),
     _cifar("cifar-fs", 1, "58.9 ± 1.9 % (MAML)", "Bertinetto et al. 2019, table 1"),
+    _cifar(
+        "cifar-fs",
+        1,
+        "58.9 ± 1.9 % (MAML)",
+        "Bertinetto et al. 2019, table 1",
+        variant="-proto-maml",
+        suffix=", with ProtoMAML after pretraining",
+        algorithm="proto-maml",
+        **_SMALL_PHOTOGRAPHS_PRETRAINED,
+    ),
     _cifar("cifar-fs", 5, "71.5 ± 1.0 % (MAML)", "Bertinetto et al. 2019, table 1"),
     _cifar("fc100", 1, "38.1 ± 1.7 % (MAML)", "Lian et al. 2020, table 4"),
     _cifar("fc100", 5, "50.4 ± 1.0 % (MAML)", "Lian et al. 2020, table 4"),
