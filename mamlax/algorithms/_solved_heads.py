@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._linear_systems import solve_positive
 from .._types import LossFn, MetaLearner
 from ._heads import check_features, check_ways, weights_of
 from ._maml import maml
@@ -217,9 +218,9 @@ def _ridge_solution(features: Any, targets: Any, ridge: float) -> Any:
     examples, width = features.shape
     if isinstance(examples, int) and examples <= width:
         gram = features @ adjoint + ridge * jnp.eye(examples, dtype=features.dtype)
-        return adjoint @ jax.scipy.linalg.solve(gram, targets, assume_a="pos")
+        return adjoint @ solve_positive(gram, targets)
     gram = adjoint @ features + ridge * jnp.eye(width, dtype=features.dtype)
-    return jax.scipy.linalg.solve(gram, adjoint @ targets, assume_a="pos")
+    return solve_positive(gram, adjoint @ targets)
 
 
 def _regression(
@@ -237,11 +238,11 @@ def _regression(
     examples, width = features.shape
     if isinstance(examples, int) and examples <= width:
         each = jnp.eye(examples, dtype=features.dtype)
-        inverse = jax.scipy.linalg.solve(rooted @ adjoint + ridge * each, each, assume_a="pos")
+        inverse = solve_positive(rooted @ adjoint + ridge * each, each)
         both = features @ adjoint @ inverse
         return lambda targets: adjoint @ (inverse @ targets), lambda targets: both @ targets
     each = jnp.eye(width, dtype=features.dtype)
-    inverse = jax.scipy.linalg.solve(adjoint @ rooted + ridge * each, each, assume_a="pos")
+    inverse = solve_positive(adjoint @ rooted + ridge * each, each)
 
     def solved(targets):
         return inverse @ (adjoint @ targets)

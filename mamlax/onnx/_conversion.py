@@ -18,6 +18,7 @@ _INLINED = {  # what they call, by the name of the parameter that holds it
     "closed_call": "call_jaxpr",
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
+    "custom_vmap_call": "call",
     "jit": "jaxpr",
     "pjit": "jaxpr",
     "remat": "jaxpr",

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._linear_systems import solve_positive
+
 BaselineFn: TypeAlias = Callable[[Any, Any, Any, Any], Any]
 """`baseline_fn(observations, time, returns, weights) -> values` `[episodes, time]`. It is fitted at
 each call; see `linear_baseline`."""
@@ -60,9 +62,6 @@ def linear_baseline(
         return (mean + centered @ slopes).reshape(shape)
 
 
-# One after another where there are many tasks: JAX splits many factorizations over the threads of
-# the processor and waits for them on one, and devices that do so at once wait forever.
-@jax.custom_batching.sequential_vmap
 def _slopes(covariance: Any, correlation: Any, ridge: Any) -> PyTree:
     """Solve (`covariance` + `ridge` · 1) x = `correlation` for x.
 
@@ -72,8 +71,8 @@ def _slopes(covariance: Any, correlation: Any, ridge: Any) -> PyTree:
     identity = jnp.eye(len(covariance), dtype=covariance.dtype)
 
     def solve(ridge):
-        factor = jax.scipy.linalg.cho_factor(covariance + ridge.astype(identity.dtype) * identity)
-        return jax.scipy.linalg.cho_solve(factor, correlation)
+        penalty = ridge.astype(identity.dtype) * identity
+        return solve_positive(covariance + penalty, correlation[:, None])[:, 0]
 
     def grow(found):
         ridge, _ = found
