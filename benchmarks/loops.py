@@ -1,5 +1,6 @@
-"""The two workloads in mamlax, and many of their outer steps as one compiled program."""
+"""The workloads in mamlax, and many of their outer steps as one compiled program."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import mamlax
 
 from . import report
-from .workloads import IMAGE_SHAPE, WAYS, WORKLOADS
+from .workloads import WAYS, WORKLOADS
 
 LossFn = Callable[[Any, mamlax.Batch], jax.Array]
 SampleTask = Callable[[Any], mamlax.Task]
@@ -67,25 +68,37 @@ def sinusoid(*, first_order: bool = False) -> Setup:
     return _setup("sinusoid", _squared_error, sinusoids.sample, params, first_order, None, None)
 
 
-def omniglot(
-    *, first_order: bool = False, batch_size: int | None = None, mesh: Mesh | None = None
+def images(
+    name: str,
+    *,
+    first_order: bool = False,
+    batch_size: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Setup:
-    """The paper's 5-way 1-shot network on random images, drawn and turned on the device.
+    """A network on random images, which are drawn on the device, and turned if they are characters.
 
     Args:
+        name: of a workload with images.
         first_order: leave out second derivatives.
         batch_size: tasks mapped at once (per device); None: all.
         mesh: devices that share the tasks.
     """
-    rng = np.random.default_rng(0)
-    images = rng.integers(256, size=(100, 20, *IMAGE_SHAPE), dtype=np.uint8)
-    data = mamlax.ClassArrays.of({f"class {i}": images[i] for i in range(len(images))})
-    data = jax.tree.map(jnp.asarray, data)
-    few_shot = mamlax.FewShot(data, ways=WAYS, shots=1, rotations=True)
-    params = mamlax.models.conv4(jax.random.key(0), IMAGE_SHAPE, WAYS)
-    return _setup(
-        "omniglot", _cross_entropy, few_shot.sample, params, first_order, batch_size, mesh
+    workload, rng = WORKLOADS[name], np.random.default_rng(0)
+    assert workload.images is not None
+    shape, channels, downsample = dataclasses.astuple(workload.images)
+    pixels = rng.integers(256, size=(100, 20, *shape), dtype=np.uint8)
+    data = mamlax.ClassArrays.of({f"class {i}": pixels[i] for i in range(len(pixels))})
+    few_shot = mamlax.FewShot(
+        jax.tree.map(jnp.asarray, data),
+        ways=WAYS,
+        shots=workload.num_support // WAYS,
+        num_query=workload.num_query // WAYS,
+        rotations=name == "omniglot",
     )
+    params = mamlax.models.conv4(
+        jax.random.key(0), shape, WAYS, channels=channels, downsample=downsample
+    )
+    return _setup(name, _cross_entropy, few_shot.sample, params, first_order, batch_size, mesh)
 
 
 def compile_block(setup: Setup, num_steps: int, mesh: Mesh | None = None) -> Block:
@@ -147,7 +160,7 @@ def _setup(
     learner = mamlax.maml(
         loss_fn,
         inner_optimizer=optax.sgd(workload.inner_learning_rate),
-        num_inner_steps=1,
+        num_inner_steps=workload.num_inner_steps,
         first_order=first_order,
     )
     learner = mamlax.over_tasks(learner, batch_size=batch_size, mesh=mesh)

@@ -15,7 +15,7 @@ import mamlax
 from benchmarks import loops, report
 from benchmarks.workloads import WORKLOADS, random_tasks
 
-STEPS_PER_DISPATCH = {"sinusoid": 1000, "omniglot": 10}
+STEPS_PER_DISPATCH = {"sinusoid": 1000, "omniglot": 10, "cifar-fs": 2, "mini-imagenet": 1}
 
 
 def main() -> None:
@@ -39,10 +39,10 @@ def main() -> None:
 
 
 def setup(workload: str, mesh: Mesh | None, *, first_order: bool = False) -> loops.Setup:
-    """The workload; Omniglot's tasks one after another on each device."""
+    """The workload; tasks of images one after another on each device."""
     if workload == "sinusoid":
         return loops.sinusoid(first_order=first_order)
-    return loops.omniglot(first_order=first_order, batch_size=1, mesh=mesh)
+    return loops.images(workload, first_order=first_order, batch_size=1, mesh=mesh)
 
 
 def write_problem(workload: str, path: str, mesh: Mesh | None) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """mamlax and its peers on the same work in one run: `results/peers.json`.
 
     make peers                                         # the peers' environment, once
-    .venv/bin/python -m benchmarks.peers.run           # about 15 minutes on 2 cores
+    .venv/bin/python -m benchmarks.peers.run           # about 25 minutes on 2 cores
 
 First every library must find the same on the same tasks, from the same parameters: in float64 the
 same meta-loss, meta-gradient and meta-loss after the outer step; in float32, which is timed, the
@@ -24,8 +24,6 @@ from typing import Any
 from benchmarks import report
 from benchmarks.workloads import WORKLOADS
 
-PEERS = ("higher", "torchopt", "torch.func")
-LIBRARIES = ("mamlax", *PEERS)
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 SECOND_ORDER_MATTERS = 1e-2
 TIME = "milliseconds_per_outer_step"
@@ -70,6 +68,7 @@ class Bench:
     def __init__(self, peers_python: str, workload: str, problem: Path, versions: dict[str, Any]):
         self.peers_python, self.workload = peers_python, workload
         self.problem, self.versions = problem, versions
+        self.peers = WORKLOADS[workload].peers
 
     def check(self, threads: int) -> dict[str, Any]:
         """Have every library solve the same problem; leaves the one in float32.
@@ -82,7 +81,7 @@ class Bench:
     def _check(self, precision: str, threads: int) -> dict[str, Any]:
         env = {"JAX_ENABLE_X64": str(int(precision == "float64"))}
         found = {"mamlax": self._process("mamlax", threads, "--write-problem", env=env)}
-        for peer in PEERS:
+        for peer in self.peers:
             found[peer] = self._process(peer, threads, "--check")
         ours = found["mamlax"]
         if ours["distance_of_first_order"] < SECOND_ORDER_MATTERS:
@@ -102,11 +101,11 @@ class Bench:
     def measure(self, threads: list[int], repeats: int, seconds: float) -> dict[str, Any]:
         """Time every library at every thread count, in turn; the better count of each stands."""
         runs: dict[str, dict[int, list[dict[str, Any]]]] = {
-            library: {count: [] for count in threads} for library in LIBRARIES
+            library: {count: [] for count in threads} for library in ("mamlax", *self.peers)
         }
         for repeat in range(repeats):
             for count in threads:
-                for library in LIBRARIES:
+                for library in runs:
                     run = self._process(library, count, "--seconds", seconds)
                     runs[library][count].append(run)
                     print(
@@ -132,7 +131,7 @@ class Bench:
         return result
 
     def _settings_of_jax(self, threads: int) -> dict[str, str]:
-        """For Omniglot one device per core, each without threads of its own."""
+        """For images one device per core, each without threads of its own."""
         if self.workload == "sinusoid":
             return {"JAX_PLATFORMS": "cpu"}
         return report.device_per_core(threads, WORKLOADS[self.workload].num_tasks)

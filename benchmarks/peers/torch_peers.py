@@ -1,8 +1,8 @@
 """One measurement of one peer, in a process of its own, some seconds; started by `run.py`.
 
 Each peer is written as its own documentation has it: `higher` and `torchopt` loop over tasks,
-`torch.func` maps over them. Checks the peer against our problem (`--check`), or times outer steps
-on tasks generated beforehand.
+`torch.func` maps over them. `torch` is PyTorch alone, in a loop over tasks. Checks the peer against
+our problem (`--check`), or times outer steps on tasks generated beforehand.
 """
 
 import argparse
@@ -71,8 +71,9 @@ def higher_step(net: nn.Module, loss_fn: LossFn, workload: Workload) -> Step:
                 functional_net,
                 differentiable_optimizer,
             ):
-                support_loss = loss_fn(functional_net(support_inputs), support_targets)
-                differentiable_optimizer.step(support_loss)
+                for _ in range(workload.num_inner_steps):
+                    support_loss = loss_fn(functional_net(support_inputs), support_targets)
+                    differentiable_optimizer.step(support_loss)
                 query_loss = loss_fn(functional_net(query_inputs), query_targets)
                 query_loss = query_loss / workload.num_tasks
                 query_loss.backward()
@@ -96,7 +97,8 @@ def torchopt_step(net: nn.Module, loss_fn: LossFn, workload: Workload) -> Step:
         for support_inputs, support_targets, query_inputs, query_targets in zip(
             *tasks, strict=True
         ):
-            inner_optimizer.step(loss_fn(net(support_inputs), support_targets))
+            for _ in range(workload.num_inner_steps):
+                inner_optimizer.step(loss_fn(net(support_inputs), support_targets))
             query_losses.append(loss_fn(net(query_inputs), query_targets))
             torchopt.recover_state_dict(net, net_state)
             torchopt.recover_state_dict(inner_optimizer, optimizer_state)
@@ -119,10 +121,13 @@ def torch_func_step(net: nn.Module, loss_fn: LossFn, workload: Workload) -> Step
     def query_loss(
         support_inputs: Tensor, support_targets: Tensor, query_inputs: Tensor, query_targets: Tensor
     ) -> Tensor:
-        gradients = grad(task_loss)(params, support_inputs, support_targets)
-        adapted = {
-            name: params[name] - workload.inner_learning_rate * gradients[name] for name in params
-        }
+        adapted = params
+        for _ in range(workload.num_inner_steps):
+            gradients = grad(task_loss)(adapted, support_inputs, support_targets)
+            adapted = {
+                name: adapted[name] - workload.inner_learning_rate * gradients[name]
+                for name in params
+            }
         return task_loss(adapted, query_inputs, query_targets)
 
     def step(tasks: list[Tensor]) -> Tensor:
@@ -135,7 +140,41 @@ def torch_func_step(net: nn.Module, loss_fn: LossFn, workload: Workload) -> Step
     return step
 
 
-STEPS = {"higher": higher_step, "torchopt": torchopt_step, "torch.func": torch_func_step}
+def torch_step(net: nn.Module, loss_fn: LossFn, workload: Workload) -> Step:
+    """With PyTorch alone: gradients that can be differentiated, task after task."""
+    params = dict(net.named_parameters())
+    outer_optimizer = torch.optim.Adam(params.values(), lr=workload.outer_learning_rate)
+
+    def step(tasks: list[Tensor]) -> Tensor:
+        outer_optimizer.zero_grad()
+        total = torch.zeros(())
+        for support_inputs, support_targets, query_inputs, query_targets in zip(
+            *tasks, strict=True
+        ):
+            adapted = params
+            for _ in range(workload.num_inner_steps):
+                loss = loss_fn(functional_call(net, adapted, (support_inputs,)), support_targets)
+                gradients = torch.autograd.grad(loss, list(adapted.values()), create_graph=True)
+                adapted = {
+                    name: value - workload.inner_learning_rate * gradient
+                    for (name, value), gradient in zip(adapted.items(), gradients, strict=True)
+                }
+            query_loss = loss_fn(functional_call(net, adapted, (query_inputs,)), query_targets)
+            query_loss = query_loss / workload.num_tasks
+            query_loss.backward()
+            total += query_loss.detach()
+        outer_optimizer.step()
+        return total
+
+    return step
+
+
+STEPS = {
+    "higher": higher_step,
+    "torchopt": torchopt_step,
+    "torch.func": torch_func_step,
+    "torch": torch_step,
+}
 
 
 class Shift(nn.Module):
@@ -153,25 +192,50 @@ class Shift(nn.Module):
         return x + self.shift
 
 
+class Flat(nn.Module):
+    """All numbers of an image as one vector, in our order: channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.movedim(1, -1).flatten(1)
+
+
 def network(workload: str) -> tuple[nn.Module, LossFn]:
     """The network and the loss."""
-    if workload == "sinusoid":
+    images = WORKLOADS[workload].images
+    if images is None:
         layers = [nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1)]
         return nn.Sequential(*layers), F.mse_loss
+    (height, width, colours), channels = images.shape, images.channels
+    inputs = (colours, *[channels] * 3)
+    if images.downsample == "pool":
+        blocks = [
+            nn.Sequential(
+                nn.Conv2d(before, channels, 3, padding=1, bias=False),
+                *normalized(channels),
+                nn.MaxPool2d(2),
+            )
+            for before in inputs
+        ]
+        head = [Flat(), nn.Linear((height // 16) * (width // 16) * channels, WAYS)]
+        return nn.Sequential(*blocks, *head), F.cross_entropy
     # TensorFlow's "same" padding: 28 → 14 → 7 → 4 → 2, the odd row on the far side
     paddings = [(0, 1, 0, 1), (0, 1, 0, 1), (1, 1, 1, 1), (0, 1, 0, 1)]
     blocks = [
         nn.Sequential(
             nn.ZeroPad2d(padding),
-            nn.Conv2d(channels, 64, 3, stride=2, bias=False),
-            nn.BatchNorm2d(64, eps=1e-3, affine=False, track_running_stats=False),
-            Shift(64),
-            nn.ReLU(),
+            nn.Conv2d(before, channels, 3, stride=2, bias=False),
+            *normalized(channels),
         )
-        for channels, padding in zip((1, 64, 64, 64), paddings, strict=True)
+        for before, padding in zip(inputs, paddings, strict=True)
     ]
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, WAYS)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, WAYS)]
     return nn.Sequential(*blocks, *head), F.cross_entropy
+
+
+def normalized(channels: int) -> list[nn.Module]:
+    """What follows a convolution."""
+    norm = nn.BatchNorm2d(channels, eps=1e-3, affine=False, track_running_stats=False)
+    return [norm, Shift(channels), nn.ReLU()]
 
 
 def check(net: nn.Module, step: Step, problem: dict[str, Any]) -> dict[str, float]:

@@ -86,7 +86,7 @@ def measure(way: str, order: str, repeats: int, seconds: float) -> dict[str, Any
 
     batch_size, _ = WAYS_OF_MAPPING[way]
     mesh = loops.device_mesh()
-    setup = loops.omniglot(first_order=order == "first", batch_size=batch_size, mesh=mesh)
+    setup = loops.images("omniglot", first_order=order == "first", batch_size=batch_size, mesh=mesh)
     block = loops.compile_block(setup, STEPS_PER_DISPATCH, mesh)
     times = [loops.seconds_per_step(block, seconds) for _ in range(repeats)]
     return loops.summarize(block, times) | {
