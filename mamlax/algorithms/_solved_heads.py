@@ -97,7 +97,7 @@ def ridge_maml(
         if head is not None:
             weight, bias = head(params)
             before = jnp.concatenate([weight, bias[None]])
-            targets = targets - features @ before
+            targets = targets - _product(features, before)
         root = jnp.sqrt(weights_of(support, features))
         weight = before + _ridge_solution(root * features, root * targets, ridge)
         return set_head(params, weight[:-1], weight[-1])
@@ -187,7 +187,7 @@ def logistic_maml(
         if head is not None:
             weight, bias = head(params)
             before = jnp.concatenate([weight, bias[None]])
-        start = features @ before
+        start = _product(features, before)
         if offset_fn is not None:
             start = start + offset_fn(params, support)
         labels = jax.nn.one_hot(support.targets, ways, dtype=features.dtype)
@@ -217,10 +217,10 @@ def _ridge_solution(features: Any, targets: Any, ridge: float) -> Any:
     adjoint = features.conj().T
     examples, width = features.shape
     if isinstance(examples, int) and examples <= width:
-        gram = features @ adjoint + ridge * jnp.eye(examples, dtype=features.dtype)
-        return adjoint @ solve_positive(gram, targets)
-    gram = adjoint @ features + ridge * jnp.eye(width, dtype=features.dtype)
-    return solve_positive(gram, adjoint @ targets)
+        gram = _product(features, adjoint) + ridge * jnp.eye(examples, dtype=features.dtype)
+        return _product(adjoint, solve_positive(gram, targets))
+    gram = _product(adjoint, features) + ridge * jnp.eye(width, dtype=features.dtype)
+    return solve_positive(gram, _product(adjoint, targets))
 
 
 def _regression(
@@ -238,16 +238,25 @@ def _regression(
     examples, width = features.shape
     if isinstance(examples, int) and examples <= width:
         each = jnp.eye(examples, dtype=features.dtype)
-        inverse = solve_positive(rooted @ adjoint + ridge * each, each)
-        both = features @ adjoint @ inverse
-        return lambda targets: adjoint @ (inverse @ targets), lambda targets: both @ targets
+        inverse = solve_positive(_product(rooted, adjoint) + ridge * each, each)
+        both = _product(_product(features, adjoint), inverse)
+
+        def of_examples(targets):
+            return _product(adjoint, _product(inverse, targets))
+
+        return of_examples, lambda targets: _product(both, targets)
     each = jnp.eye(width, dtype=features.dtype)
-    inverse = solve_positive(adjoint @ rooted + ridge * each, each)
+    inverse = solve_positive(_product(adjoint, rooted) + ridge * each, each)
 
     def solved(targets):
-        return inverse @ (adjoint @ targets)
+        return _product(inverse, _product(adjoint, targets))
 
-    return solved, lambda targets: features @ solved(targets)
+    return solved, lambda targets: _product(features, solved(targets))
+
+
+def _product(left: Any, right: Any) -> Any:
+    """Of matrices, in all bits: TensorFloat-32 of a GPU has ten, and small λ need more."""
+    return jnp.matmul(left, right, precision="highest")
 
 
 def _check_ridge(ridge: float) -> None:

@@ -8,6 +8,9 @@ import pandas as pd
 
 from .._errors import MamlaxError, warn
 
+_ORDERED = "biufmM"
+"""Kinds of types whose values have an order."""
+_MISSING_WORDS = ("", "nan", "nat", "none", "null", "na", "n/a", "<na>")
 _LEAST_ROWS, _LEAST_GROUPS = 3, 5
 _TIMES = {"date", "datetime", "time", "timestamp", "day", "week", "year"}
 
@@ -29,7 +32,10 @@ def positions_in(order_by: Any, num_rows: int, *, called: str = "order_by") -> n
             f"{called} must have one number or date for each of the {num_rows} rows, got shape "
             f"{list(np.shape(order_by))}."
         )
-    if (missing := values.isna()).any():
+    missing = values.isna()
+    if values.dtype.kind not in _ORDERED:
+        missing |= values.astype(str).str.strip().str.lower().isin(_MISSING_WORDS)
+    if missing.any():
         raise MamlaxError(
             f"{called} is missing in {int(missing.sum())} rows (the first: "
             f"{int(missing.to_numpy().argmax())}). Fill it in, or leave these rows out."
@@ -38,19 +44,20 @@ def positions_in(order_by: Any, num_rows: int, *, called: str = "order_by") -> n
 
 
 def _comparable(values: pd.Series, called: str) -> np.ndarray:
-    if values.dtype.kind in "biufmM":
+    """Numbers or times that are in the same order."""
+    if values.dtype.kind in _ORDERED:
         return values.to_numpy()
-    try:
-        return np.asarray(pd.to_numeric(values))
-    except (ValueError, TypeError):
-        pass
-    try:
-        return pd.to_datetime(values, format="ISO8601", utc=True).to_numpy()
-    except (ValueError, TypeError) as error:
-        raise MamlaxError(
-            f"{called} must be numbers or dates, as 2024-01-31, got {values.iloc[0]!r} in the "
-            "first row. Make numbers of it, that grow with time."
-        ) from error
+    numbers = pd.to_numeric(values, errors="coerce")
+    if not numbers.isna().any():
+        return numbers.to_numpy()
+    dates = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
+    if not dates.isna().any():
+        return dates.dt.tz_localize(None).to_numpy()
+    least = min(numbers.isna(), dates.isna(), key=sum)
+    raise MamlaxError(
+        f"{called} must be numbers or dates, as 2024-01-31, got {values[least].iloc[0]!r} in row "
+        f"{int(least.to_numpy().argmax())}. Make numbers of it, that grow with time."
+    )
 
 
 def warn_of_time(table: Any, groups: np.ndarray) -> None:

@@ -183,3 +183,16 @@ def test_targets_that_are_no_classes_are_refused():
     batch = make_batch(3, 2)._replace(targets=jnp.zeros((3, 2), int))
     with pytest.raises(ValueError, match=r"logistic_maml needs features \[examples"):
         make_learner(2).adapt(make_params(2), batch)
+
+
+@pytest.mark.parametrize("examples", [2, 12])
+def test_an_accelerator_solves_with_all_bits_of_a_number(examples):
+    """Ten bits, as TensorFloat-32 has, give other heads where λ is small."""
+    learner = make_learner(
+        2, features_fn=lambda params, batch: batch.inputs, ridge=1e-3, num_solver_steps=3
+    )
+    params, batch = make_params(2) | {"weight": jnp.ones((4, 2))}, make_batch(examples, 2)
+    program = jax.jit(lambda *args: learner.adapt(*args).params)
+    text = jax.export.export(program, platforms=["cuda"])(params, batch).mlir_module()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) >= 5 and all("[HIGHEST, HIGHEST]" in line for line in products)

@@ -31,6 +31,11 @@ def test_rows_are_put_in_order_and_ties_stay_as_they_stand(what):
     "order_by, words",
     [
         ([1.0, np.nan, 2.0], "missing in 1 rows .the first: 1"),
+        (["2024-01-03", "", "2024-01-01"], "missing in 1 rows .the first: 1"),
+        (["2024-01-03", "2024-01-01", "NaT"], "missing in 1 rows .the first: 2"),
+        (["3", " ", "1"], "missing in 1 rows .the first: 1"),
+        (["3", "1", "x"], "must be numbers or dates.*'x' in row 2"),
+        (["2024-01-03", "2024-13-01", "2024-01-01"], "dates.*'2024-13-01' in row 1"),
         ([1, 2], "for each of the 3 rows, got shape .2."),
         ([[1], [2], [3]], "got shape .3, 1."),
         (["monday", "friday", "sunday"], "must be numbers or dates.*'monday'"),
