@@ -26,7 +26,7 @@ def positions_in(order_by: Any, num_rows: int, *, called: str = "order_by") -> n
     Raises:
         MamlaxError: if there is not one for each row, some are missing, or they have no order.
     """
-    values = pd.Series(np.asarray(order_by).reshape(-1))
+    values: Any = pd.Series(np.asarray(order_by).reshape(-1))
     if np.ndim(order_by) != 1 or len(values) != num_rows:
         raise MamlaxError(
             f"{called} must have one number or date for each of the {num_rows} rows, got shape "
@@ -43,20 +43,21 @@ def positions_in(order_by: Any, num_rows: int, *, called: str = "order_by") -> n
     return np.argsort(_comparable(values, called), kind="stable")
 
 
-def _comparable(values: pd.Series, called: str) -> np.ndarray:
+def _comparable(values: Any, called: str) -> np.ndarray:
     """Numbers or times that are in the same order."""
     if values.dtype.kind in _ORDERED:
         return values.to_numpy()
-    numbers = pd.to_numeric(values, errors="coerce")
+    numbers: Any = pd.to_numeric(values, errors="coerce")
     if not numbers.isna().any():
         return numbers.to_numpy()
-    dates = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
+    dates: Any = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
     if not dates.isna().any():
         return dates.dt.tz_localize(None).to_numpy()
-    least = min(numbers.isna(), dates.isna(), key=sum)
+    unread = min((one.isna().to_numpy() for one in (numbers, dates)), key=np.count_nonzero)
+    row = int(unread.argmax())
     raise MamlaxError(
-        f"{called} must be numbers or dates, as 2024-01-31, got {values[least].iloc[0]!r} in row "
-        f"{int(least.to_numpy().argmax())}. Make numbers of it, that grow with time."
+        f"{called} must be numbers or dates, as 2024-01-31, got {values.iloc[row]!r} in row {row}. "
+        "Make numbers of it, that grow with time."
     )
 
 
