@@ -91,7 +91,7 @@ def fit(
         say("Too few tasks to hold some out: how well the model does was not measured.")
     else:
         print(model.report_)
-        paths.append(plots.draw_report(model.report_.as_json(), out.with_suffix(".png")))
+        paths.append(plots.draw_report(model.report_.as_json(), _fitted_table.figure_of(out)))
     if progress.stopped:
         say(escape(f"Training {progress.stopped}. The model is of step {model.outer_step_}."))
     say_paths(paths)

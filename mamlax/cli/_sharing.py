@@ -22,7 +22,7 @@ def push(
     Args:
         model: A model file of mamlax fit or mamlax export.
         repository: OWNER/NAME. It is created if it does not exist.
-        private: If the repository is created, make it private.
+        private: The repository is private. One that is there already and public is refused.
     """
     from ..estimators import _hub
 

@@ -69,6 +69,7 @@ _SMALL_PHOTOGRAPHS_PRETRAINED: dict[str, Any] = {
     "flips": True,
     "crop_padding": 4,
     "num_inner_steps": 0,
+    "inner_learning_rate": 0.005,  # in the evaluation: larger ones forget the class means
     "num_validation_inner_steps": 0,
     "num_validation_tasks": 200,
     "validation_interval": 500,

@@ -347,6 +347,8 @@ def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:
             f"column {name!r} held numbers when it was fitted, got dates. Give what it held."
         )
     try:
+        if values.dtype.kind not in "biuf":
+            [number_of(one) for one in values.tolist() if isinstance(one, str)]
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         text = next((v for v in values.tolist() if isinstance(v, str) and not _is_number(v)), None)
@@ -366,9 +368,20 @@ def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:
     return numbers
 
 
+def number_of(value: Any) -> float:
+    """The value as a number. Text as only Python reads it, such as `2024_01`, is none.
+
+    Raises:
+        ValueError, TypeError, OverflowError: if it is none.
+    """
+    if isinstance(value, str) and "_" in value:
+        raise ValueError(f"could not convert string to float: {value!r}")
+    return float(value)
+
+
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        number_of(text)
     except ValueError:
         return False
     return True

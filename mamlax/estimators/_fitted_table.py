@@ -88,8 +88,9 @@ def fit(
         MamlaxError: if a column is missing or makes no sense.
     """
     _check_out(out, path)
-    if out.is_file():  # while one can still stop
-        say(f"{out} is there already: it will be replaced.")
+    for one in (out, figure_of(out)):
+        if one.is_file():  # while one can still stop
+            say(f"{one} is there already: it will be replaced.")
     if both := {*columns.targets} & {*columns.tasks, *columns.splits}:
         raise MamlaxError(
             f"{sorted(both)[0]!r} is the target, and is to tell tasks apart: a new task would need "
@@ -140,6 +141,11 @@ def fit(
     model.reading_ = conventions
     model.save(out)
     return model
+
+
+def figure_of(out: Path) -> Path:
+    """Where the figure of a model's report is drawn: beside the model."""
+    return out.with_name(f"{out.name.removesuffix('.safetensors')}.png")
 
 
 def _check_out(out: Path, path: Path) -> None:

@@ -19,19 +19,25 @@ def push(model: Path, repository: str, *, private: bool = False) -> str:
     Args:
         model: what `save` or `mamlax export` wrote.
         repository: `OWNER/NAME`.
-        private: whether a repository that is made is one's own alone.
+        private: whether the repository is to be one's own alone.
 
     Returns:
         The address of the commit.
 
     Raises:
-        MamlaxError: if it is no model, or the Hub refuses it or cannot be reached.
+        MamlaxError: if it is no model, the repository is there and public although `private` is
+            asked for, or the Hub refuses it or cannot be reached.
     """
     card = card_of(model, repository)  # a file that is no model goes nowhere
     hub = optional("huggingface_hub", "hub")
     with _refusals(repository):
         api = hub.HfApi()
         api.create_repo(repository, private=private, exist_ok=True)
+        if private and not api.model_info(repository).private:
+            raise MamlaxError(
+                f"{repository} is there already, and public: nothing was uploaded. Choose another "
+                "name, make it private in its settings, or leave out --private."
+            )
         content = [
             hub.CommitOperationAdd(FILE, str(model)),
             hub.CommitOperationAdd("README.md", card.encode()),

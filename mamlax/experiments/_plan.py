@@ -113,15 +113,37 @@ def plan(
 
 
 def free_memory() -> int:
-    """Free bytes of the accelerator, or of the machine."""
+    """Free bytes of the accelerator, or of the machine or the container."""
     statistics = jax.devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
     try:  # MemAvailable includes file caches that the system would release
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([free, *left_in_groups()])
+
+
+def left_in_groups(root: Path = Path("/")) -> list[int]:
+    """Free bytes of each control group that limits this process: of a container or a job.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    try:
+        [own] = re.findall(r"^0::/(.*)$", (root / "proc/self/cgroup").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return []
+    group, left = root / "sys/fs/cgroup" / own, []
+    for one in (group, *group.parents[: len(Path(own).parts)]):
+        try:
+            most, used = (int((one / f"memory.{name}").read_text()) for name in ("max", "current"))
+            [caches] = re.findall(r"^file (\d+)$", (one / "memory.stat").read_text(), re.MULTILINE)
+        except (OSError, ValueError):  # "max": without a limit
+            continue
+        left.append(most - used + int(caches))
+    return left
 
 
 def bytes_of(text: str) -> int:

@@ -11,7 +11,7 @@ from .._errors import MamlaxError, collected_warnings
 from .._files import Json
 from ..config._serving import Serving
 from ..estimators._adapted_table import predictions_of
-from ..estimators._columns import Column, category_of
+from ..estimators._columns import Column, category_of, number_of
 from ..estimators._dates import HOW
 from ..estimators._few_shot import FewShotClassifier, FewShotRegressor
 from ..estimators._pretrained import pretrained_by_step
@@ -257,7 +257,7 @@ def _values(name: str, column: Column, cells: list[Any]) -> np.ndarray:
             )
         return np.array(cells, dtype=object)
     try:
-        found = np.array([math.nan if one is None else float(one) for one in cells])
+        found = np.array([math.nan if one is None else number_of(one) for one in cells])
     except (ValueError, OverflowError) as error:
         raise RefusedError(f"{column.name!r} in {name} must be numbers: {error}.") from error
     if np.isinf(found).any():

@@ -96,6 +96,12 @@ def test_the_word_nan_is_a_category_in_text_and_missing_among_numbers():
     np.testing.assert_array_equal(numbers.encode(asked), [[1, 0], [0, 1]])
 
 
+def test_text_that_only_python_reads_as_a_number_is_none():
+    columns = Columns.fit(np.array([[1.0], [3.0]]))
+    with pytest.raises(mamlax.MamlaxError, match=r"held numbers when it was fitted, got '2024_01'"):
+        columns.encode(np.array([["3"], ["2024_01"]], object))
+
+
 def test_constant_columns_are_zero_and_do_not_explode():
     values = np.array([[7.0, 1e30, 0.1], [7.0, 1e30, 0.1], [7.0, 1e30, 0.1]])
     columns = Columns.fit(values)

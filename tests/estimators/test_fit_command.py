@@ -1,5 +1,6 @@
 """The command fit: a table becomes a model, or a line says what is wrong with it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 import mamlax
+from mamlax.estimators._fitted_table import figure_of
 
 from .materials import (
     OF_MACHINES,
@@ -43,6 +45,7 @@ def test_a_csv_is_fitted_judged_and_saved(command, csv, table, tmp_path):
     assert "round 1 of 5: step 2/50" in err and "fit: step 2/50" in err
     assert err.splitlines()[-2:] == ["m.safetensors", "m.png"]
     assert (tmp_path / "m.png").read_bytes()[:4] == b"\x89PNG"
+    assert figure_of(Path("m.v2")) == Path("m.v2.png") and figure_of(Path("m.png")) != Path("m.png")
     model = mamlax.load(tmp_path / "m.safetensors")
     assert isinstance(model, mamlax.FewShotRegressor)
     assert model.target_names_ == ["wear"] and model.task_names_ == ["machine"]

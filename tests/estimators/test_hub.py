@@ -25,6 +25,7 @@ class Hub(BaseHTTPRequestHandler):
     """What the library asks of the Hub to make, fill and read a repository."""
 
     files: dict[str, dict[str, bytes]]
+    private: set[str]
     asked: list[str]
 
     def log_message(self, *_):
@@ -50,6 +51,10 @@ class Hub(BaseHTTPRequestHandler):
         elif path == "/api/repos/create":
             one = json.loads(body)
             name = "/".join(filter(None, (one.get("organization"), one["name"])))
+            if name not in self.files and (
+                one.get("private") or one.get("visibility") == "private"
+            ):
+                self.private.add(name)
             self.files.setdefault(name, {})
             self._answer({"url": f"http://{self.headers['Host']}/{name}"})
         elif path == "/api/validate-yaml":
@@ -79,7 +84,8 @@ class Hub(BaseHTTPRequestHandler):
         file = rest.partition("/")[2]
         if path.startswith("/api/models/"):
             name = path.removeprefix("/api/models/").partition("/revision")[0]
-            self._answer({"id": name, "sha": COMMIT, "siblings": [], "tags": []})
+            about = {"id": name, "sha": COMMIT, "siblings": [], "tags": []}
+            self._answer({**about, "private": name in self.private})
         elif name not in self.files:
             self._answer(b"", 404, X_Error_Code="RepoNotFound")
         elif file not in self.files[name]:
@@ -95,7 +101,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(tmp_path):
     """`hub(*words)` runs the command line against the stand-in; `hub.files` is what it holds."""
-    handler = type("OneHub", (Hub,), {"files": {}, "asked": []})
+    handler = type("OneHub", (Hub,), {"files": {}, "private": set(), "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -117,7 +123,7 @@ def hub(tmp_path):
             timeout=300,
         )
 
-    run.files, run.asked = handler.files, handler.asked
+    run.files, run.private, run.asked = handler.files, handler.private, handler.asked
     yield run
     server.shutdown()
     thread.join()
@@ -153,6 +159,17 @@ def test_what_is_pushed_is_pulled_and_loaded(hub, model, tmp_path):
     code = "import mamlax; print(type(mamlax.load('hf://ada/lines')).__name__)"
     loaded = hub(code=code)
     assert loaded.stdout.strip() == "FewShotRegressor", loaded.stderr
+
+
+@pytest.mark.slow
+def test_what_is_to_be_private_goes_to_no_public_repository(hub, model):
+    hub.files["ada/lines"] = {}
+    refused = hub("push", model, "ada/lines", "--private")
+    assert refused.returncode == 1 and "there already, and public" in refused.stderr, refused.stderr
+    assert not hub.files["ada/lines"]
+    pushed = hub("push", model, "ada/mine", "--private")
+    assert pushed.returncode == 0, pushed.stderr
+    assert hub.private == {"ada/mine"} and "model.safetensors" in hub.files["ada/mine"]
 
 
 @pytest.mark.slow

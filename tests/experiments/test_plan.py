@@ -133,6 +133,21 @@ def test_settings_are_checked_first(tiny):
         _plan.plan(tiny(algorithm="proto-maml"))
 
 
+def test_memory_is_what_the_groups_of_a_container_leave(tmp_path):
+    job = tmp_path / "sys/fs/cgroup/slurm/job"
+    job.mkdir(parents=True)
+    own = tmp_path / "proc/self/cgroup"
+    assert _plan.left_in_groups(tmp_path) == []
+    own.parent.mkdir(parents=True)
+    own.write_text("4:memory:/elsewhere\n0::/slurm/job\n")
+    assert _plan.left_in_groups(tmp_path) == []
+    for folder, most in ((job, "1000"), (job.parent, "max"), (job.parent.parent, "5000")):
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text("800\n")
+        (folder / "memory.stat").write_text("anon 300\nfile 500\nfile_mapped 10\n")
+    assert _plan.left_in_groups(tmp_path) == [700, 4700]
+
+
 def test_the_free_memory_is_the_default(tiny, told, monkeypatch):
     monkeypatch.setattr(_plan, "free_memory", lambda: 4321)
     assert _plan.plan(tiny()).memory == 4321

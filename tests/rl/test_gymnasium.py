@@ -155,6 +155,38 @@ def test_what_an_environment_says_of_success_is_recorded_after_each_step():
     assert {f"train/{when}_adaptation_success_rate" for when in ("pre", "post")} <= set(metrics)
 
 
+class Ending(Scored):
+    """Ends at its third step, which solves it."""
+
+    def reset(self, **options):
+        self.count = 0
+        return super().reset(**options)[0], {"is_right": False}
+
+    def step(self, action):
+        self.count += 1
+        seen, reward, *_ = super().step(action)
+        return seen, reward, self.count == 3, False, {"is_right": self.count == 3}
+
+
+@pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP"])
+def test_success_in_the_last_step_counts_however_environments_are_reset(mode):
+    def set_goals(vector, goals):
+        for env, goal in zip(vector.envs, goals, strict=True):
+            env.goal = goal
+
+    env = rl.GymnasiumTasks(
+        make_vector_env=lambda number: gymnasium.vector.SyncVectorEnv(
+            [Ending] * number, autoreset_mode=gymnasium.vector.AutoresetMode[mode]
+        ),
+        sample_task=rl.PointNavigation().sample_task,
+        set_task=set_goals,
+        horizon=5,
+        success_key="is_right",
+    )
+    solved = act(env, num_tasks=1, num_episodes=2).solved
+    np.testing.assert_array_equal(solved, np.broadcast_to([0, 0, 1, 0, 0], (1, 2, 5)))
+
+
 def test_a_success_key_that_no_info_has_is_noticed():
     with pytest.warns(UserWarning, match=r"success_key='success'; they had: is_right"):
         rl.GymnasiumTasks(

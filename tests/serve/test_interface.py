@@ -193,6 +193,7 @@ REFUSED = {
     "ragged rows": ({"rows": [[1.0, "dry"], [1.0]], "targets": WEAR}, r"lists of 2 cells \(speed"),
     "a column that is lacking": ({"rows": [{"kind": "dry"}], "targets": [1]}, "lacks 'speed'"),
     "text for a number": ({"rows": [["fast", "dry"]], "targets": [1]}, "'speed' in rows must be"),
+    "a number of Python": ({"rows": [["1_0", "dry"]], "targets": [1]}, "'speed' in rows must be"),
     "a list in a cell": ({"rows": [[[1], "dry"]], "targets": [1]}, "'speed' in rows must be"),
     "text for a target": ({"rows": [[1.0, "dry"]], "targets": ["much"]}, "targets must be numbers"),
     "fewer targets": ({"rows": SUPPORT, "targets": [1.0]}, "got 3 rows and 1 targets"),

@@ -76,7 +76,8 @@ class Sessions:
                         f"{session.num_envs} environments, got {type(values).__name__} of shape "
                         f"{np.shape(values)}."
                     )
-            self.names |= {name for name in info if not name.startswith("_")}
+            said = {**info, **info.get("final_info", {})}.keys() - {"final_info", "final_obs"}
+            self.names |= {name for name in said if not name.startswith("_")}
             name, left = int(sessions[0]), session.steps_left - 1
             self._playing[name] = session._replace(steps_left=left)
             self._playing.move_to_end(name)

@@ -122,6 +122,13 @@ def _advice(box: Box) -> str | None:
 
 
 def solved_in(info: PyTree, name: str | None, num_envs: int) -> np.ndarray:
-    """The booleans under a name in the infos, `[envs]`; false where it is missing."""
+    """The booleans under a name in the infos, `[envs]`; false where it is missing.
+
+    Where an episode has ended and the next has begun in the same step, what was said of its end
+    counts.
+    """
     said = info.get(name) if name is not None else None
-    return np.zeros(num_envs, bool) if said is None else np.asarray(said).astype(bool)
+    solved = np.zeros(num_envs, bool) if said is None else np.asarray(said).astype(bool)
+    if "final_info" not in info:
+        return solved
+    return np.where(info["_final_info"], solved_in(info["final_info"], name, num_envs), solved)
