@@ -88,24 +88,24 @@ def test_held_out_characters_may_be_of_one_alphabet(key, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def ten_classes():
-    """Every split of photographs is ten classes of twenty images that are nothing but large."""
+def few_classes():
+    """Every split of photographs is sixteen classes of twenty images, nothing but large."""
 
     def of(*shape):
-        data = mamlax.ClassArrays.of({f"{c}": np.zeros((20, *shape), np.uint8) for c in range(10)})
+        data = mamlax.ClassArrays.of({f"{c}": np.zeros((20, *shape), np.uint8) for c in range(16)})
         return mamlax.Splits(data, data, data)
 
     return {"mini_imagenet": of(84, 84, 3), "cifar_fs": of(32, 32, 3), "fc100": of(32, 32, 3)}
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_recipes_of_photographs(name, key, monkeypatch, ten_classes):
+def test_recipes_of_photographs(name, key, monkeypatch, few_classes):
     asked = []
 
     def fake(wanted):
         def find(data_dir, **options):
             asked.append((wanted, data_dir, options))
-            return ten_classes[wanted]
+            return few_classes[wanted]
 
         return find
 
@@ -116,18 +116,18 @@ def test_recipes_of_photographs(name, key, monkeypatch, ten_classes):
     parts = parts_of(recipe, "somewhere")
     options = {"size": 84, "skip_broken": False} if name.startswith("mini") else {}
     assert asked == [(name.split("-5-way")[0].replace("-", "_"), "somewhere", options)]
-    size, shots = 84 if options else 32, recipe.problem.shots
+    size, ways, shots = 84 if options else 32, recipe.problem.ways, recipe.problem.shots
 
     def loss_of(key):
         task, params = parts.train_tasks.sample(key), parts.init_params(key)
         return task, params, parts.loss_fn(params, task.query)
 
     task, params, loss = eqx.filter_eval_shape(loss_of, key)
-    assert task.support.inputs.shape == (5 * shots, size, size, 3)
-    assert task.query.inputs.shape == (5 * 15, size, size, 3)
+    assert task.support.inputs.shape == (ways * shots, size, size, 3)
+    assert task.query.inputs.shape == (ways * 15, size, size, 3)
     assert loss.shape == ()
     channels, edge = recipe.problem.channels, size // 16
-    assert params.head_weight.shape == (channels * edge * edge, 5) and params.norm == "batch"
+    assert params.head_weight.shape == (channels * edge * edge, ways) and params.norm == "batch"
     assert parts.metric == "accuracy" and parts.transductive and parts.normalizes
 
 
