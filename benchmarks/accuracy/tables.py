@@ -1,6 +1,6 @@
 """A real table with groups, five splits: `results/tables_beijing_air.json`.
 
-    .venv/bin/python -m benchmarks.accuracy.tables DATA        # 3 minutes on 2 cores
+    .venv/bin/python -m benchmarks.accuracy.tables DATA        # 8 minutes on one core
 
 DATA holds beijing_air/beijing_air_12stations.csv.gz (UCI 501). A task is a station-month, months
 are held out whole, columns are those of the weather. The error is relative to the variance of the
