@@ -237,6 +237,8 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         "Bertinetto et al. 2019, table 1",
         variant="-proto-maml",
         suffix=", with ProtoMAML after pretraining",
+        measured="59.7 ± 1.0 % after 0 and 10 steps",
+        duration="two hours on 1 processor core",
         algorithm="proto-maml",
         **_SMALL_PHOTOGRAPHS_PRETRAINED,
     ),
