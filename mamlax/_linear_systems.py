@@ -2,7 +2,7 @@
 
 Under `vmap`, a processor solves the systems one after another. JAX would split many factorizations
 over the threads of its pool, and wait for them on one of these threads. Programs that do so at the
-same time, on several devices or called from several threads, wait for each other forever.
+same time, on several devices or called from several threads, can wait for each other forever.
 """
 
 from collections.abc import Callable

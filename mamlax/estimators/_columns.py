@@ -347,11 +347,11 @@ def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:
             f"column {name!r} held numbers when it was fitted, got dates. Give what it held."
         )
     try:
-        if values.dtype.kind not in "biuf":
-            [number_of(one) for one in values.tolist() if isinstance(one, str)]
         numbers = np.asarray(values, np.float64)
+        if values.dtype.kind not in "biuf" and not all(map(_is_number, _texts_of(values))):
+            raise ValueError("text that is no number")
     except (TypeError, ValueError) as error:
-        text = next((v for v in values.tolist() if isinstance(v, str) and not _is_number(v)), None)
+        text = next((one for one in _texts_of(values) if not _is_number(one)), None)
         if text is None:  # the words of scikit-learn, whose users know them
             raise TypeError(
                 f"column {name!r}: argument must be a string or a number ({error})."
@@ -377,6 +377,10 @@ def number_of(value: Any) -> float:
     if isinstance(value, str) and "_" in value:
         raise ValueError(f"could not convert string to float: {value!r}")
     return float(value)
+
+
+def _texts_of(values: np.ndarray) -> list[str]:
+    return [one for one in values.tolist() if isinstance(one, str)]
 
 
 def _is_number(text: str) -> bool:
