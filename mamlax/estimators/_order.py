@@ -8,9 +8,6 @@ import pandas as pd
 
 from .._errors import MamlaxError, warn
 
-_ORDERED = "biufmM"
-"""Kinds of types whose values have an order."""
-_MISSING_WORDS = ("", "nan", "nat", "none", "null", "na", "n/a", "<na>")
 _LEAST_ROWS, _LEAST_GROUPS = 3, 5
 _TIMES = {"date", "datetime", "time", "timestamp", "day", "week", "year"}
 
@@ -32,10 +29,7 @@ def positions_in(order_by: Any, num_rows: int, *, called: str = "order_by") -> n
             f"{called} must have one number or date for each of the {num_rows} rows, got shape "
             f"{list(np.shape(order_by))}."
         )
-    missing = values.isna()
-    if values.dtype.kind not in _ORDERED:
-        missing |= values.astype(str).str.strip().str.lower().isin(_MISSING_WORDS)
-    if missing.any():
+    if (missing := values.isna()).any():
         raise MamlaxError(
             f"{called} is missing in {int(missing.sum())} rows (the first: "
             f"{int(missing.to_numpy().argmax())}). Fill it in, or leave these rows out."
@@ -45,7 +39,7 @@ def positions_in(order_by: Any, num_rows: int, *, called: str = "order_by") -> n
 
 def _comparable(values: Any, called: str) -> np.ndarray:
     """Numbers or times that are in the same order."""
-    if values.dtype.kind in _ORDERED:
+    if values.dtype.kind in "biufmM":
         return values.to_numpy()
     numbers: Any = pd.to_numeric(values, errors="coerce")
     if not numbers.isna().any():
@@ -57,7 +51,7 @@ def _comparable(values: Any, called: str) -> np.ndarray:
     row = int(unread.argmax())
     raise MamlaxError(
         f"{called} must be numbers or dates, as 2024-01-31, got {values.iloc[row]!r} in row {row}. "
-        "Make numbers of it, that grow with time."
+        "Make numbers of it, that grow with time, or leave such rows out."
     )
 
 
