@@ -111,8 +111,9 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
 
         The intervals are calibrated on held-out groups: the share of a new group's rows that lie in
         their intervals is about `coverage`, on average over groups (for each output separately).
-        With `refit`, the groups were held out from the models of the rounds, not from this model,
-        so the promise is approximate.
+        Each held-out group in turn is taken for the new one, and the others for those that are
+        known; no lower bound is proven. With `refit`, the groups were held out from the models of
+        the rounds, not from this model, which is a little better.
 
         Args:
             X: `[rows, columns]`.
@@ -123,9 +124,6 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
 
         Raises:
             MamlaxError: if no group was held out in `fit`, or `coverage` is not between 0 and 1.
-
-        References:
-            Lee, Barber & Willett, Distribution-free inference with hierarchical data, 2023.
         """
         check_is_fitted(self)
         return self._interval(self._inputs(X), coverage)

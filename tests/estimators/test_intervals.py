@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mamlax
-from mamlax.estimators._calibration import Calibration, Scores
+from mamlax.estimators._calibration import _MANY_GROUPS, Calibration, Scores
 
 from .materials import TINY
 
@@ -26,34 +26,65 @@ def half_width(calibration, coverage, num_support=5, variance=0.0):
     return widths[0, 0]
 
 
-def test_a_new_group_is_covered_as_often_as_asked_in_the_mean():
-    """Of 19 groups and their spreads, over and over: Lee, Barber & Willett's theorem 2."""
+def of_rows_alone(groups, rng):
+    """Normal scores of groups that do not differ."""
+    return scores_of(groups, rng)._replace(values=rng.normal(size=(20 * groups, 1)))
+
+
+def of_groups_alone(groups, rng):
+    """All scores of a group are the same."""
+    values = np.repeat(rng.normal(size=(groups, 1)), 20, axis=0)
+    return scores_of(groups, rng)._replace(values=values)
+
+
+@pytest.mark.parametrize("groups", [9, 19])
+@pytest.mark.parametrize("law", [scores_of, of_rows_alone, of_groups_alone])
+def test_a_new_group_is_covered_as_often_as_asked_in_the_mean(law, groups):
+    """And no oftener: as a quantile of all scores, it would be between the two."""
     rng = np.random.default_rng(0)
     covered = []
-    for _ in range(1_000):
-        width = half_width(Calibration.of([(5, scores_of(19, rng))]), 0.9)
-        new = scores_of(1, rng).values
+    for _ in range(400):
+        width = half_width(Calibration.of([(5, law(groups, rng))]), 0.85)
+        new = law(20, rng).values
         covered.append(np.mean(np.abs(new) <= width))
     error = np.std(covered) / np.sqrt(len(covered))
-    # more than is asked for by less than the share of a group
-    assert 0.9 - 3 * error < np.mean(covered) < 0.9 + 1 / 20 + 3 * error
+    # groups alone: what so many groups can promise, 0.9 of both numbers
+    expected = 0.9 if law is of_groups_alone else 0.85
+    assert abs(np.mean(covered) - expected) < 0.02 + 3 * error
 
 
 def test_groups_count_alike_however_many_rows_they_have():
-    small, large = np.full((10, 1), 1.0), np.full((1_000, 1), 2.0)
-    weights = np.concatenate([np.full(10, 0.1), np.full(1_000, 0.001)])
-    units = np.repeat([0, 1], [10, 1_000])
-    calibration = Calibration.of([(5, Scores(np.concatenate([small, large]), weights, units))])
-    assert half_width(calibration, 0.33) == 1.0, "0.33 * 3 / 2 is below one half"
-    assert half_width(calibration, 0.35) == 2.0
+    sizes = np.repeat([10, 1_000], 10)
+    values = np.repeat(np.repeat([1.0, 2.0], 10), sizes)[:, None]
+    units = np.repeat(np.arange(20), sizes)
+    calibration = Calibration.of([(5, Scores(values, 1 / sizes[units], units))])
+    assert half_width(calibration, 0.45) == 1.0
+    assert half_width(calibration, 0.55) == 2.0
     np.testing.assert_allclose(calibration.deviations, np.sqrt([[(1 + 4) / 2]]), rtol=1e-6)
+
+
+def test_leaving_one_of_many_groups_out_changes_little():
+    """So little that it is not done: the same scores, with and without."""
+    rng, found = np.random.default_rng(0), []
+    for groups in (_MANY_GROUPS, _MANY_GROUPS + 1):
+        scores = scores_of(groups, rng)
+        of_all = np.quantile(np.abs(scores.values), 0.9)
+        found.append(half_width(Calibration.of([(5, scores)]), 0.9) / of_all)
+    np.testing.assert_allclose(found, 1, rtol=0.01)
 
 
 def test_a_coverage_that_few_groups_cannot_promise_is_warned_of():
     calibration = Calibration.of([(5, scores_of(4, np.random.default_rng(0)))])
-    with pytest.warns(UserWarning, match="4 groups.*at most, not 0.9"):
-        width = half_width(calibration, 0.9)
+    reached = float(calibration.reached.min())
+    with pytest.warns(UserWarning, match=f"4 groups.*covers {reached:.3g} of the rows"):
+        width = half_width(calibration, reached + 0.01)
     assert width == pytest.approx(calibration.quantiles.max())
+
+
+def test_one_group_promises_nothing_of_another():
+    calibration = Calibration.of([(5, scores_of(1, np.random.default_rng(0)))])
+    with pytest.warns(UserWarning, match="1 groups.*covers 0 of the rows"):
+        assert half_width(calibration, 0.1) == pytest.approx(calibration.quantiles.max())
 
 
 def test_between_numbers_of_support_rows_and_beyond_them():
