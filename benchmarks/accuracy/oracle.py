@@ -1,4 +1,4 @@
-"""A policy that observes its task, which is trained but never adapted: `results/<recipe>-oracle.json`.
+"""A policy that observes its task, and never adapts: `results/<recipe>-oracle.json`.
 
     .venv/bin/python -m benchmarks.accuracy.oracle ant-direction --num-outer-steps 125   # an hour
 

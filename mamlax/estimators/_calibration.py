@@ -64,8 +64,8 @@ class Calibration(NamedTuple):
     Attributes:
         sizes: numbers of support rows, rising.
         counts: of groups held out (those that are held out together count as one), of each size.
-        reached: `[sizes, outputs]`, the share of a group's scores that are at most the largest score
-            of the others, in the mean over groups.
+        reached: `[sizes, outputs]`, the share of a group's scores that are at most the largest of
+            the others', in the mean over groups.
         quantiles: `[sizes, outputs, levels]`, the magnitude of scores that covers these shares of a
             new group, for shares from 0 to 1.
         deviations: `[sizes, outputs]`, roots of their mean squares.
@@ -128,7 +128,7 @@ class Calibration(NamedTuple):
         reached = float(self.reached[is_used].min())
         if coverage > reached + _ROUNDING:
             warn(
-                f"coverage={coverage}: {fewest} groups were held out to calibrate intervals by, and "
+                f"coverage={coverage}: {fewest} groups were held out to calibrate intervals by; "
                 f"the largest error of all others covers {reached:.3g} of the rows of one. The "
                 "intervals are of the largest errors that were seen, which may be too narrow. More "
                 "groups would help.",
