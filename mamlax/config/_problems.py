@@ -223,6 +223,8 @@ class AntProblem(LocomotionProblem):
     """What a task requires: a direction, a velocity or a position."""
     velocities: Advanced[Range] = (0.0, 3.0)
     """Range of the goal velocities, in m/s."""
+    observe_contacts: bool = True
+    """Whether the policy observes contact forces, as in the paper (rllab): 84 of 125 numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

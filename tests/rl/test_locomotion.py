@@ -269,6 +269,20 @@ def test_rewards_of_the_papers_ant(goal, walked):
     np.testing.assert_allclose(seen, np.concatenate(parts), atol=1e-7)
 
 
+@pytest.mark.parametrize("oracle", [False, True])
+def test_an_ant_that_does_not_observe_contacts_observes_all_else(oracle, walked):
+    env = rl.Ant(oracle=oracle)
+    without = rl.Ant(oracle=oracle, observe_contacts=False)
+    key, task, state = walked(env, num_steps=20, seed=1)
+    (_, seen, reward, _), (_, fewer, same, _) = (
+        one.step(key, task, state, jnp.ones(8)) for one in (env, without)
+    )
+    assert np.any(seen[29:113] != 0)
+    np.testing.assert_array_equal(fewer, np.delete(seen, np.arange(29, 113)))
+    assert without.observation_size == len(fewer) == 41 + oracle
+    assert reward == same
+
+
 @pytest.mark.parametrize("height", [0.1, 0.3, 0.9, 1.1])
 def test_an_ant_that_falls_or_flies_is_done(height):
     env = rl.Ant("direction")

@@ -35,7 +35,8 @@ class Ant(Locomotion):
 
     - `"rllab"`: a step lasts 0.02 s. v and p are those of the center of mass; f are the contact
       forces and torques on each body, clipped to ±1. Observations `[125]`: joints (15), their
-      velocities (14), f (84), the torso's rotation matrix (9), the center of mass (3).
+      velocities (14), f (84), the torso's rotation matrix (9), the center of mass (3). Without
+      `observe_contacts`, `[41]`: all but f.
     - `"gym"`: a step lasts 0.05 s. v and p are those of the torso; v is its mean over the step.
       Observations `[27]`: joints without the position (13), their velocities (14). With the goal
       `"position"` also the position: `[29]`.
@@ -48,6 +49,8 @@ class Ant(Locomotion):
         horizon: steps per episode.
         action_bound: the action that means full torque; see `HalfCheetah`.
         velocities: the range from which velocities are drawn.
+        observe_contacts: whether contact forces are observed, in the rllab variant. They are mostly
+            zero, and otherwise hardly tell the policy anything; rewards do not depend on this.
         oracle: also observe the task.
         engine: `"mujoco"`, on processor cores, or `"mjx"`, for accelerators.
 
@@ -74,6 +77,7 @@ class Ant(Locomotion):
 
     goal: AntGoal = "direction"
     velocities: tuple[float, float] = (0.0, 3.0)
+    observe_contacts: bool = True
     goals = AntGoal
 
     def __post_init__(self):
@@ -88,10 +92,14 @@ class Ant(Locomotion):
 
     @property
     def observation_size(self) -> int:
-        """125 (rllab), 27 (gym) or 29 (gym with positions); the oracle also observes the task."""
+        """125 (rllab) or 41 (without contacts), 27 (gym) or 29 (gym with positions).
+
+        The oracle also observes the task.
+        """
         places = 2 if self.goal == "position" else 0
         task_size = (places or 1) if self.oracle else 0
-        return (125 if self.variant == "rllab" else 27 + places) + task_size
+        rllab_size = 125 if self.observe_contacts else 41
+        return (rllab_size if self.variant == "rllab" else 27 + places) + task_size
 
     @property
     def action(self) -> Box:
@@ -151,7 +159,8 @@ class Ant(Locomotion):
             skeleton = self._engine.skeleton
             turned = skeleton.rotations(position)[1]
             world = jnp.zeros(6, position.dtype)  # whose contact forces are not observed
-            parts = [position, velocity, world, contact.ravel(), turned.ravel()]
+            forces = [world, contact.ravel()] if self.observe_contacts else []
+            parts = [position, velocity, *forces, turned.ravel()]
             parts.append(skeleton.center_of_mass(position))
         parts += [jnp.ravel(task)] if self.oracle else []
         return jnp.concatenate(parts)
