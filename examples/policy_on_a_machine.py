@@ -18,7 +18,7 @@ import optax
 
 import mamlax
 from mamlax import rl
-from mamlax.config import MamlTrpo
+from mamlax.config import Episodes, MamlTrpo
 
 smoke = "--smoke" in sys.argv
 horizon = 20 if smoke else 100
@@ -40,17 +40,18 @@ env = rl.GymnasiumTasks(
     horizon=horizon,
 )
 algorithm = MamlTrpo(inner_learning_rate=1.0, surrogate="likelihood-ratio")
+episodes = Episodes(episodes_per_task=10)
 learner = rl.policy_learner(
     env,
     inner_optimizer=optax.sgd(algorithm.inner_learning_rate),
     num_inner_steps=1,
-    episodes_per_task=10,
+    episodes_per_task=episodes.episodes_per_task,
     surrogate=rl.likelihood_ratio,
 )
 loop = rl.maml_trpo(learner, meta_batch_size=10, max_kl=0.02, num_conjugate_gradient_steps=5)
 initial = rl.mlp_policy(jax.random.key(0), env, hidden_sizes=(64, 64), activation="tanh")
 run = mamlax.run(loop, initial, key=jax.random.key(1), num_outer_steps=2 if smoke else 60)
-policy = mamlax.FewShotPolicy.of(run.state.meta_params, env, algorithm=algorithm)
+policy = mamlax.FewShotPolicy.of(run.state.meta_params, env, algorithm=algorithm, episodes=episodes)
 policy.save("policy.safetensors")
 
 

@@ -3,22 +3,19 @@
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from .._cores import num_cores
+from .._errors import MamlaxError
 from .._files import cache_directory
 from . import _devices
 
 _LIBRARIES = ("jax", "jaxlib", "equinox", "optax", "numpy", "scipy")
 _OF_DEVELOPERS = {"all", "dev", "docs", "lint", "test"}
-_DATA = {  # a folder of the data directory, and whose recipes it is for
-    "omniglot": "omniglot-…",
-    "mini-imagenet": "mini-imagenet-…",
-    "cifar-100": "cifar-fs-…, fc100-…",
-}
 
 
 def doctor() -> None:
@@ -29,35 +26,52 @@ def doctor() -> None:
     _devices.prepare_jax()
     import jax
 
+    from ..datasets._cifar_archive import found_cifar
     from ..datasets._download import data_directory
+    from ..datasets._mini_imagenet import found_mini_imagenet
+    from ..datasets._omniglot import found_omniglot
 
+    data = (
+        ("omniglot", "omniglot-…", found_omniglot),
+        ("mini-imagenet", "mini-imagenet-…", found_mini_imagenet),
+        ("cifar-100", "cifar-fs-…, fc100-…", found_cifar),
+    )
     lines = [
         f"mamlax   {version('mamlax')}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}",
         f"         {', '.join(f'{name} {version(name)}' for name in _LIBRARIES)}",
-        f"devices  {_devices_of(jax.devices())}; {num_cores()} processor cores",
+        f"devices  {_devices_of(jax.devices)}; {num_cores()} processor cores",
         f"cache    {_shown(cache_directory())}",
-        f"data     {_shown(data := data_directory())}",
+        f"data     {_shown(data_directory())}",
     ]
-    for name, recipes in _DATA.items():
-        found = "found" if (data / name).exists() else "not there"
-        lines.append(f"         {name}/ {found} ({recipes})")
+    lines += [f"         {name}: {_where(find)} ({recipes})" for name, recipes, find in data]
     lines.append("extras   what is missing comes with pip install '.[EXTRA]' in mamlax's folder")
     lines += [f"         {name}: {state}" for name, state in _extras().items()]
     print("\n".join(lines))
 
 
-def _devices_of(devices: list) -> str:
-    kinds = [device.device_kind for device in devices]
+def _devices_of(find: Callable[[], list]) -> str:
+    try:
+        kinds = [device.device_kind for device in find()]
+    except RuntimeError as error:  # JAX_PLATFORMS names some that are not there
+        return f"none ({str(error).splitlines()[0]})"
     return ", ".join(f"{kinds.count(kind)} × {kind}" for kind in dict.fromkeys(kinds))
+
+
+def _where(find: Callable[[], Path | None]) -> str:
+    try:
+        return f"in {found}" if (found := find()) else "not there"
+    except MamlaxError as error:
+        return str(error)
 
 
 def _shown(directory: Path) -> str:
     """A directory, and whether it can be used."""
     exists = directory
-    while not exists.exists():
+    # os.path: what may not be looked into is no traceback
+    while not os.path.exists(exists):
         exists = exists.parent
-    state = "" if directory.exists() else ", not made yet"
+    state = "" if os.path.exists(directory) else ", not made yet"
     state += "" if os.access(exists, os.W_OK) else ", cannot be written to"
     return f"{directory} ({shutil.disk_usage(exists).free / 1e9:.0f} GB free{state})"
 

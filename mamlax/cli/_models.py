@@ -77,9 +77,7 @@ def fit(
             conventions=Conventions(missing, decimal_mark),
             out=out,
             say=lambda words: say(escape(words)),
-            report=lambda line: progress(
-                line["stage"], {**line, "num_outer_steps": num_outer_steps}
-            ),
+            report=lambda line: progress(line["stage"], line),
             algorithm=algorithm,
             pooled=pooled,
             num_outer_steps=num_outer_steps,

@@ -11,7 +11,13 @@ from .._errors import MamlaxError
 from ..tasks._class_arrays import Splits, in_splits
 from ._cache import Contents, Rows, cached_arrays, parent_of
 from ._decoding import content_of
-from ._download import Download, data_directory, folder_of, found_or_fetched
+from ._download import (
+    Download,
+    data_directory,
+    first_existing,
+    folder_of,
+    found_or_fetched,
+)
 from ._listing import File, by_name, files_of, reason
 from ._plain_pickle import load_plain
 
@@ -21,6 +27,7 @@ _DOWNLOAD = Download(
     "cifar-100/cifar-100-python.tar.gz",
 )
 FOLDER = "cifar-100-python"
+_NAMES = (FOLDER, f"{FOLDER}.tar.gz")
 _FILES = ("train", "test", "meta")
 _NUM_CLASSES, _NUM_SUPERCLASSES, _NUM_IMAGES, _SIDE = 100, 20, 600, 32
 
@@ -48,7 +55,12 @@ def cifar_folder(data_dir: str | Path | None) -> Path:
     directory = data_directory(data_dir)
     if directory.name == FOLDER and directory.is_dir():
         return directory.parent
-    return folder_of(directory, "cifar-100", FOLDER, f"{FOLDER}.tar.gz")
+    return folder_of(directory, "cifar-100", *_NAMES)
+
+
+def found_cifar(data_dir: str | Path | None = None) -> Path | None:
+    """Where it is, without a download."""
+    return first_existing(cifar_folder(data_dir), *_NAMES)
 
 
 def read_splits(
@@ -65,7 +77,7 @@ def read_splits(
         split: returns the indices of the classes to take, in the order of the splits.
         counts: numbers of classes for meta-training, validation and meta-test.
     """
-    root = found_or_fetched(folder, _DOWNLOAD, FOLDER, f"{FOLDER}.tar.gz")
+    root = found_or_fetched(folder, _DOWNLOAD, *_NAMES)
     with ExitStack() as opened:
         try:
             found = by_name(files_of(root, opened, lambda name: name in _FILES))

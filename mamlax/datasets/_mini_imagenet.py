@@ -62,7 +62,7 @@ def mini_imagenet(
         Ravi & Larochelle, Optimization as a model for few-shot learning, ICLR 2017.
     """
     check_size(size)
-    root = _find(data_directory(data_dir))
+    root = _root(data_directory(data_dir))
     with ExitStack() as opened, offering_to_skip():
         splits = _splits_of(root, [*_files_of(root, opened)])
         _check_whole(root, splits)
@@ -75,7 +75,9 @@ def mini_imagenet(
     return in_splits(data, splits.counts())
 
 
-def _find(directory: Path) -> Path:
+def found_mini_imagenet(data_dir: str | Path | None = None) -> Path | None:
+    """Where it is, if it is there."""
+    directory = data_directory(data_dir)
     try:
         if directory.is_file():
             return directory
@@ -88,6 +90,12 @@ def _find(directory: Path) -> Path:
             return directory
     except OSError as error:
         raise MamlaxError(f"{directory} cannot be looked into ({error}).") from error
+    return None
+
+
+def _root(directory: Path) -> Path:
+    if found := found_mini_imagenet(directory):
+        return found
     raise MamlaxError(
         f"no mini-ImageNet in {directory}, and it is never downloaded: ImageNet's photographs are "
         f"given to those who accept its terms (https://image-net.org). Put it at "

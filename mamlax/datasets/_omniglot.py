@@ -7,7 +7,13 @@ import numpy as np
 
 from .._errors import MamlaxError
 from ..tasks._class_arrays import ClassArrays, Splits
-from ._download import Download, data_directory, folder_of, found_or_fetched
+from ._download import (
+    Download,
+    data_directory,
+    first_existing,
+    folder_of,
+    found_or_fetched,
+)
 from ._images import check_size, classes_of
 from ._progress import Progress
 from ._seeded import seeded_order
@@ -17,6 +23,7 @@ _MD5 = {
     "images_background": "68d2efa1b9178cc56df9314c21c6e718",
     "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
 }
+_NAMES = (*_MD5, *(f"{name}.zip" for name in _MD5))
 _NUM_CHARACTERS = {"images_background": 964, "images_evaluation": 659}
 _NUM_DRAWINGS, _NUM_VALIDATION = 20, 100
 
@@ -59,9 +66,7 @@ def omniglot(
         program induction, Science 2015.
     """
     check_size(size)
-    folder = folder_of(
-        data_directory(data_dir), "omniglot", *_MD5, *(f"{name}.zip" for name in _MD5)
-    )
+    folder = _folder(data_dir)
     roots = {
         name: found_or_fetched(folder, _download_of(name), name, f"{name}.zip") for name in _MD5
     }
@@ -75,6 +80,15 @@ def omniglot(
         data.select(order[ends[0] : ends[1]]),
         data.select(order[ends[1] :]),
     )
+
+
+def found_omniglot(data_dir: str | Path | None = None) -> Path | None:
+    """Where some of it is, without a download."""
+    return first_existing(_folder(data_dir), *_NAMES)
+
+
+def _folder(data_dir: str | Path | None) -> Path:
+    return folder_of(data_directory(data_dir), "omniglot", *_NAMES)
 
 
 def _by_alphabet(data: ClassArrays, split_seed: int) -> Splits:

@@ -65,7 +65,7 @@ class Calibration(NamedTuple):
         sizes: numbers of support rows, rising.
         counts: of groups held out (those that are held out together count as one), of each size.
         reached: `[sizes, outputs]`, the share of a group's scores that are at most the largest of
-            the others', in the mean over groups.
+            the others', in the mean over groups; 1 of very many groups.
         quantiles: `[sizes, outputs, levels]`, the magnitude of scores that covers these shares of a
             new group, for shares from 0 to 1.
         deviations: `[sizes, outputs]`, roots of their mean squares.
@@ -86,7 +86,11 @@ class Calibration(NamedTuple):
             for size in sizes
         ]
         counts = [len(np.unique(one.units)) for one in joined]
-        kept = [i for i, count in enumerate(counts) if count >= _LEAST_SHARE * max(counts)]
+        kept = [
+            i
+            for i, count in enumerate(counts)
+            if count >= _LEAST_SHARE * max(counts) and np.isfinite(joined[i].values).all()
+        ]
         if not kept:
             return None
         found = [_of_size(joined[i]) for i in kept]
@@ -124,15 +128,15 @@ class Calibration(NamedTuple):
                 f"coverage is the share of rows in their interval, between 0 and 1; got {coverage}."
             )
         is_used = self._weights(num_support).any(axis=0)
-        fewest = int(np.array(self.counts)[is_used].min())
-        reached = float(self.reached[is_used].min())
+        reached = float(self.reached[is_used].min(initial=1.0))
         if coverage > reached + _ROUNDING:
+            fewest = int(np.array(self.counts)[is_used].min())
             warn(
                 f"coverage={coverage}: {fewest} groups were held out to calibrate intervals by; "
                 f"the largest error of all others covers {reached:.3g} of the rows of one. The "
                 "intervals are of the largest errors that were seen, which may be too narrow. More "
                 "groups would help.",
-                stacklevel=3,
+                stacklevel=5,
             )
         at_level = self.quantiles[..., int(np.ceil(coverage * _NUM_LEVELS - _ROUNDING))]
         found = self._between(num_support, at_level)
@@ -162,7 +166,7 @@ class Calibration(NamedTuple):
             ValueError: if arrays are of other shapes than the header says.
         """
         header = content.header.get("calibration")
-        if header is None:
+        if header is None or not all(name in content.arrays for name in _ARRAYS):
             return None
         sizes, counts = tuple(header["sizes"]), tuple(header["counts"])
         reached, quantiles, deviations = (content.arrays[name] for name in _ARRAYS)
@@ -197,6 +201,7 @@ def _quantiles(values: np.ndarray, unit: np.ndarray, weights: np.ndarray) -> tup
     count, levels = unit.max() + 1, np.linspace(0, 1, _NUM_LEVELS + 1)
     order = np.argsort(values)
     scores = values[order][_first(np.cumsum(weights[order]) / count, levels)]
+    scores[-1] = values[order[-1]]  # also if its weight is next to nothing
     if count > _MANY_GROUPS:
         return 1.0, scores
     within = np.zeros((count, len(scores)))

@@ -143,7 +143,7 @@ def meta_train(
         validation: groups to stop and choose the number of inner steps by; None: neither.
         pooled: what adaptation starts from; its outputs are the last inputs of both.
         chosen: what other trainings chose, for one without validation.
-        report: called with each log line.
+        report: called with each log line, and how many outer steps there will be at most.
     """
     algorithm, training = plan.algorithm, plan.training
     network = _network(plan, train.inputs.shape[1], num_columns(pooled.model))
@@ -159,11 +159,12 @@ def meta_train(
     loop = with_tasks(_any_loop(training, of_learner), plan.tasks(train, _NUM_QUERY).sample)
     interval = max(1, training.num_outer_steps // _NUM_VALIDATIONS)
     curves = None if validation is None else _curves_fn(plan, of_learner, validation)
+    num_outer_steps = training.num_outer_steps if chosen is None else chosen.step
     trained = run(
         loop,
         params,
         key=run_key,
-        num_outer_steps=training.num_outer_steps if chosen is None else chosen.step,
+        num_outer_steps=num_outer_steps,
         log_interval=interval,
         validation=None
         if curves is None
@@ -174,7 +175,9 @@ def meta_train(
             maximize=False,
             patience=training.patience,
         ),
-        report=report,
+        report=None
+        if report is None
+        else lambda line: report({**line, "num_outer_steps": num_outer_steps}),
     )
     if curves is None:
         losses = () if chosen is None else chosen.curve

@@ -84,7 +84,8 @@ class FewShotPolicy:
             algorithm: how it adapts. Only `inner_learning_rate`, `inner_learning_rate_decay` and
                 `surrogate` are used. Give the settings of training.
             episodes: how advantages are computed. Only `discount`, `gae_lambda`, `baseline` and
-                `normalize_advantages` are used. None: `Episodes()`.
+                `normalize_advantages` are used, and `episodes_per_task` in the warning of a single
+                episode. None: `Episodes()`.
             environment: further information on the environment, besides its name; must be JSON.
             summary: further information to store in a file; must be JSON.
 

@@ -55,6 +55,7 @@ _AGAINST_DIVERGENCE = (
     "gradient_clip",
     "max_unstable_share",
 )
+_OF_INNER_STEPS = ("inner_learning_rate", "num_inner_steps")  # which baselines do not train with
 
 
 def train(
@@ -106,19 +107,19 @@ def train(
             print(evaluation.curve[1].mean)  # after one inner step
     """
     directory = Path(directory)
-    seed, num_seeds = int(seed), int(num_seeds)
     chosen = in_each(lambda: trackers_of(trackers))  # before anything takes long
     if not is_first():
         report, announce, draw = silent, silent, None
     experiment = in_each(
-        lambda: _prepared(recipe, directory, Seeds(seed, num_seeds), data_dir, announce)
+        lambda: _prepared(recipe, directory, _seeds(seed, num_seeds), data_dir, announce)
     )
-    description = RunDescription(recipe, seed, num_seeds, environment=environment())
+    seeds = experiment.seeds
+    description = RunDescription(recipe, seeds.first, seeds.count, environment=environment())
     check_agreement(experiment, description)
     begin = in_each(lambda: _beginning(experiment, data_dir))  # before anything is written
     from_first(lambda: open_run(directory, description))
-    settings = {"recipe": recipe.name, "seed": seed, "num_seeds": num_seeds, **recipe.settings}
-    with tracking(chosen, directory, to_json(settings)) as tracked:
+    named = {"recipe": recipe.name, "seed": seeds.first, "num_seeds": seeds.count}
+    with tracking(chosen, directory, to_json({**named, **recipe.settings})) as tracked:
         results = _results(experiment, begin, report, tracked)
         evaluation = recipe.evaluation
         evaluation = evaluate_results(
@@ -130,17 +131,21 @@ def train(
     return evaluation
 
 
+def _seeds(first: Any, count: Any) -> Seeds:
+    check_setting("seed", Seed, first)
+    check_setting("num_seeds", Count, count)
+    if first + count - 1 > LARGEST_SEED:
+        raise MamlaxError(
+            f"seed={first} and num_seeds={count} go beyond {LARGEST_SEED}, the largest seed. "
+            "Choose a smaller seed."
+        )
+    return Seeds(int(first), int(count))
+
+
 def _prepared(
     recipe: Recipe, directory: Path, seeds: Seeds, data_dir: str | None, announce: Announce
 ) -> Experiment:
     """The experiment, of which everything was checked that can be before anything is written."""
-    check_setting("seed", Seed, seeds.first)
-    check_setting("num_seeds", Count, seeds.count)
-    if seeds.first + seeds.count - 1 > LARGEST_SEED:
-        raise MamlaxError(
-            f"seed={seeds.first} and num_seeds={seeds.count} go beyond {LARGEST_SEED}, the largest "
-            "seed. Choose a smaller seed."
-        )
     if recipe.name not in RECIPES:
         raise MamlaxError(
             f"there is no recipe {recipe.name!r}: a run could not be read again. Keep the name of "
@@ -184,7 +189,7 @@ def train_stage(
         return None
     _, run_key = experiment.seeds.keys(stage.key_index)
     experiment.announce(f"{stage.shown}: preparing")
-    with _named_settings(experiment.recipe):
+    with _named_settings(experiment.recipe, stage):
         trained = _run(experiment, stage, run_key, report, begin)
     if is_first():
         lines = read_metrics(stage.directory / "metrics.jsonl")
@@ -283,18 +288,20 @@ def _matched(
 
 
 @contextmanager
-def _named_settings(recipe: Recipe) -> Iterator[None]:
+def _named_settings(recipe: Recipe, stage: Stage) -> Iterator[None]:
     """Add to errors of training the settings of the recipe that can prevent them."""
     try:
         yield
     except TrainingDivergedError as error:
-        helpful = [name for name in _AGAINST_DIVERGENCE if name in recipe.settings]
+        without = _OF_INNER_STEPS if stage.is_baseline else ()
+        helpful = [x for x in _AGAINST_DIVERGENCE if x in recipe.settings and x not in without]
         raise TrainingDivergedError(f"{error} Settings to try: {', '.join(helpful)}.") from error
     except TrainingFailedError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise TrainingFailedError(
-            f"{error} Settings to try: task_batch_size; mamlax plan {recipe.name} says what fits."
+            f"{error} Settings to try: task_batch_size, meta_batch_size. mamlax plan {recipe.name} "
+            "says what fits."
         ) from error
 
 

@@ -198,8 +198,9 @@ def interface_of(settings: Serving) -> Json:
         "info": {
             "title": "mamlax serve",
             "version": __version__,
-            "description": f"At most {settings.most_bytes:,} bytes and {settings.most_rows:,} rows "
-            'a request. What cannot be served is answered with {"error": a sentence}.',
+            "description": f"At most {settings.most_bytes:,} bytes a request, and "
+            f"{settings.most_rows:,} rows in each of its tables. What cannot be served is answered "
+            'with {"error": a sentence}.',
         },
         "paths": paths,
         **_security(settings),

@@ -54,7 +54,9 @@ def test_without_a_command_a_screen_says_what_to_type_next(capsys):
 
 
 def test_the_doctor_says_what_is_there_and_what_is_missing(capsys, monkeypatch, tmp_path):
-    (tmp_path / "omniglot").mkdir()
+    (tmp_path / "omniglot" / "images_background").mkdir(parents=True)
+    (tmp_path / "cifar-100").mkdir()  # as a broken download leaves it
+    (tmp_path / "miniImageNet.tar").touch()
     monkeypatch.setenv("MAMLAX_DATA", str(tmp_path))
     monkeypatch.setenv("MAMLAX_CACHE", str(tmp_path / "cache"))
     is_installed = _doctor._is_installed
@@ -64,11 +66,26 @@ def test_the_doctor_says_what_is_there_and_what_is_missing(capsys, monkeypatch, 
     assert cli.main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert f"mamlax   {mamlax.__version__}" in text and f"jax {jax.__version__}" in text
-    assert "omniglot/ found" in text and "cifar-100/ not there" in text
+    assert f"omniglot: in {tmp_path / 'omniglot'}" in text and "cifar-100: not there" in text
+    assert f"mini-imagenet: in {tmp_path / 'miniImageNet.tar'}" in text
     assert "cli: ready" in text and "gym: missing gymnasium>=1.1" in text
     assert "mjx: missing gymnasium>=1.1" in text, "an extra within an extra counts"
     assert f"{tmp_path / 'cache'} (" in text and "not made yet" in text
     assert "dev:" not in text
+
+
+def test_the_doctor_also_tells_of_what_cannot_be_used(capsys, monkeypatch, tmp_path):
+    (tmp_path / "data").touch()
+    monkeypatch.setenv("MAMLAX_DATA", str(tmp_path / "data"))
+
+    def no_devices():
+        raise RuntimeError("Unable to initialize backend 'cuda'.\nmore")
+
+    monkeypatch.setattr(jax, "devices", no_devices)
+    assert cli.main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "devices  none (Unable to initialize backend 'cuda'.)" in text
+    assert f"{tmp_path / 'data'} is a file" in text
 
 
 def algorithms_to_ask_for(name):

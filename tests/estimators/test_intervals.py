@@ -87,6 +87,27 @@ def test_one_group_promises_nothing_of_another():
         assert half_width(calibration, 0.1) == pytest.approx(calibration.quantiles.max())
 
 
+def test_a_row_of_almost_no_weight_may_have_the_largest_error():
+    scores = scores_of(9, np.random.default_rng(0))
+    values, weights = scores.values.copy(), scores.weights.copy()
+    values[0], weights[0] = 1e3, 1e-14
+    calibration = Calibration.of([(5, Scores(values, weights, scores.units))])
+    assert half_width(calibration, 0.8) < 100 and calibration.quantiles.max() == 1e3
+
+
+def test_of_no_rows_there_are_no_intervals(regressor, table):
+    lower, upper = regressor.predict_interval(table[COLUMNS][:0], 0.6)
+    assert len(lower) == len(upper) == 0
+
+
+def test_sizes_of_support_after_which_predictions_overflow_are_left_out():
+    rng = np.random.default_rng(0)
+    broken = scores_of(9, rng)
+    broken.values[3] = np.inf
+    assert Calibration.of([(1, scores_of(9, rng)), (3, broken)]).sizes == (1,)
+    assert Calibration.of([(3, broken)]) is None
+
+
 def test_between_numbers_of_support_rows_and_beyond_them():
     rng = np.random.default_rng(0)
     few, many = (scores_of(30, rng) for _ in range(2))

@@ -496,6 +496,7 @@ def test_baselines_train_as_long_as_the_main_stage_by_default(small, tmp_path):
     "changes, arguments, words",
     [
         ({}, {"num_seeds": 0}, ["num.seeds", "0"]),
+        ({}, {"seed": 2**32 - 1, "num_seeds": 2}, ["num_seeds=2", "the largest seed"]),
         ({"num_devices": 99}, {}, ["num.devices.99", "2"]),
         ({"num_devices": 2, "meta_batch_size": 5}, {}, ["5 tasks", "num.devices.2"]),
         ({"task_batch_size": 3}, {}, ["4 tasks", "batch.size.3"]),
