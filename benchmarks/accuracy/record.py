@@ -7,7 +7,7 @@ Run it on the machine that trained. Writes the evaluation with the command that 
 versions and machine it ran with, and what meta-training took: outer steps per second (median over
 log intervals), the seconds in compiled steps, and those by the clock from the first line of the log
 to the last, validation and checkpoints included (and other work, where the machine had some), and
-the last metrics of its log. What began from its pretrained baseline has the same of that.
+the last metrics of its log; of policies also their returns in training. What began from its pretrained baseline has the same of that.
 
 `--evaluation` takes the evaluation of a run on other tasks, which `mamlax evaluate --out` wrote.
 """
@@ -22,6 +22,8 @@ from benchmarks import report
 from mamlax import records
 from mamlax.cli._commands import command_of
 from mamlax.config import RECIPES, Recipe
+
+_MOST_RETURNS = 40
 
 
 def main() -> None:
@@ -98,12 +100,16 @@ def training(lines: list[dict[str, Any]]) -> dict[str, Any]:
     seconds = [
         (end - start) / rate for start, end, rate in zip(steps, steps[1:], rates, strict=False)
     ]
+    name = "train/post_adaptation_return"
+    returns = {line["step"]: round(line[name], 1) for line in lines if name in line}
+    thinned = dict(list(returns.items())[:: -(-len(returns) // _MOST_RETURNS) or 1])
     return {
         "num_outer_steps": steps[-1],
         "median_outer_steps_per_second": report.rounded_median(rates),
         "seconds": round(sum(seconds), 1),
         "seconds_by_the_clock": (dates[-1] - dates[0]).total_seconds(),
         "last": {key: value for key, value in lines[-1].items() if key.startswith("train/")},
+        **({"returns": thinned} if thinned else {}),
     }
 
 
