@@ -28,13 +28,15 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what else there is to know of this run")
     args = parser.parse_args()
     machine = report.machine()
-    directory = args.directory or Path("runs") / f"{args.recipe}-oracle"
+    trust = "" if args.max_kl is None else f"-{args.max_kl}"
+    directory = args.directory or Path("runs") / f"{args.recipe}-oracle{trust}" / str(args.seed)
     returns, steps = trained(args, directory)
     report.write_report(
         report.RESULTS / f"{args.name or f'{args.recipe}-oracle'}.json",
         {
             "note": args.note,
             "machine": machine,
+            "versions": report.versions("mamlax", "jax", "mujoco"),
             "training": training(records.read_metrics(steps)),
             "returns": returns,
         },
@@ -61,7 +63,9 @@ def trained(args: Any, directory: Path) -> tuple[dict[str, Any], Path]:
     experiment = experiment_of(
         recipe, parts, directory, seed=args.seed, num_seeds=1, announce=print
     )
-    stage = experiment.stages["oracle"]
+    stage = experiment.stages.get("oracle")
+    if stage is None or stage.train_tasks is None:
+        raise SystemExit(f"{args.recipe} has no oracle to train.")
     result = result_of(experiment, stage, train_stage(experiment, stage, _show), 0.0)
     num_tasks = recipe.evaluation.num_test_tasks
     curves = experiment.curves_of(stage.make_learner, parts.metric_fn, 0, num_tasks)(

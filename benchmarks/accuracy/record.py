@@ -7,7 +7,8 @@ Run it on the machine that trained. Writes the evaluation with the command that 
 versions and machine it ran with, and what meta-training took: outer steps per second (median over
 log intervals), the seconds in compiled steps, and those by the clock from the first line of the log
 to the last, validation and checkpoints included (and other work, where the machine had some), and
-the last metrics of its log; of policies also their returns in training. What began from its pretrained baseline has the same of that.
+the last metrics of its log; of policies also their returns in training. What began from its
+pretrained baseline has the same of that.
 
 `--evaluation` takes the evaluation of a run on other tasks, which `mamlax evaluate --out` wrote.
 """
@@ -102,7 +103,8 @@ def training(lines: list[dict[str, Any]]) -> dict[str, Any]:
     ]
     name = "train/post_adaptation_return"
     returns = {line["step"]: round(line[name], 1) for line in lines if name in line}
-    thinned = dict(list(returns.items())[:: -(-len(returns) // _MOST_RETURNS) or 1])
+    every = -(-len(returns) // _MOST_RETURNS) or 1
+    thinned = dict(list(returns.items())[::-every][::-1])  # with the last
     return {
         "num_outer_steps": steps[-1],
         "median_outer_steps_per_second": report.rounded_median(rates),

@@ -81,7 +81,7 @@ _LOCOMOTION = PolicyRecipe(
         num_test_episodes=20,
         gae_lambda=0.95,  # with 1 the gradient of 20 episodes has half the signal
     ),
-    # velocities are up to a hundred times as large as angles, and would drown them
+    # velocities vary up to 35 times as much as angles, and 100 times as much as the height
     policy=PolicyNetwork(normalize_observations=True),
     training=TrainingSettings(
         meta_batch_size=40, num_outer_steps=100, task_batch_size="auto", log_interval=5
@@ -154,7 +154,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "return -50.7 before, 293.2 after 1 step",
         max_kl=0.02,
         measured="-42 before, 577 ± 9 after 1 step, 577 ± 7 after 3",
-        duration="11 minutes of meta-training on one processor core",
+        duration="10 to 13 minutes of meta-training on one processor core",
         curves={
             "main": (-50.7, 293.2, 313.5, 315.7),
             "pretrained": (-43.0, -24.7, -12.8, 19.6),
@@ -187,7 +187,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         goal="velocity",
         num_outer_steps=300,
         measured="-125 before, -72 ± 10 after 1 step, -50 ± 7 after 3",
-        duration="35 minutes of meta-training on one processor core",
+        duration="34 minutes of meta-training on one processor core",
         curves={
             "main": (-129.5, -78.6, -66.6, -60.8),
             "pretrained": (-158.0, -135.4, -128.5, -133.6),

@@ -41,7 +41,8 @@ def maml_trpo(
 
     The trust region limits the adapted policies: KL(π_φ(θ_old) ‖ π_φ(θ)) ≤ δ on the query, a mean
     over tasks. A step is accepted only if the outer loss falls and the KL is at most δ; both are
-    computed exactly, not estimated. Otherwise θ does not change, bit for bit.
+    computed exactly, not estimated. Otherwise θ does not change, bit for bit. (Only
+    `ObservationMoments` are updated after every outer step.)
 
     Args:
         learner: how each task is learned; see `policy_learner`.

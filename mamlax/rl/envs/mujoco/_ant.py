@@ -50,7 +50,7 @@ class Ant(Locomotion):
         action_bound: the action that means full torque; see `HalfCheetah`.
         velocities: the range from which velocities are drawn.
         observe_contacts: whether contact forces are observed, in the rllab variant. They are mostly
-            zero, and otherwise hardly tell the policy anything; rewards do not depend on this.
+            zero. Rewards do not depend on whether they are observed.
         oracle: also observe the task.
         engine: `"mujoco"`, on processor cores, or `"mjx"`, for accelerators.
 
