@@ -96,6 +96,8 @@ _META_WORLD = PolicyRecipe(
         "Meta-World ML1 reach: move the robot's hand to a hidden goal",
         "Yu et al. 2019, with the settings of McLean et al. 2025",
         expected="none published for today's version",
+        measured="success 12 % before, 90 ± 7 % after 1 step, on 50 held-out goals",
+        duration="30 minutes of meta-training on one processor core",
     ),
     problem=MetaWorldProblem(),
     algorithm=MamlTrpo(surrogate=_SURROGATE, fisher_fraction=0.25),
@@ -103,7 +105,7 @@ _META_WORLD = PolicyRecipe(
     episodes=Episodes(episodes_per_task=10, num_test_episodes=10, gae_lambda=0.95),
     training=TrainingSettings(
         meta_batch_size=10,
-        num_outer_steps=200,  # 10 million steps before adapting, 10 after
+        num_outer_steps=25,  # 1.2 million steps before adapting, 1.2 after
         num_baseline_steps=0,
         task_batch_size="auto",
         log_interval=1,
@@ -237,6 +239,10 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "return 30.6 before, 96.7 after 1 step",
         problem=AntProblem(goal="velocity", observe_contacts=False),
         auto_reset=True,
+        max_kl=0.1,
+        num_outer_steps=45,
+        measured="50 before, 111 ± 13 after 1 step, 131 ± 14 after 3, of 14 million steps",
+        duration="17 minutes of meta-training on one processor core",
         curves={
             "main": (30.6, 96.7, 100.1, 101.4),
             "pretrained": (-1.8, 6.1, 8.5, 9.5),
@@ -251,6 +257,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "none published for MAML",
         problem=AntProblem(goal="position", observe_contacts=False),
         auto_reset=True,
+        max_kl=0.1,
     ),
     _META_WORLD,
     recipe_like(
@@ -259,6 +266,7 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "Meta-World ML1 push: push a puck to a hidden goal",
         _META_WORLD.evidence.expected,
         task="push-v3",
+        num_outer_steps=200,
     ),
     recipe_like(
         _META_WORLD,

@@ -1,5 +1,6 @@
 """The command fit: a table becomes a model, or a line says what is wrong with it."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,7 +43,8 @@ def test_a_csv_is_fitted_judged_and_saved(command, csv, table, tmp_path):
         "regression of wear on 2 columns (speed, kind), 168 rows; 14 tasks (machine) to learn "
         "from, 14 to judge by, held out in 5 rounds."
     )
-    assert "round 1 of 5: step 2/50" in err and "fit: step 2/50" in err
+    assert "round 1 of 5: step 2/50" in err
+    assert re.search(r"\bfit: step (\d+)/\1 ", err), "it takes as many steps as the rounds chose"
     assert err.splitlines()[-2:] == ["m.safetensors", "m.png"]
     assert (tmp_path / "m.png").read_bytes()[:4] == b"\x89PNG"
     assert figure_of(Path("m.v2")) == Path("m.v2.png") and figure_of(Path("m.png")) != Path("m.png")
@@ -57,7 +59,14 @@ def test_a_csv_is_fitted_judged_and_saved(command, csv, table, tmp_path):
 def test_a_fit_that_stops_early_says_so(command, monkeypatch):
     def fit(*_, report, **__):
         of_all = {"stage": "fit", "train/query_loss": 0.5, "time/outer_steps_per_second": 10.0}
-        report({**of_all, "step": 70, "stopped": "validation loss has not improved"})
+        report(
+            {
+                **of_all,
+                "step": 70,
+                "num_outer_steps": 100,
+                "stopped": "validation loss has not improved",
+            }
+        )
         return SimpleNamespace(report_=None, outer_step_=20)
 
     monkeypatch.setattr("mamlax.estimators._fitted_table.fit", fit)
