@@ -2,10 +2,10 @@
 
     .venv/bin/python -m benchmarks.accuracy.oracle ant-direction --num-outer-steps 125   # an hour
 
-It bounds what adaptation can reach in an environment. If it does badly, look for the fault in the
-environment or in the outer loop; if it does well, in the adaptation. It is trained as the recipe's
-baseline of that name: the same outer loop and network, and as many episodes per outer step as the
-recipe collects before and after its inner steps.
+It tells about what adaptation can reach in an environment. If it does badly, look for the fault in
+the environment or in the outer loop; if it does well, in the adaptation. It is trained as the
+recipe's baseline of that name: the same outer loop and network, and as many episodes per outer step
+as the recipe collects before and after its inner steps.
 """
 
 import argparse
