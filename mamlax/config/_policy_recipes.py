@@ -90,6 +90,11 @@ _LOCOMOTION = PolicyRecipe(
         num_test_tasks=40, num_test_inner_steps=3, num_validation_inner_steps=1
     ),
 )
+_ANT = _LOCOMOTION.changed(
+    problem=AntProblem(observe_contacts=False),
+    auto_reset=True,
+    max_kl=0.1,  # every outer step uses most of it
+)
 _META_WORLD = PolicyRecipe(
     name="ml1-reach",
     evidence=Evidence(
@@ -215,13 +220,10 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         duration="15 minutes of meta-training on 2 processor cores",
     ),
     recipe_like(
-        _LOCOMOTION,
+        _ANT,
         "ant-direction",
         "Ant, goal direction: run forward or backward",
         "return 4.1 before, 273 after 1 step as submitted; 8.7 and 499 in the final files",
-        problem=AntProblem(observe_contacts=False),
-        auto_reset=True,
-        max_kl=0.1,  # every outer step uses most of it
         num_outer_steps=120,
         measured="4 before, 428 ± 23 after 1 step, 430 ± 22 after 3, of 38 million steps",
         duration="46 minutes of meta-training on one processor core",
@@ -233,13 +235,11 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         },
     ),
     recipe_like(
-        _LOCOMOTION,
+        _ANT,
         "ant-velocity",
         "Ant, goal velocity: run at a hidden target speed",
         "return 30.6 before, 96.7 after 1 step",
-        problem=AntProblem(goal="velocity", observe_contacts=False),
-        auto_reset=True,
-        max_kl=0.1,
+        goal="velocity",
         num_outer_steps=45,
         measured="50 before, 111 ± 13 after 1 step, 131 ± 14 after 3, of 14 million steps",
         duration="17 minutes of meta-training on one processor core",
@@ -251,13 +251,11 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         },
     ),
     recipe_like(
-        _LOCOMOTION,
+        _ANT,
         "ant-goal",
         "Ant, goal position: run to a hidden place",
         "none published for MAML",
-        problem=AntProblem(goal="position", observe_contacts=False),
-        auto_reset=True,
-        max_kl=0.1,
+        goal="position",
     ),
     _META_WORLD,
     recipe_like(
