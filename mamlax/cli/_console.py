@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A progress bar on a terminal, plain lines elsewhere.
+    """A progress bar for each training on a terminal, plain lines elsewhere.
+
+    Trainings may run one after another or at the same time.
 
     Attributes:
         has_trained: whether there was anything to train.
@@ -29,7 +31,8 @@ class Progress:
     """
 
     def __enter__(self):
-        self.stage, self.bar, self.status, self.last = None, None, None, 0.0
+        self.bar, self.status = None, None
+        self.tasks, self.told = {}, {}  # by stage: its bar, and when its last line was printed
         self.has_trained, self.stopped = False, ""
         return self
 
@@ -68,59 +71,65 @@ class Progress:
         self.stopped = ""  # of an earlier training, of which there may be several
         if "stopped" in line:
             self.stopped = f"stopped after {line['step']} of {total} outer steps: {line['stopped']}"
+        finished = line["step"] == total or self.stopped
         if not console.is_terminal:
-            finished = line["step"] == total or self.stopped
-            if finished or stage != self.stage or time.monotonic() - self.last > 10:
+            if finished or time.monotonic() - self.told.get(stage, -math.inf) > 10:
                 left = 0 if finished else (total - line["step"]) / rate
                 console.print(
                     f"{stage}: step {line['step']}/{total}  {text}  {speed}  {left:.0f} s left",
                     soft_wrap=True,
                     highlight=False,
                 )
-                self.last = time.monotonic()
+                self.told[stage] = time.monotonic()
             self._say_why_stopped(stage, console)
-            self.stage = stage
             return
-        if stage != self.stage:
+        if self.bar is None:
             self._close()
-            self._open(console, stage, total)
-            self.stage = stage
-        assert self.bar is not None
-        self.bar.update(self.task, completed=line["step"], text=f"{text}  {speed}")
+            self.bar = _bar(console)
+            self.bar.start()
+        if stage not in self.tasks:
+            self.tasks[stage] = self.bar.add_task(stage, text="")
+        step = line["step"]
+        self.bar.update(
+            self.tasks[stage],
+            completed=step,
+            total=step if finished else total,  # else it would show time left for ever
+            text=f"{text}  {speed}",
+        )
         self._say_why_stopped(stage, self.bar.console)
 
     def _say_why_stopped(self, stage: str, console: Any) -> None:
         if self.stopped:
             console.print(escape(f"{stage}: {self.stopped}"), soft_wrap=True, highlight=False)
 
-    def _open(self, console, stage: str, total: int) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self.bar = Progress(
-            TextColumn("{task.description:>10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self.bar.start()
-        self.task = self.bar.add_task(stage, total=total, text="")
-
     def _close(self) -> None:
         for shown in (self.bar, self.status):
             if shown is not None:
                 shown.stop()
-        self.stage = self.bar = self.status = None
+        self.bar = self.status = None
+        self.tasks, self.told = {}, {}
 
     def __exit__(self, *_):
         self._close()
+
+
+def _bar(console: Any) -> Any:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def show_choice(choice: Any, *, first: bool) -> None:

@@ -11,9 +11,11 @@ from ._calibration import Calibration
 from ._comparison import Judged, judge, report_of
 from ._fitting import MetaTrained, Plan, Validated, meta_train
 from ._pooled import kind_of
+from ._pooled_choice import PooledFit
 from ._report import Report
 from ._rows import Rows
 from ._splits import TEST, TRAIN, VALIDATION, GroupSplit
+from ._training_threads import training_threads
 
 
 class Learned(NamedTuple):
@@ -54,7 +56,11 @@ def learn_once(
     """
     if not _can_adapt(rows, split):
         raise MamlaxError(_NOTHING)
-    trained, judged = _round(rows, split, plan, compare=compare, report=_staged(report, "fit"))
+    one = _Round.of(rows, split, plan)
+    trained = meta_train(
+        plan, one.train, one.validation, pooled=one.pooled, report=_staged(report, "fit")
+    )
+    judged = one.judged(trained) if compare else None
     return _learned([(trained, judged)], trained, plan, split.counts)
 
 
@@ -68,7 +74,8 @@ def learn_in_rounds(
     """Learn from all groups, after rounds of which each holds some out to be judged on them.
 
     All rounds share their compiled programs, and so does the training that comes after. Of it,
-    they say how many steps to take.
+    they say how many steps to take. Rounds are trained at the same time, in threads; pooled and
+    simpler models are fitted in this one meanwhile.
 
     Args:
         rows: of all groups.
@@ -81,25 +88,42 @@ def learn_in_rounds(
     """
     if plan.is_meta and np.bincount(rows.groups).max(initial=0) < 2:
         raise MamlaxError(_NOTHING)
-    found = []
     splits = [
         split
         for split in splits
         if (split.has(VALIDATION) or split.has(TEST)) and _can_adapt(rows, split)
     ]
-    for number, split in enumerate(splits):
-        stage = f"round {number + 1} of {len(splits)}"
-        of_round = plan._replace(seed=(plan.seed + number + 1) % 2**31)
-        found.append(_round(rows, split, of_round, compare=True, report=_staged(report, stage)))
-    fitted = plan.pooled(rows)
-    trained = meta_train(
-        plan,
-        rows.with_pooled(fitted.cross_fitted),
-        None,
-        pooled=fitted,
-        chosen=Validated.of([one for one, _ in found]),
-        report=_staged(report, "fit"),
-    )
+    rounds, started = [], []
+    with training_threads() as start:
+        for number, split in enumerate(splits):
+            stage = f"round {number + 1} of {len(splits)}"
+            of_round = plan._replace(seed=(plan.seed + number + 1) % 2**31)
+            one = _Round.of(rows, split, of_round)
+            rounds.append(one)
+            started.append(
+                start(
+                    meta_train,
+                    of_round,
+                    one.train,
+                    one.validation,
+                    pooled=one.pooled,
+                    report=_staged(report, stage),
+                )
+            )
+        pooled = plan.pooled(rows)
+        of_rounds = [training.result() for training in started]
+        last = start(
+            meta_train,
+            plan,
+            rows.with_pooled(pooled.cross_fitted),
+            None,
+            pooled=pooled,
+            chosen=Validated.of(of_rounds),
+            report=_staged(report, "fit"),
+        )
+        judged = [one.judged(trained) for one, trained in zip(rounds, of_rounds, strict=True)]
+        trained = last.result()
+    found = list(zip(of_rounds, judged, strict=True))
     counts = {TRAIN: len(np.unique(rows.groups)), VALIDATION: 0, TEST: 0}
     return _learned(found, trained, plan, counts)
 
@@ -143,41 +167,56 @@ def _can_adapt(rows: Rows, split: GroupSplit) -> bool:
     return len(split.names) == 1 or int(np.bincount(rows.groups[is_train]).max(initial=0)) > 1
 
 
-def _round(
-    rows: Rows,
-    split: GroupSplit,
-    plan: Plan,
-    *,
-    compare: bool,
-    report: Callable[[Json], None] | None,
-) -> tuple[MetaTrained, Judged | None]:
-    """Meta-train on some groups, choose by some, and compare on others."""
-    part = split.parts[rows.groups]
-    # a category, or a gap, that no group learned from has is nothing that is known
-    known = np.any(rows.inputs[part == TRAIN] != 0, axis=0)
-    if not known.all():
-        rows = rows._replace(inputs=rows.inputs * known)
-    test = rows.of(np.flatnonzero(part == TEST))
-    learned = rows.of(np.flatnonzero(part != TEST))
-    fitted = plan.pooled(learned)
-    learned, of_learned = learned.with_pooled(fitted.cross_fitted), part[part != TEST]
-    train, validation = (
-        learned.of(np.flatnonzero(of_learned == one)) for one in (TRAIN, VALIDATION)
-    )
-    trained = meta_train(
-        plan, train, validation if len(validation.inputs) else None, pooled=fitted, report=report
-    )
-    if not (compare and len(test.groups)):
-        return trained, None
-    judged = judge(
-        trained.learner,
-        rows.of(np.flatnonzero(part != TEST)),
-        test,
-        classes=plan.num_outputs if plan.loss == "cross-entropy" else None,
-        is_ordered=plan.is_ordered,
-        seed=plan.seed,
-    )
-    return trained, judged
+class _Round(NamedTuple):
+    """What a round learns from, is chosen by and is judged on.
+
+    Attributes:
+        plan: how to learn.
+        train: rows of groups that are learned from, with predictions of the pooled model.
+        validation: of those that choose; None: there are none.
+        learned: of both, as simpler models learn from them.
+        test: of groups held out.
+        pooled: fitted to all but those held out.
+    """
+
+    plan: Plan
+    train: Rows
+    validation: Rows | None
+    learned: Rows
+    test: Rows
+    pooled: PooledFit
+
+    @staticmethod
+    def of(rows: Rows, split: GroupSplit, plan: Plan) -> "_Round":
+        """The parts of these rows; fits the pooled model."""
+        part = split.parts[rows.groups]
+        # a category, or a gap, that no group learned from has is nothing that is known
+        known = np.any(rows.inputs[part == TRAIN] != 0, axis=0)
+        if not known.all():
+            rows = rows._replace(inputs=rows.inputs * known)
+        learned, of_learned = rows.of(np.flatnonzero(part != TEST)), part[part != TEST]
+        pooled = plan.pooled(learned)
+        with_pooled = learned.with_pooled(pooled.cross_fitted)
+        train, validation = (
+            with_pooled.of(np.flatnonzero(of_learned == one)) for one in (TRAIN, VALIDATION)
+        )
+        test = rows.of(np.flatnonzero(part == TEST))
+        has_validation = len(validation.inputs) > 0
+        return _Round(plan, train, validation if has_validation else None, learned, test, pooled)
+
+    def judged(self, trained: MetaTrained) -> Judged | None:
+        """What is found on the groups held out; None where there are none to be judged on."""
+        if not len(self.test.groups):
+            return None
+        plan = self.plan
+        return judge(
+            trained.learner,
+            self.learned,
+            self.test,
+            classes=plan.num_outputs if plan.loss == "cross-entropy" else None,
+            is_ordered=plan.is_ordered,
+            seed=plan.seed,
+        )
 
 
 def _staged(report: Callable[[Json], None] | None, stage: str):

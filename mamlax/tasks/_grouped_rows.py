@@ -186,5 +186,8 @@ def _draw(key, size, number: int):
     smaller than `number`, all indices below `size` come first.
     """
     indices = choose(key, jnp.maximum(size, number), number)
-    indices = indices[jnp.argsort(indices >= size, stable=True)]
+    there = indices < size
+    # where each goes: counted, since a processor takes ten times as long to sort
+    places = jnp.where(there, jnp.cumsum(there), jnp.sum(there) + jnp.cumsum(~there)) - 1
+    indices = jnp.zeros_like(indices).at[places].set(indices, unique_indices=True)
     return indices, indices < size

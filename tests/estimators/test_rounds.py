@@ -46,7 +46,8 @@ def test_each_group_is_held_out_once_and_all_are_learned_from(rounds, table):
     assert sorted(group for _, test, _ in rounds for group in test) == list(range(14))
     assert model.num_groups_ == {"train": 14, "validation": 0, "test": 0}
     stages = list(dict.fromkeys(line["stage"] for line in lines))
-    assert stages == [*(f"round {number} of 5" for number in range(1, 6)), "fit"]
+    assert sorted(stages[:-1]) == [f"round {number} of 5" for number in range(1, 6)]
+    assert stages[-1] == "fit"
     assert model.outer_step_ == max(line["step"] for line in lines if line["stage"] == "fit")
     assert model.num_inner_steps_ == int(np.argmin(model.validation_curve_))
 
