@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 )
 
 from .._errors import MamlaxError, warn
+from ..config._algorithms import SolvedHead
 from ._adapted_many import AdaptedMany
 from ._calibration import Calibration
 from ._checked_settings import algorithm_of, check_pooled, training_of, with_learned_head
@@ -68,9 +69,9 @@ class FewShotEstimator(BaseEstimator, ABC):
         pooled="auto",
         features="waves",
         hidden_sizes=(64, 64),
-        num_outer_steps=2_000,
+        num_outer_steps=None,
         meta_batch_size=32,
-        outer_learning_rate=2e-3,
+        outer_learning_rate=None,
         weight_decay=0.1,
         max_support=32,
         validation_fraction=0.15,
@@ -123,7 +124,9 @@ class FewShotEstimator(BaseEstimator, ABC):
             MamlaxError: if there is only one group, or a setting is not allowed.
             ValueError: if no model can be fitted to X or y.
         """
-        algorithm, training = algorithm_of(self, self._algorithms), training_of(self)
+        algorithm = algorithm_of(self, self._algorithms)
+        is_solved = isinstance(algorithm, SolvedHead) and groups is not None
+        training = training_of(self, is_solved=is_solved)
         check_pooled(self.pooled, algorithm)
         X = self._checked_table(X, reset=True)
         y = self._checked_targets(y)

@@ -111,19 +111,23 @@ def learn_in_rounds(
                 )
             )
         pooled = plan.pooled(rows)
-        of_rounds = [training.result() for training in started]
-        last = start(
-            meta_train,
-            plan,
-            rows.with_pooled(pooled.cross_fitted),
-            None,
-            pooled=pooled,
-            chosen=Validated.of(of_rounds),
-            report=_staged(report, "fit"),
-        )
-        judged = [one.judged(trained) for one, trained in zip(rounds, of_rounds, strict=True)]
+
+        def learn_from_all(report: Callable[[Json], None]) -> MetaTrained:
+            return meta_train(
+                plan,
+                rows.with_pooled(pooled.cross_fitted),
+                None,
+                pooled=pooled,
+                chosen=Validated.of([training.result() for training in started]),
+                report=report,
+            )
+
+        last = start(learn_from_all, report=_staged(report, "fit"))
+        found = []
+        for one, training in zip(rounds, started, strict=True):
+            of_round = training.result()
+            found.append((of_round, one.judged(of_round)))
         trained = last.result()
-    found = list(zip(of_rounds, judged, strict=True))
     counts = {TRAIN: len(np.unique(rows.groups)), VALIDATION: 0, TEST: 0}
     return _learned(found, trained, plan, counts)
 

@@ -37,8 +37,8 @@ def training_threads() -> Iterator[Callable[..., "Future[Any]"]]:
     """
     first_is_compiled, is_over, reporting = threading.Event(), threading.Event(), threading.Lock()
     is_first = True
-    # contexts that a user may have entered hold for this thread alone
-    x64, device = jax.config.jax_enable_x64, jax.config.jax_default_device
+    settings: Any = jax.config  # of this thread, which may have entered contexts
+    x64, device = settings.jax_enable_x64, settings.jax_default_device
 
     with interruptible() as received, ThreadPoolExecutor(num_cores()) as threads:
 

@@ -141,7 +141,7 @@ class GroupedRows(eqx.Module):
         """
         group_key, key = jax.random.split(key)
         num_groups = jnp.sum(jnp.asarray(self.sizes) > 0)
-        return self.task_of(key, jax.random.randint(group_key, (), 0, num_groups))
+        return self.task_of(key, choose(group_key, num_groups, 1)[0])
 
     def task_of(self, key, group) -> Task:
         """Draw rows of the group with this index, as `sample` does."""

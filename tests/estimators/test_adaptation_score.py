@@ -292,8 +292,8 @@ def test_scores_before_adapting_say_what_they_are(regressor, classifier, table):
     for model, y in ((regressor, table["wear"]), (classifier, labels)):
         X = table[NAMES]
         with pytest.warns(UserWarning, match="before it is adapted.*adaptation_scorer"):
-            before = model.score(X[5:12], y[5:12])
-        assert before != model.adapt(X[:5], y[:5]).score(X[5:12], y[5:12])
+            model.score(X[5:], y[5:])
+        model.adapt(X[:5], y[:5]).score(X[5:], y[5:])  # without a warning, which is an error here
 
 
 def test_a_fit_without_groups_says_what_it_makes(table):

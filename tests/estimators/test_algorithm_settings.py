@@ -15,6 +15,7 @@ from mamlax.config import (
     RidgeMaml,
     UnicornMaml,
 )
+from mamlax.estimators import _estimator
 
 from .materials import TINY, changed, header_of, labelled
 
@@ -159,3 +160,30 @@ def test_settings_in_a_header_changed_by_hand_are_refused(what, place, cavia, tm
     with pytest.raises(mamlax.MamlaxError) as error:
         mamlax.load(path)
     assert str(path) in str(error.value) and words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "algorithm, has_groups, steps, rate",
+    [
+        ("auto", True, 1_000, 3e-3),
+        ("ridge-maml", True, 1_000, 3e-3),
+        ("maml", True, 2_000, 2e-3),
+        ("auto", False, 2_000, 2e-3),
+    ],
+)
+def test_default_steps_and_rate_suit_the_algorithm(algorithm, has_groups, steps, rate, monkeypatch):
+    plans = []
+
+    def learn_in_rounds(rows, splits, plan, **_):
+        plans.append(plan)
+        raise InterruptedError
+
+    monkeypatch.setattr(_estimator, "learn_in_rounds", learn_in_rounds)
+    monkeypatch.setattr(_estimator, "warn_of_no_groups", lambda: None)
+    groups = np.repeat(np.arange(4), 3) if has_groups else None
+    x = np.arange(12.0)[:, None]
+    for given in ({}, {"num_outer_steps": 7}, {"outer_learning_rate": 0.5}):
+        with pytest.raises(InterruptedError):
+            mamlax.FewShotRegressor(algorithm=algorithm, **given).fit(x, x[:, 0] % 5, groups=groups)
+    found = [(one.training.num_outer_steps, one.training.outer_learning_rate) for one in plans]
+    assert found == [(steps, rate), (7, rate), (steps, 0.5)]

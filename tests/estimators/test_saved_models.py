@@ -267,11 +267,22 @@ def test_a_flipped_bit_is_noticed_wherever_it_lies(saved):
     """Of the arrays; in the header it makes what is no JSON, or other words."""
     content = saved.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
+
+    def meaning(content):
+        """Of the header; None of what is no JSON."""
+        try:
+            found = json.loads(content[8 : 8 + length])
+            return {**found, "__metadata__": json.loads(found["__metadata__"]["mamlax"])}
+        except (ValueError, KeyError, TypeError):
+            return None
+
     rng = np.random.default_rng(0)
     places = [*rng.integers(8, 8 + length, 30), *rng.integers(8 + length, len(content), 10)]
     for place in map(int, places):
         damaged = bytearray(content)
         damaged[place] ^= 1 << int(rng.integers(8))
+        if place < 8 + length and meaning(damaged) == meaning(content):
+            continue  # the last digit of a number may not count
         saved.write_bytes(damaged)
         text = refusal(saved)
         assert place < 8 + length or "was changed after it was written, or damaged" in text

@@ -67,7 +67,7 @@ def test_where_one_fails_all_end(two_cores):
         time.sleep(0.05)
         raise ZeroDivisionError
 
-    began = time.monotonic()
+    began, others = time.monotonic(), []
     with pytest.raises(ZeroDivisionError), training_threads() as start:
         first = start(fails, report=None)
         others = [start(steps, 10_000, report=lines.append) for _ in range(3)]
@@ -92,10 +92,12 @@ def test_a_signal_ends_all(number, two_cores, capsys):
         if line["step"] == 3:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(mamlax.TrainingInterruptedError, match="there is no model") as stopped:
-        with training_threads() as start:
-            found = [start(steps, 10_000, report=report) for _ in range(3)]
-            [one.result() for one in found]
+    with (
+        pytest.raises(mamlax.TrainingInterruptedError, match="there is no model") as stopped,
+        training_threads() as start,
+    ):
+        for one in [start(steps, 10_000, report=report) for _ in range(3)]:
+            one.result()
     assert stopped.value.signal == number and "stopping after this block" in capsys.readouterr().err
 
 
@@ -113,10 +115,14 @@ def test_threads_have_the_settings_and_the_warnings_of_their_caller(two_cores):
         one = jnp.ones(())
         return one.dtype, one.device, threading.current_thread() is threading.main_thread()
 
-    with collected_warnings() as found, jax.enable_x64(True), jax.default_device(device):
-        with training_threads() as start:
-            result = [start(train, report=None) for _ in range(2)]
-            assert [one.result() for one in result] == [(jnp.float64, device, False)] * 2
+    with (
+        collected_warnings() as found,
+        jax.enable_x64(True),
+        jax.default_device(device),
+        training_threads() as start,
+    ):
+        result = [start(train, report=None) for _ in range(2)]
+        assert [one.result() for one in result] == [(jnp.float64, device, False)] * 2
     assert found == ["a word"] * 2
     with pytest.warns(UserWarning, match="a word"), training_threads() as start:
         assert start(train, report=None).result()[0] == jnp.float32
