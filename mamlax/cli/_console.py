@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ..records._evaluation import Curve, CurvePoint, Evaluation
 
 
+_live: list[Any] = []
+"""The console that bars are shown on, while there are any: other lines would cut them."""
+
+
 class Progress:
     """A progress bar for each training on a terminal, plain lines elsewhere.
 
@@ -38,9 +42,7 @@ class Progress:
 
     def announce(self, words: str) -> None:
         """Print the name of a phase; on a terminal it is shown until the next one starts."""
-        from rich.console import Console
-
-        console = Console(stderr=True)
+        console = _stderr()
         if not console.is_terminal:
             console.print(escape(words), soft_wrap=True, highlight=False)
             return
@@ -51,9 +53,7 @@ class Progress:
     def __call__(self, stage: str, line: Json) -> None:
         import time
 
-        from rich.console import Console
-
-        console = Console(stderr=True)
+        console = _stderr()
         self.has_trained = True
         total = line["num_outer_steps"]
         rate = line["time/outer_steps_per_second"]
@@ -87,15 +87,13 @@ class Progress:
             self._close()
             self.bar = _bar(console)
             self.bar.start()
+            _live.append(console)
         if stage not in self.tasks:
-            self.tasks[stage] = self.bar.add_task(stage, text="")
-        step = line["step"]
-        self.bar.update(
-            self.tasks[stage],
-            completed=step,
-            total=step if finished else total,  # else it would show time left for ever
-            text=f"{text}  {speed}",
-        )
+            self.tasks[stage] = self.bar.add_task(stage, total=total, text="")
+        step, text = line["step"], f"{text}  {speed}"
+        self.bar.update(self.tasks[stage], completed=step, text=text)
+        if self.stopped:  # else it would show time left for ever
+            self.bar.update(self.tasks[stage], total=step)
         self._say_why_stopped(stage, self.bar.console)
 
     def _say_why_stopped(self, stage: str, console: Any) -> None:
@@ -108,6 +106,7 @@ class Progress:
                 shown.stop()
         self.bar = self.status = None
         self.tasks, self.told = {}, {}
+        _live.clear()
 
     def __exit__(self, *_):
         self._close()
@@ -288,9 +287,13 @@ def say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def say(text: str) -> None:
     """Print to the error stream, with markup."""
+    _stderr().print(text, soft_wrap=True, highlight=False)
+
+
+def _stderr() -> Any:
     from rich.console import Console
 
-    Console(stderr=True).print(text, soft_wrap=True, highlight=False)
+    return _live[0] if _live else Console(stderr=True)
 
 
 def escape(text: str) -> str:

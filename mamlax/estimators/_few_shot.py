@@ -60,7 +60,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             False: do one round, and keep the model of that round.
         random_state: seed of the split of the groups, of the initialization and of the training.
         verbose: print progress; or a function called with each log line, like `report` of
-            [`run`][mamlax.run].
+            [`run`][mamlax.run]. `stage` in a line names the round; lines of several rounds, which
+            are trained at the same time, alternate.
 
     Attributes:
         pooled_: the pooled model that adaptation starts from: `linear`, `trees` or `none`; of

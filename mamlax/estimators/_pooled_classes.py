@@ -18,7 +18,7 @@ from ._sklearn_trees import MOST_LEAVES, trees_of_classes
 _SIZES = (0, 1, 3, 10)
 """Rows of support by which a pooled model is judged."""
 _MOST_ROWS = 50_000
-"""That a model learns from, of whole groups: enough for them, and seconds."""
+"""That a model learns from, of all groups: enough for it, and seconds."""
 _ABSENT = -6.0
 """Logit of a class that is not there, beside others around zero."""
 _MOST_ITERATIONS = 200
@@ -49,7 +49,7 @@ class ClassLogits(NamedTuple):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
-        train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
+        train = train.thinned(_MOST_ROWS, self.seed)
         weight = np.zeros((train.inputs.shape[1], self.num_outputs), np.float32)
         bias = np.full(self.num_outputs, _ABSENT, np.float32)
         present = np.unique(train.targets)
@@ -69,7 +69,7 @@ class ClassLogits(NamedTuple):
         """One model for all classes; none if the rows have one class."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
-        train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
+        train = train.thinned(_MOST_ROWS, self.seed)
         if len(np.unique(train.targets)) < 2:
             return []
         settings: dict[str, Any] = {

@@ -13,7 +13,7 @@ from ._sklearn_trees import MOST_LEAVES, trees_of
 _SIZES = np.array([0, 1, 3, 10, 30])[:, None, None]
 """Rows of support by which a pooled model is judged."""
 _MOST_ROWS = 50_000
-"""That trees learn from, of whole groups: enough for them, and seconds."""
+"""That trees learn from, of all groups: enough for them, and seconds."""
 
 
 class Values(NamedTuple):
@@ -38,7 +38,7 @@ class Values(NamedTuple):
         """One model for each output."""
         from sklearn.ensemble import HistGradientBoostingRegressor
 
-        train = train.of_some(_MOST_ROWS, self.seed, by_rows=True)
+        train = train.thinned(_MOST_ROWS, self.seed)
         settings: dict[str, Any] = {
             "max_iter": num_trees,
             "max_leaf_nodes": MOST_LEAVES,

@@ -57,9 +57,7 @@ def learn_once(
     if not _can_adapt(rows, split):
         raise MamlaxError(_NOTHING)
     one = _Round.of(rows, split, plan)
-    trained = meta_train(
-        plan, one.train, one.validation, pooled=one.pooled, report=_staged(report, "fit")
-    )
+    trained = one.trained(_staged(report, "fit"))
     judged = one.judged(trained) if compare else None
     return _learned([(trained, judged)], trained, plan, split.counts)
 
@@ -94,40 +92,26 @@ def learn_in_rounds(
         if (split.has(VALIDATION) or split.has(TEST)) and _can_adapt(rows, split)
     ]
     rounds, started = [], []
-    with training_threads() as start:
+    with training_threads() as trainings:
         for number, split in enumerate(splits):
             stage = f"round {number + 1} of {len(splits)}"
             of_round = plan._replace(seed=(plan.seed + number + 1) % 2**31)
-            one = _Round.of(rows, split, of_round)
-            rounds.append(one)
-            started.append(
-                start(
-                    meta_train,
-                    of_round,
-                    one.train,
-                    one.validation,
-                    pooled=one.pooled,
-                    report=_staged(report, stage),
-                )
-            )
+            rounds.append(_Round.of(rows, split, of_round))
+            started.append(trainings.start(rounds[-1].trained, _staged(report, stage)))
         pooled = plan.pooled(rows)
 
         def learn_from_all(report: Callable[[Json], None]) -> MetaTrained:
-            return meta_train(
-                plan,
-                rows.with_pooled(pooled.cross_fitted),
-                None,
-                pooled=pooled,
-                chosen=Validated.of([training.result() for training in started]),
-                report=report,
-            )
+            # the rounds were started before, so that none waits for a thread
+            chosen = Validated.of([one.result() for one in started])
+            learned = rows.with_pooled(pooled.cross_fitted)
+            return meta_train(plan, learned, None, pooled=pooled, chosen=chosen, report=report)
 
-        last = start(learn_from_all, report=_staged(report, "fit"))
+        last = trainings.start(learn_from_all, _staged(report, "fit"))
         found = []
         for one, training in zip(rounds, started, strict=True):
-            of_round = training.result()
-            found.append((of_round, one.judged(of_round)))
-        trained = last.result()
+            trained = trainings.result(training)
+            found.append((trained, one.judged(trained)))
+        trained = trainings.result(last)
     counts = {TRAIN: len(np.unique(rows.groups)), VALIDATION: 0, TEST: 0}
     return _learned(found, trained, plan, counts)
 
@@ -176,47 +160,50 @@ class _Round(NamedTuple):
 
     Attributes:
         plan: how to learn.
-        train: rows of groups that are learned from, with predictions of the pooled model.
-        validation: of those that choose; None: there are none.
-        learned: of both, as simpler models learn from them.
-        test: of groups held out.
+        rows: of all groups, as the round knows them.
+        part: `[rows]`, which part each is of.
         pooled: fitted to all but those held out.
     """
 
     plan: Plan
-    train: Rows
-    validation: Rows | None
-    learned: Rows
-    test: Rows
+    rows: Rows
+    part: np.ndarray
     pooled: PooledFit
 
     @staticmethod
     def of(rows: Rows, split: GroupSplit, plan: Plan) -> "_Round":
-        """The parts of these rows; fits the pooled model."""
+        """Of these rows; fits the pooled model."""
         part = split.parts[rows.groups]
         # a category, or a gap, that no group learned from has is nothing that is known
         known = np.any(rows.inputs[part == TRAIN] != 0, axis=0)
         if not known.all():
             rows = rows._replace(inputs=rows.inputs * known)
-        learned, of_learned = rows.of(np.flatnonzero(part != TEST)), part[part != TEST]
-        pooled = plan.pooled(learned)
-        with_pooled = learned.with_pooled(pooled.cross_fitted)
+        return _Round(plan, rows, part, plan.pooled(rows.of(part != TEST)))
+
+    def trained(self, report: Callable[[Json], None] | None) -> MetaTrained:
+        """Meta-train on some groups, and choose by others."""
+        learned = self.rows.of(self.part != TEST).with_pooled(self.pooled.cross_fitted)
         train, validation = (
-            with_pooled.of(np.flatnonzero(of_learned == one)) for one in (TRAIN, VALIDATION)
+            learned.of(self.part[self.part != TEST] == part) for part in (TRAIN, VALIDATION)
         )
-        test = rows.of(np.flatnonzero(part == TEST))
-        has_validation = len(validation.inputs) > 0
-        return _Round(plan, train, validation if has_validation else None, learned, test, pooled)
+        return meta_train(
+            self.plan,
+            train,
+            validation if len(validation.inputs) else None,
+            pooled=self.pooled,
+            report=report,
+        )
 
     def judged(self, trained: MetaTrained) -> Judged | None:
-        """What is found on the groups held out; None where there are none to be judged on."""
-        if not len(self.test.groups):
+        """Compare on groups held out; None where there are none."""
+        test = self.rows.of(self.part == TEST)
+        if not len(test.groups):
             return None
         plan = self.plan
         return judge(
             trained.learner,
-            self.learned,
-            self.test,
+            self.rows.of(self.part != TEST),
+            test,
             classes=plan.num_outputs if plan.loss == "cross-entropy" else None,
             is_ordered=plan.is_ordered,
             seed=plan.seed,

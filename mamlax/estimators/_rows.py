@@ -42,6 +42,13 @@ class Rows(NamedTuple):
             most = int(np.searchsorted(np.cumsum(sizes[order]), most))
         return self.of(np.flatnonzero(np.isin(group, order[: max(1, most)])))
 
+    def thinned(self, most: int, seed: int) -> "Rows":
+        """So many rows of all groups, drawn, in their order; all, where they are no more."""
+        if len(self.groups) <= most:
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self.groups), most, replace=False)
+        return self.of(np.sort(drawn))
+
     @property
     def sample_weight(self) -> np.ndarray | None:
         """The weights as scikit-learn's trees take them. None where all are alike: making bins is

@@ -3,11 +3,13 @@
 The outer steps of a table are so small that one of them keeps no more than one processor core busy.
 """
 
+import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
+from signal import Signals
 from typing import Any, TypeVar
 
 import jax
@@ -18,65 +20,121 @@ from ..training._interruption import interruptible
 from ..training._run import TrainingInterruptedError
 
 T = TypeVar("T")
-Report = Callable[[Json], None] | None
+_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "jax_enable_x64": jax.enable_x64,
+    "jax_default_device": jax.default_device,
+    "jax_default_matmul_precision": jax.default_matmul_precision,
+    "jax_default_prng_impl": jax.default_prng_impl,
+    "jax_threefry_partitionable": jax.threefry_partitionable,
+    "jax_debug_nans": jax.debug_nans,
+}
+"""What a context may have set for the caller's thread alone."""
 
 
 @contextmanager
-def training_threads() -> Iterator[Callable[..., "Future[Any]"]]:
-    """Start trainings, as many at the same time as there are processor cores.
+def training_threads() -> Iterator["Trainings"]:
+    """Threads for trainings, as many as there are processor cores.
 
-    All begin when the first one has given a line of its log: it then has compiled what they share.
-    The first Ctrl-C ends all of them after their blocks of outer steps.
-
-    Yields:
-        `start(train, *args, report, **options) -> Future`, which calls
-        `train(*args, report=..., **options)`. Lines are reported one at a time.
-
-    Raises:
-        TrainingInterruptedError: after Ctrl-C or SIGTERM.
+    Where one of them fails, or after Ctrl-C or SIGTERM, all end after their blocks of outer steps.
     """
-    first_is_compiled, is_over, reporting = threading.Event(), threading.Event(), threading.Lock()
-    is_first = True
-    settings: Any = jax.config  # of this thread, which may have entered contexts
-    x64, device = settings.jax_enable_x64, settings.jax_default_device
-
     with interruptible() as received, ThreadPoolExecutor(num_cores()) as threads:
-
-        def told(report: Report) -> Callable[[Json], None]:
-            def tell(line: Json) -> None:
-                first_is_compiled.set()
-                if is_over.is_set() or received():
-                    raise _interrupted(received())
-                with reporting:
-                    if report is not None:
-                        report(line)
-
-            return tell
-
-        def trained(waits: bool, train: Callable[..., T], *args: Any, **options: Any) -> T:
-            if waits:
-                first_is_compiled.wait()
-            try:
-                with jax.enable_x64(x64), jax.default_device(device):
-                    return train(*args, **options)
-            finally:
-                first_is_compiled.set()  # or has failed
-
-        def start(train: Callable[..., T], *args: Any, report: Report, **options: Any) -> Future[T]:
-            nonlocal is_first
-            waits, is_first = not is_first, False
-            run = copy_context().run
-            return threads.submit(run, trained, waits, train, *args, report=told(report), **options)
-
+        trainings = Trainings(threads, received)
         try:
-            yield start
+            yield trainings
+            trainings.check()
         finally:
-            is_over.set()
             threads.shutdown(wait=False, cancel_futures=True)
-    if received():
-        raise _interrupted(received())
+            trainings.is_over.set()
 
 
-def _interrupted(signal: Any) -> TrainingInterruptedError:
-    words = "training was stopped before it had ended: there is no model."
-    return TrainingInterruptedError(words, *([signal] if signal else []))
+class Trainings:
+    """Trainings under way. Their lines are reported in the thread that waits for their results.
+
+    Args:
+        threads: to run them.
+        received: says which signal has come.
+    """
+
+    def __init__(self, threads: ThreadPoolExecutor, received: Callable[[], Signals | None]):
+        self.is_over = threading.Event()
+        self._threads, self._received = threads, received
+        self._started: list[Future[Any]] = []
+        self._first_is_compiled = threading.Event()
+        self._lines: queue.SimpleQueue[tuple[Callable[[Json], None], Json]] = queue.SimpleQueue()
+
+    def start(
+        self,
+        train: Callable[[Callable[[Json], None]], T],
+        report: Callable[[Json], None] | None = None,
+    ) -> "Future[T]":
+        """Start a training, or put it behind those that are started.
+
+        All others begin when the first has given a line: it then has compiled what they share.
+
+        Args:
+            train: `train(report)`, which calls `report` with each line of its log.
+            report: what to call with these.
+
+        Raises:
+            TrainingInterruptedError: after Ctrl-C or SIGTERM.
+        """
+        self.check()
+        is_first, settings = not self._started, {name: _setting(name) for name in _SETTINGS}
+
+        def tell(line: Json) -> None:
+            self._first_is_compiled.set()
+            if self.is_over.is_set() or self._received():
+                raise _StoppedError
+            if report is not None:
+                self._lines.put((report, line))
+
+        def trained() -> T:
+            if not is_first:
+                self._first_is_compiled.wait()
+            try:
+                with ExitStack() as stack:
+                    for name, value in settings.items():
+                        stack.enter_context(_SETTINGS[name](value))
+                    return train(tell)
+            finally:
+                self._first_is_compiled.set()  # or has failed
+
+        future = self._threads.submit(copy_context().run, trained)
+        self._started.append(future)
+        return future
+
+    def result(self, training: "Future[T]") -> T:
+        """Wait for the result of a training.
+
+        Raises:
+            TrainingInterruptedError: after Ctrl-C or SIGTERM.
+            Exception: what any of the trainings raised.
+        """
+        is_done = False
+        while not is_done:
+            is_done = training.done()  # before its last lines are taken
+            self.check()
+            while not self._lines.empty():
+                report, line = self._lines.get()
+                report(line)
+            if not is_done:
+                wait([training], timeout=0.05)  # so that signals are handled
+        return training.result()
+
+    def check(self) -> None:
+        """Raise what `result` raises."""
+        if signal := self._received():
+            raise TrainingInterruptedError(
+                "training was stopped before it had ended: there is no model.", signal
+            )
+        for one in self._started:
+            if one.done() and (error := one.exception()) is not None:
+                raise error
+
+
+class _StoppedError(Exception):
+    """Another training has failed, or a signal has come."""
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)

@@ -13,8 +13,8 @@ def choose(key, size, count: int):
     are 32 random bits modulo a number: chances of integers differ by the share size / 2³².
     """
     places = jnp.arange(count, dtype=jnp.int32)
-    largest = size - count + places
-    # as all that a program draws at once, since each call takes a sixth of a second to compile
+    largest = (size - count + places).astype(jnp.int32)
+    # one call for both: each adds a sixth of a second to compilation
     bits = jax.random.bits(key, (2, count), jnp.uint32)
     most = jnp.stack([largest, places]).astype(jnp.uint32)
     drawn, swapped = (bits % (most + 1)).astype(jnp.int32)

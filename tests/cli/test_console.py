@@ -203,6 +203,29 @@ def test_a_run_that_stops_early_says_so(terminal, capsys, monkeypatch):
     assert terminal or ("step 20/100" in text and "  0 s left\nfit: stopped" in text)
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_trainings_at_the_same_time_have_a_bar_each(terminal, capsys, monkeypatch):
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "200")
+    with _console.Progress() as progress:
+        for stage, step in (("one", 10), ("two", 20), ("one", 30), ("two", 100), ("one", 100)):
+            progress(stage, {**LINE, "step": step})
+            _console.say(f"between {step}")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    if terminal:
+        last = text.splitlines()[-2:]
+        assert [line.split()[0] for line in last] == ["one", "two"]
+        assert all("100/100" in line and "loss 0.25" in line for line in last)
+    else:
+        found = [line.split("  ")[0] for line in text.splitlines() if "between" not in line]
+        assert found == [
+            f"{x}: step {y}/100" for x, y in (("one", 10), ("two", 20), ("two", 100), ("one", 100))
+        ]
+    assert text.count("between 30\n") == 1
+    assert not _console._live
+
+
 @pytest.mark.parametrize("rate, speed", [(12345.6, "12,346 steps/s"), (0.0432, "0.043 steps/s")])
 @pytest.mark.parametrize("terminal", [False, True])
 def test_phases_are_announced_and_a_slow_run_has_a_speed(

@@ -7,11 +7,13 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 import mamlax
 from mamlax import MamlaxError
+from mamlax.estimators import _pooled_values
 from mamlax.estimators._columns import Columns
 from mamlax.estimators._export import write_stablehlo
 from mamlax.estimators._inspection import description_of
 from mamlax.estimators._pooled import Line
 from mamlax.estimators._pooled_choice import fit_pooled
+from mamlax.estimators._pooled_values import Values
 from mamlax.estimators._rows import Rows
 from mamlax.estimators._sklearn_trees import trees_of
 from mamlax.estimators._table_network import _SPEED
@@ -217,3 +219,22 @@ def test_trees_are_given_weights_only_where_they_differ():
     assert rows._replace(weights=np.full(len(rows.inputs), 0.5)).sample_weight is None
     weights = np.arange(len(rows.inputs), dtype=float)
     assert rows._replace(weights=weights).sample_weight is weights
+
+
+def test_trees_learn_from_rows_of_all_groups(monkeypatch):
+    """Also where there are more rows than they take."""
+    monkeypatch.setattr(_pooled_values, "_MOST_ROWS", 60)
+    rows, fitted = rows_of(lambda x: x[:, 0]), []
+    assert len(rows.inputs) > 60
+
+    def fit(self, inputs, targets, weights):
+        fitted.append(inputs)
+        return self
+
+    monkeypatch.setattr(HistGradientBoostingRegressor, "fit", fit)
+    Values(0, 1).boosted(rows, 3)
+    (inputs,) = fitted
+    places = [np.flatnonzero((rows.inputs == one).all(1)).item() for one in inputs]
+    assert len(places) == len(set(places)) == 60
+    assert len(np.unique(rows.groups[places])) > 0.8 * len(np.unique(rows.groups))
+    assert rows.thinned(len(rows.inputs), 0) is rows

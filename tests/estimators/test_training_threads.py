@@ -18,114 +18,136 @@ from mamlax.estimators._training_threads import training_threads
 from .materials import TINY
 
 
-def steps(number, report, seconds=0.01):
+def steps(number, seconds=0.01):
     """A training that only reports."""
-    for step in range(number):
-        time.sleep(seconds)
-        report({"step": step})
-    return number
+
+    def train(report):
+        for step in range(number):
+            time.sleep(seconds)
+            report({"step": step})
+        return number
+
+    return train
 
 
-@pytest.fixture
+def fails(report):
+    report({"step": 0})
+    raise ZeroDivisionError
+
+
+@pytest.fixture(autouse=True)
 def two_cores(monkeypatch):
     monkeypatch.setattr(_training_threads, "num_cores", lambda: 2)
 
 
-def test_others_begin_when_the_first_has_compiled(two_cores):
+def test_others_begin_when_the_first_has_compiled_and_run_beside_it():
+    has_compiled, began, meeting = threading.Event(), [], threading.Barrier(2, timeout=60)
+
+    def first(report):
+        time.sleep(0.3)
+        has_compiled.set()
+        report({})
+        meeting.wait()
+
+    def second(report):
+        began.append(has_compiled.is_set())
+        meeting.wait()
+
+    with training_threads() as trainings:
+        for one in [trainings.start(first), trainings.start(second)]:
+            trainings.result(one)
+    assert began == [True]
+
+
+def test_lines_are_reported_in_the_thread_that_waits():
     lines = []
 
     def noted(name):
-        return lambda line: lines.append((name, line["step"]))
+        return lambda line: lines.append((name, line["step"], threading.current_thread()))
 
-    with training_threads() as start:
-        found = [start(steps, 5, report=noted(name)) for name in "abc"]
-        assert [one.result() for one in found] == [5, 5, 5]
-    assert lines[0] == ("a", 0) and len(lines) == 15
-    assert len(set(lines[1:5])) == 4 and {name for name, _ in lines[1:5]} == {"a", "b"}
+    with training_threads() as trainings:
+        for one in [trainings.start(steps(5), noted(name)) for name in "abc"]:
+            assert trainings.result(one) == 5
+    for name in "abc":
+        assert [step for found, step, _ in lines if found == name] == list(range(5))
+    assert {thread for *_, thread in lines} == {threading.current_thread()}
 
 
-def test_lines_are_reported_one_at_a_time(two_cores):
-    inside, most = [], []
+@pytest.mark.parametrize("place", range(2))
+def test_where_one_fails_all_end(place):
+    """Also where another is waited for, which alone would take a quarter of an hour."""
+    trains, started = [steps(100_000), steps(100_000)], []
+    trains.insert(place, fails)
+    with pytest.raises(ZeroDivisionError), training_threads() as trainings:
+        started.extend(map(trainings.start, trains))
+        trainings.result(started[1 - place])
+    assert all(one.done() for one in started)
 
+
+def test_a_report_that_fails_ends_all():
     def report(line):
-        inside.append(line)
-        most.append(len(inside))
-        time.sleep(0.005)
-        inside.pop()
-
-    with training_threads() as start:
-        for one in [start(steps, 5, report=report, seconds=0) for _ in range(4)]:
-            one.result()
-    assert set(most) == {1} and len(most) == 20
-
-
-def test_where_one_fails_all_end(two_cores):
-    lines = []
-
-    def fails(report):
-        report({"step": 0})
-        time.sleep(0.05)
         raise ZeroDivisionError
 
-    began, others = time.monotonic(), []
-    with pytest.raises(ZeroDivisionError), training_threads() as start:
-        first = start(fails, report=None)
-        others = [start(steps, 10_000, report=lines.append) for _ in range(3)]
-        first.result()
-    assert time.monotonic() - began < 10 and 0 < len(lines) < 1_000
-    assert others[2].cancelled()
+    started = []
+    with pytest.raises(ZeroDivisionError), training_threads() as trainings:
+        started.extend(trainings.start(steps(100_000), report) for _ in range(3))
+        trainings.result(started[2])
+    assert all(one.done() for one in started)
 
 
-def test_where_the_first_fails_at_once_nobody_waits_for_it(two_cores):
-    def fails(report):
+def test_where_the_first_fails_at_once_nobody_waits_for_it():
+    def at_once(report):
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), training_threads() as start:
-        first, other = start(fails, report=None), start(steps, 3, report=None)
-        assert other.result() == 3
-        first.result()
+    with pytest.raises(ZeroDivisionError), training_threads() as trainings:
+        trainings.start(at_once)
+        trainings.result(trainings.start(steps(3)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all(number, two_cores, capsys):
-    def report(line):
-        if line["step"] == 3:
+def test_a_signal_ends_a_fit(number, table, monkeypatch, capsys):
+    def interrupting(line):
+        if line["stage"] == "round 1 of 5" and line["step"] == 1:
             os.kill(os.getpid(), number)
 
-    with (
-        pytest.raises(mamlax.TrainingInterruptedError, match="there is no model") as stopped,
-        training_threads() as start,
-    ):
-        for one in [start(steps, 10_000, report=report) for _ in range(3)]:
-            one.result()
-    assert stopped.value.signal == number and "stopping after this block" in capsys.readouterr().err
+    model = mamlax.FewShotRegressor(
+        **TINY | {"num_outer_steps": 10_000, "pooled": "linear", "verbose": interrupting}
+    )
+    model.meta_batch_size = 1
+    monkeypatch.setattr("mamlax.estimators._fitting._NUM_VALIDATIONS", 10_000)
+    with pytest.raises(mamlax.TrainingInterruptedError, match="there is no model") as stopped:
+        model.fit(table[["speed"]], table["wear"], groups=table["machine"])
+    assert stopped.value.signal == number
+    assert "stopping after this block" in capsys.readouterr().err
 
 
-def test_a_signal_after_the_last_line_is_heard(two_cores):
-    with pytest.raises(mamlax.TrainingInterruptedError), training_threads() as start:
-        assert start(steps, 2, report=None).result() == 2
+def test_a_signal_after_the_last_line_is_heard():
+    with pytest.raises(mamlax.TrainingInterruptedError), training_threads() as trainings:
+        assert trainings.result(trainings.start(steps(2))) == 2
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_threads_have_the_settings_and_the_warnings_of_their_caller(two_cores):
-    device = jax.devices()[-1]
-
+def test_threads_have_the_settings_and_the_warnings_of_their_caller():
     def train(report):
         warn("a word", stacklevel=1)
         one = jnp.ones(())
-        return one.dtype, one.device, threading.current_thread() is threading.main_thread()
+        return one.dtype, jax.config.jax_default_matmul_precision, threading.current_thread()
+
+    def results():
+        with training_threads() as trainings:
+            return [trainings.result(trainings.start(train)) for _ in range(2)]
 
     with (
         collected_warnings() as found,
         jax.enable_x64(True),
-        jax.default_device(device),
-        training_threads() as start,
+        jax.default_matmul_precision("highest"),
     ):
-        result = [start(train, report=None) for _ in range(2)]
-        assert [one.result() for one in result] == [(jnp.float64, device, False)] * 2
+        for dtype, precision, thread in results():
+            assert (dtype, precision) == (jnp.float64, "highest")
+            assert thread is not threading.main_thread()
     assert found == ["a word"] * 2
-    with pytest.warns(UserWarning, match="a word"), training_threads() as start:
-        assert start(train, report=None).result()[0] == jnp.float32
+    with collected_warnings():
+        assert results()[0][:2] == (jnp.float32, None)
 
 
 def test_the_model_is_that_of_one_round_after_another(table, monkeypatch):
@@ -139,3 +161,10 @@ def test_the_model_is_that_of_one_round_after_another(table, monkeypatch):
         np.testing.assert_array_equal(a, b)
     assert one.report().as_json() == other.report().as_json()
     assert one.outer_step_ == other.outer_step_
+
+
+def test_where_no_round_can_be_taken_all_is_learned_from(table):
+    model = mamlax.FewShotRegressor(pooled="linear", **TINY, compare=False)
+    model.validation_fraction = 0.0
+    model.fit(table[["speed"]], table["wear"], groups=table["machine"])
+    assert model.num_groups_["train"] == 14 and model.report_ is None

@@ -191,3 +191,12 @@ def test_rows_that_make_no_tasks_are_refused(changes, words):
         mamlax.GroupedRows.of(**{**settings, **changes})
     for word in words:
         assert word in str(error.value)
+
+
+def test_tasks_are_drawn_in_double_precision_too():
+    rows, groups = table([3, 40, 7], **DRAWN)
+    with jax.enable_x64(True):
+        tasks = jax.vmap(rows.sample)(jax.random.split(jax.random.key(0), 50))
+    numbers = np.asarray(tasks.query.inputs[:, 0, 0], int)
+    np.testing.assert_array_equal(groups[numbers], tasks.query.targets[:, 0, 0])
+    assert set(groups[numbers]) == {0, 1, 2}
