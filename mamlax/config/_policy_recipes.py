@@ -255,6 +255,9 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "Ant, goal position: run to a hidden place",
         "none published for MAML",
         goal="position",
+        num_outer_steps=50,
+        measured="205 before, 325 ± 47 after 1 step, 345 ± 45 after 3, of 16 million steps",
+        duration="about 20 minutes of meta-training on one processor core",
     ),
     _META_WORLD,
     recipe_like(
