@@ -153,7 +153,7 @@ def test_threads_have_the_settings_and_the_warnings_of_their_caller():
 def test_the_model_is_that_of_one_round_after_another(table, monkeypatch):
     def fitted(cores):
         monkeypatch.setattr(_training_threads, "num_cores", lambda: cores)
-        model = mamlax.FewShotRegressor(pooled="linear", **TINY)
+        model = mamlax.FewShotRegressor(pooled="linear", test_fraction=0.5, **TINY)
         return model.fit(table[["speed", "kind"]], table["wear"], groups=table["machine"])
 
     one, other = fitted(1), fitted(3)

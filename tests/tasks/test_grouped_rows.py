@@ -196,7 +196,7 @@ def test_rows_that_make_no_tasks_are_refused(changes, words):
 def test_tasks_are_drawn_in_double_precision_too():
     rows, groups = table([3, 40, 7], **DRAWN)
     with jax.enable_x64(True):
-        tasks = jax.vmap(rows.sample)(jax.random.split(jax.random.key(0), 50))
+        tasks = drawn_at_once(rows, jax.random.split(jax.random.key(0), 50), None)
     numbers = np.asarray(tasks.query.inputs[:, 0, 0], int)
     np.testing.assert_array_equal(groups[numbers], tasks.query.targets[:, 0, 0])
     assert set(groups[numbers]) == {0, 1, 2}
