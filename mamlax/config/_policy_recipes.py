@@ -176,7 +176,9 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "none published for this environment",
         paper="Rothfuss et al. 2019",
         algorithm="promp",
-        num_outer_steps=300,
+        num_outer_steps=150,
+        measured="-43 before, 549 ± 11 after 1 step, 560 ± 7 after 3",
+        duration="45 minutes of meta-training on one processor core that had other work",
     ),
     recipe_like(
         _LOCOMOTION,
