@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 _SMALLEST = 8
 _TASKS_AT_ONCE = 256
+_MOST_TASKS = 1_024  # of a program: in powers of two, up to half of more would be padding
 
 
 def bucket_of(size: int) -> int:
@@ -17,10 +18,15 @@ def bucket_of(size: int) -> int:
 
 
 def by_bucket(sizes: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """The tasks of each bucket."""
+    """The tasks of each bucket, some at a time."""
     found, index = np.unique(sizes, return_inverse=True)
     buckets = np.array([bucket_of(size) for size in found.tolist()])[index]
-    return [(int(bucket), np.flatnonzero(buckets == bucket)) for bucket in np.unique(buckets)]
+    parts = []
+    for bucket in np.unique(buckets):
+        tasks = np.flatnonzero(buckets == bucket)
+        starts = range(0, len(tasks), _MOST_TASKS)
+        parts += [(int(bucket), tasks[start : start + _MOST_TASKS]) for start in starts]
+    return parts
 
 
 def padded(array: np.ndarray, size: int) -> np.ndarray:

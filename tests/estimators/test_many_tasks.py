@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import mamlax
+from mamlax.estimators import _buckets
 
 from .materials import PAIR, changed, fails, labelled
 
@@ -55,6 +56,21 @@ def test_each_task_is_adapted_to_by_itself(command, of_many, regressor):
     assert status == 0 and out == ""
     assert err.splitlines() == ["28 predictions by a model adapted to 4 tasks.", "later.csv"]
     pd.testing.assert_frame_equal(pd.read_csv("later.csv"), written)
+
+
+def test_some_tasks_after_others_are_as_all_at_once(regressor, table, monkeypatch):
+    support, query = (table[table.index % 12 < 5], table[table.index % 12 >= 5])
+    given = support[NAMES], support["wear"], support["machine"]
+
+    def asked():
+        many = regressor.adapt_many(*given)
+        return many.predict(query[NAMES], query["machine"], return_std=True)
+
+    at_once = asked()
+    monkeypatch.setattr(_buckets, "_MOST_TASKS", 5)
+    assert [len(tasks) for _, tasks in _buckets.by_bucket(np.full(14, 3))] == [5, 5, 4]
+    np.testing.assert_allclose(asked(), at_once, rtol=1e-5)
+    np.testing.assert_allclose(at_once[0], expected_of(regressor, support, query), rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("default:.* were not adapted to")
