@@ -187,6 +187,8 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         "none published for this environment",
         max_kl=0.02,
         first_order=True,
+        measured="-39 before, 564 ± 6 after 1 step, 571 ± 7 after 3",
+        duration="15 minutes of meta-training on one processor core",
     ),
     recipe_like(
         _LOCOMOTION,
