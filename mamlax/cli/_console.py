@@ -91,9 +91,9 @@ class Progress:
         if stage not in self.tasks:
             self.tasks[stage] = self.bar.add_task(stage, total=total, text="")
         step, text = line["step"], f"{text}  {speed}"
-        self.bar.update(self.tasks[stage], completed=step, text=text)
-        if self.stopped:  # else it would show time left for ever
-            self.bar.update(self.tasks[stage], total=step)
+        if self.stopped:
+            total = step  # else it would show time left for ever
+        self.bar.update(self.tasks[stage], completed=step, total=total, text=text)
         self._say_why_stopped(stage, self.bar.console)
 
     def _say_why_stopped(self, stage: str, console: Any) -> None:

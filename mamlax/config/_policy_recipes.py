@@ -178,7 +178,6 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         algorithm="promp",
         num_outer_steps=150,
         measured="-43 before, 549 ± 11 after 1 step, 560 ± 7 after 3",
-        duration="45 minutes of meta-training on one processor core that had other work",
     ),
     recipe_like(
         _LOCOMOTION,
@@ -220,7 +219,6 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         activation="tanh",
         num_outer_steps=250,
         measured="-1 before, 302 ± 13 after 1 step, 305 ± 13 after 3",
-        duration="15 minutes of meta-training on 2 processor cores",
     ),
     recipe_like(
         _ANT,
@@ -261,7 +259,6 @@ POLICY_RECIPES: tuple[Recipe, ...] = (
         goal="position",
         num_outer_steps=50,
         measured="205 before, 325 ± 47 after 1 step, 345 ± 45 after 3, of 16 million steps",
-        duration="about 20 minutes of meta-training on one processor core",
     ),
     _META_WORLD,
     recipe_like(

@@ -33,22 +33,23 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
 
 @contextmanager
 def training_threads() -> Iterator["Trainings"]:
-    """Threads for trainings, as many as there are processor cores.
+    """Threads for trainings, as many as there are processor cores; one on an accelerator.
 
     Where one of them fails, or after Ctrl-C or SIGTERM, all end after their blocks of outer steps.
     """
-    with interruptible() as received, ThreadPoolExecutor(num_cores()) as threads:
+    number = num_cores() if jax.default_backend() == "cpu" else 1
+    with interruptible() as received, ThreadPoolExecutor(number) as threads:
         trainings = Trainings(threads, received)
         try:
             yield trainings
-            trainings.check()
+            trainings.attend()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             trainings.is_over.set()
 
 
 class Trainings:
-    """Trainings under way. Their lines are reported in the thread that waits for their results.
+    """Trainings under way. Their lines are reported in the thread that starts them and waits.
 
     Args:
         threads: to run them.
@@ -76,9 +77,9 @@ class Trainings:
             report: what to call with these.
 
         Raises:
-            TrainingInterruptedError: after Ctrl-C or SIGTERM.
+            Exception: what `result` raises.
         """
-        self.check()
+        self.attend()
         is_first, settings = not self._started, {name: _setting(name) for name in _SETTINGS}
 
         def tell(line: Json) -> None:
@@ -113,23 +114,23 @@ class Trainings:
         is_done = False
         while not is_done:
             is_done = training.done()  # before its last lines are taken
-            self.check()
-            while not self._lines.empty():
-                report, line = self._lines.get()
-                report(line)
+            self.attend()
             if not is_done:
                 wait([training], timeout=0.05)  # so that signals are handled
         return training.result()
 
-    def check(self) -> None:
-        """Raise what `result` raises."""
-        if signal := self._received():
+    def attend(self) -> None:
+        """Report the lines that have come. Raise what `result` raises."""
+        errors = [one.exception() for one in self._started if one.done()]
+        if signal := self._received():  # asked after the errors that it may have led to
             raise TrainingInterruptedError(
                 "training was stopped before it had ended: there is no model.", signal
             )
-        for one in self._started:
-            if one.done() and (error := one.exception()) is not None:
-                raise error
+        for error in filter(None, errors):
+            raise error
+        while not self._lines.empty():
+            report, line = self._lines.get()
+            report(line)
 
 
 class _StoppedError(Exception):

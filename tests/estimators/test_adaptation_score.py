@@ -293,7 +293,10 @@ def test_scores_before_adapting_say_what_they_are(regressor, classifier, table):
         X = table[NAMES]
         with pytest.warns(UserWarning, match="before it is adapted.*adaptation_scorer"):
             model.score(X[5:], y[5:])
-        model.adapt(X[:5], y[:5]).score(X[5:], y[5:])  # without a warning, which is an error here
+        adapted = model.adapt(X[:5], y[:5])
+        adapted.score(X[5:], y[5:])  # without a warning, which is an error here
+        before, after = (getattr(one, "predict_proba", one.predict)(X) for one in (model, adapted))
+        assert np.abs(before - after).max() > 0
 
 
 def test_a_fit_without_groups_says_what_it_makes(table):

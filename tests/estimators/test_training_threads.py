@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import pytest
 import mamlax
 from mamlax._errors import collected_warnings, warn
 from mamlax.estimators import _training_threads
-from mamlax.estimators._training_threads import training_threads
+from mamlax.estimators._training_threads import Trainings, training_threads
 
 from .materials import TINY
 
@@ -119,6 +120,22 @@ def test_a_signal_ends_a_fit(number, table, monkeypatch, capsys):
         model.fit(table[["speed"]], table["wear"], groups=table["machine"])
     assert stopped.value.signal == number
     assert "stopping after this block" in capsys.readouterr().err
+
+
+def test_a_signal_that_only_a_training_has_seen_is_raised_as_one():
+    received = []
+
+    def interrupted(report):
+        received.append(signal.SIGTERM)
+        report({})
+
+    with ThreadPoolExecutor(1) as threads:
+        trainings = Trainings(threads, lambda: received[0] if received else None)
+        training = trainings.start(interrupted)
+        wait([training])
+        with pytest.raises(mamlax.TrainingInterruptedError) as stopped:
+            trainings.result(training)
+    assert stopped.value.signal == signal.SIGTERM
 
 
 def test_a_signal_after_the_last_line_is_heard():
