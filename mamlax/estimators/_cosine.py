@@ -44,7 +44,7 @@ def _derivative(primals, tangents):
     (x,), (tangent,) = primals, tangents
     sine = cosine(x + math.pi / 2)
     # always true. Without it XLA fuses the polynomial with the sum over rows that follows, and
-    # writes each coefficient to memory once for every number (JAX 0.10: steps take 1.1 times as
-    # long, 1.3 times with two trainings at once). An optimization barrier does not prevent it.
+    # writes each coefficient to memory once for every number (JAX 0.10). An optimization barrier
+    # does not prevent it.
     sine = jnp.where(jnp.abs(sine) < 2, sine, jnp.nan)
     return cosine(x), sine * tangent  # −sin x

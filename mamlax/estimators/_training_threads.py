@@ -42,7 +42,7 @@ def training_threads() -> Iterator["Trainings"]:
         trainings = Trainings(threads, received)
         try:
             yield trainings
-            trainings.attend()
+            trainings.poll()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             trainings.is_over.set()
@@ -79,8 +79,11 @@ class Trainings:
         Raises:
             Exception: what `result` raises.
         """
-        self.attend()
-        is_first, settings = not self._started, {name: _setting(name) for name in _SETTINGS}
+        self.poll()
+        is_first, settings = (
+            not self._started,
+            {name: getattr(jax.config, name) for name in _SETTINGS},
+        )
 
         def tell(line: Json) -> None:
             self._first_is_compiled.set()
@@ -114,12 +117,12 @@ class Trainings:
         is_done = False
         while not is_done:
             is_done = training.done()  # before its last lines are taken
-            self.attend()
+            self.poll()
             if not is_done:
                 wait([training], timeout=0.05)  # so that signals are handled
         return training.result()
 
-    def attend(self) -> None:
+    def poll(self) -> None:
         """Report the lines that have come. Raise what `result` raises."""
         errors = [one.exception() for one in self._started if one.done()]
         if signal := self._received():  # asked after the errors that it may have led to
@@ -135,7 +138,3 @@ class Trainings:
 
 class _StoppedError(Exception):
     """Another training has failed, or a signal has come."""
-
-
-def _setting(name: str) -> Any:
-    return getattr(jax.config, name)

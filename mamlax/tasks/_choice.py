@@ -14,7 +14,7 @@ def choose(key, size, count: int):
     """
     places = jnp.arange(count, dtype=jnp.int32)
     largest = (size - count + places).astype(jnp.int32)
-    # one call for both: each adds a sixth of a second to compilation
+    # one call for both, since each takes long to compile
     bits = jax.random.bits(key, (2, count), jnp.uint32)
     most = jnp.stack([largest, places]).astype(jnp.uint32)
     drawn, swapped = (bits % (most + 1)).astype(jnp.int32)

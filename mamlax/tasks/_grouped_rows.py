@@ -187,7 +187,7 @@ def _draw(key, size, number: int):
     """
     indices = choose(key, jnp.maximum(size, number), number)
     there = indices < size
-    # where each goes: counted, since a processor takes ten times as long to sort
+    # where each goes: counted, since a processor takes longer to sort
     places = jnp.where(there, jnp.cumsum(there), jnp.sum(there) + jnp.cumsum(~there)) - 1
     indices = jnp.zeros_like(indices).at[places].set(indices, unique_indices=True)
     return indices, indices < size
