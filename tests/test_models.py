@@ -151,6 +151,59 @@ def test_max_pool_is_that_of_lax(size):
     np.testing.assert_array_equal(found, expected)
 
 
+def derivatives_of_three_orders(fn, x):
+    """The gradient of a curved function of `fn`, and its changes along a line, of two orders."""
+    rng = np.random.default_rng(1)
+    direction = jnp.asarray(rng.normal(size=x.shape))
+    weights = jnp.asarray(rng.normal(size=jax.eval_shape(fn, x).shape))
+
+    def gradient(t):
+        return jax.grad(lambda x: jnp.sum(weights * jnp.sin(fn(x))))(x + t * direction)
+
+    def change(t):
+        return jax.jvp(gradient, (t,), (1.0,))
+
+    return jax.jit(lambda: (change(0.0), jax.jvp(change, (0.0,), (1.0,))[1]))()
+
+
+@jax.enable_x64(True)
+def test_derivatives_of_max_pool():
+    """Equal numbers, as in an empty part of an image, share the gradient."""
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 3))
+    x[0, :2, :2] = 1.0
+    x[0, 2:4, 2:4, 0] = [[2.0, 1.0], [2.0, 0.0]]
+    x = jnp.asarray(x)
+
+    def plain(x):
+        return x[:, :4].reshape(2, 2, 2, 3, 2, 3).max((2, 4))
+
+    gradient = jax.grad(lambda x: jnp.sum(_max_pool(x)))(x)
+    np.testing.assert_array_equal(gradient[0, :2, :2], 0.25)
+    np.testing.assert_array_equal(gradient[0, 2:4, 2:4, 0], [[0.5, 0.0], [0.5, 0.0]])
+    found, expected = (derivatives_of_three_orders(fn, x) for fn in (_max_pool, plain))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), found, expected)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@jax.enable_x64(True)
+def test_derivatives_of_normalization(norm):
+    """As JAX differentiates the formula by itself."""
+    x = jnp.asarray(3.0 + np.random.default_rng(0).normal(size=(4, 3, 2, CHANNELS)))
+
+    def plain(x):
+        grouped = x.reshape(4, 3, 2, -1, 8) if norm == "group" else x
+        axes = (1, 2, 4) if norm == "group" else (0, 1, 2)
+        mean, variance = grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True)
+        return ((grouped - mean) / jnp.sqrt(variance + 1e-3)).reshape(x.shape)
+
+    found, expected = (
+        derivatives_of_three_orders(fn, x) for fn in (lambda x: normalization(x, norm)(x), plain)
+    )
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-11), found, expected
+    )
+
+
 def normalized_by_hand(x, norm, epsilon=1e-3):
     """The norms in numpy: over which axes are moments taken?"""
     if norm == "none":

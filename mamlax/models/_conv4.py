@@ -169,4 +169,23 @@ def _max_pool(x):
     """2×2 max-pooling by reshaping; an odd last row or column is dropped."""
     batch, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+    return _max_of_windows(x.reshape(batch, height // 2, 2, width // 2, 2, channels))
+
+
+@jax.custom_jvp
+def _max_of_windows(x):
+    """The largest numbers over axes 2 and 4, with a derivative that takes fewer passes over `x`.
+
+    Numbers that are equally large share the derivative, as in JAX's own.
+    """
+    return x.max((2, 4))
+
+
+@_max_of_windows.defjvp
+def _max_of_windows_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    top = _max_of_windows(x)
+    corners = [x[:, :, row, :, column] for row in (0, 1) for column in (0, 1)]
+    num_tops = sum((corner == top).astype(x.dtype) for corner in corners)
+    is_top = x == top[:, :, None, :, None]
+    return top, jnp.where(is_top, dx, 0).sum((2, 4)) / num_tops

@@ -36,6 +36,8 @@ from ._bilinear import bilinear
 
 _MOST_PATCHES = 2**18
 """Numbers in patches that fit the caches: 1 MiB of float32."""
+_FEW_CHANNELS = 4
+"""Up to this number of channels, `_by_images` puts the numbers of one channel side by side."""
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -140,11 +142,23 @@ def _num_patches(num_images: int, channels: int, window: _Window) -> int:
 
 def _patches(images, window: _Window):
     """`[examples · height · width of outputs, rows · columns · channels]`."""
+    patches = jnp.concatenate(_shifted(images, window), axis=-1)
+    return patches.reshape(-1, patches.shape[-1])
+
+
+def _planes(images, window: _Window):
+    """The transpose of `_patches`, which takes less time for images of few channels."""
+    planes = jnp.stack(_shifted(images, window)).transpose(0, 4, 1, 2, 3)
+    return planes.reshape(planes.shape[0] * planes.shape[1], -1)
+
+
+def _shifted(images, window: _Window):
+    """What each weight of the kernel is multiplied by, `[examples, *output_size, channels]` each."""
     padded = jnp.pad(images, [(0, 0), *window.padding, (0, 0)])
     (height, width), stride = window.output_size, window.stride
     num_images, *_, channels = padded.shape
     rows, columns = (height - 1) * stride + 1, (width - 1) * stride + 1
-    shifted = [  # by slices and no indices, which JAX gathers by where sizes are symbols
+    return [  # by slices and no indices, which JAX gathers by where sizes are symbols
         lax.slice(
             padded,
             (0, i, j, 0),
@@ -154,8 +168,6 @@ def _patches(images, window: _Window):
         for i in range(window.kernel_size[0])
         for j in range(window.kernel_size[1])
     ]
-    patches = jnp.concatenate(shifted, axis=-1)
-    return patches.reshape(-1, patches.shape[-1])
 
 
 def _convolve(images, kernel, window: _Window):
@@ -193,8 +205,11 @@ def _by_images(images, outputs, window: _Window):
     def add_lot(total, lot):
         images, outputs = lot
         outputs = outputs.reshape(-1, num_outputs)
-        patches = _patches(images, window)
-        return total + jnp.dot(outputs.T, patches, preferred_element_type=dtype), None
+        if channels > _FEW_CHANNELS:
+            patches = _patches(images, window)
+            return total + jnp.dot(outputs.T, patches, preferred_element_type=dtype), None
+        planes = _planes(images, window)
+        return total + jnp.dot(planes, outputs, preferred_element_type=dtype).T, None
 
     lots = [x[:in_lots].reshape(-1, at_once, *x.shape[1:]) for x in (images, outputs)]
     shape = (num_outputs, math.prod(window.kernel_size) * channels)

@@ -1,5 +1,6 @@
 """Normalization of channels by a mean and a variance."""
 
+import functools
 from typing import Any, Literal, get_args
 
 import jax
@@ -38,9 +39,31 @@ def normalization(x, norm: Norm, num_reference: Any = 0, epsilon: float = 1e-3):
 
 
 def _mean_and_scale(x, axes: tuple[int, ...], epsilon: float):
-    mean = x.mean(axes, keepdims=True)
-    variance = jnp.square(x - mean).mean(axes, keepdims=True)
+    mean, variance = _moments(x, axes)
     return mean, jax.lax.rsqrt(variance + epsilon)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _moments(x, axes: tuple[int, ...]):
+    """Mean and variance over `axes`, with a derivative that takes fewer passes over `x`.
+
+    A small change of the mean alone does not change the variance. So
+
+        d variance = 2 · mean((x − mean) · dx) = 2 · (mean(x · dx) − mean · mean(dx)),
+
+    where the last form needs nothing in memory but `x`.
+    """
+    mean = x.mean(axes, keepdims=True)
+    return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+
+
+@_moments.defjvp
+def _moments_jvp(axes, primals, tangents):
+    (x,), (dx,) = primals, tangents
+    mean, variance = _moments(x, axes)
+    d_mean = dx.mean(axes, keepdims=True)
+    d_variance = 2 * ((x * dx).mean(axes, keepdims=True) - mean * d_mean)
+    return (mean, variance), (d_mean, d_variance)
 
 
 def _grouped(x, num_groups: int):
