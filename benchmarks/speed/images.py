@@ -27,6 +27,7 @@ CASES = {  # image, ways, support and query images, inner steps, channels, tasks
     "omniglot, 20-way 1-shot": ((28, 28, 1), 20, 20, 20, 1, 64, 4),
     "omniglot, 20-way 5-shot": ((28, 28, 1), 20, 100, 20, 1, 64, 1),
     "cifar-fs, 5-way 1-shot": ((32, 32, 3), 5, 5, 75, 5, 64, 1),
+    "cifar-fs, 16-way 1-shot, no inner step": ((32, 32, 3), 16, 16, 240, 0, 64, 2),
     "mini-imagenet, 5-way 1-shot": ((84, 84, 3), 5, 5, 75, 5, 32, 1),
 }
 WAYS_OF_CONVOLVING = ("convolve", "patches", "lax")

@@ -13,6 +13,7 @@ SLOPES = "linear mixed model (random slopes)"
 TREES = "gradient-boosted trees"
 TREES_OF_GROUP = "trees + mean of the support"
 GPBOOST = "trees + random intercept (GPBoost)"
+TABICL = "TabICL + mean of the support"
 
 MARGIN = 0.1
 """An error larger by no more than this share is as good, of a model that is simpler."""

@@ -13,6 +13,7 @@ from ._entry import (
     POOLED,
     SLOPES,
     SUPPORT_ONLY,
+    TABICL,
     TREES,
     TREES_OF_GROUP,
 )
@@ -22,6 +23,7 @@ from ._offsets import Offsets
 from ._pooled_values import line_of
 from ._random_slopes import RandomSlopes
 from ._rows import Rows
+from ._tabicl import is_tabicl_there, tabicl_outputs
 
 SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
 _FEW_ROWS = 20_000
@@ -45,6 +47,7 @@ class _Models(NamedTuple):
         support_only: `support_only(support, query) -> outputs`.
         trees: `trees(inputs) -> outputs`.
         trees_of_group: the same of inputs with the mean of the support beside them.
+        of_group: the rows that these learned from, with the means of other rows of their groups.
         sum_of: `sum_of(support)`, the sum of its targets.
     """
 
@@ -54,6 +57,7 @@ class _Models(NamedTuple):
     support_only: Callable[[Rows, Rows], np.ndarray]
     trees: Callable[[np.ndarray], np.ndarray]
     trees_of_group: Callable[[np.ndarray], np.ndarray]
+    of_group: Rows
     sum_of: Callable[[Rows], np.ndarray]
 
 
@@ -101,6 +105,13 @@ def simpler_models(
         TREES: _of_all(made.trees),
         TREES_OF_GROUP: _of_all(made.trees_of_group, made.sum_of),
     }
+    if is_tabicl_there():
+
+        def in_context(inputs):
+            outputs = tabicl_outputs(made.of_group, inputs, classes, seed)
+            return outputs if classes is None else _logs(outputs)
+
+        models[TABICL] = _of_all(in_context, made.sum_of)
     return models if classes is not None else models | _mixed_models(train, seed)
 
 
@@ -143,14 +154,15 @@ def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int)
             return np.repeat(mean[None], len(query.inputs), 0)
         return line_of(support)(query.inputs)
 
-    trees_of_group = boosted(_with_mean(rows.inputs, sums, counts))
+    of_group = rows._replace(inputs=_with_mean(rows.inputs, sums, counts))
     return _Models(
         mean,
         pooled,
         offset,
         support_only,
         boosted(rows.inputs),
-        trees_of_group,
+        boosted(of_group.inputs),
+        of_group,
         lambda support: support.targets.sum(0),
     )
 
@@ -201,14 +213,15 @@ def _classifiers(
         return _logs(chances(inputs)) if len(inputs) else np.zeros((0, classes))
 
     log_odds = LogOdds.of(rows, pooled(rows.inputs), seed)
-    trees_of_group = boosted(_with_mean(rows.inputs, sums, counts))
+    of_group = rows._replace(inputs=_with_mean(rows.inputs, sums, counts))
     return _Models(
         _logs(mean),
         pooled,
         lambda support: log_odds(support, pooled(support.inputs)),
         support_only,
         boosted(rows.inputs),
-        trees_of_group,
+        boosted(of_group.inputs),
+        of_group,
         counts_of,
     )
 

@@ -19,10 +19,11 @@ def one_thread():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_gpboost():
-    """Reports are the same wherever the tests run; those of GPBoost ask for it."""
+def no_other_libraries():
+    """Reports are the same wherever the tests run; tests of these opponents ask for them."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(_simpler_models, "is_gpboost_there", lambda: False)
+        for name in ("is_gpboost_there", "is_tabicl_there"):
+            monkeypatch.setattr(_simpler_models, name, lambda: False)
         yield
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from mamlax.estimators import _gpboost, _simpler_models
+from mamlax.estimators import _gpboost, _separate_process, _simpler_models
 from mamlax.estimators._comparison import Judged, judge, report_of
 from mamlax.estimators._entry import ADAPTED, GPBOOST, OFFSET, SLOPES, UNADAPTED, LeftOut
 from mamlax.estimators._gpboost import gpboost_predictions
@@ -163,7 +163,7 @@ def test_gpboost_adds_what_a_support_says_of_the_intercept(fake):
 )
 def test_gpboost_that_fails_or_hangs_is_left_out(fake, monkeypatch, line, said):
     fake(line)
-    monkeypatch.setattr(_gpboost, "_TIME_LIMIT", 0.5 if "sleep" in line else 60.0)
+    monkeypatch.setattr(_separate_process, "_TIME_LIMIT", 0.5 if "sleep" in line else 60.0)
     rows = grouped(2, 6)
     with pytest.raises(LeftOut, match=said):
         gpboost_predictions(rows, [rows], [rows], 0)

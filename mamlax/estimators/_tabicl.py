@@ -1,0 +1,45 @@
+"""TabICL, a network pretrained on simulated tables, where it is installed.
+
+It learns from rows in one forward pass: Qu et al. 2025, https://arxiv.org/abs/2502.05564.
+"""
+
+import importlib.util
+
+import numpy as np
+
+from ._rows import Rows
+from ._separate_process import run_separately
+
+_MOST_ROWS = 1_000
+"""Of its context, which it reads again for every batch of queries."""
+
+
+def is_tabicl_there() -> bool:
+    """Whether it is installed."""
+    return importlib.util.find_spec("tabicl") is not None
+
+
+def tabicl_outputs(train: Rows, inputs: np.ndarray, classes: int | None, seed: int) -> np.ndarray:
+    """What it says of inputs.
+
+    Args:
+        train: rows to learn from. It takes no weights.
+        inputs: `[rows, features]`.
+        classes: how many; None: a regression.
+        seed: of its ensemble, and of the rows drawn, where they are too many.
+
+    Returns:
+        `[rows, outputs]`, or probabilities `[rows, classes]`.
+
+    Raises:
+        LeftOut: if it fails, or takes longer than a minute.
+    """
+    train = train.thinned(_MOST_ROWS, seed)
+    given = {
+        "inputs": train.inputs,
+        "targets": train.targets,
+        "asked": inputs,
+        "classes": np.int64(classes or 0),
+        "seed": np.int64(seed % 2**31),
+    }
+    return run_separately("_tabicl_program.py", given)["outputs"]
