@@ -75,3 +75,14 @@ class TableTraining(Settings):
     patience: Count
     pooled: PooledChoice
     features: Features
+
+
+def outer_loop_of(*, is_solved: bool) -> dict[str, float]:
+    """The default number of outer steps and their learning rate.
+
+    Args:
+        is_solved: whether a head is solved for, so that less is left to be learned.
+    """
+    if is_solved:
+        return {"num_outer_steps": 1_000, "outer_learning_rate": 3e-3}
+    return {"num_outer_steps": 2_000, "outer_learning_rate": 2e-3}

@@ -8,10 +8,7 @@ import numpy as np
 
 from .._errors import MamlaxError
 from ..config._algorithms import ALGORITHMS, Algorithm, OnMinibatches, SolvedHead
-from ..config._tables import TABLE_ALGORITHMS, TableTraining
-
-_OF_SOLVED_HEADS = {"num_outer_steps": 1_000, "outer_learning_rate": 3e-3}
-_OF_NETWORKS = {"num_outer_steps": 2_000, "outer_learning_rate": 2e-3}
+from ..config._tables import TABLE_ALGORITHMS, TableTraining, outer_loop_of
 
 
 def algorithm_of(estimator: Any, names: Sequence[str]) -> Algorithm:
@@ -55,11 +52,11 @@ def training_of(estimator: Any, *, is_solved: bool) -> TableTraining:
         is_solved: whether a head is solved for, so that less is left to be learned.
     """
     given = {field.name: getattr(estimator, field.name) for field in fields(TableTraining)}
-    default = _OF_SOLVED_HEADS if is_solved else _OF_NETWORKS
     settings: dict[str, Any] = {  # a search over settings gives NumPy's numbers
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in given.items()
     }
+    default = outer_loop_of(is_solved=is_solved)
     settings |= {name: value for name, value in default.items() if settings[name] is None}
     settings["hidden_sizes"] = tuple(map(int, estimator.hidden_sizes))
     return TableTraining(**settings)

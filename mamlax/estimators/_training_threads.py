@@ -3,6 +3,7 @@
 The outer steps of a table are so small that one of them keeps no more than one processor core busy.
 """
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -31,14 +32,24 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
 """What a context may have set for the caller's thread alone."""
 
 
+def num_trainings_at_once() -> int:
+    """As many as there are processor cores, or `OMP_NUM_THREADS` if fewer; one on an accelerator.
+
+    joblib sets that variable in its workers, so that together they keep every core busy once.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(num_cores(), max(int(limit), 1)) if limit.isdecimal() else num_cores()
+
+
 @contextmanager
 def training_threads() -> Iterator["Trainings"]:
-    """Threads for trainings, as many as there are processor cores; one on an accelerator.
+    """Threads for trainings: `num_trainings_at_once`.
 
     Where one of them fails, or after Ctrl-C or SIGTERM, all end after their blocks of outer steps.
     """
-    number = num_cores() if jax.default_backend() == "cpu" else 1
-    with interruptible() as received, ThreadPoolExecutor(number) as threads:
+    with interruptible() as received, ThreadPoolExecutor(num_trainings_at_once()) as threads:
         trainings = Trainings(threads, received)
         try:
             yield trainings

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 
 import mamlax
 from mamlax._errors import collected_warnings, warn
@@ -178,6 +179,26 @@ def test_the_model_is_that_of_one_round_after_another(table, monkeypatch):
         np.testing.assert_array_equal(a, b)
     assert one.report().as_json() == other.report().as_json()
     assert one.outer_step_ == other.outer_step_
+
+
+@pytest.mark.parametrize(
+    ("limit", "number"), [(None, 3), ("", 3), ("many", 3), ("8", 3), ("2", 2), ("1", 1), ("0", 1)]
+)
+def test_no_more_at_once_than_cores_or_threads_of_openmp(limit, number, monkeypatch):
+    monkeypatch.setattr(_training_threads, "num_cores", lambda: 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if limit is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert _training_threads.num_trainings_at_once() == number
+
+
+@pytest.mark.slow
+def test_workers_of_joblib_share_the_cores(monkeypatch):
+    """Each may use its share, as scikit-learn's searches with `n_jobs` have it."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with Parallel(n_jobs=2) as workers:
+        found = workers(delayed(_training_threads.num_trainings_at_once)() for _ in range(2))
+    assert found == [max(1, _training_threads.num_cores() // 2)] * 2
 
 
 def test_where_no_round_can_be_taken_all_is_learned_from(table):
