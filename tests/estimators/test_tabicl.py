@@ -14,7 +14,7 @@ from mamlax.estimators._simpler_models import simpler_models
 FAKE = """
 import numpy as np
 class TabICLRegressor:
-    def __init__(self, random_state):
+    def __init__(self, n_estimators, random_state):
         assert random_state == 3
     def fit(self, inputs, targets):
         {}
