@@ -23,10 +23,11 @@ from ..tasks._grouped_rows import GroupedRows
 from ..training._run import run
 from ..training._validation import Validation
 from ._architecture import Architecture, architecture
-from ._learner import ArrayLearner, LearnerSettings, Loss
+from ._learner import ArrayLearner, LearnerSettings, Loss, compiled_quickly
 from ._pooled import num_columns
 from ._pooled_choice import PooledFit, fit_pooled
 from ._rows import Rows
+from ._training_threads import in_background
 
 _NUM_VALIDATION_TASKS = 256
 _NUM_VALIDATIONS = 20
@@ -261,7 +262,7 @@ def _curves(of_learner: LearnerSettings) -> Callable[[Any, Any], Any]:
     return eqx.filter_jit(adaptation_curves(learner, loss_fn, num_inner_steps=steps, batch_size=64))
 
 
-@eqx.filter_jit
+@compiled_quickly
 def _tasks_of(rows: GroupedRows, keys: Any, groups: Any) -> Any:
     return jax.vmap(rows.task_of)(keys, groups)
 
@@ -278,12 +279,14 @@ def _curves_fn(plan: Plan, of_learner: LearnerSettings, rows: Rows) -> Callable[
     order = np.random.default_rng(0).permutation(num_groups)
     groups = np.resize(order, _NUM_VALIDATION_TASKS)
     keys = jax.random.split(jax.random.key(0), len(groups))
-    tasks, curves = _tasks_of(tasks_of, keys, groups), _curves(of_learner)
+    curves = _curves(of_learner)
+    # compiled while the outer steps are
+    tasks = in_background(lambda: _tasks_of(tasks_of, keys, groups))
     unit_of_group = rows.units[np.unique(rows.groups, return_index=True)[1]]
     units, unit_of_task = np.unique(unit_of_group[groups], return_inverse=True)
 
     def by_unit(meta_params):
-        losses = np.nan_to_num(np.asarray(curves(meta_params, tasks), np.float64), nan=np.inf)
+        losses = np.nan_to_num(np.asarray(curves(meta_params, tasks()), np.float64), nan=np.inf)
         sums = np.zeros((len(units), losses.shape[1]))
         np.add.at(sums, unit_of_task, np.minimum(losses, _DIVERGED))
         return sums / np.bincount(unit_of_task)[:, None]

@@ -3,6 +3,7 @@
 The outer steps of a table are so small that one of them keeps no more than one processor core busy.
 """
 
+import functools
 import os
 import queue
 import threading
@@ -91,10 +92,7 @@ class Trainings:
             Exception: what `result` raises.
         """
         self.poll()
-        is_first, settings = (
-            not self._started,
-            {name: getattr(jax.config, name) for name in _SETTINGS},
-        )
+        is_first, train = not self._started, _as_here(train)
 
         def tell(line: Json) -> None:
             self._first_is_compiled.set()
@@ -107,14 +105,11 @@ class Trainings:
             if not is_first:
                 self._first_is_compiled.wait()
             try:
-                with ExitStack() as stack:
-                    for name, value in settings.items():
-                        stack.enter_context(_SETTINGS[name](value))
-                    return train(tell)
+                return train(tell)
             finally:
                 self._first_is_compiled.set()  # or has failed
 
-        future = self._threads.submit(copy_context().run, trained)
+        future = self._threads.submit(trained)
         self._started.append(future)
         return future
 
@@ -145,6 +140,27 @@ class Trainings:
         while not self._lines.empty():
             report, line = self._lines.get()
             report(line)
+
+
+def in_background(function: Callable[[], T]) -> Callable[[], T]:
+    """Call it in a thread of its own, and return what waits for its result."""
+    thread = ThreadPoolExecutor(1)
+    future = thread.submit(_as_here(function))
+    thread.shutdown(wait=False)
+    return future.result
+
+
+def _as_here(function: Callable[..., T]) -> Callable[..., T]:
+    """What calls it in another thread with the settings and the context of this one."""
+    settings = {name: getattr(jax.config, name) for name in _SETTINGS}
+
+    def with_settings(*args: Any) -> T:
+        with ExitStack() as stack:
+            for name, value in settings.items():
+                stack.enter_context(_SETTINGS[name](value))
+            return function(*args)
+
+    return functools.partial(copy_context().run, with_settings)
 
 
 class _StoppedError(Exception):

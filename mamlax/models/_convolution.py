@@ -153,7 +153,7 @@ def _planes(images, window: _Window):
 
 
 def _shifted(images, window: _Window):
-    """What each weight of the kernel is multiplied by, `[examples, *output_size, channels]` each."""
+    """What each weight of the kernel is multiplied by: `[examples, *output_size, channels]`."""
     padded = jnp.pad(images, [(0, 0), *window.padding, (0, 0)])
     (height, width), stride = window.output_size, window.stride
     num_images, *_, channels = padded.shape

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 import mamlax
 from mamlax._errors import collected_warnings, warn
 from mamlax.estimators import _training_threads
-from mamlax.estimators._training_threads import Trainings, training_threads
+from mamlax.estimators._training_threads import Trainings, in_background, training_threads
 
 from .materials import TINY
 
@@ -166,6 +166,16 @@ def test_threads_have_the_settings_and_the_warnings_of_their_caller():
     assert found == ["a word"] * 2
     with collected_warnings():
         assert results()[0][:2] == (jnp.float32, None)
+
+
+def test_what_is_done_in_the_background_has_the_settings_of_its_caller_and_gives_its_error():
+    with jax.enable_x64(True):
+        found = in_background(lambda: (jnp.zeros(1).dtype, threading.current_thread()))
+        failed = in_background(lambda: 1 / 0)
+    dtype, thread = found()
+    assert dtype == jnp.float64 and thread is not threading.current_thread()
+    with pytest.raises(ZeroDivisionError):
+        failed()
 
 
 def test_the_model_is_that_of_one_round_after_another(table, monkeypatch):
