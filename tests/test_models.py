@@ -182,6 +182,8 @@ def test_derivatives_of_max_pool():
     np.testing.assert_array_equal(gradient[0, 2:4, 2:4, 0], [[0.5, 0.0], [0.5, 0.0]])
     found, expected = (derivatives_of_three_orders(fn, x) for fn in (_max_pool, plain))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), found, expected)
+    lost = jax.grad(lambda x: jnp.sum(_max_pool(x) ** 2))(x.at[1, 0, 0, 0].set(jnp.nan))
+    assert np.isnan(lost[1, :2, :2, 0]).all() and np.isfinite(lost[0]).all()
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
@@ -202,6 +204,31 @@ def test_derivatives_of_normalization(norm):
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-11), found, expected
     )
+
+
+def test_the_derivative_of_normalization_does_not_depend_on_the_mean():
+    """Also with the few bits of bfloat16, where numbers are far from zero."""
+    x = jnp.asarray(16.0 + np.random.default_rng(0).normal(size=(64, 2, 2, 2)), jnp.bfloat16)
+    _, change = jax.jvp(lambda x: normalization(x, "batch")(x), (x,), (jnp.ones_like(x),))
+    assert change.dtype == jnp.bfloat16 and np.abs(change.astype(np.float32)).max() < 0.02
+
+
+@pytest.mark.parametrize("channels", [1, 4, 5])
+@jax.enable_x64(True)
+def test_the_derivative_by_the_kernel_with_few_channels(channels):
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.normal(size=(48, 61, 62, channels)))
+    kernel = jnp.asarray(rng.normal(size=(3, 2, channels, 4)))
+    assert "convolve" in str(
+        jax.make_jaxpr(functools.partial(models.convolve, stride=2))(images, kernel)
+    )
+
+    def gradient(convolve):
+        return jax.jit(jax.grad(lambda kernel: jnp.sum(convolve(images, kernel) ** 3)))(kernel)
+
+    found = gradient(lambda *a: models.convolve(*a, stride=2))
+    expected = gradient(lambda *a: convolved(*a, 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def normalized_by_hand(x, norm, epsilon=1e-3):

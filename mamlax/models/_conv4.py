@@ -176,7 +176,7 @@ def _max_pool(x):
 def _max_of_windows(x):
     """The largest numbers over axes 2 and 4, with a derivative that takes fewer passes over `x`.
 
-    Numbers that are equally large share the derivative, as in JAX's own.
+    Numbers that are equally large share the derivative, as in JAX's own; where one is NaN, all do.
     """
     return x.max((2, 4))
 
@@ -186,6 +186,6 @@ def _max_of_windows_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     top = _max_of_windows(x)
     corners = [x[:, :, row, :, column] for row in (0, 1) for column in (0, 1)]
-    num_tops = sum((corner == top).astype(x.dtype) for corner in corners)
-    is_top = x == top[:, :, None, :, None]
+    num_tops = sum((~(corner < top)).astype(x.dtype) for corner in corners)
+    is_top = ~(x < top[:, :, None, :, None])
     return top, jnp.where(is_top, dx, 0).sum((2, 4)) / num_tops

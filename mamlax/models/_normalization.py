@@ -60,10 +60,14 @@ def _moments(x, axes: tuple[int, ...]):
 @_moments.defjvp
 def _moments_jvp(axes, primals, tangents):
     (x,), (dx,) = primals, tangents
-    mean, variance = _moments(x, axes)
-    d_mean = dx.mean(axes, keepdims=True)
-    d_variance = 2 * ((x * dx).mean(axes, keepdims=True) - mean * d_mean)
-    return (mean, variance), (d_mean, d_variance)
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # else bfloat16 would leave little of differences
+
+    def mean_of(y):
+        return y.astype(wide).mean(axes, keepdims=True)
+
+    d_mean = mean_of(dx)
+    d_variance = 2 * (mean_of(x.astype(wide) * dx.astype(wide)) - mean_of(x) * d_mean)
+    return _moments(x, axes), (d_mean.astype(x.dtype), d_variance.astype(x.dtype))
 
 
 def _grouped(x, num_groups: int):
