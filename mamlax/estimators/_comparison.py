@@ -1,6 +1,6 @@
 """Is meta-learning worth it here? The adapted model beside simpler ones, on groups held out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import jax
@@ -53,6 +53,7 @@ def judge(
     classes: int | None,
     is_ordered: bool = False,
     sizes: tuple[int, ...] = SUPPORT_SIZES,
+    without: Collection[str] = (),
     seed: int,
 ) -> Judged | None:
     """Give every model the same support rows of each group held out, and the same queries.
@@ -66,6 +67,7 @@ def judge(
         is_ordered: whether rows of a group stand in an order: support rows are then the first, and
             the query is what follows them.
         sizes: numbers of rows to adapt on.
+        without: simpler models that are not tried.
         seed: of the rows drawn.
 
     Returns:
@@ -106,6 +108,8 @@ def judge(
     if train is not None:
         simpler = simpler_models(train, classes, rng, seed, is_ordered=is_ordered)
         for model, predict in simpler.items():
+            if model in without:
+                continue
             outputs, remark = tried(predict, supports, queries)
             if remark is not None:
                 remarks[model] = remark

@@ -23,7 +23,7 @@ from ..tasks._grouped_rows import GroupedRows
 from ..training._run import run
 from ..training._validation import Validation
 from ._architecture import Architecture, architecture
-from ._learner import ArrayLearner, LearnerSettings, Loss, compiled_quickly
+from ._learner import ArrayLearner, LearnerSettings, Loss
 from ._pooled import num_columns
 from ._pooled_choice import PooledFit, fit_pooled
 from ._rows import Rows
@@ -262,7 +262,7 @@ def _curves(of_learner: LearnerSettings) -> Callable[[Any, Any], Any]:
     return eqx.filter_jit(adaptation_curves(learner, loss_fn, num_inner_steps=steps, batch_size=64))
 
 
-@compiled_quickly
+@eqx.filter_jit
 def _tasks_of(rows: GroupedRows, keys: Any, groups: Any) -> Any:
     return jax.vmap(rows.task_of)(keys, groups)
 

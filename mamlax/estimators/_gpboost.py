@@ -38,7 +38,7 @@ def gpboost_predictions(
     found = run_separately(
         "_gpboost_program.py",
         train._asdict() | {"asked": np.concatenate(asked)},
-        num_threads=1 if len(train.inputs) < _FEW_ROWS else None,
+        most_threads=1 if len(train.inputs) < _FEW_ROWS else None,
     )
     trees = np.split(found["trees"], np.cumsum([len(one) for one in asked])[:-1])
     outputs = []

@@ -342,14 +342,10 @@ class ArrayLearner:
         return self.settings.network.get("num_inputs", 0) - num_columns(self.pooled)
 
 
-compiled_quickly: Any = functools.partial(
-    eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0}
-)
-"""Decorates programs that run once: that takes less time than to optimize them."""
 _augmented = jax.jit(augmented)
 
 
-@compiled_quickly
+@eqx.filter_jit
 def _initial(architecture: Architecture, key: PRNGKeyArray) -> Any:
     return model_of(architecture, key)
 

@@ -28,6 +28,12 @@ def tried(
     return outputs, f"warned: {said[0]}" if said else None
 
 
+def left_out_of(rounds: Sequence[Mapping[str, str]]) -> set[str]:
+    """The models that were left out of any round, and so will be of all."""
+    found = (item for one in rounds for item in one.items())
+    return {model for model, remark in found if remark.startswith(_LEFT_OUT)}
+
+
 def remarks_of(rounds: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
     """What is to be said of models, from what was said of them in each round."""
     found = {}

@@ -1,6 +1,6 @@
 """Judge what a table teaches on groups that were not learned from; then learn from all of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from ._comparison import Judged, judge, report_of
 from ._fitting import MetaTrained, Plan, Validated, meta_train
 from ._pooled import kind_of
 from ._pooled_choice import PooledFit
+from ._remarks import left_out_of
 from ._report import Report
 from ._rows import Rows
 from ._splits import TEST, TRAIN, VALIDATION, GroupSplit
@@ -107,10 +108,11 @@ def learn_in_rounds(
             return meta_train(plan, learned, None, pooled=pooled, chosen=chosen, report=report)
 
         last = trainings.start(learn_from_all, _staged(report, "fit"))
-        found = []
+        found: list[tuple[MetaTrained, Judged | None]] = []
         for one, training in zip(rounds, started, strict=True):
             trained = trainings.result(training)
-            found.append((trained, one.judged(trained)))
+            remarks = [judged.remarks for _, judged in found if judged is not None]
+            found.append((trained, one.judged(trained, left_out_of(remarks))))
         trained = trainings.result(last)
     counts = {TRAIN: len(np.unique(rows.groups)), VALIDATION: 0, TEST: 0}
     return _learned(found, trained, plan, counts)
@@ -194,8 +196,13 @@ class _Round(NamedTuple):
             report=report,
         )
 
-    def judged(self, trained: MetaTrained) -> Judged | None:
-        """Compare on groups held out; None where there are none."""
+    def judged(self, trained: MetaTrained, without: Collection[str] = ()) -> Judged | None:
+        """Compare on groups held out; None where there are none.
+
+        Args:
+            trained: by `trained`.
+            without: simpler models that are not tried.
+        """
         test = self.rows.of(self.part == TEST)
         if not len(test.groups):
             return None
@@ -206,6 +213,7 @@ class _Round(NamedTuple):
             test,
             classes=plan.num_outputs if plan.loss == "cross-entropy" else None,
             is_ordered=plan.is_ordered,
+            without=without,
             seed=plan.seed,
         )
 

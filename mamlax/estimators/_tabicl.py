@@ -23,18 +23,22 @@ def tabicl_outputs(train: Rows, inputs: np.ndarray, classes: int | None, seed: i
     """What it says of inputs.
 
     Args:
-        train: rows to learn from. It takes no weights.
+        train: rows to learn from. It takes no weights, but is not given rows without one.
         inputs: `[rows, features]`.
         classes: how many; None: a regression.
         seed: of its ensemble, and of the rows drawn, where they are too many.
 
     Returns:
-        `[rows, outputs]`, or probabilities `[rows, classes]`.
+        `[rows, outputs]`, or probabilities `[rows, classes]`: beside it the frequencies, as if of
+        one row more, because it gives no chance to classes that are not among its rows.
 
     Raises:
         LeftOut: if it fails, or takes longer than a minute.
     """
-    train = train.thinned(_MOST_ROWS, seed)
+    frequencies = (
+        np.bincount(train.targets, minlength=classes) / len(train.targets) if classes else 0
+    )
+    train = train.of(np.flatnonzero(train.weights > 0)).thinned(_MOST_ROWS, seed)
     given = {
         "inputs": train.inputs,
         "targets": train.targets,
@@ -42,4 +46,8 @@ def tabicl_outputs(train: Rows, inputs: np.ndarray, classes: int | None, seed: i
         "classes": np.int64(classes or 0),
         "seed": np.int64(seed % 2**31),
     }
-    return run_separately("_tabicl_program.py", given)["outputs"]
+    outputs = run_separately("_tabicl_program.py", given)["outputs"]
+    if classes is None:
+        return outputs
+    number = len(train.targets)
+    return (number * outputs + frequencies) / (number + 1)

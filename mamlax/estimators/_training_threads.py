@@ -4,7 +4,6 @@ The outer steps of a table are so small that one of them keeps no more than one 
 """
 
 import functools
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from .._cores import num_cores
+from .._cores import num_threads
 from .._files import Json
 from ..training._interruption import interruptible
 from ..training._run import TrainingInterruptedError
@@ -33,24 +32,14 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
 """What a context may have set for the caller's thread alone."""
 
 
-def num_trainings_at_once() -> int:
-    """As many as there are processor cores, or `OMP_NUM_THREADS` if fewer; one on an accelerator.
-
-    joblib sets that variable in its workers, so that together they keep every core busy once.
-    """
-    if jax.default_backend() != "cpu":
-        return 1
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return min(num_cores(), max(int(limit), 1)) if limit.isdecimal() else num_cores()
-
-
 @contextmanager
 def training_threads() -> Iterator["Trainings"]:
-    """Threads for trainings: `num_trainings_at_once`.
+    """Threads for trainings: `num_threads`, or one on an accelerator.
 
     Where one of them fails, or after Ctrl-C or SIGTERM, all end after their blocks of outer steps.
     """
-    with interruptible() as received, ThreadPoolExecutor(num_trainings_at_once()) as threads:
+    number = num_threads() if jax.default_backend() == "cpu" else 1
+    with interruptible() as received, ThreadPoolExecutor(number) as threads:
         trainings = Trainings(threads, received)
         try:
             yield trainings

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ._entry import ADAPTED, CONFIDENCE, MARGIN, UNADAPTED, Entry, counted, shown
+from ._entry import ADAPTED, CONFIDENCE, MARGIN, TABICL, UNADAPTED, Entry, counted, shown
 
 _ENOUGH_UNITS = 5
 """Held out together or alone; fewer show nothing."""
@@ -101,8 +101,11 @@ class _AtSize(NamedTuple):
 
 
 def _enough(sizes: Sequence[_AtSize]) -> str | None:
-    """The best of the simpler models that are close at every size."""
-    close = [{one.model: one.error for one in at.simpler if one.is_close} for at in sizes]
+    """The best of the simpler models that are close at every size; TabICL is no simpler one."""
+    close = [
+        {one.model: one.error for one in at.simpler if one.is_close and one.model != TABICL}
+        for at in sizes
+    ]
     everywhere = [model for model in close[0] if all(model in errors for errors in close)]
     return min(everywhere, key=lambda model: sum(errors[model] for errors in close), default=None)
 

@@ -60,7 +60,9 @@ def _moments(x, axes: tuple[int, ...]):
 @_moments.defjvp
 def _moments_jvp(axes, primals, tangents):
     (x,), (dx,) = primals, tangents
-    wide = jnp.promote_types(x.dtype, jnp.float32)  # else bfloat16 would leave little of differences
+    wide = jnp.promote_types(
+        x.dtype, jnp.float32
+    )  # else bfloat16 would leave little of differences
 
     def mean_of(y):
         return y.astype(wide).mean(axes, keepdims=True)

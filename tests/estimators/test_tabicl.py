@@ -5,17 +5,20 @@ import sys
 import numpy as np
 import pytest
 
+import mamlax
 from mamlax.estimators import _simpler_models, _tabicl
 from mamlax.estimators._entry import TABICL
 from mamlax.estimators._remarks import tried
 from mamlax.estimators._rows import Rows
 from mamlax.estimators._simpler_models import simpler_models
 
+from .materials import TINY
+
 FAKE = """
 import numpy as np
 class TabICLRegressor:
-    def __init__(self, n_estimators, random_state):
-        assert random_state == 3
+    def __init__(self, random_state, device, **settings):
+        assert isinstance(random_state, int) and device == "cpu"
     def fit(self, inputs, targets):
         {}
         self.mean = targets.mean()
@@ -40,7 +43,7 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.setattr(_simpler_models, "is_tabicl_there", _tabicl.is_tabicl_there)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("tabicl", None)
+    monkeypatch.delitem(sys.modules, "tabicl", raising=False)
     return lambda line="pass": (tmp_path / "tabicl.py").write_text(FAKE.format(line))
 
 
@@ -71,12 +74,15 @@ def test_it_is_given_the_mean_and_size_of_the_support(fake, monkeypatch):
     np.testing.assert_allclose(without, fifty.mean())
 
 
-def test_classes_that_it_has_not_seen_have_no_chance(fake):
+def test_a_class_that_is_not_among_its_rows_has_a_chance(fake, monkeypatch):
+    """That of its frequency, as if of one row more; and rows without a weight are not given."""
     fake()
-    targets = np.tile([0, 0, 3, 0, 3, 3], 10)
-    found, remark = compared(table(targets), classes=4)
+    targets = np.tile([0, 0, 3, 0, 3, 1], 10)
+    rows = table(targets)
+    found, remark = compared(rows._replace(weights=(targets != 1).astype(np.float32)), classes=4)
     assert remark is None and found is not None
-    np.testing.assert_allclose(np.exp(found[0]), [[0.5, 0, 0, 0.5]] * 2, atol=1e-9)
+    chances = (50 * np.array([0.6, 0, 0, 0.4]) + np.array([3, 1, 0, 2]) / 6) / 51
+    np.testing.assert_allclose(np.exp(found[0]), [chances] * 2, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,11 @@ def test_classes_that_it_has_not_seen_have_no_chance(fake):
     [
         ("raise OSError('no weights here')", r"left out: it failed \(OSError: no weights here\)"),
         ("import os; os._exit(9)", r"left out: it failed \(exit status 9\)"),
+        ("import os; print(end='', flush=True); os.closerange(0, 3); os._exit(0)", "left out: it "),
+        (
+            "raise ValueError('Checkpoint x not cached, set a thing')",
+            "left out: it failed (its weights are not here; download them once: python -c ",
+        ),
     ],
 )
 def test_it_is_left_out_where_it_fails(fake, line, said):
@@ -92,5 +103,12 @@ def test_it_is_left_out_where_it_fails(fake, line, said):
     assert outputs is None and remark.startswith(said.replace("\\", ""))
 
 
-def test_it_is_no_opponent_where_it_is_not_installed():
-    assert TABICL not in simpler_models(table(np.ones((60, 1))), None, np.random.default_rng(0), 3)
+def test_what_was_left_out_is_not_tried_again(fake, tmp_path):
+    counted = f"open({str(tmp_path / 'tries')!r}, 'a').write('x'); raise OSError"
+    fake(counted)
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(12), 6)
+    x = rng.normal(size=(72, 1))
+    model = mamlax.FewShotRegressor(pooled="linear", test_fraction=0.5, **TINY)
+    model.fit(x, x[:, 0] + rng.normal(size=12)[groups], groups=groups)
+    assert (tmp_path / "tries").read_text() == "x"
+    assert dict(model.report().remarks)[TABICL].endswith("(in 1 of 2 rounds)")

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
 import mamlax
+from mamlax._cores import num_threads
 from mamlax._errors import collected_warnings, warn
 from mamlax.estimators import _training_threads
 from mamlax.estimators._training_threads import Trainings, in_background, training_threads
@@ -39,7 +40,7 @@ def fails(report):
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch):
-    monkeypatch.setattr(_training_threads, "num_cores", lambda: 2)
+    monkeypatch.setattr(_training_threads, "num_threads", lambda: 2)
 
 
 def test_others_begin_when_the_first_has_compiled_and_run_beside_it():
@@ -180,7 +181,7 @@ def test_what_is_done_in_the_background_has_the_settings_of_its_caller_and_gives
 
 def test_the_model_is_that_of_one_round_after_another(table, monkeypatch):
     def fitted(cores):
-        monkeypatch.setattr(_training_threads, "num_cores", lambda: cores)
+        monkeypatch.setattr(_training_threads, "num_threads", lambda: cores)
         model = mamlax.FewShotRegressor(pooled="linear", test_fraction=0.5, **TINY)
         return model.fit(table[["speed", "kind"]], table["wear"], groups=table["machine"])
 
@@ -191,24 +192,13 @@ def test_the_model_is_that_of_one_round_after_another(table, monkeypatch):
     assert one.outer_step_ == other.outer_step_
 
 
-@pytest.mark.parametrize(
-    ("limit", "number"), [(None, 3), ("", 3), ("many", 3), ("8", 3), ("2", 2), ("1", 1), ("0", 1)]
-)
-def test_no_more_at_once_than_cores_or_threads_of_openmp(limit, number, monkeypatch):
-    monkeypatch.setattr(_training_threads, "num_cores", lambda: 3)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if limit is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    assert _training_threads.num_trainings_at_once() == number
-
-
 @pytest.mark.slow
 def test_workers_of_joblib_share_the_cores(monkeypatch):
     """Each may use its share, as scikit-learn's searches with `n_jobs` have it."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with Parallel(n_jobs=2) as workers:
-        found = workers(delayed(_training_threads.num_trainings_at_once)() for _ in range(2))
-    assert found == [max(1, _training_threads.num_cores() // 2)] * 2
+        found = workers(delayed(num_threads)() for _ in range(2))
+    assert found == [max(1, cpu_count() // 2)] * 2
 
 
 def test_where_no_round_can_be_taken_all_is_learned_from(table):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mamlax.estimators._comparison import Judged, report_of
-from mamlax.estimators._entry import ADAPTED, OFFSET, TREES, UNADAPTED, Entry
+from mamlax.estimators._entry import ADAPTED, OFFSET, TABICL, TREES, UNADAPTED, Entry
 from mamlax.estimators._evidence import is_shown_positive, mean_and_interval
 from mamlax.estimators._report import Report, report_from_json
 from mamlax.estimators._simpler_models import SUPPORT_SIZES
@@ -57,6 +57,22 @@ def test_a_simpler_model_that_is_close_everywhere_is_enough():
         f"Use {OFFSET}: it is simpler, and at every number of rows tried (1, 5 and 10) its error "
         "is at most 10 % larger than that of the adapted model (95 % confidence, 1000 groups)."
     )
+
+
+def test_a_large_network_is_not_simpler():
+    """TabICL is named where it is better, and not where it is only nearly as good."""
+    others = (2.0, 2.0, 2.0)
+    close, better = (
+        simulated(
+            {**means((1.0, 0.5, 0.2), others), TABICL: np.array(values)},
+            1000,
+            np.random.default_rng(0),
+            tail=0.0005,
+        ).verdict
+        for values in ((1.05, 0.52, 0.21), (0.9, 0.4, 0.1))
+    )
+    assert close.startswith("At every number of rows tried (1, 5 and 10) the adapted model is the")
+    assert better.startswith(f"With 1, 5 and 10 rows {TABICL} is better than the adapted model")
 
 
 def test_a_simpler_model_that_is_worse_somewhere_is_not_enough():
