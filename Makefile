@@ -4,6 +4,8 @@ BIN := .venv/bin
 # from npm, for the page of the documentation that adapts in the browser
 RUNTIME := .npm/node_modules/onnxruntime-web/dist
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# tests import the same files in hundreds of processes
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: sinusoid demo test test-slow lint docs dist twine-check release-check peers clean
 

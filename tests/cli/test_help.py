@@ -98,7 +98,7 @@ def algorithms_to_ask_for(name):
     return [None, *(RECIPES[name].algorithms if name == first else ())]
 
 
-OFTEN = ("sinusoid", "images", "navigation-2d")  # the others are slow: tyro makes their parsers
+OFTEN = ("sinusoid", "navigation-2d")  # the others are slow: tyro makes their parsers
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ def test_what_is_done_in_the_background_has_the_settings_of_its_caller_and_gives
         failed()
 
 
+@pytest.mark.slow
 def test_the_model_is_that_of_one_round_after_another(table, monkeypatch):
     def fitted(cores):
         monkeypatch.setattr(_training_threads, "num_threads", lambda: cores)

@@ -141,6 +141,7 @@ def test_a_run_begins_from_its_pretrained_baseline(tiny_sinusoid, tmp_path, num_
     assert sum("will begin from pretrained" in line for line in said) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_does_not_begin_again(tiny_sinusoid, tmp_path):
     """Only what has not begun begins from the baseline."""
     recipe = tiny_sinusoid.changed(num_baseline_steps=2, init_from="pretrained")
