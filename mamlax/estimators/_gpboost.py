@@ -1,7 +1,5 @@
 """Trees and an intercept of each group, fitted together by GPBoost where that is installed."""
 
-import importlib.util
-
 import numpy as np
 
 from ._rows import Rows
@@ -9,11 +7,6 @@ from ._separate_process import run_separately
 
 _MOST_ROWS = 50_000
 _FEW_ROWS = 20_000
-
-
-def is_gpboost_there() -> bool:
-    """Whether it is installed."""
-    return importlib.util.find_spec("gpboost") is not None
 
 
 def gpboost_predictions(

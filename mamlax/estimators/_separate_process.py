@@ -4,6 +4,7 @@ Such a process is ended where it takes too long: a library that hangs in its own
 stopped otherwise.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,6 +19,11 @@ from .._errors import warn
 from ._entry import LeftOut
 
 _TIME_LIMIT = 60.0
+
+
+def is_installed(library: str) -> bool:
+    """Whether there is such a library, without importing it."""
+    return importlib.util.find_spec(library) is not None
 
 
 def run_separately(

@@ -17,13 +17,14 @@ from ._entry import (
     TREES,
     TREES_OF_GROUP,
 )
-from ._gpboost import gpboost_predictions, is_gpboost_there
+from ._gpboost import gpboost_predictions
 from ._log_odds import LogOdds
 from ._offsets import Offsets
 from ._pooled_values import line_of
 from ._random_slopes import RandomSlopes
 from ._rows import Rows
-from ._tabicl import is_tabicl_there, tabicl_outputs
+from ._separate_process import is_installed
+from ._tabicl import tabicl_outputs
 
 SUPPORT_SIZES = (0, 1, 2, 5, 10, 20, 50)
 _FEW_ROWS = 20_000
@@ -105,7 +106,7 @@ def simpler_models(
         TREES: _of_all(made.trees),
         TREES_OF_GROUP: _of_all(made.trees_of_group, made.sum_of),
     }
-    if is_tabicl_there():
+    if is_installed("tabicl"):
 
         def in_context(inputs):
             outputs = tabicl_outputs(made.of_group, inputs, classes, seed)
@@ -125,7 +126,7 @@ def _mixed_models(train: Rows, seed: int) -> dict[str, Predict]:
     def trees(supports, queries):
         return gpboost_predictions(train, supports, queries, seed)
 
-    return {SLOPES: slopes} | ({GPBOOST: trees} if is_gpboost_there() else {})
+    return {SLOPES: slopes} | ({GPBOOST: trees} if is_installed("gpboost") else {})
 
 
 def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int) -> _Models:

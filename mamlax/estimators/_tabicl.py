@@ -3,8 +3,6 @@
 It learns from rows in one forward pass: Qu et al. 2025, https://arxiv.org/abs/2502.05564.
 """
 
-import importlib.util
-
 import numpy as np
 
 from ._rows import Rows
@@ -12,11 +10,6 @@ from ._separate_process import run_separately
 
 _MOST_ROWS = 1_000
 """Of its context, which it reads again for every batch of queries."""
-
-
-def is_tabicl_there() -> bool:
-    """Whether it is installed."""
-    return importlib.util.find_spec("tabicl") is not None
 
 
 def tabicl_outputs(train: Rows, inputs: np.ndarray, classes: int | None, seed: int) -> np.ndarray:

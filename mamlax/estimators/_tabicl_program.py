@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 _SETTINGS: dict[str, Any] = {
-    "n_estimators": 4,  # eight, its default, take twice as long
+    "n_estimators": 4,  # its default is eight, which may not fit a minute
     "device": "cpu",  # the accelerator is that of JAX
     "allow_auto_download": False,  # which would count as time
 }

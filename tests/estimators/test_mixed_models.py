@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from mamlax.estimators import _gpboost, _separate_process, _simpler_models
+from mamlax.estimators import _separate_process, _simpler_models
 from mamlax.estimators._comparison import Judged, judge, report_of
 from mamlax.estimators._entry import ADAPTED, GPBOOST, OFFSET, SLOPES, UNADAPTED, LeftOut
 from mamlax.estimators._gpboost import gpboost_predictions
@@ -134,7 +134,7 @@ def train(settings, data, gp_model, num_boost_round):
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """`fake(line)`: a library called gpboost whose training is this line."""
-    monkeypatch.setattr(_simpler_models, "is_gpboost_there", _gpboost.is_gpboost_there)
+    monkeypatch.setattr(_simpler_models, "is_installed", lambda library: library == "gpboost")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
     sys.modules.pop("gpboost", None)
@@ -144,7 +144,7 @@ def fake(tmp_path, monkeypatch):
 def test_gpboost_adds_what_a_support_says_of_the_intercept(fake):
     """Its variance is half of that of rows, which thus counts as two."""
     fake("pass")
-    assert _gpboost.is_gpboost_there()
+    assert _separate_process.is_installed("gpboost")
     rows = grouped(2, 6)
     support, query = rows.of(np.arange(3)), rows.of(np.arange(3, 6))
     (found,) = gpboost_predictions(rows, [support], [query], 0)

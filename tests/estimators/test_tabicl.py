@@ -40,7 +40,7 @@ class TabICLClassifier(TabICLRegressor):
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """`fake(line)`: a library called tabicl whose regressor does this when it is fitted."""
-    monkeypatch.setattr(_simpler_models, "is_tabicl_there", _tabicl.is_tabicl_there)
+    monkeypatch.setattr(_simpler_models, "is_installed", lambda library: library == "tabicl")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tabicl", raising=False)
