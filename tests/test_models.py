@@ -231,6 +231,31 @@ def test_the_derivative_by_the_kernel_with_few_channels(channels):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("channels", [4, 5])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
+def test_derivatives_of_convolution_of_many_images_in_half_precision(dtype, channels):
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.normal(size=(24, 29, 31, channels)), dtype)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, channels, 2)), dtype)
+    scale = 0.01
+
+    def gradients(convolve, *arrays):
+        def loss(images, kernel):
+            return scale * jnp.sum(convolve(images, kernel).astype(jnp.float32) ** 2)
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1)))(*arrays)
+
+    assert "convolve" in str(jax.make_jaxpr(models.convolve)(images, kernel))
+    found = gradients(models.convolve, images, kernel)
+    expected = gradients(
+        lambda *a: convolved(*a, 1), *(x.astype(jnp.float32) for x in (images, kernel))
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == dtype
+        error = np.asarray(ours, np.float32) - np.asarray(theirs)
+        assert np.abs(error).max() < 0.02 * np.abs(theirs).max()
+
+
 def normalized_by_hand(x, norm, epsilon=1e-3):
     """The norms in numpy: over which axes are moments taken?"""
     if norm == "none":

@@ -184,6 +184,7 @@ def score(
     *,
     task_column: tuple[str, ...] = (),
     target_column: tuple[str, ...] = (),
+    split_column: tuple[str, ...] = (),
     order_column: str | None = None,
     support_sizes: tuple[int, ...] = (),
     decimal_mark: Literal["auto", "point", "comma"] | None = None,
@@ -198,6 +199,8 @@ def score(
         task_column: The column that says which task a row belongs to. Default: as in the table the
             model was fitted to.
         target_column: The target. Default: as in the table the model was fitted to.
+        split_column: Tasks with the same value share something, such as the weather of a month, and
+            count as one in intervals. Default: as in the table the model was fitted to.
         order_column: Numbers or dates that order the rows of a task. The model then adapts to the
             first rows of a task. Default: to rows drawn at random.
         support_sizes: How many rows to adapt to. Default: several sizes from 1 to 50, if tasks
@@ -222,6 +225,7 @@ def score(
         table,
         tasks=task_column,
         targets=target_column,
+        splits=split_column,
         order=order_column,
         sizes=support_sizes,
         decimal_mark=decimal_mark,

@@ -48,8 +48,9 @@ def adaptation_score(
         cv: folds of groups: a number, one of scikit-learn's splitters, or pairs of indices (to
             learn from, to judge on). None: five folds. "prefit": nothing is fitted, and the given
             model is judged on all groups.
-        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`. None: R²
-            for regression, accuracy for classification.
+        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`, which is
+            also passed `sample_weight` if that is given. None: R² for regression, accuracy for
+            classification.
         order_by: `[rows]`, numbers or dates that order the rows of a group, also in training. None:
             the rows are in the given order.
         sample_weight: `[rows]`, how much each row counts, in fitting, adapting and judging.

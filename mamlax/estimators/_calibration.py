@@ -136,7 +136,7 @@ class Calibration(NamedTuple):
                 f"the largest error of all others covers {reached:.3g} of the rows of one. The "
                 "intervals are of the largest errors that were seen, which may be too narrow. More "
                 "groups would help.",
-                stacklevel=5,
+                stacklevel=4,
             )
         at_level = self.quantiles[..., int(np.ceil(coverage * _NUM_LEVELS - _ROUNDING))]
         found = self._between(num_support, at_level)

@@ -58,7 +58,7 @@ def training_of(estimator: Any, *, is_solved: bool) -> TableTraining:
     }
     default = outer_loop_of(is_solved=is_solved)
     settings |= {name: value for name, value in default.items() if settings[name] is None}
-    settings["hidden_sizes"] = tuple(map(int, estimator.hidden_sizes))
+    settings["hidden_sizes"] = tuple(map(int, np.atleast_1d(estimator.hidden_sizes)))
     return TableTraining(**settings)
 
 

@@ -137,16 +137,14 @@ def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
     # sizes that half of the groups have: fewer would be another question
     least = max(len(units) / 2, min(len(units), 2))
     columns = np.flatnonzero(has_rows.sum(0) >= least).tolist()
-    num_simpler = max(len(errors) - 2, 1)
-    chance = (1 - CONFIDENCE) / max(num_simpler, len(columns))
-    confidence = 1 - chance, 1 - (1 - CONFIDENCE) / (num_simpler * len(columns))
+    confidences = _Confidences.of(len(errors) - 1, len(columns))
     entries = []
     for model, values in errors.items():
         for column in columns:
             there = has_rows[:, column]
             ours, theirs = (one[there, column] / scale for one in (errors[ADAPTED], values))
             size = rounds[0].sizes[column]
-            entry = _entry(model, size, ours[:, 0], theirs[:, 0], units[there], confidence)
+            entry = _entry(model, size, ours[:, 0], theirs[:, 0], units[there], confidences)
             if is_class:
                 _, brier, misclassified = theirs.mean(0).tolist()
                 entry = entry._replace(brier=brier, misclassified=misclassified)
@@ -162,15 +160,38 @@ def report_of(rounds: Sequence[Judged], *, is_ordered: bool = False) -> Report:
     )
 
 
+class _Confidences(NamedTuple):
+    """Of single statements, so that all that a verdict says holds with `CONFIDENCE` together.
+
+    Attributes:
+        worse: at a size; the verdict says it of all simpler models at once, so that one is wrong
+            only if the statement is wrong of the best of them.
+        better: of a model at a size.
+        close: of a model; the verdict says it of all sizes at once.
+    """
+
+    worse: float
+    better: float
+    close: float
+
+    @staticmethod
+    def of(num_others: int, num_sizes: int) -> "_Confidences":
+        """Of so many models beside the adapted one."""
+        chance = (1 - CONFIDENCE) / 3  # of an error in all statements of a kind
+        return _Confidences(
+            *(1 - chance / number for number in (num_sizes, num_others * num_sizes, num_others))
+        )
+
+
 def _entry(
     model: str,
     size: int,
     ours: np.ndarray,
     theirs: np.ndarray,
     units: np.ndarray,
-    confidence: tuple[float, float],
+    confidences: _Confidences,
 ) -> Entry:
-    """A model beside the adapted one, at one size; confidences of one of several, and of each."""
+    """A model beside the adapted one, at one size."""
     worse, close = theirs - ours, (1 + MARGIN) * ours - theirs
     is_it = model == ADAPTED
     return Entry(
@@ -179,9 +200,9 @@ def _entry(
         *mean_and_interval(theirs, units),
         *mean_and_interval(worse, units),
         len(units),
-        is_worse=not is_it and is_shown_positive(worse, units, confidence[0]),
-        is_better=not is_it and is_shown_positive(-worse, units, confidence[1]),
-        is_close=not is_it and is_shown_positive(close, units, confidence[0]),
+        is_worse=not is_it and is_shown_positive(worse, units, confidences.worse),
+        is_better=not is_it and is_shown_positive(-worse, units, confidences.better),
+        is_close=not is_it and is_shown_positive(close, units, confidences.close),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
@@ -35,7 +36,7 @@ from ._pooled import kind_of
 from ._rounds import learn_in_rounds, learn_once, print_line
 from ._rows import Rows
 from ._splits import TRAIN, GroupSplit, numbered, splits_of
-from ._targets import Targets, warn_of_constant_targets
+from ._targets import Targets, several_names_of, warn_of_constant_targets
 from ._unadapted import warn_of_no_groups
 
 E = TypeVar("E", bound="FewShotEstimator")
@@ -54,10 +55,12 @@ class FewShotEstimator(BaseEstimator, ABC):
     pretrained_: ArrayLearner | None = None
     target_names_: list[str] | None = None
     task_names_: list[str] | None = None
+    split_names_: list[str] | None = None
     # where metadata routing is on, these reach fit without set_fit_request
     __metadata_request__fit = {"groups": True, "split_by": True, "order_by": True}  # noqa: RUF012
     reading_: Conventions = Conventions()
-    """The names of the target columns and task columns, and how text was read, if the table was
+    """The names of the target columns (of a frame with several, or on the command line); of the
+    columns of tasks, and of what is held out together, and how text was read, if the table was
     fitted by the command line."""
 
     def __init__(
@@ -129,6 +132,7 @@ class FewShotEstimator(BaseEstimator, ABC):
         training = training_of(self, is_solved=is_solved)
         check_pooled(self.pooled, algorithm)
         X = self._checked_table(X, reset=True)
+        self.target_names_ = several_names_of(y)
         y = self._checked_targets(y)
         self._check_new_targets(y)
         check_consistent_length(X, y)
@@ -200,15 +204,14 @@ class FewShotEstimator(BaseEstimator, ABC):
         y = self._checked_targets(y)
         check_consistent_length(X, y)
         weights = self._weights(sample_weight, X)
-        return self._adapted_to(self.columns_.encode(X), y, weights)
+        there = np.flatnonzero(weights > 0)  # a row of no weight is not there
+        inputs = self.columns_.encode(_safe_indexing(X, there))
+        return self._adapted_to(inputs, y[there], weights[there])
 
     def _adapted_to(self: E, inputs: np.ndarray, y: np.ndarray, weights: Any = None) -> E:
         """A copy adapted to encoded rows."""
-        adapted, targets = copy.copy(self), self.targets_.encode(y)
-        if weights is not None:  # a row of no weight is not there
-            there = weights > 0
-            inputs, targets, weights = inputs[there], targets[there], weights[there]
-        adapted._adapted = self.learner_.adapt(inputs, targets, weights)
+        adapted = copy.copy(self)
+        adapted._adapted = self.learner_.adapt(inputs, self.targets_.encode(y), weights)
         adapted.num_support_ = len(inputs)
         return adapted
 
@@ -237,7 +240,10 @@ class FewShotEstimator(BaseEstimator, ABC):
         order = order[weights[order] > 0]  # a row of no weight is not there
         sizes = np.bincount(index[order], minlength=len(names))
         adapted = self.learner_.adapt_many(
-            self.columns_.encode(X)[order], self.targets_.encode(y)[order], sizes, weights[order]
+            self.columns_.encode(_safe_indexing(X, order)),
+            self.targets_.encode(y[order]),
+            sizes,
+            weights[order],
         )
         if len(diverged := names[adapted.diverged]):
             shown = ", ".join(map(repr, diverged[:12].tolist())) + ", ..." * (len(diverged) > 12)
@@ -312,21 +318,23 @@ class FewShotEstimator(BaseEstimator, ABC):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _encoded(self, X, y, weights, split: GroupSplit, order: np.ndarray) -> Rows:
-        """Encoded rows, in an order. The encoding is fitted to all rows that the final model learns
-        from.
+        """Encoded rows, in an order; others are not there. The encoding is fitted to all rows that
+        the final model learns from.
         """
-        learned_from = np.sort(order)
-        if not self.refit:
-            learned_from = learned_from[(split.parts == TRAIN)[split.groups[learned_from]]]
-        self.columns_ = Columns.fit(X.iloc[learned_from] if is_frame(X) else X[learned_from])
+        there = np.sort(order)
+        X, y, weights = _safe_indexing(X, there), y[there], weights[there]
+        groups, units = split.groups[there], split.units[there]
+        is_learned = np.full(len(y), True) if self.refit else (split.parts == TRAIN)[groups]
+        learned_from = np.flatnonzero(is_learned)
+        self.columns_ = Columns.fit(_safe_indexing(X, learned_from))
         self.targets_ = self._fit_targets(y, weights, learned_from)
         self.weight_scale_ = float(weights[learned_from].mean())
         with warnings.catch_warnings():  # new categories are what is held out for
             warnings.simplefilter("ignore", UserWarning)
             inputs = self.columns_.encode(X)
         scaled = (weights / self.weight_scale_).astype(np.float32)
-        rows = Rows(inputs, self.targets_.encode(y), scaled, split.groups, split.units)
-        return rows.of(order)
+        rows = Rows(inputs, self.targets_.encode(y), scaled, groups, units)
+        return rows.of(np.searchsorted(there, order))
 
     def _weights(self, sample_weight, X) -> np.ndarray:
         """Weights of support rows, in units of the mean weight in `fit`. Without weights: 1."""

@@ -44,6 +44,7 @@ def state_of(estimator: Any) -> Container:
         "attributes": {name: getattr(estimator, name) for name in _ATTRIBUTES},
         "target_names": estimator.target_names_,
         "task_names": estimator.task_names_,
+        "split_names": estimator.split_names_,
         "conventions": estimator.reading_.as_json(),
         "feature_names": None if names is None else list(names),
         "columns": estimator.columns_.as_json(),
@@ -81,7 +82,7 @@ def restored(estimator: E, content: Container) -> E:
         setattr(one, name, header["attributes"][name])
     if header["feature_names"] is not None:
         one.feature_names_in_ = np.array(header["feature_names"], dtype=object)
-    for name in ("target_names", "task_names"):
+    for name in ("target_names", "task_names", "split_names"):
         if header.get(name) is not None:
             setattr(one, f"{name}_", [str(word) for word in header[name]])
     one.reading_ = Conventions.from_json(header.get("conventions"))

@@ -12,7 +12,7 @@ from .._errors import MamlaxError
 from ..config._algorithms import ALGORITHMS, HeadOfTask, LogisticMaml, RidgeMaml
 from ._calibration import INTERVALS_OF_NUMBERS, Calibration
 from ._estimator import FewShotEstimator
-from ._targets import Classes, Values
+from ._targets import Classes, Values, in_order_of
 from ._unadapted import warn_of_unadapted
 
 _FOR_CLASSES = {name for name, kind in ALGORITHMS.items() if issubclass(kind, HeadOfTask)}
@@ -41,7 +41,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             `logistic-maml` start from the network.
         features: the features from which these two make curves: "waves", which make it a
             Gaussian process with a learned kernel; or "network", the hidden layers of a network.
-        hidden_sizes: width of each hidden layer of the network, if there is one.
+        hidden_sizes: width of each hidden layer of the network, if there is one. A number: one
+            layer.
         num_outer_steps: the largest number of outer steps. None: 1,000 for `ridge-maml` and
             `logistic-maml`; 2,000 for other algorithms, and without groups.
         meta_batch_size: groups per outer step.
@@ -129,10 +130,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             MamlaxError: if no group was held out in `fit`, or `coverage` is not between 0 and 1.
         """
         check_is_fitted(self)
-        return self._interval(self._inputs(X), coverage)
-
-    def _interval(self, inputs: np.ndarray, coverage: float) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction intervals of encoded rows."""
+        inputs = self._inputs(X)
         predicted = self._decoded(self.learner_.predict(self._adapted, inputs))
         half = self._half_widths(*self._known(inputs), coverage)
         return predicted - half, predicted + half
@@ -167,7 +165,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     def score(self, X, y, sample_weight=None) -> float:
         """R² of the predictions. Warns if the estimator is not adapted to a task."""
         warn_of_unadapted(self)
-        return super().score(X, y, sample_weight)
+        return super().score(X, in_order_of(self.target_names_, y), sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -179,7 +177,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None.")
         return check_array(
-            y,
+            in_order_of(self.target_names_, y),
             ensure_2d=False,
             dtype=np.float64,  # pyright: ignore[reportArgumentType]
             input_name="y",

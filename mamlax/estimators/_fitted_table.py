@@ -138,6 +138,7 @@ def fit(
     with _no_model_after_a_stop():
         model.fit(X, y, groups=groups, split_by=split_by, order_by=order_by)
     model.target_names_, model.task_names_ = list(columns.targets), list(columns.tasks)
+    model.split_names_ = list(columns.splits) or None
     model.reading_ = conventions
     model.save(out)
     return model

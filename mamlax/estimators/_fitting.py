@@ -85,7 +85,9 @@ class Plan(NamedTuple):
         """What adaptation to groups like these starts from."""
         if self.starts_from_pooled:
             classes = self.num_outputs if self.loss == "cross-entropy" else None
-            return fit_pooled(rows, self.training.pooled, self.seed, classes)
+            return fit_pooled(
+                rows, self.training.pooled, self.seed, classes, is_ordered=self.is_ordered
+            )
         return PooledFit(None, np.zeros((len(rows.inputs), 0), np.float32))
 
 

@@ -131,15 +131,17 @@ def _refusals(repository: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         advice = login if status in (401, 403) else "Try again later."
-        reason = str(error).strip().splitlines()[0]
-        raise MamlaxError(f"the Hub refused {repository} ({reason}). {advice}") from error
+        raise MamlaxError(f"the Hub refused {repository} ({_reason(error)}). {advice}") from error
     except (OSError, optional("httpx", "hub").HTTPError) as error:
         raise MamlaxError(_out_of_reach(repository, error)) from error
 
 
 def _out_of_reach(repository: str, error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return (
-        f"the Hugging Face Hub could not be reached for {repository} ({reason}). A model is one "
-        "file: where there is no network, copy it by hand."
+        f"the Hugging Face Hub could not be reached for {repository} ({_reason(error)}). A model "
+        "is one file: where there is no network, copy it by hand."
     )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """Groups that a model has not learned from: adapted to from their first rows, judged on others."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -61,6 +62,11 @@ class RowsInGroups(NamedTuple):
         return RowsInGroups(X, y, self.groups[rows], order, weights, self.places[rows])
 
     @property
+    def weighted(self) -> "RowsInGroups":
+        """Those that have a weight."""
+        return self if self.weights is None else self.of(np.flatnonzero(self.weights > 0))
+
+    @property
     def weighting(self) -> dict[str, np.ndarray]:
         """`sample_weight`, where there is one, as an argument."""
         return {} if self.weights is None else {"sample_weight": self.weights}
@@ -115,7 +121,7 @@ def scores_of(
             f"this model is adapted to {model.num_support_} rows; support_size=0 is of one that "
             "is not. Give the model as fit has left it."
         )
-    query, scorer = rows.after(max(sizes)), scorer_of(model, scoring)
+    query, scorer = rows.after(max(sizes)), scorer_of(model, scoring, rows)
     is_judged = np.isin(rows.groups, query.groups)
     found = []
     for size in sizes:
@@ -136,9 +142,18 @@ def last_step(model: Any, rows: RowsInGroups) -> tuple[Any, RowsInGroups]:
     return model[-1], rows._replace(X=X)
 
 
-def scorer_of(model: Any, scoring: Scoring) -> Any:
-    """`scorer(estimator, X, y) -> float`."""
-    return check_scoring(model, scoring or default_scoring(model))
+def scorer_of(model: Any, scoring: Scoring, rows: RowsInGroups) -> Any:
+    """`scorer(estimator, X, y) -> float`, which takes `sample_weight` where rows have weights."""
+    scorer = check_scoring(model, scoring or default_scoring(model))
+    taken = inspect.signature(scorer).parameters.values()
+    if rows.weighting and not any(
+        one.name == "sample_weight" or one.kind is one.VAR_KEYWORD for one in taken
+    ):
+        raise MamlaxError(
+            "rows are judged by their sample_weight, and scoring does not take it. Write it as "
+            "scoring(estimator, X, y, sample_weight), or leave the weights out."
+        )
+    return scorer
 
 
 def default_scoring(model: Any) -> str:

@@ -42,7 +42,12 @@ class PooledFit(NamedTuple):
 
 
 def fit_pooled(
-    rows: Rows, wanted: PooledChoice, seed: int, classes: int | None = None
+    rows: Rows,
+    wanted: PooledChoice,
+    seed: int,
+    classes: int | None = None,
+    *,
+    is_ordered: bool = False,
 ) -> PooledFit:
     """Choose one and fit it.
 
@@ -52,8 +57,13 @@ def fit_pooled(
             rows tell it. A later one of `kinds` must be better by more than a standard error.
         seed: of the trees.
         classes: how many; None: targets are values.
+        is_ordered: whether rows of a group stand in an order.
     """
-    of_kind = Values(seed, rows.targets.shape[1]) if classes is None else ClassLogits(seed, classes)
+    of_kind: Values | ClassLogits = (
+        Values(seed, rows.targets.shape[1])
+        if classes is None
+        else ClassLogits(seed, classes, is_ordered)
+    )
     folds = _folds(rows)
     kinds: tuple[PooledKind, ...] = of_kind.kinds if wanted == "auto" else (wanted,)
     if not folds:

@@ -31,6 +31,7 @@ class ClassLogits(NamedTuple):
 
     seed: int
     num_outputs: int
+    is_ordered: bool = False
 
     @property
     def kinds(self) -> tuple[PooledKind, ...]:
@@ -102,10 +103,13 @@ class ClassLogits(NamedTuple):
 
     def errors(self, rows: Rows, predicted: np.ndarray) -> np.ndarray:
         """`[groups]`, the log loss of half of the rows once others have told an offset, over
-        numbers of these.
+        numbers of these. Where rows stand in an order, the others are the first.
         """
         of_groups = LogOdds.of(rows, predicted, self.seed)
-        order = np.lexsort((np.random.default_rng(self.seed).random(len(predicted)), rows.groups))
+        places = np.arange(len(predicted))
+        if not self.is_ordered:
+            places = np.random.default_rng(self.seed).random(len(predicted))
+        order = np.lexsort((places, rows.groups))
         rows, logits = rows.of(order), predicted[order]
         group, starts, sizes = np.unique(rows.groups, return_index=True, return_counts=True)
         group = np.repeat(np.arange(len(group)), sizes)

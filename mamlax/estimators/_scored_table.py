@@ -19,7 +19,7 @@ from ._order_column import order_of
 from ._report import Report
 from ._rows import Rows
 from ._simpler_models import SUPPORT_SIZES
-from ._splits import numbered
+from ._splits import numbered, units_of
 from ._table_summary import assumptions
 from ._tables import Table, listed, read_table
 
@@ -30,6 +30,7 @@ def score(
     *,
     tasks: Sequence[str],
     targets: Sequence[str] = (),
+    splits: Sequence[str] = (),
     order: str | None = None,
     sizes: Sequence[int] = (),
     decimal_mark: DecimalMark | None = None,
@@ -44,6 +45,8 @@ def score(
         table_path: a table with the target.
         tasks: columns that say which task a row belongs to; empty: those that it was fitted by.
         targets: columns of the target; empty: as they were called in the table fitted.
+        splits: columns that say which tasks count as one draw, because they share something; empty:
+            those that it was fitted by, where the table has them.
         order: by which rows of a task come one after another; None: in no order.
         sizes: numbers of rows to adapt on; empty: those of a report that half of the tasks have.
         decimal_mark: what decimals begin with; None: as in the table fitted.
@@ -74,13 +77,19 @@ def score(
     table = read_table(table_path)
     table.check_has(tasks, "--task-column")
     table.check_has([order] if order is not None else [], "--order-column")
+    table.check_has(splits, "--split-column")
     there, y, columns = with_targets(model, table, names, conventions)
     if not len(there):
         raise MamlaxError(f"{names[0]!r} is missing in every row of {table_path}.")
     labels, groups = numbered(
         "tasks", labels_of(there, tasks, "--task-column", conventions), len(y)
     )
-    beside = [*names, *tasks, *([order] if order is not None else [])]
+    splits = list(splits) or _known_splits(model, path, table)
+    units = np.arange(len(labels))
+    if splits:
+        shared = labels_of(there, splits, "--split-column", conventions)
+        units = units_of("--split-column", shared, groups, labels)[1]
+    beside = [*names, *tasks, *splits, *([order] if order is not None else [])]
     inputs = inputs_of(model, there, beside, conventions)
     if words := assumptions(there, [*inputs, *columns]):
         say(words)
@@ -97,7 +106,7 @@ def score(
                 stacklevel=2,
             )
     ones = np.ones(len(y), np.float32)
-    rows = Rows(model.columns_.encode(X), model.targets_.encode(y), ones, groups, groups)
+    rows = Rows(model.columns_.encode(X), model.targets_.encode(y), ones, groups, units[groups])
     chosen = tuple(sorted(set(sizes))) or tuple(size for size in SUPPORT_SIZES if size)
     judged = judge(
         model.learner_,
@@ -122,6 +131,20 @@ def _model_of_tables(path: Path) -> Model:
             "mamlax fit or FewShotRegressor and FewShotClassifier write."
         )
     return model
+
+
+def _known_splits(model: Model, path: Path, table: Table) -> list[str]:
+    """The columns that a model was fitted by; none, with a warning, where the table lacks one."""
+    names = model.split_names_ or []
+    if absent := [name for name in names if name not in table.names]:
+        warn(
+            f"{path} was fitted with tasks of one {listed(names)} held out together, and "
+            f"{table.path} has no column {absent[0]!r}: tasks are taken for independent of one "
+            "another here, and intervals may be too narrow.",
+            stacklevel=3,
+        )
+        return []
+    return names
 
 
 def _report_of(

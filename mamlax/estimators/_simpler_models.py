@@ -1,6 +1,10 @@
-"""What a model is compared with: the simpler things that somebody could do with the same table."""
+"""What a model is compared with: the simpler things that somebody could do with the same table.
+
+A row counts as much as its weight in all of them; TabICL alone takes none.
+"""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,31 +39,24 @@ _TREES: dict[str, Any] = {"early_stopping": False}  # theirs would hold out rows
 Predict = Callable[[list[Rows], list[Rows]], list[np.ndarray]]
 """`predict(supports, queries) -> outputs` `[rows, outputs]` for each query. Raises `LeftOut` where
 the model fails."""
-_Peers = Callable[[Rows, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+_OfInputs = Callable[[np.ndarray], np.ndarray]
+"""`[rows, outputs]` of inputs: values, or logs of chances."""
 
 
-class _Models(NamedTuple):
-    """What was fitted to all groups; outputs `[rows, outputs]` are values, or logs of chances.
+class _Fits(NamedTuple):
+    """How simpler models are fitted to all groups.
 
     Attributes:
-        mean: `[outputs]`, the prediction without any features.
-        pooled: `pooled(inputs) -> outputs`.
-        offset: `offset(support)`, what is added to them in a group.
-        support_only: `support_only(support, query) -> outputs`.
-        trees: `trees(inputs) -> outputs`.
-        trees_of_group: the same of inputs with the mean of the support beside them.
-        of_group: the rows that these learned from, with the means of other rows of their groups.
-        sum_of: `sum_of(support)`, the sum of its targets.
+        pooled: `pooled()`, a line.
+        offset: `offset()(support)`, what is added to it in a group.
+        support_only: `support_only(support)`, a line of the support's rows alone.
+        boosted: `boosted(rows)`, trees.
     """
 
-    mean: np.ndarray
-    pooled: Callable[[np.ndarray], np.ndarray]
-    offset: Callable[[Rows], np.ndarray]
-    support_only: Callable[[Rows, Rows], np.ndarray]
-    trees: Callable[[np.ndarray], np.ndarray]
-    trees_of_group: Callable[[np.ndarray], np.ndarray]
-    of_group: Rows
-    sum_of: Callable[[Rows], np.ndarray]
+    pooled: Callable[[], _OfInputs]
+    offset: Callable[[], Callable[[Rows], np.ndarray]]
+    support_only: Callable[[Rows], _OfInputs]
+    boosted: Callable[[Rows], _OfInputs]
 
 
 def simpler_models(
@@ -70,7 +67,7 @@ def simpler_models(
     *,
     is_ordered: bool = False,
 ) -> dict[str, Predict]:
-    """Fit them.
+    """Models that are fitted when they are first asked.
 
     Args:
         train: rows of the groups to learn from.
@@ -82,38 +79,57 @@ def simpler_models(
     Returns:
         What predicts, by the name of the model.
     """
-    peers = _before if is_ordered else _peers
-    # of few rows, threads cost more than they bring where others use the cores as well
-    limit = 1 if len(train.inputs) < _FEW_ROWS else None
-    with threadpool_limits(limit, user_api="openmp"):
-        if classes is None:
-            made = _regressors(train, peers, rng, seed)
-        else:
-            made = _classifiers(train, classes, peers, rng, seed)
+    weighted = _weighted(train, classes)
+    sums = (_before if is_ordered else _peers)(train.groups, weighted, rng)
+    rows, sums = _some(train, sums, rng)
+    of_group = rows._replace(inputs=_with_mean(rows.inputs, sums))
+    mean = weighted[:, :-1].sum(0) / weighted[:, -1].sum()
+    fits = _regressors(train, mean, seed) if classes is None else _classifiers(rows, mean, seed)
 
-    def support_only(supports, queries):
-        return [made.support_only(s, q) for s, q in zip(supports, queries, strict=True)]
+    def sum_of(support):
+        return _weighted(support, classes).sum(0)
+
+    def nothing(inputs):
+        return np.repeat((mean if classes is None else _logs(mean))[None], len(inputs), 0)
 
     def with_offset(supports, queries):
-        outputs = _of_all(made.pooled)(supports, queries)
-        return [one + made.offset(s) for s, one in zip(supports, outputs, strict=True)]
+        outputs = _of_all(fits.pooled)(supports, queries)
+        return [one + fits.offset()(s) for s, one in zip(supports, outputs, strict=True)]
+
+    def support_only(supports, queries):
+        pairs = zip(supports, queries, strict=True)
+        return [fits.support_only(support)(query.inputs) for support, query in pairs]
 
     models = {
-        NOTHING: _of_all(lambda inputs: np.repeat(made.mean[None], len(inputs), 0)),
-        POOLED: _of_all(made.pooled),
+        NOTHING: _of_all(lambda: nothing),
+        POOLED: _of_all(fits.pooled),
         OFFSET: with_offset,
         SUPPORT_ONLY: support_only,
-        TREES: _of_all(made.trees),
-        TREES_OF_GROUP: _of_all(made.trees_of_group, made.sum_of),
+        TREES: _of_all(lambda: fits.boosted(rows)),
+        TREES_OF_GROUP: _of_all(lambda: fits.boosted(of_group), sum_of),
     }
+    if classes is None:
+        models |= _mixed_models(train, seed)
     if is_installed("tabicl"):
 
         def in_context(inputs):
-            outputs = tabicl_outputs(made.of_group, inputs, classes, seed)
+            outputs = tabicl_outputs(of_group, inputs, classes, seed)
             return outputs if classes is None else _logs(outputs)
 
-        models[TABICL] = _of_all(in_context, made.sum_of)
-    return models if classes is not None else models | _mixed_models(train, seed)
+        models[TABICL] = _of_all(lambda: in_context, sum_of)
+    # of few rows, threads cost more than they bring where others use the cores as well
+    limit = 1 if len(train.inputs) < _FEW_ROWS else None
+    return {name: _limited(predict, limit) for name, predict in models.items()}
+
+
+def _limited(predict: Predict, limit: int | None) -> Predict:
+    """With so many threads of OpenMP at most."""
+
+    def limited(supports, queries):
+        with threadpool_limits(limit, user_api="openmp"):
+            return predict(supports, queries)
+
+    return limited
 
 
 def _mixed_models(train: Rows, seed: int) -> dict[str, Predict]:
@@ -129,102 +145,89 @@ def _mixed_models(train: Rows, seed: int) -> dict[str, Predict]:
     return {SLOPES: slopes} | ({GPBOOST: trees} if is_installed("gpboost") else {})
 
 
-def _regressors(train: Rows, peers: _Peers, rng: np.random.Generator, seed: int) -> _Models:
+def _regressors(train: Rows, mean: np.ndarray, seed: int) -> _Fits:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    def boosted(inputs):
+    @cache
+    def pooled():
+        return line_of(train)
+
+    @cache
+    def offset():
+        line = pooled()
+        # a group's offset, shrunken by how much groups differ and how much rows do
+        shrinkage = Offsets.of(train, train.targets - line(train.inputs)).shrinkage
+
+        def of(support):
+            if not len(support.inputs):
+                return np.zeros(len(mean))
+            residuals = support.targets - line(support.inputs)
+            return support.weights @ residuals / (support.weights.sum() + shrinkage)
+
+        return of
+
+    def support_only(support):
+        if len(support.inputs):
+            return line_of(support)
+        return lambda inputs: np.repeat(mean[None], len(inputs), 0)
+
+    def boosted(rows):
         models = [
             HistGradientBoostingRegressor(**_TREES, random_state=seed).fit(
-                inputs, y, rows.sample_weight
+                rows.inputs, y, rows.sample_weight
             )
             for y in rows.targets.T
         ]
         return lambda x: np.stack([model.predict(x) for model in models], axis=1)
 
-    rows, sums, counts = _some(train, *peers(train, rng), rng)
-    pooled, mean = line_of(train), train.targets.mean(0)
-    # a group's offset, shrunken by how much groups differ and how much rows do
-    shrinkage = Offsets.of(train, train.targets - pooled(train.inputs)).shrinkage
-
-    def offset(support):
-        residuals = support.targets - pooled(support.inputs) if len(support.inputs) else mean[:0]
-        return residuals.sum(0) / (len(residuals) + shrinkage)
-
-    def support_only(support, query):
-        if not len(support.inputs):
-            return np.repeat(mean[None], len(query.inputs), 0)
-        return line_of(support)(query.inputs)
-
-    of_group = rows._replace(inputs=_with_mean(rows.inputs, sums, counts))
-    return _Models(
-        mean,
-        pooled,
-        offset,
-        support_only,
-        boosted(rows.inputs),
-        boosted(of_group.inputs),
-        of_group,
-        lambda support: support.targets.sum(0),
-    )
+    return _Fits(pooled, offset, support_only, boosted)
 
 
-def _classifiers(
-    train: Rows, classes: int, peers: _Peers, rng: np.random.Generator, seed: int
-) -> _Models:
+def _classifiers(train: Rows, mean: np.ndarray, seed: int) -> _Fits:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
-    one_hot = train._replace(targets=np.eye(classes)[train.targets])
-    mean = one_hot.targets.mean(0)
-    rows, sums, counts = _some(train, *peers(one_hot, rng), rng)
+    classes = len(mean)
 
-    def fitted(model, inputs, targets, weights):
+    def fitted(model, rows):
         """`chances(inputs)` `[rows, classes]`; of a single class nothing is to be learned."""
-        if len(np.unique(targets)) < 2:
-            only = np.eye(classes)[targets[0]]
+        if len(np.unique(rows.targets)) < 2:
+            only = np.eye(classes)[rows.targets[0]]
             return lambda inputs: np.repeat(only[None], len(inputs), 0)
-        model.fit(inputs, targets, weights)
+        model.fit(rows.inputs, rows.targets, rows.sample_weight)
 
         def chances(inputs):
             found = np.zeros((len(inputs), classes))
-            found[:, model.classes_] = model.predict_proba(inputs)
+            if len(inputs):
+                found[:, model.classes_] = model.predict_proba(inputs)
             return found
 
         return chances
 
-    def linear(of):
-        return fitted(LogisticRegression(max_iter=200), of.inputs, of.targets, of.weights)
+    def linear(rows):
+        return fitted(LogisticRegression(max_iter=200), rows)
 
-    def boosted(inputs):
-        trees = HistGradientBoostingClassifier(**_TREES, random_state=seed)
-        chances = fitted(trees, inputs, rows.targets, rows.sample_weight)
-        return lambda x: _logs(chances(x))
+    @cache
+    def pooled():
+        chances = linear(train)
+        return lambda inputs: _logs(chances(inputs))
 
-    def counts_of(support):
-        return np.bincount(support.targets, minlength=classes).astype(float)
+    @cache
+    def offset():
+        line = pooled()
+        log_odds = LogOdds.of(train, line(train.inputs), seed)
+        return lambda support: log_odds(support, line(support.inputs))
 
-    def support_only(support, query):  # beside it the frequencies of all, as if one row more
-        number = len(support.inputs)
-        found = linear(support)(query.inputs) if number else np.zeros((len(query.inputs), 1))
-        return _logs((number * found + mean) / (number + 1))
+    def support_only(support):  # beside it the frequencies of all, as if one row more
+        number = support.weights.sum()
+        chances = linear(support) if len(support.inputs) else lambda inputs: 0.0
+        return lambda x: _logs((number * chances(x) + mean) / (number + 1) + np.zeros((len(x), 1)))
 
-    chances = linear(rows)
+    def boosted(rows):
+        chances = fitted(HistGradientBoostingClassifier(**_TREES, random_state=seed), rows)
+        return lambda inputs: _logs(chances(inputs))
 
-    def pooled(inputs):
-        return _logs(chances(inputs)) if len(inputs) else np.zeros((0, classes))
-
-    log_odds = LogOdds.of(rows, pooled(rows.inputs), seed)
-    of_group = rows._replace(inputs=_with_mean(rows.inputs, sums, counts))
-    return _Models(
-        _logs(mean),
-        pooled,
-        lambda support: log_odds(support, pooled(support.inputs)),
-        support_only,
-        boosted(rows.inputs),
-        boosted(of_group.inputs),
-        of_group,
-        counts_of,
-    )
+    return _Fits(pooled, offset, support_only, boosted)
 
 
 def _logs(chances: np.ndarray) -> np.ndarray:
@@ -232,7 +235,7 @@ def _logs(chances: np.ndarray) -> np.ndarray:
 
 
 def _of_all(
-    predict: Callable[[np.ndarray], np.ndarray], sum_of: Callable[[Rows], Any] | None = None
+    fit: Callable[[], _OfInputs], sum_of: Callable[[Rows], np.ndarray] | None = None
 ) -> Predict:
     """The queries of all groups in one call; with `sum_of`, the support's mean beside them."""
 
@@ -240,60 +243,69 @@ def _of_all(
         lengths = [len(query.inputs) for query in queries]
         inputs = np.concatenate([query.inputs for query in queries])
         if sum_of is not None:
-            sums = np.repeat([sum_of(support) for support in supports], lengths, axis=0)
-            counts = np.repeat([len(support.inputs) for support in supports], lengths)
-            inputs = _with_mean(inputs, sums, counts)
-        return np.split(predict(inputs), np.cumsum(lengths)[:-1])
+            sums = np.stack([sum_of(support) for support in supports])
+            inputs = _with_mean(inputs, np.repeat(sums, lengths, axis=0))
+        return np.split(fit()(inputs), np.cumsum(lengths)[:-1])
 
     return predictions
 
 
-def _some(
-    rows: Rows, sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator
-) -> tuple[Rows, np.ndarray, np.ndarray]:
+def _some(rows: Rows, sums: np.ndarray, rng: np.random.Generator) -> tuple[Rows, np.ndarray]:
     """As many rows as trees learn from, at random."""
     if len(rows.inputs) <= _MOST_ROWS:
-        return rows, sums, counts
+        return rows, sums
     chosen = np.sort(rng.choice(len(rows.inputs), _MOST_ROWS, replace=False))
-    return rows.of(chosen), sums[chosen], counts[chosen]
+    return rows.of(chosen), sums[chosen]
 
 
-def _peers(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the sum of the targets of some other rows of its group, and how many.
+def _weighted(rows: Rows, classes: int | None) -> np.ndarray:
+    """`[rows, outputs + 1]`: targets, or ones at classes, times the weight; and the weight."""
+    numbers = rows.targets if classes is None else np.eye(classes)[rows.targets]
+    weights = rows.weights[:, None].astype(np.float64)
+    return np.concatenate([weights * numbers, weights], axis=1)
+
+
+def _peers(groups: np.ndarray, columns: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each row the sums of columns over some other rows of its group.
 
     As many as one of `SUPPORT_SIZES`, drawn for each row, or all others. Rows are shuffled within
     their group; those that follow a row, in a circle, are its peers.
     """
-    order = np.lexsort((rng.random(len(rows.groups)), rows.groups))
-    _, starts, sizes = np.unique(rows.groups[order], return_index=True, return_counts=True)
+    order = np.lexsort((rng.random(len(groups)), groups))
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
     start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
     wanted = np.minimum(rng.choice(SUPPORT_SIZES, len(order)), size - 1)
-    targets = rows.targets[order].astype(np.float64)
-    before = np.concatenate([np.zeros((1, targets.shape[1])), np.cumsum(targets, axis=0)])
+    before = _cumulated(columns[order])
     first = np.arange(len(order)) + 1
     last, end = first + wanted, start + size
     around = np.maximum(last - end, 0)  # how many of them lie at the beginning again
     sums = before[np.minimum(last, end)] - before[first] + before[start + around] - before[start]
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return sums[back], wanted[back]
+    return sums[np.argsort(order)]
 
 
-def _before(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _before(groups: np.ndarray, columns: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The same of the first rows of its group, as many as come before a row at most."""
-    order = np.argsort(rows.groups, kind="stable")
-    _, starts, sizes = np.unique(rows.groups[order], return_index=True, return_counts=True)
+    order = np.argsort(groups, kind="stable")
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
     start = np.repeat(starts, sizes)
     wanted = np.minimum(rng.choice(SUPPORT_SIZES, len(order)), np.arange(len(order)) - start)
-    targets = rows.targets[order].astype(np.float64)
-    before = np.concatenate([np.zeros((1, targets.shape[1])), np.cumsum(targets, axis=0)])
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return (before[start + wanted] - before[start])[back], wanted[back]
+    before = _cumulated(columns[order])
+    return (before[start + wanted] - before[start])[np.argsort(order)]
 
 
-def _with_mean(inputs: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The inputs, the mean of the support's targets (missing where there is none), and its size."""
+def _cumulated(columns: np.ndarray) -> np.ndarray:
+    """`[rows + 1, columns]`, the sums of all rows before each."""
+    return np.concatenate([np.zeros((1, columns.shape[1])), np.cumsum(columns, axis=0)])
+
+
+def _with_mean(inputs: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """The inputs, the mean of the support's targets (missing where there is none), and its size.
+
+    Args:
+        inputs: `[rows, features]`.
+        sums: `[rows, outputs + 1]`, of targets times their weights, and of weights.
+    """
+    totals, counts = sums[:, :-1], sums[:, -1:]
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(counts[:, None] > 0, sums / counts[:, None], np.nan)
-    return np.concatenate([inputs, means, counts[:, None]], axis=1)
+        means = np.where(counts > 1e-9, totals / counts, np.nan)
+    return np.concatenate([inputs, means, counts], axis=1)

@@ -115,7 +115,12 @@ class Deal(NamedTuple):
             )
         units, unit_of = names, np.arange(len(names))
         if split_by is not None:
-            units, unit_of = _units(called, split_by, numbers, names)
+            units, unit_of = units_of(called, split_by, numbers, names)
+            if len(units) == 1:
+                raise MamlaxError(
+                    f"{called} is {_shown(units[0])} in all rows, so that no group could be held "
+                    "out."
+                )
         order = np.random.default_rng(seed).permutation(len(units))
         # two or more are left to learn from; a share is one or more where that allows it
         num_validation = min(_share(validation_fraction, len(units)), len(units) - 2)
@@ -170,13 +175,21 @@ def _share(fraction: float, total: int) -> int:
     return max(1, int(fraction * total)) if fraction > 0 else 0
 
 
-def _units(name: str, values: Any, numbers: np.ndarray, groups: np.ndarray):
-    """The values that groups are dealt out by, and that of each group."""
+def units_of(
+    name: str, values: Any, numbers: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The values that groups share, which are held out together, and the number of each group's.
+
+    Args:
+        name: what they are called in messages.
+        values: `[rows]`.
+        numbers: `[rows]`, the number of each row's group.
+        groups: `[groups]`, what they are called.
+
+    Raises:
+        MamlaxError: if a group has rows of several values.
+    """
     units, unit_of_row = numbered(name, values, len(numbers))
-    if len(units) == 1:
-        raise MamlaxError(
-            f"{name} is {_shown(units[0])} in all rows, so that no group could be held out."
-        )
     unit_of = np.zeros(len(groups), int)
     unit_of[numbers] = unit_of_row
     mixed = np.flatnonzero(unit_of[numbers] != unit_of_row)

@@ -125,8 +125,9 @@ def support_curve(
             2, 5, 10, 20 and 50 that are at most half the rows of a group (the median group).
         cv: folds of groups, as for `adaptation_score`. "prefit": nothing is fitted. The given model
             is judged in five sets of groups, without simpler models.
-        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`. None: R²
-            for regression, accuracy for classification.
+        scoring: scikit-learn's name of a score, or `scoring(estimator, X, y) -> float`, which is
+            also passed `sample_weight` if that is given. None: R² for regression, accuracy for
+            classification.
         order_by: `[rows]`, numbers or dates that order the rows of a group. None: the rows are in
             the given order.
         sample_weight: `[rows]`, how much each row counts, in fitting, adapting and judging.
@@ -202,7 +203,7 @@ def _simpler(
     classes = len(model.classes_) if is_classifier(model) else None
     # in their order within groups: what comes before a row is then what stands before it
     learned = fold.learned.of(np.argsort(fold.learned.places, kind="stable"))
-    train, query = _encoded(model, learned), fold.judged.after(max(sizes))
+    train, query = _encoded(model, learned.weighted), fold.judged.after(max(sizes))
     asked, rows = _encoded(model, query), _encoded(model, fold.judged)
     names, group = np.unique(query.groups, return_inverse=True)
     those = [np.flatnonzero(group == i) for i in range(len(names))]
@@ -211,7 +212,9 @@ def _simpler(
         rows.of(first[np.argsort(fold.judged.places[first])])
         for size in sizes
         for first in (
-            np.flatnonzero((fold.judged.groups == name) & (fold.judged.places < size))
+            np.flatnonzero(
+                (fold.judged.groups == name) & (fold.judged.places < size) & (rows.weights > 0)
+            )
             for name in names
         )
     ]
@@ -219,7 +222,7 @@ def _simpler(
     simpler = simpler_models(
         train, classes, np.random.default_rng(seed), seed, is_ordered=is_ordered
     )
-    scorer, scores, remarks = scorer_of(model, scoring), {}, {}
+    scorer, scores, remarks = scorer_of(model, scoring, fold.judged), {}, {}
     for name, predict in simpler.items():
         outputs, remark = tried(predict, supports, queries * len(sizes))
         if remark is not None:

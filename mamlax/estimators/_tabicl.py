@@ -28,9 +28,9 @@ def tabicl_outputs(train: Rows, inputs: np.ndarray, classes: int | None, seed: i
     Raises:
         LeftOut: if it fails, or takes longer than a minute.
     """
-    frequencies = (
-        np.bincount(train.targets, minlength=classes) / len(train.targets) if classes else 0
-    )
+    frequencies = 0
+    if classes:
+        frequencies = np.bincount(train.targets, train.weights, classes) / train.weights.sum()
     train = train.of(np.flatnonzero(train.weights > 0)).thinned(_MOST_ROWS, seed)
     given = {
         "inputs": train.inputs,

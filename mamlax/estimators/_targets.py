@@ -1,12 +1,15 @@
 """What is predicted, as numbers that a network learns: standardized values, or class numbers."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import softmax
 
 from .._errors import MamlaxError, warn
 from .._files import Json
+from ._columns import names_of
+from ._frames import as_pandas
 from ._moments import are_lost, exponent_of
 
 _FARTHEST = 1e15
@@ -156,6 +159,36 @@ def targets_from_json(value: Json) -> Targets:
     if value["kind"] == "classes":
         return Classes(np.array(value["classes"], dtype=np.dtype(value["dtype"])))
     return Values(tuple(value["mean"]), tuple(value["scale"]), value["flat"])
+
+
+def several_names_of(y: Any) -> list[str] | None:
+    """The names of targets that are several columns of a frame; None where nothing tells them."""
+    frame = as_pandas(y) if hasattr(y, "columns") else y
+    names = names_of(frame)
+    if names is None or len(names) < 2 or any(not isinstance(one, str) for one in frame.columns):
+        return None
+    return names
+
+
+def in_order_of(names: Sequence[str] | None, y: Any) -> Any:
+    """Targets with their columns in the order of those that were fitted, found by name.
+
+    Args:
+        names: of those fitted; None: nothing is known of them.
+        y: a frame, whose columns may be in another order; or an array, which is in the same.
+
+    Raises:
+        MamlaxError: if a frame lacks one of them.
+    """
+    given = several_names_of(y)
+    if given is None or names is None or given == list(names):
+        return y
+    if missing := [name for name in names if name not in given]:
+        raise MamlaxError(
+            f"the targets have the columns {', '.join(map(repr, given))}, and the model was fitted "
+            f"to {', '.join(map(repr, names))}: {missing[0]!r} is missing."
+        )
+    return as_pandas(y).iloc[:, [given.index(name) for name in names]]
 
 
 def warn_of_constant_targets(y: np.ndarray, groups: np.ndarray) -> None:

@@ -203,13 +203,12 @@ def _by_images(images, outputs, window: _Window):
     in_lots = num_images // at_once * at_once
 
     def add_lot(total, lot):
-        images, outputs = lot
+        # in `dtype` before the products: XLA has none of these with float32 results of bfloat16
+        images, outputs = (x.astype(dtype) for x in lot)
         outputs = outputs.reshape(-1, num_outputs)
         if channels > _FEW_CHANNELS:
-            patches = _patches(images, window)
-            return total + jnp.dot(outputs.T, patches, preferred_element_type=dtype), None
-        planes = _planes(images, window)
-        return total + jnp.dot(planes, outputs, preferred_element_type=dtype).T, None
+            return total + outputs.T @ _patches(images, window), None
+        return total + (_planes(images, window) @ outputs).T, None
 
     lots = [x[:in_lots].reshape(-1, at_once, *x.shape[1:]) for x in (images, outputs)]
     shape = (num_outputs, math.prod(window.kernel_size) * channels)

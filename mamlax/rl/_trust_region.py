@@ -86,13 +86,16 @@ def longest_step(
         direction, residual, search, size = found
         curved = product_fn(search)
         curvature = _dot(search, curved)
-        # once the residual is zero, or rounding has won, nothing changes any more
+        # once the residual is zero, or rounding has won (no curvature), nothing changes any more
         scale = jnp.where(curvature > 0, size / jnp.where(curvature > 0, curvature, 1.0), 0.0)
         direction = _add(direction, scale, search)
         residual = _add(residual, -scale, curved)
         new_size = _dot(residual, residual)
         ratio = jnp.where(size > 0, new_size / jnp.where(size > 0, size, 1.0), 0.0)
-        return direction, residual, _add(residual, ratio, search), new_size
+        search = jax.tree.map(
+            lambda x: jnp.where(curvature > 0, x, 0), _add(residual, ratio, search)
+        )
+        return direction, residual, search, new_size
 
     # the library's cg costs two products more, and stops at a tolerance
     zero = jax.tree.map(jnp.zeros_like, gradient)

@@ -77,7 +77,8 @@ class ServedTable(NamedTuple):
         with collected_warnings() as warned:
             model, inputs = adapted or self.model, self._inputs(body, "rows")
             outputs = _finite(model.learner_.predict(model._adapted, inputs))
-            found: Json = {"predictions": model._decoded(outputs).tolist()}
+            predicted = model._decoded(outputs)
+            found: Json = {"predictions": predicted.tolist()}
             coverage = body.get("coverage")
             if isinstance(model, FewShotClassifier):
                 if coverage is not None:
@@ -89,8 +90,11 @@ class ServedTable(NamedTuple):
             elif coverage is not None:
                 if isinstance(coverage, bool) or not isinstance(coverage, int | float):
                     raise RefusedError(f"coverage must be a number, got {coverage!r}.")
-                lower, upper = model._interval(inputs, coverage)
-                found |= {"lower": lower.tolist(), "upper": upper.tolist()}
+                half = model._half_widths(*model._known(inputs), coverage)
+                found |= {
+                    "lower": (predicted - half).tolist(),
+                    "upper": (predicted + half).tolist(),
+                }
         return {**found, "said": _once(warned)}
 
     def steps(self, body: Json) -> Json:
@@ -197,7 +201,7 @@ class ServedTable(NamedTuple):
             known = {str(one): one for one in self.model.classes_.tolist()}
             return np.array([known.get(str(one), one) for one in targets], dtype=object)
         try:
-            found = np.array(targets, np.float64)
+            found = np.array(_numbers(targets), np.float64)
         except (TypeError, ValueError, OverflowError) as error:
             raise RefusedError("targets must be numbers, or lists of as many each.") from error
         if found.ndim > 2 or not np.isfinite(found).all():
@@ -263,6 +267,11 @@ def _values(name: str, column: Column, cells: list[Any]) -> np.ndarray:
     if np.isinf(found).any():
         raise RefusedError(f"{column.name!r} in {name} must be finite.")
     return found
+
+
+def _numbers(targets: list[Any]) -> list[Any]:
+    """Lists of any depth, with their cells as numbers."""
+    return [_numbers(one) if isinstance(one, list) else number_of(one) for one in targets]
 
 
 def _coverage(form: Form) -> float | None:

@@ -160,6 +160,28 @@ def test_several_sizes_are_judged_on_the_same_rows():
         assert error == pytest.approx(-np.mean((TARGETS[query] - TARGETS[learned].mean()) ** 2))
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 groups have 1 rows")
+def test_a_function_for_scoring_takes_weights_or_is_refused():
+    given = (MeanOfSupport(), INPUTS, TARGETS, GROUPS)
+    weights = np.arange(1.0, len(TARGETS) + 1)
+
+    def mean_error(model, X, y):
+        return -np.mean((model.predict(X) - y) ** 2)
+
+    def weighted_error(model, X, y, sample_weight):
+        return -np.average((model.predict(X) - y) ** 2, weights=sample_weight)
+
+    options = {"support_size": 1, "cv": TWO[:1]}
+    by_name = mamlax.adaptation_score(*given, scoring=ERROR, **options)
+    assert mamlax.adaptation_score(*given, scoring=mean_error, **options) == pytest.approx(by_name)
+    options["sample_weight"] = weights
+    by_name = mamlax.adaptation_score(*given, scoring=ERROR, **options)
+    found = mamlax.adaptation_score(*given, scoring=weighted_error, **options)
+    assert found == pytest.approx(by_name)
+    with pytest.raises(mamlax.MamlaxError, match="scoring does not take it"):
+        mamlax.adaptation_score(*given, scoring=mean_error, **options)
+
+
 def test_the_default_is_five_folds_of_groups():
     groups = np.repeat(np.arange(10), 3)
     y = np.random.default_rng(0).normal(size=30)

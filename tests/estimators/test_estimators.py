@@ -189,6 +189,51 @@ def test_weights_of_the_support_are_rows_repeated(model):
     assert np.abs(weighted.predict(x) - model.adapt(x, y).predict(x)).max() > 1e-2
 
 
+def test_the_target_of_a_row_of_no_weight_is_not_read(model, classifier):
+    x, y = HELD_OUT.of(7, 0, 4)
+    spoiled, weights = np.append(y[:3], 1e30), np.array([1.0, 1.0, 1.0, 0.0])
+    expected = model.adapt(x[:3], y[:3]).predict(x)
+    found = model.adapt(x, spoiled, sample_weight=weights).predict(x)
+    np.testing.assert_array_equal(found, expected)
+    many = model.adapt_many(x, spoiled, np.zeros(4, int), sample_weight=weights)
+    np.testing.assert_allclose(many.predict(x, np.zeros(4, int)), expected, rtol=1e-5, atol=1e-5)
+    labels = [*classifier.classes_[[0, 1, 0]], "unheard of"]
+    classifier.adapt(x, labels, sample_weight=weights)
+    with pytest.raises(mamlax.MamlaxError, match="unheard of"):
+        classifier.adapt(x, labels)
+
+
+def test_a_class_of_rows_without_weight_is_none():
+    x, groups = np.random.default_rng(0).normal(size=(80, 1)), np.repeat(np.arange(8), 10)
+    y = np.where(np.arange(80) % 2, "a", "b")
+    y[0] = "mistyped"
+    weights = np.ones(80)
+    weights[0] = 0
+    found = mamlax.FewShotClassifier(num_outer_steps=1, compare=False, refit=False).fit(
+        x, y, groups=groups, sample_weight=weights
+    )
+    assert found.classes_.tolist() == ["a", "b"]
+
+
+def test_targets_of_a_frame_are_found_by_name():
+    rng = np.random.default_rng(0)
+    x, groups = rng.normal(size=(200, 1)), np.repeat(np.arange(10), 20)
+    y = pd.DataFrame({"up": x[:, 0], "down": -x[:, 0] + 5})
+    found = mamlax.FewShotRegressor(
+        num_outer_steps=1, compare=False, refit=False, pooled="linear", random_state=0
+    ).fit(x, y, groups=groups)
+    assert found.target_names_ == ["up", "down"]
+    turned = y[["down", "up"]]
+    expected = found.adapt(x[:5], y[:5])
+    for adapted in (found.adapt(x[:5], turned[:5]), found.adapt(x[:5], y[:5].to_numpy())):
+        np.testing.assert_array_equal(adapted.predict(x), expected.predict(x))
+    assert expected.score(x, turned) == expected.score(x, y)
+    with pytest.raises(mamlax.MamlaxError, match="'up' is missing"):
+        found.adapt(x[:5], turned[:5].rename(columns={"up": "upwards"}))
+    found.fit(x, y.to_numpy(), groups=groups)
+    assert found.target_names_ is None
+
+
 def ragged(sizes):
     """Supports of these sizes, their rows mixed, under names of text."""
     rows = np.concatenate(

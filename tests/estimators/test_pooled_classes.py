@@ -76,6 +76,18 @@ def test_classes_that_are_not_there_are_unlikely(present):
             np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
+def test_in_an_order_the_offset_is_told_by_the_first_rows():
+    """Which are all of the other class here."""
+    rows = rows_of(nothing)
+    of_group, is_first = rows.groups % 2, np.arange(len(rows.groups)) % 12 < 3
+    rows = rows._replace(targets=np.where(is_first, 1 - of_group, of_group))
+    logits = nothing(rows.inputs)
+    at_random, ordered = (
+        ClassLogits(0, 2, is_ordered).errors(rows, logits).mean() for is_ordered in (False, True)
+    )
+    assert ordered > 1.3 * at_random
+
+
 def test_stages_of_trees_end_where_their_arrays_are():
     rows, pooled = rows_of(steps), ClassLogits(0, 3)
     boosted = pooled.boosted(rows, 20)

@@ -217,15 +217,15 @@ def test_a_chance_of_nothing_counts_as_a_millionth():
 def test_a_report_of_classes_has_a_table_for_each_measure():
     """The verdict is by the first."""
     errors = {
-        model: np.full((6, 7, 3), np.nan) for model in (_entry.ADAPTED, _entry.UNADAPTED, OFFSET)
+        model: np.full((8, 7, 3), np.nan) for model in (_entry.ADAPTED, _entry.UNADAPTED, OFFSET)
     }
     for place, model in enumerate(errors):
         errors[model][:, :3] = [0.5 + place, 0.25, 0.02]
         errors[model][0, :, 0] += 0.001
-    found = report_of([Judged(np.arange(6), errors, np.zeros(6, int))])
+    found = report_of([Judged(np.arange(8), errors, np.zeros(8, int))])
     assert (found.metric, found.sizes) == ("log loss", [0, 1, 2])
     lines = str(found).splitlines()
-    titles = ["log loss, 6 groups held out", "Brier score", "share of rows misclassified"]
+    titles = ["log loss, 8 groups held out", "Brier score", "share of rows misclassified"]
     for title, cell in zip(titles, ("0.500 ± ", "0.250", "0.020"), strict=True):
         (start,) = (i for i, line in enumerate(lines) if line.startswith(title))
         assert lines[start + 2].startswith(_entry.ADAPTED) and cell in lines[start + 2]

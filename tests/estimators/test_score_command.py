@@ -36,8 +36,8 @@ def errors_of(model, table, size, later):
 
 
 def test_a_model_is_judged_adapted_and_not(command, saved, regressor, tmp_path):
-    table = machines(num_machines=8, seed=7)
-    table.assign(day=np.arange(96)).to_csv("other.csv", index=False)
+    table = machines(num_machines=16, seed=7)
+    table.assign(day=np.arange(16 * 12)).to_csv("other.csv", index=False)
     status, out, err = command(
         *("score", *saved, "--order-column", "day"),
         *("--support-sizes", 2, 5, "--out", "score.json"),
@@ -54,8 +54,8 @@ def test_a_model_is_judged_adapted_and_not(command, saved, regressor, tmp_path):
             errors_of(regressor, table, 0, size), rel=1e-3
         )
     first, *_, verdict = out.splitlines()
-    assert "variance of the target over these rows, 8 groups, the first rows" in first
-    assert "held out" not in out and "(95 % confidence, 8 groups)" in verdict
+    assert "variance of the target over these rows, 16 groups, the first rows" in first
+    assert "held out" not in out and "(95 % confidence, 16 groups)" in verdict
 
 
 def test_rows_are_drawn_where_no_order_is_named(command, saved):
@@ -64,6 +64,32 @@ def test_rows_are_drawn_where_no_order_is_named(command, saved):
     # half of 12 rows are judged on: no task has ten to adapt to
     assert first.splitlines()[1].split() == ["rows", "of", "support", "1", "2", "5"]
     assert command("score", *saved)[1] == first != command("score", *saved, "--seed", 1)[1]
+
+
+@pytest.mark.filterwarnings("default:.* was fitted with tasks of one site")
+def test_tasks_that_share_something_count_as_one(command, saved, regressor):
+    """By the option, or as in the table that was fitted."""
+    table = machines(num_machines=8, seed=7)
+    table.assign(site=table["machine"].astype(str).str[-1].isin([*"02468"])).to_csv(
+        "other.csv", index=False
+    )
+    status, out, err = command("score", *saved, "--split-column", "site")
+    assert status == 0 and err == "", err
+    assert "8 groups, mean ± 95 % interval over the 2 sets of groups held out together" in out
+    regressor.split_names_ = ["site"]
+    try:
+        regressor.save("with_site.safetensors")
+    finally:
+        del regressor.split_names_
+    assert mamlax.load("with_site.safetensors").split_names_ == ["site"]
+    given = ("with_site.safetensors", "other.csv", *OTHER)
+    assert command("score", *given)[1] == out
+    table.to_csv("other.csv", index=False)
+    status, alone, err = command("score", *given)
+    assert "has no column 'site': tasks are taken for independent" in err
+    assert alone == command("score", *saved)[1] != out
+    line = fails(command, "score", *saved, "--split-column", "kind")
+    assert "has rows of several values of --split-column" in line
 
 
 @pytest.mark.filterwarnings("default:.* was fitted with rows in an order")

@@ -110,20 +110,20 @@ def test_what_is_not_shown_is_said_with_both_errors():
     errors = means((0.016,) * 3, (0.163,) * 3)
     report = found(
         {
-            model: np.array([[values[0]]] * 5 + [[3 * values[0]]] * 2) * np.ones(3)
-            + (model == OFFSET) * np.array([[2.0], *[[-0.1]] * 6])
+            model: np.array([[values[0]]] * 5 + [[3 * values[0]]] * 3) * np.ones(3)
+            + (model == OFFSET) * np.array([[2.0], *[[-0.1]] * 7])
             for model, values in errors.items()
         }
     )
     ours, theirs = (report.entry(model, 5).error for model in (ADAPTED, OFFSET))
     assert theirs > 5 * ours
-    assert report.verdict.startswith("Cannot tell with 1, 5 and 10 rows (7 groups): adapted 0.025")
+    assert report.verdict.startswith("Cannot tell with 1, 5 and 10 rows (8 groups): adapted 0.028")
     assert f"adapted {ours:.3f}, {OFFSET} {theirs:.3f} (5 rows)" in report.verdict
 
 
 def test_of_too_few_groups_there_is_no_verdict():
     rng = np.random.default_rng(0)
-    for num_groups, words in ((1, "1 group held out"), (4, "4 groups held out")):
+    for num_groups, words in ((1, "1 group held out"), (7, "7 groups held out")):
         verdict = simulated(means((1.0,) * 3, (2.0,) * 3), num_groups, rng).verdict
         assert verdict.startswith(f"Only {words}: too few to say which")
     sets = simulated(means((1.0,) * 3, (2.0,) * 3), 84, rng, num_units=4)

@@ -234,6 +234,17 @@ def test_no_gradient_no_step():
     np.testing.assert_allclose(direction @ expected, norms, rtol=1e-8)
 
 
+def test_the_longest_step_ends_where_there_is_no_curvature():
+    """As by rounding: what was found until then stays."""
+    matrix, gradient = jnp.diag(jnp.array([1.0, 1e-3, -1e-4])), jnp.ones(3)
+    steps = [
+        longest_step(lambda v: matrix @ v, gradient, max_kl=0.01, num_iterations=number)
+        for number in (2, 3, 4, 10)
+    ]
+    for step in steps[1:]:
+        np.testing.assert_array_equal(step, steps[0])
+
+
 # --------------------------------------------------------------------------- the line search
 
 

@@ -195,6 +195,10 @@ REFUSED = {
     "text for a number": ({"rows": [["fast", "dry"]], "targets": [1]}, "'speed' in rows must be"),
     "a number of Python": ({"rows": [["1_0", "dry"]], "targets": [1]}, "'speed' in rows must be"),
     "a list in a cell": ({"rows": [[[1], "dry"]], "targets": [1]}, "'speed' in rows must be"),
+    "a number as only Python reads it": (
+        {"rows": [[1.0, "dry"]], "targets": ["2024_01"]},
+        "targets must be numbers",
+    ),
     "text for a target": ({"rows": [[1.0, "dry"]], "targets": ["much"]}, "targets must be numbers"),
     "fewer targets": ({"rows": SUPPORT, "targets": [1.0]}, "got 3 rows and 1 targets"),
     "no targets": ({"rows": SUPPORT}, "targets must be a list, got nothing"),
