@@ -28,6 +28,6 @@ def missing(names: str, extra: str, install: str = "") -> MamlaxError:
     if install:
         return MamlaxError(f"{names} cannot be imported. To install it: {install}")
     return MamlaxError(
-        f"{names} cannot be imported. It comes with an extra of mamlax; in the folder of mamlax: "
-        f"pip install '.[{extra}]'"
+        f"{names} cannot be imported. It comes with an extra of mamlax: pip install "
+        f"'mamlax[{extra}]'"
     )

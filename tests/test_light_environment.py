@@ -76,7 +76,7 @@ except mamlax.MamlaxError as error:
     assert status == 0, errors
     first, second = output.splitlines()
     assert first == "2"
-    assert "orbax" in second and "pip install '.[cli]'" in second
+    assert "orbax" in second and "pip install 'mamlax[cli]'" in second
 
 
 @pytest.mark.slow
@@ -98,9 +98,9 @@ print(run.best_step)
 
 def test_what_needs_more_names_the_extra_that_installs_it(run_light):
     status, _, errors = run_light("from mamlax.__main__ import main; sys.exit(main())")
-    assert status == 1 and "pip install '.[cli]'" in errors and "Traceback" not in errors
+    assert status == 1 and "pip install 'mamlax[cli]'" in errors and "Traceback" not in errors
     status, _, errors = run_light("import mamlax; mamlax.FewShotRegressor")
-    assert status == 1 and "pip install '.[tabular]'" in errors.splitlines()[-1]
+    assert status == 1 and "pip install 'mamlax[tabular]'" in errors.splitlines()[-1]
 
 
 def test_settings_and_recipes_do_not_load_jax(run_light):

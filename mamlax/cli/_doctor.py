@@ -45,7 +45,7 @@ def doctor() -> None:
         f"data     {_shown(data_directory())}",
     ]
     lines += [f"         {name}: {_where(find)} ({recipes})" for name, recipes, find in data]
-    lines.append("extras   what is missing comes with pip install '.[EXTRA]' in mamlax's folder")
+    lines.append("extras   what is missing comes with pip install 'mamlax[EXTRA]'")
     lines += [f"         {name}: {state}" for name, state in _extras().items()]
     print("\n".join(lines))
 

@@ -23,7 +23,7 @@ from ._algorithms import (
 from ._settings import Count, NonNegative, Positive, Settings
 
 _FOR_TABLES: tuple[Algorithm, ...] = (
-    RidgeMaml(num_inner_steps=0, ridge=5.0, head_prior=True),
+    RidgeMaml(num_inner_steps=0, ridge=100.0, head_prior=True),
     LogisticMaml(num_inner_steps=0, ridge=5.0, num_solver_steps=30),
     Maml(inner_learning_rate=0.1, num_inner_steps=3),
     Fomaml(inner_learning_rate=0.1, num_inner_steps=3),

@@ -27,6 +27,7 @@ from ._learner import ArrayLearner, LearnerSettings, Loss
 from ._pooled import num_columns
 from ._pooled_choice import PooledFit, fit_pooled
 from ._rows import Rows
+from ._table_network import TableNetwork
 from ._training_threads import in_background
 
 _NUM_VALIDATION_TASKS = 256
@@ -34,6 +35,9 @@ _NUM_VALIDATIONS = 20
 _NUM_QUERY, _NUM_VALIDATION_QUERY = 32, 64
 _PRIOR_WEIGHT = 1.0
 _DIVERGED = 1e6
+_RATE_OF_HEAD = 0.03
+"""Of the head that groups have in common, by that of all else: scales have far to go, and a head
+that goes as fast follows the groups of each step."""
 _CONTEXT_SIZE = 8  # of CAVIA, unless its context_size is set
 
 
@@ -157,8 +161,8 @@ def meta_train(
     if not isinstance(algorithm, Boil):  # whose head must tell the body where to go
         # from zero all predict the mean at first: no inner step is too long
         params = params.with_head(*jax.tree.map(jnp.zeros_like, params.head))
-    if plan.starts_from_pooled and isinstance(algorithm, SolvedHead):
-        params = params.expecting(pooled.spread, algorithm.ridge)
+    if pooled.differences is not None and isinstance(algorithm, SolvedHead):
+        params = params.expecting(pooled.differences, algorithm.ridge)
     loop = with_tasks(_any_loop(training, of_learner), plan.tasks(train, _NUM_QUERY).sample)
     interval = max(1, training.num_outer_steps // _NUM_VALIDATIONS)
     curves = None if validation is None else _curves_fn(plan, of_learner, validation)
@@ -240,6 +244,7 @@ def _any_loop(training: TableTraining, of_learner: LearnerSettings) -> OuterLoop
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adamw(rate, weight_decay=training.weight_decay, mask=_decays),
+        optax.masked(optax.scale(_RATE_OF_HEAD), _is_learned_head),
     )
     return outer_loop(
         of_learner.learner(training.num_outer_steps),
@@ -247,6 +252,14 @@ def _any_loop(training: TableTraining, of_learner: LearnerSettings) -> OuterLoop
         lambda key: Task(None, None),
         meta_batch_size=training.meta_batch_size,
     )
+
+
+def _is_learned_head(meta_params: PyTree) -> Any:
+    """The head that groups have in common, where one is solved for each."""
+    none = jax.tree.map(lambda leaf: False, meta_params)
+    if not isinstance(meta_params, TableNetwork):
+        return none
+    return replace(none, weight=True, bias=True)
 
 
 def _decays(meta_params: PyTree) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..config._tables import PooledChoice, PooledKind
+from ._differences import Differences
 from ._pooled import Pooled
 from ._pooled_classes import ClassLogits
 from ._pooled_values import Values
@@ -20,7 +21,6 @@ from ._rows import Rows
 _FOLDS = 5
 _FEW_ROWS = 20_000
 _NUM_TREES, _STAGE = 100, 10
-_LEAST_SPREAD, _MOST_SPREAD = 0.03, 30.0
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -32,13 +32,13 @@ class PooledFit(NamedTuple):
         model: fitted to all rows; None: there is none.
         cross_fitted: `[rows, outputs]`, what models of other groups say of each row; no columns
             where there is none.
-        spread: variance of what is left between groups, by that within them; of classes, that of
-            their logits between groups.
+        differences: what groups are expected to differ by, of rows with these columns; None where
+            no head is solved for.
     """
 
     model: Pooled | None
     cross_fitted: np.ndarray
-    spread: float = 1.0
+    differences: Differences | None = None
 
 
 def fit_pooled(
@@ -80,8 +80,9 @@ def fit_pooled(
         chosen = found[best]
         model = _fitted(of_kind, chosen, rows)
     columns = chosen.predicted if model is not None else chosen.predicted[:, :0]
-    spread = np.clip(of_kind.spread(rows, chosen.predicted), _LEAST_SPREAD, _MOST_SPREAD)
-    return PooledFit(model, columns.astype(np.float32), float(spread))
+    columns = columns.astype(np.float32)
+    differences = of_kind.differences(rows.with_pooled(columns), chosen.predicted)
+    return PooledFit(model, columns, differences)
 
 
 class _Candidate(NamedTuple):

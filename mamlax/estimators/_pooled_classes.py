@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from ..config._tables import PooledKind
+from ._differences import Differences
 from ._log_odds import LogOdds
 from ._pooled import Constant, Line, Trees
 from ._rows import Rows
@@ -138,6 +139,7 @@ class ClassLogits(NamedTuple):
             found.append(of_groups.modes(support.of(those), group[those] - groups[0], none).offsets)
         return np.concatenate(found)
 
-    def spread(self, rows: Rows, predicted: np.ndarray) -> float:
-        """Variance of the offsets of groups."""
-        return LogOdds.of(rows, predicted, self.seed).variance
+    def differences(self, rows: Rows, predicted: np.ndarray) -> Differences:
+        """Offsets of the logits of groups."""
+        offset = LogOdds.of(rows, predicted, self.seed).variance
+        return Differences.of_offsets(offset, rows.inputs.shape[1], self.num_outputs)

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config._tables import PooledKind
+from ._differences import Differences
+from ._entry import LeftOut
 from ._offsets import Offsets
 from ._pooled import Line, Trees
 from ._rows import Rows
@@ -74,10 +76,14 @@ class Values(NamedTuple):
         of_rows = offsets.variances * (1 + _SIZES / (_SIZES + prior) ** 2)
         return (of_rows + offsets.squares * (prior / (_SIZES + prior)) ** 2).mean((0, 2))
 
-    def spread(self, rows: Rows, predicted: np.ndarray) -> float:
-        """Variance of offsets between groups, by that of rows within them."""
-        offsets = Offsets.of(rows, rows.targets - predicted)
-        return float(np.mean(1 / offsets.shrinkage))
+    def differences(self, rows: Rows, predicted: np.ndarray) -> Differences:
+        """What groups differ by once this is predicted: lines, or offsets if columns are many."""
+        rows = rows._replace(targets=rows.targets - predicted)
+        try:
+            return Differences.of_lines(rows, self.seed)
+        except LeftOut:
+            offset = np.mean(1 / Offsets.of(rows, rows.targets).shrinkage)
+            return Differences.of_offsets(float(offset), rows.inputs.shape[1], self.num_outputs)
 
 
 def line_of(rows: Rows) -> Line:

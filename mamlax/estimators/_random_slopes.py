@@ -24,6 +24,8 @@ _MOST_WORK, _OF_A_GROUP = 1e7, 5e3
 second or two."""
 _NUM_ROUNDS, _TOLERANCE = 100, 1e-4
 _LEAST_VARIANCE = 1e-9
+_SMALL = 0.005
+"""Variance of what is expected to be small, of targets that are standardized."""
 _WEAK = 1e-2
 """Precision of a prior on β about zero, of targets and columns that are standardized: it tells
 columns apart that are sums of others."""
@@ -43,15 +45,20 @@ class RandomSlopes(NamedTuple):
     noise: np.ndarray
 
     @staticmethod
-    def of(rows: Rows, seed: int = 0) -> "RandomSlopes":
+    def of(
+        rows: Rows, seed: int = 0, *, most_work: float = _MOST_WORK, are_independent: bool = False
+    ) -> "RandomSlopes":
         """Fit it to rows of targets `[rows, outputs]`.
 
-        The covariance is full where it has no more numbers than there are groups; else intercept
-        and slopes differ independently of one another.
+        The covariance is full where it has no more numbers than there are groups; else, or on
+        demand, intercept and slopes differ independently of one another.
 
         Args:
             rows: of the groups to learn from.
             seed: of the groups that are drawn, where they are too many.
+            most_work: how many they may be: their number, times that of a row cubed.
+            are_independent: whether intercept and slopes are. What rows tell nothing of, as of
+                columns that are the same, is then expected to be small.
 
         Raises:
             LeftOut: if rows have too many numbers for it.
@@ -59,8 +66,9 @@ class RandomSlopes(NamedTuple):
         size = 1 + rows.inputs.shape[1]
         if size > 1 + _MOST_NUMBERS:
             raise LeftOut(f"columns become {size - 1} numbers, and it takes {_MOST_NUMBERS}")
-        rows = rows.of_some(int(_MOST_WORK / (size**3 + _OF_A_GROUP)), seed)
-        return RandomSlopes(*map(np.stack, zip(*map(_fitted, _sums(rows)), strict=True)))
+        rows = rows.of_some(int(most_work / (size**3 + _OF_A_GROUP)), seed)
+        fitted = (_fitted(one, are_independent) for one in _sums(rows))
+        return RandomSlopes(*map(np.stack, zip(*fitted, strict=True)))
 
     def __call__(self, support: Rows, inputs: np.ndarray) -> np.ndarray:
         """Outputs `[rows, outputs]` for a group of which there is a support."""
@@ -110,14 +118,17 @@ def _sums(rows: Rows) -> list[_Sums]:
     ]
 
 
-def _fitted(sums: _Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fitted(
+    sums: _Sums, are_independent: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """β, Σ and σ² of one output."""
     squares, products, total, num_rows = sums
     num_groups, size = products.shape
-    is_full = size * (size + 1) / 2 <= num_groups
+    is_full = size * (size + 1) / 2 <= num_groups and not are_independent
     flat = squares.reshape(-1, size)  # for products of all groups at once
     both = np.concatenate([squares, products[..., None]], axis=2)
-    beta, covariance, noise = np.zeros(size), 0.5 * np.eye(size), 0.5
+    beta, noise = np.zeros(size), 0.5
+    covariance = (_SMALL if are_independent else 0.5) * np.eye(size)
     for _ in range(_NUM_ROUNDS):
         # Zᵀ V⁻¹ Z and Zᵀ V⁻¹ y with V = Z Σ Zᵀ + σ² W⁻¹
         system = noise * np.eye(size) + (flat @ covariance).reshape(squares.shape)

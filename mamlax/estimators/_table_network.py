@@ -20,17 +20,19 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..config._tables import Features
 from ..models import MLP, mlp
 from ._cosine import cosine
+from ._differences import Differences
 
 NUM_WAVES = 128
 _SPEED = 5.0
 """Of the logarithms of scales in learning, beside weights: they have further to go."""
-_CURVES, _SLOPES = 0.1, 1.0
-"""How much groups are expected to differ at first, in variances of a row."""
+_CURVES = 0.1
+"""How much groups are expected to differ by curves at first, in variances of a row."""
 _LEAST_OFFSET = 0.01
 
 
@@ -88,23 +90,30 @@ class TableNetwork(eqx.Module):
         """This model with another last layer."""
         return dataclasses.replace(self, weight=weight, bias=bias)
 
-    def expecting(self, spread: float, ridge: float) -> "TableNetwork":
+    def expecting(self, differences: Differences, ridge: float) -> "TableNetwork":
         """This model as it is before it has learned.
 
         Args:
-            spread: variance of offsets between groups, by that of rows within them.
+            differences: what groups are expected to differ by.
             ridge: λ of the regression.
         """
-        curves, slopes, offset = (
-            0.5 * math.log(variance * ridge) / _SPEED
-            # the regression has a column of ones of its own, whose weight varies by 1 / λ
-            for variance in (_CURVES, _SLOPES, max(spread - 1 / ridge, _LEAST_OFFSET))
-        )
+
+        def scale(variance):
+            return 0.5 * jnp.log(jnp.asarray(variance, jnp.float32) * ridge) / _SPEED
+
+        # the regression has a column of ones of its own, whose weight varies by 1 / λ
+        offset = max(differences.offset - 1 / ridge, _LEAST_OFFSET)
+        slopes = scale(differences.slopes)
+        bias, mean = (jnp.asarray(one, jnp.float32) for one in np.split(differences.mean, [1]))
+        num_curves = len(self.weight) - len(mean) - 1
+        of_slopes = slice(num_curves, num_curves + len(mean))
         return dataclasses.replace(
             self,
-            curve_scale=jnp.full_like(self.curve_scale, curves),
-            slope_scales=jnp.full_like(self.slope_scales, slopes),
-            offset_scale=jnp.full_like(self.offset_scale, offset),
+            curve_scale=scale(_CURVES),
+            slope_scales=slopes,
+            offset_scale=scale(offset),
+            weight=self.weight.at[of_slopes].set(mean / jnp.exp(_SPEED * slopes)[:, None]),
+            bias=bias[0],
         )
 
 

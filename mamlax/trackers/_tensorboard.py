@@ -21,7 +21,7 @@ class TensorBoard(Tracker):
     """
 
     name = "tensorboard"
-    install = "pip install '.[track]'"
+    install = "pip install 'mamlax[track]'"
 
     def __init__(self, directory: str | Path | None = None):
         self._library = optional("tensorboardX", install=self.install)

@@ -214,7 +214,7 @@ def test_what_is_no_tracker_is_refused(one):
 @pytest.mark.parametrize(
     "name, module, install",
     [
-        ("tensorboard", "tensorboardX", ".[track]"),
+        ("tensorboard", "tensorboardX", "mamlax[track]"),
         ("wandb", "wandb", "pip install wandb"),
         ("mlflow", "mlflow", "pip install mlflow-skinny"),
         ("trackio", "trackio", "pip install trackio"),

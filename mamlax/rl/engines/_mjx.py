@@ -30,7 +30,7 @@ class MjxEngine:
             from mujoco import mjx
         except ImportError as error:
             raise MamlaxError(
-                f"MJX cannot be imported ({error}). In the folder of mamlax: pip install '.[mjx]'"
+                f"MJX cannot be imported ({error}). To install it: pip install 'mamlax[mjx]'"
             ) from error
         self.model, self.frame_skip, self.skeleton = model, frame_skip, Skeleton(model)
         self._mjx = mjx

@@ -23,7 +23,7 @@ def mujoco_library() -> ModuleType:
     except ImportError as error:
         raise MamlaxError(
             f"this environment is simulated by MuJoCo, which cannot be imported ({error}). "
-            "In the folder of mamlax: pip install '.[mujoco]'"
+            "To install it: pip install 'mamlax[mujoco]'"
         ) from error
     _quiet()
     return mujoco
@@ -63,7 +63,7 @@ def compiled_model(wanted: ModelSettings) -> PyTree:
     except ModuleNotFoundError as error:
         raise MamlaxError(
             "models of bodies come with Gymnasium, which is not installed. "
-            "In the folder of mamlax: pip install '.[mujoco]'"
+            "To install it: pip install 'mamlax[mujoco]'"
         ) from error
     path = Path(str(folder / "envs" / "mujoco" / "assets" / f"{wanted.name}.xml"))
     if not path.exists():

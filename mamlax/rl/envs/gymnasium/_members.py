@@ -166,6 +166,6 @@ def gymnasium_library() -> ModuleType:
         import gymnasium
     except ImportError as error:
         raise MamlaxError(
-            f"Gymnasium cannot be imported ({error}). In the folder of mamlax: pip install '.[gym]'"
+            f"Gymnasium cannot be imported ({error}). To install it: pip install 'mamlax[gym]'"
         ) from error
     return gymnasium
