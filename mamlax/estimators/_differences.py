@@ -48,6 +48,8 @@ class Differences(NamedTuple):
         Raises:
             LeftOut: if rows have too many numbers for it.
         """
+        weights = rows.weights / rows.weights.mean()  # a row of none is then none of its rows
+        rows = rows._replace(weights=weights)
         model = RandomSlopes.of(rows, seed, most_work=_MOST_WORK, are_independent=True)
         variances = np.diagonal(model.covariance, axis1=1, axis2=2) / model.noise[:, None]
         offset, *slopes = np.clip(variances.mean(0), _LEAST, _MOST)

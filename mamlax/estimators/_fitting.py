@@ -256,10 +256,11 @@ def _any_loop(training: TableTraining, of_learner: LearnerSettings) -> OuterLoop
 
 def _is_learned_head(meta_params: PyTree) -> Any:
     """The head that groups have in common, where one is solved for each."""
-    none = jax.tree.map(lambda leaf: False, meta_params)
     if not isinstance(meta_params, TableNetwork):
-        return none
-    return replace(none, weight=True, bias=True)
+        return jax.tree.map(lambda leaf: False, meta_params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: path[0].name in ("weight", "bias"), meta_params
+    )
 
 
 def _decays(meta_params: PyTree) -> Any:

@@ -122,14 +122,14 @@ def test_more_classes_than_trees_are_tried_for_and_one_group():
     many = rows_of(lambda x: np.zeros((len(x), 12)), 12)
     assert isinstance(fit_pooled(many, "auto", 0, 12).model, Line | Constant)
     one = fit_pooled(rows_of(line, num_groups=1), "auto", 0, 2)
-    assert isinstance(one.model, Constant) and np.isfinite(one.spread)
+    assert isinstance(one.model, Constant) and np.isfinite(one.differences.offset)
 
 
 def test_the_spread_is_the_variance_of_offsets():
     wide = fit_pooled(rows_of(nothing, num_groups=200, size=40, spread=1.5), "none", 0, 2)
     narrow = fit_pooled(rows_of(nothing, num_groups=200, size=40, spread=0.3), "none", 0, 2)
-    assert wide.spread == pytest.approx(1.5**2, rel=0.25)
-    assert narrow.spread == pytest.approx(0.3**2, rel=0.5)
+    assert wide.differences.offset == pytest.approx(1.5**2, rel=0.25)
+    assert narrow.differences.offset == pytest.approx(0.3**2, rel=0.5)
 
 
 def test_what_is_said_of_a_group_has_not_seen_it():
