@@ -27,9 +27,9 @@ import pandas as pd
 import mamlax
 from benchmarks import report
 from benchmarks.accuracy.verdicts import LAWS, NUM_GROUPS, table
-from mamlax.estimators._entry import ADAPTED, OFFSET, TREES_OF_GROUP
+from mamlax.estimators._entry import ADAPTED, OFFSET, SLOPES, TREES_OF_GROUP
 
-SHOWN = (ADAPTED, OFFSET, TREES_OF_GROUP)
+SHOWN = (ADAPTED, OFFSET, SLOPES, TREES_OF_GROUP)
 
 Parts = tuple[Any, Any, Any, Any]
 """Columns, target, groups, and what is held out together."""
@@ -177,7 +177,7 @@ def errors(
     for split in splits:
         model = make(algorithm=algorithm, refit=False, test_fraction=0.25, random_state=split)
         said = model.fit(columns, target, groups=groups, split_by=units).report()
-        for one in SHOWN:
+        for one in (model for model in SHOWN if model in said.models):
             for size in said.sizes:
                 of_size = found.setdefault(one, {}).setdefault(str(size), [])
                 of_size.append(round(said.entry(one, size).error, 5))
