@@ -77,11 +77,16 @@ def test_it_is_given_the_mean_and_size_of_the_support(fake, monkeypatch):
 def test_a_class_that_is_not_among_its_rows_has_a_chance(fake, monkeypatch):
     """That of its frequency, as if of one row more; and rows without a weight are not given."""
     fake()
+    monkeypatch.setattr(_tabicl, "_MOST_ROWS", 2)
     targets = np.tile([0, 0, 3, 0, 3, 1], 10)
-    rows = table(targets)
-    found, remark = compared(rows._replace(weights=(targets != 1).astype(np.float32)), classes=4)
+    weights = np.where((targets == 1) & (np.arange(60) < 30), 0, 1).astype(np.float32)
+    rows = table(targets)._replace(weights=weights)
+    found, remark = compared(rows, classes=4)
     assert remark is None and found is not None
-    chances = (50 * np.array([0.6, 0, 0, 0.4]) + np.array([3, 1, 0, 2]) / 6) / 51
+    given = rows.of(np.flatnonzero(weights)).thinned(2, 3).targets
+    assert 1 not in given
+    counts = np.bincount(given, minlength=4)
+    chances = (counts + np.array([30, 5, 0, 20]) / 55) / 3
     np.testing.assert_allclose(np.exp(found[0]), [chances] * 2, atol=1e-9)
 
 

@@ -65,7 +65,7 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch, library):
         monkeypatch.setattr(
             "mamlax.rl.engines._model.resources.files", lambda name: __import__(name)
         )
-    with pytest.raises(mamlax.MamlaxError, match=r"pip install '\.\[mujoco\]'"):
+    with pytest.raises(mamlax.MamlaxError, match=r"pip install 'mamlax\[mujoco\]'"):
         compiled_model(CHEETAH)
 
 

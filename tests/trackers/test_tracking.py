@@ -194,7 +194,10 @@ def test_a_damaged_file_of_ids_says_what_to_do(tmp_path):
     "trackers, words",
     [
         (["tensorbord"], r"no tracker 'tensorbord'\. Did you mean tensorboard\?.*pip install"),
-        (["x"], r"There are: tensorboard \(pip install '\.\[track\]'\); wandb \(pip install wandb"),
+        (
+            ["x"],
+            r"There are: tensorboard \(pip install 'mamlax\[track\]'\); wandb \(pip install wandb",
+        ),
         ("wandb", r"must be a list, e\.g\. trackers=\['wandb'\]"),
         ([Recorder("a"), Recorder("b"), Recorder("a")], "two trackers are called 'a'"),
     ],
