@@ -144,7 +144,7 @@ def last_step(model: Any, rows: RowsInGroups) -> tuple[Any, RowsInGroups]:
 
 def scorer_of(model: Any, scoring: Scoring, rows: RowsInGroups) -> Any:
     """`scorer(estimator, X, y) -> float`, which takes `sample_weight` where rows have weights."""
-    scorer = check_scoring(model, scoring or default_scoring(model))
+    scorer: Any = check_scoring(model, scoring or default_scoring(model))
     taken = inspect.signature(scorer).parameters.values()
     if rows.weighting and not any(
         one.name == "sample_weight" or one.kind is one.VAR_KEYWORD for one in taken

@@ -90,7 +90,8 @@ class ServedTable(NamedTuple):
             elif coverage is not None:
                 if isinstance(coverage, bool) or not isinstance(coverage, int | float):
                     raise RefusedError(f"coverage must be a number, got {coverage!r}.")
-                half = model._half_widths(*model._known(inputs), coverage)
+                num_support, variances = model._known(inputs)
+                half = model._half_widths(num_support, variances, coverage)
                 found |= {
                     "lower": (predicted - half).tolist(),
                     "upper": (predicted + half).tolist(),
