@@ -23,6 +23,8 @@ from ._algorithms import (
 from ._settings import Count, NonNegative, Positive, Settings
 
 _FOR_TABLES: tuple[Algorithm, ...] = (
+    # the intercept that the regression adds varies by 1 / ridge of a row's variance: hardly at all,
+    # so that where groups are alike nothing is adapted; networks of tables have one that is learned
     RidgeMaml(num_inner_steps=0, ridge=100.0, head_prior=True),
     LogisticMaml(num_inner_steps=0, ridge=5.0, num_solver_steps=30),
     Maml(inner_learning_rate=0.1, num_inner_steps=3),

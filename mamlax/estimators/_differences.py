@@ -31,11 +31,10 @@ class Differences(NamedTuple):
     @staticmethod
     def of_offsets(offset: float, num_inputs: int, num_outputs: int) -> "Differences":
         """Where nothing more is known."""
-        clipped, none = (
-            float(np.clip(offset, _LEAST, _MOST)),
-            np.zeros((1 + num_inputs, num_outputs)),
+        mean = np.zeros((1 + num_inputs, num_outputs))
+        return Differences(
+            float(np.clip(offset, _LEAST, _MOST)), np.full(num_inputs, _SLOPES), mean
         )
-        return Differences(clipped, np.full(num_inputs, _SLOPES), none)
 
     @staticmethod
     def of_lines(rows: Rows, seed: int) -> "Differences":
