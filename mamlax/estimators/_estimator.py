@@ -193,13 +193,11 @@ class FewShotEstimator(BaseEstimator, ABC):
         check_is_fitted(self)
         X = as_pandas(X)
         if _num_samples(X) == 0:
-            adapted = copy.copy(self)
             warn(
                 "the support has no rows: predictions are those of the initialization.",
                 stacklevel=2,
             )
-            adapted._adapted, adapted.num_support_ = self._unadapted(), 0
-            return adapted
+            return self._begun()
         X = self._checked_table(X)
         y = self._checked_targets(y)
         check_consistent_length(X, y)
@@ -254,10 +252,7 @@ class FewShotEstimator(BaseEstimator, ABC):
                 "steps or a smaller inner learning rate when it is trained. To adapt to the "
                 f"others, leave out the rows where numpy.isin(groups, [{shown}])."
             )
-        base = copy.copy(self)
-        if base.num_support_:
-            base._adapted, base.num_support_ = self._unadapted(), 0
-        return AdaptedMany(base, names, adapted, sizes)
+        return AdaptedMany(self._begun(), names, adapted, sizes)
 
     @property
     def pooled_(self) -> str:
@@ -370,6 +365,13 @@ class FewShotEstimator(BaseEstimator, ABC):
     @abstractmethod
     def _decoded(self, outputs) -> np.ndarray:
         """Predictions `[...]` from the network's outputs `[..., outputs]`."""
+
+    def _begun(self: E) -> E:
+        """A copy that is adapted to nothing."""
+        begun = copy.copy(self)
+        if begun.num_support_:
+            begun._adapted, begun.num_support_ = self._unadapted(), 0
+        return begun
 
     def _unadapted(self) -> AdaptedParams:
         """The parameters adapted to an empty support."""

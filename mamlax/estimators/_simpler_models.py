@@ -89,9 +89,6 @@ def simpler_models(
     def sum_of(support):
         return _weighted(support, classes).sum(0)
 
-    def nothing(inputs):
-        return np.repeat((mean if classes is None else _logs(mean))[None], len(inputs), 0)
-
     def with_offset(supports, queries):
         outputs = _of_all(fits.pooled)(supports, queries)
         return [one + fits.offset()(s) for s, one in zip(supports, outputs, strict=True)]
@@ -101,7 +98,7 @@ def simpler_models(
         return [fits.support_only(support)(query.inputs) for support, query in pairs]
 
     models = {
-        NOTHING: _of_all(lambda: nothing),
+        NOTHING: _of_all(lambda: _constant(mean if classes is None else _logs(mean))),
         POOLED: _of_all(fits.pooled),
         OFFSET: with_offset,
         SUPPORT_ONLY: support_only,
@@ -167,9 +164,7 @@ def _regressors(train: Rows, mean: np.ndarray, seed: int) -> _Fits:
         return of
 
     def support_only(support):
-        if len(support.inputs):
-            return line_of(support)
-        return lambda inputs: np.repeat(mean[None], len(inputs), 0)
+        return line_of(support) if len(support.inputs) else _constant(mean)
 
     def boosted(rows):
         models = [
@@ -189,12 +184,11 @@ def _classifiers(train: Rows, mean: np.ndarray, seed: int) -> _Fits:
 
     classes = len(mean)
 
-    def fitted(model, rows):
+    def fitted(model, rows, weights):
         """`chances(inputs)` `[rows, classes]`; of a single class nothing is to be learned."""
         if len(np.unique(rows.targets)) < 2:
-            only = np.eye(classes)[rows.targets[0]]
-            return lambda inputs: np.repeat(only[None], len(inputs), 0)
-        model.fit(rows.inputs, rows.targets, rows.sample_weight)
+            return _constant(np.eye(classes)[rows.targets[0]])
+        model.fit(rows.inputs, rows.targets, weights)
 
         def chances(inputs):
             found = np.zeros((len(inputs), classes))
@@ -205,7 +199,7 @@ def _classifiers(train: Rows, mean: np.ndarray, seed: int) -> _Fits:
         return chances
 
     def linear(rows):
-        return fitted(LogisticRegression(max_iter=200), rows)
+        return fitted(LogisticRegression(max_iter=200), rows, rows.weights)
 
     @cache
     def pooled():
@@ -219,15 +213,22 @@ def _classifiers(train: Rows, mean: np.ndarray, seed: int) -> _Fits:
         return lambda support: log_odds(support, line(support.inputs))
 
     def support_only(support):  # beside it the frequencies of all, as if one row more
-        number = support.weights.sum()
-        chances = linear(support) if len(support.inputs) else lambda inputs: 0.0
-        return lambda x: _logs((number * chances(x) + mean) / (number + 1) + np.zeros((len(x), 1)))
+        if not len(support.inputs):
+            return _constant(_logs(mean))
+        number, chances = support.weights.sum(), linear(support)
+        return lambda inputs: _logs((number * chances(inputs) + mean) / (number + 1))
 
     def boosted(rows):
-        chances = fitted(HistGradientBoostingClassifier(**_TREES, random_state=seed), rows)
+        trees = HistGradientBoostingClassifier(**_TREES, random_state=seed)
+        chances = fitted(trees, rows, rows.sample_weight)
         return lambda inputs: _logs(chances(inputs))
 
     return _Fits(pooled, offset, support_only, boosted)
+
+
+def _constant(outputs: np.ndarray) -> _OfInputs:
+    """The same outputs for all inputs."""
+    return lambda inputs: np.repeat(outputs[None], len(inputs), 0)
 
 
 def _logs(chances: np.ndarray) -> np.ndarray:

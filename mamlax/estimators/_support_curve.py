@@ -204,18 +204,16 @@ def _simpler(
     # in their order within groups: what comes before a row is then what stands before it
     learned = fold.learned.of(np.argsort(fold.learned.places, kind="stable"))
     train, query = _encoded(model, learned.weighted), fold.judged.after(max(sizes))
-    asked, rows = _encoded(model, query), _encoded(model, fold.judged)
+    known = fold.judged.weighted  # of which supports are
+    asked, rows = _encoded(model, query), _encoded(model, known)
     names, group = np.unique(query.groups, return_inverse=True)
     those = [np.flatnonzero(group == i) for i in range(len(names))]
     queries = [asked.of(one) for one in those]
     supports = [
-        rows.of(first[np.argsort(fold.judged.places[first])])
+        rows.of(first[np.argsort(known.places[first])])
         for size in sizes
         for first in (
-            np.flatnonzero(
-                (fold.judged.groups == name) & (fold.judged.places < size) & (rows.weights > 0)
-            )
-            for name in names
+            np.flatnonzero((known.groups == name) & (known.places < size)) for name in names
         )
     ]
     seed, is_ordered = model._seed(), fold.learned.order is not None
@@ -233,8 +231,8 @@ def _simpler(
         for i in range(len(sizes)):
             of_size = outputs[i * len(names) : (i + 1) * len(names)]
             joined = np.concatenate(of_size)[np.argsort(np.concatenate(those))]
-            known = OfRows(model, _Known(model, joined), query.groups)
-            scores[name][i] = scorer(known, query.X, query.y, **query.weighting)
+            predictor = OfRows(model, _Known(model, joined), query.groups)
+            scores[name][i] = scorer(predictor, query.X, query.y, **query.weighting)
     return scores, remarks
 
 
