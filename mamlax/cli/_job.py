@@ -11,7 +11,7 @@ from .._errors import MamlaxError
 from ..config._job import Job
 from ._console import escape, say
 
-_SECONDS_TO_MEET, _SECONDS_TO_MISS, _SECONDS_TO_PART = 60, 30, 10
+_SECONDS_TO_MEET, _SECONDS_TO_PART = 60, 10
 _SECONDS_IN_A_CLUSTER = 300
 """To meet, where a batch system starts processes at its own pace."""
 _SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
@@ -52,7 +52,6 @@ def joined(job: Job) -> Iterator[None]:
             local_device_ids=_devices_here(),
             cluster_detection_method="deactivate" if is_told else None,
             initialization_timeout=seconds,
-            heartbeat_timeout_seconds=_SECONDS_TO_MISS,
             shutdown_timeout_seconds=_SECONDS_TO_PART,
         )
     except (RuntimeError, ValueError, OSError) as error:
