@@ -414,6 +414,54 @@ def test_outputs_are_the_head_of_the_features(name, norm):
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["conv", "conv_pool"])
+@every_norm
+def test_mirrored_features_are_the_mean_of_an_image_and_its_mirror_image(name, norm):
+    make, shape = MODELS[name]
+    model, query, reference = make(norm), examples(name, 1)[:3], examples(name, 2)
+    mirrored = dataclasses.replace(model, mirrored_features=True)
+    assert query.shape[2] == shape[1], "columns are the third axis"
+
+    @jax.jit
+    def each(model, mirrored):
+        flipped = model.features(query[:, :, ::-1], reference[:, :, ::-1])
+        of_flipped = mirrored.features(query[:, :, ::-1], reference[:, :, ::-1])
+        found = mirrored.features(query, reference)
+        return model.features(query, reference), flipped, found, of_flipped
+
+    one, other, found, of_flipped = each(model, mirrored)
+    np.testing.assert_allclose(found, (one + other) / 2, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, of_flipped, rtol=1e-5, atol=1e-6)
+    assert largest_difference(found, one) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["conv", "conv_pool"])
+@pytest.mark.parametrize("norm", ["batch", "support"])
+def test_centered_features_by_hand(name, norm):
+    query, reference = examples(name, 1)[:3], examples(name, 2)
+    plain = MODELS[name][0](norm)
+    centered = dataclasses.replace(plain, centered_features=True)
+    features = jax.jit(lambda model, x, r: model.features(x, r))
+    of_query = np.asarray(features(plain, query, reference), np.float64)
+    of_reference = np.asarray(features(plain, reference, reference[:0]), np.float64)
+    expected = of_query - (of_reference if norm == "support" else of_query).mean(0)
+    expected *= np.sqrt(5) / np.linalg.norm(expected, axis=1, keepdims=True)
+    found = features(centered, query, reference)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    # one query alone: nothing is left of it where it is its own mean, and it is not NaN
+    alone = features(centered, query[:1], reference)
+    if norm == "support":
+        np.testing.assert_allclose(alone, expected[:1], rtol=1e-4, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(alone, np.zeros_like(alone))
+
+
+def test_the_derivative_of_a_centered_feature_that_is_zero_is_finite():
+    model = dataclasses.replace(make_conv("batch"), centered_features=True)
+    gradient = jax.grad(lambda x: jnp.sum(model.features(x)))(examples("conv")[:1])
+    assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize(("name", "count"), [("mlp", 2), ("conv", 1), ("conv_pool", 2)])
 def test_shifts_are_what_is_added_after_each_normalization(name, count):
     """In the last layer of all, a large negative one leaves nothing behind the ReLU."""
@@ -547,8 +595,9 @@ def test_where_conv4_starts_with_another_number_of_channels_in_than_out():
         ({"norm": "instance"}, ["norm must be one of batch, support, group", "'instance'"]),
         ({"downsample": "dilate"}, ['downsample must be "stride" or "pool"', "'dilate'"]),
         ({"downsample": "pool"}, ["15×20", "too small", "16×16"]),
+        ({"centered_features": True, "norm": "layer"}, ["minus their mean", "'layer'"]),
     ],
-    ids=["norm", "downsample", "small"],
+    ids=["norm", "downsample", "small", "centered"],
 )
 def test_conv4_errors(options, parts):
     with pytest.raises(ValueError) as caught:

@@ -10,7 +10,7 @@ to the last, validation and checkpoints included (and other work, where the mach
 the last metrics of its log; of policies also their returns in training. What began from its
 pretrained baseline has the same of that.
 
-`--evaluation` takes the evaluation of a run on other tasks, which `mamlax evaluate --out` wrote.
+`--evaluation` takes another evaluation of a run, which `mamlax evaluate --out` wrote.
 """
 
 import argparse
@@ -83,11 +83,12 @@ def repeated_by(recipe: Recipe, seed: int, num_seeds: int) -> str:
 
 
 def evaluated_by(evaluation: records.Evaluation) -> str:
-    """The command line that repeats an evaluation on other tasks than the recipe's."""
+    """The command line that repeats an evaluation with other settings than the recipe's."""
     if evaluation.held_out is None:
         return ""
     flags = [
-        f"--{name.removeprefix('test_').replace('_', '-')}" + ("" if value is True else f" {value}")
+        f"--{name.removeprefix('test_').replace('_', '-')}"
+        + ("" if name == "within_alphabet" else f" {value}")
         for name, value in evaluation.held_out.items()
     ]
     return f" && mamlax evaluate RUN {' '.join(flags)} --out DIRECTORY"

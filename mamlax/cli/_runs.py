@@ -185,6 +185,8 @@ def evaluate(
     shots: Count | None = None,
     num_query: Count | None = None,
     within_alphabet: bool = False,
+    mirrored_features: bool | None = None,
+    centered_features: bool | None = None,
     baselines: bool = True,
     out: Path | None = None,
     data_dir: str | None = None,
@@ -203,13 +205,23 @@ def evaluate(
         shots: Support examples, per class in classification.
         num_query: Query examples, per class in classification.
         within_alphabet: Omniglot only: the characters of a task are from one alphabet, not rotated.
+        mirrored_features: Images: average the features of each image and of its mirror image.
+        centered_features: Images: subtract from features their mean over the batch, and scale them
+            to one length. For proto-maml.
         baselines: Also evaluate the baselines, which takes most of the time.
-        out: The directory for the evaluation. Required if the tasks differ from the recipe's.
+        out: The directory for the evaluation. Required if tasks or features differ from the
+            recipe's.
         data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
         job: Several processes that share the tasks.
     """
     _devices.prepare_jax()
-    asked = {"test_ways": ways, "shots": shots, "num_query": num_query}
+    asked = {
+        "test_ways": ways,
+        "shots": shots,
+        "num_query": num_query,
+        "mirrored_features": mirrored_features,
+        "centered_features": centered_features,
+    }
     problem: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     if within_alphabet:
         problem["within_alphabet"] = True

@@ -68,6 +68,8 @@ _SMALL_PHOTOGRAPHS_PRETRAINED: dict[str, Any] = {
     "channels": 64,
     "flips": True,
     "crop_padding": 4,
+    "mirrored_features": True,
+    "centered_features": True,
     "num_inner_steps": 0,
     "inner_learning_rate": 0.005,  # in the evaluation: larger ones forget the class means
     "num_validation_inner_steps": 0,
@@ -237,7 +239,7 @@ IMAGE_RECIPES: tuple[Recipe, ...] = (
         "Bertinetto et al. 2019, table 1",
         variant="-proto-maml",
         suffix=", with ProtoMAML after pretraining",
-        measured="59.7 ± 1.0 % after 0 and 10 steps",
+        measured="63.0 ± 0.9 % after 0 and 10 steps (8,000 outer steps)",
         duration="two hours on 1 processor core",
         algorithm="proto-maml",
         **_SMALL_PHOTOGRAPHS_PRETRAINED,

@@ -68,6 +68,12 @@ class ClassificationProblem(Settings):
     """Mirror training images at random."""
     crop_padding: Advanced[Natural] = 0
     """Shift training images at random, by at most this many pixels."""
+    mirrored_features: Advanced[bool] = False
+    """After training: average the features of each image and of its mirror image. For photographs,
+    not for characters."""
+    centered_features: Advanced[bool] = False
+    """After training: subtract from the features their mean over the batch, and scale those of each
+    image to one length. For heads made of class means (proto-maml)."""
     stream: Advanced[bool | None] = None
     """Keep the images in host memory and fetch those of each task. None: only if they do not fit
     on the device."""

@@ -42,6 +42,8 @@ def architecture_of(model: PyTree) -> Architecture:
             downsample=model.downsample,
             norm=model.norm,
             context_size=context_size,
+            mirrored_features=model.mirrored_features,
+            centered_features=model.centered_features,
         )
     raise MamlaxError(
         f"a file can hold the networks of mamlax.models.mlp and conv4, got {type(model).__name__}. "

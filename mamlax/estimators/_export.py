@@ -64,7 +64,7 @@ def learner_of_run(
     assert isinstance(recipe, SupervisedRecipe)
     is_class = isinstance(recipe.problem, ClassificationProblem)
     settings = LearnerSettings(
-        architecture_of(jax.eval_shape(parts.init_params, jax.random.key(0))),
+        architecture_of(result.params),
         recipe.algorithm,
         "cross-entropy" if is_class else "squared-error",
         0.0,

@@ -52,8 +52,9 @@ def evaluate(
         baselines: also evaluate the baselines, which takes most of the time.
         announce: called with the name of each phase before it starts; some compile for minutes.
         **problem: settings of the recipe's problem, in the place of those trained with: other
-            held-out tasks, e.g. `test_ways=5, shots=5`, or of Omniglot `within_alphabet=True`. The
-            evaluation then has a directory of its own, `out`.
+            held-out tasks, e.g. `test_ways=5, shots=5`, or of Omniglot `within_alphabet=True`; or
+            other features, `mirrored_features=True`, `centered_features=True`. The evaluation then
+            has a directory of its own, `out`.
 
     Raises:
         MamlaxError: if the directory holds no trained run, a number is out of range, or `problem`
@@ -91,8 +92,8 @@ def _check_place(directory: Path, place: Path, holds_run: bool, changed: tuple[s
     is_own = place.resolve() == directory.resolve()
     if changed and is_own:
         raise MamlaxError(
-            f"{', '.join(changed)}: these are other tasks than those of the run, and would replace "
-            "its evaluation. Give another directory (out, --out) for theirs."
+            f"{', '.join(changed)}: this evaluation is another than that of the run, and would "
+            "replace it. Give another directory (out, --out)."
         )
     if holds_run and not is_own:
         raise MamlaxError(f"{place} holds another run. Give a directory (out, --out) without one.")

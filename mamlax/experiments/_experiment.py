@@ -25,7 +25,15 @@ from .problems._build import parts_of
 from .problems._parts import Parts, PolicyParts, SupervisedParts
 
 Announce = Callable[[str], None]
-_OF_HELD_OUT_TASKS = ("test_ways", "shots", "num_query", "within_alphabet")
+_AFTER_TRAINING = (
+    "test_ways",
+    "shots",
+    "num_query",
+    "within_alphabet",
+    "mirrored_features",
+    "centered_features",
+)
+"""Settings of a problem that its training does not depend on, or need not."""
 
 
 def silent(*_: Any) -> None:
@@ -110,11 +118,11 @@ def experiment_in(
     recipe, settings = run.recipe, {field.name for field in fields(run.recipe.problem)}
     if strange := problem.keys() - settings:
         raise MamlaxError(recipe.no_such_setting(strange.pop()))
-    if others := problem.keys() - set(_OF_HELD_OUT_TASKS):
-        known = ", ".join(name for name in _OF_HELD_OUT_TASKS if name in settings)
+    if others := problem.keys() - set(_AFTER_TRAINING):
+        known = ", ".join(name for name in _AFTER_TRAINING if name in settings)
         raise MamlaxError(
             f"{others.pop()} cannot be another than in training: it says which data was learned "
-            f"from, or what the network is. Of held-out tasks alone are {known or 'no settings'}."
+            f"from, or what the network is. Only {known or 'no settings'} can be changed."
         )
     if (recipe.training.num_devices or 0) > jax.local_device_count():  # of another machine
         problem["num_devices"] = None

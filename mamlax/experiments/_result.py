@@ -58,14 +58,19 @@ def result_of(
         params, outer_step = initial_params(experiment, stage), 0
     else:
         params, outer_step = trained.best_state.meta_params, trained.best_step
-    init_key, _ = experiment.seeds.keys(stage.key_index)
-    params = experiment.seeds.each(stage.finish)(init_key, params)
+    params = finished(experiment, stage, params)
     rate = experiment.recipe.algorithm.inner_learning_rate
     if stage.is_baseline and inner_learning_rate is not None:
         rate = inner_learning_rate
     elif stage.is_baseline:
         rate = _best_step_size(experiment, stage, params, rate)
     return StageResult(params, rate, outer_step)
+
+
+def finished(experiment: Experiment, stage: Stage, params: PyTree) -> PyTree:
+    """Parameters as they are validated and evaluated."""
+    init_key, _ = experiment.seeds.keys(stage.key_index)
+    return experiment.seeds.each(stage.finish)(init_key, params)
 
 
 def validation_score(

@@ -52,7 +52,7 @@ def stages_of(recipe: Recipe, parts: Parts, method: Method, directory: Path) -> 
         key_index=0,
         directory=directory,
         init_params=parts.init_params,
-        finish=lambda key, params: params,
+        finish=parts.finish,
         train_tasks=parts.train_tasks,
         validation_tasks=parts.validation_tasks,
         test_tasks=parts.test_tasks,

@@ -39,7 +39,7 @@ from ._experiment import (
     loop_of,
     silent,
 )
-from ._result import StageResult, result_of, validation_score
+from ._result import StageResult, finished, result_of, validation_score
 from ._seeds import Seeds
 from ._stage import Stage
 from ._weights import arrays_of, matched_into, read_weights
@@ -315,7 +315,7 @@ def _validation(experiment: Experiment, stage: Stage) -> Validation | None:
         score = validation_score(
             experiment,
             stage,
-            state.meta_params,
+            finished(experiment, stage, state.meta_params),
             recipe.algorithm.inner_learning_rate,
             recipe.num_validation_inner_steps,
             recipe.evaluation.num_validation_tasks,

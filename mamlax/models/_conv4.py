@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ._convolution import convolve
 from ._inputs import flattened, with_reference, zero_context
-from ._normalization import Norm, check_norm, normalization
+from ._normalization import Norm, centered, check_norm, normalization
 
 Downsample = Literal["stride", "pool"]
 
@@ -27,6 +27,8 @@ class Conv4(eqx.Module):
     image_shape: tuple[int, int, int] | None = eqx.field(static=True, default=None)
     context: Float[Array, " context"] | None = None
     modulation: Float[Array, "context channels_twice"] | None = None
+    mirrored_features: bool = eqx.field(static=True, default=False)
+    centered_features: bool = eqx.field(static=True, default=False)
 
     def __call__(self, inputs, reference=None):
         """Outputs `[examples, outputs]` for images `[examples, height, width, channels]`."""
@@ -35,6 +37,14 @@ class Conv4(eqx.Module):
     def features(self, inputs, reference=None):
         """The inputs of the head, `[examples, features]`."""
         x, num_reference = with_reference(inputs, reference, self.norm, self._check)
+        features = self._features(x, num_reference)
+        if self.mirrored_features:
+            features = (features + self._features(x[:, :, ::-1], num_reference)) / 2
+        if self.centered_features:
+            features = centered(features, num_reference)
+        return features[num_reference:]
+
+    def _features(self, x, num_reference):
         stride = 2 if self.downsample == "stride" else 1
         for index, (kernel, shift) in enumerate(zip(self.kernels, self.shifts, strict=True)):
             x = convolve(x, kernel, stride=stride)
@@ -51,8 +61,7 @@ class Conv4(eqx.Module):
                 x = x * (1 + gain) + offset
             x = jax.nn.relu(x)
             x = _max_pool(x) if pools else x
-        x = x.mean((1, 2)) if self.downsample == "stride" else flattened(x)
-        return x[num_reference:]
+        return x.mean((1, 2)) if self.downsample == "stride" else flattened(x)
 
     @property
     def head(self):
@@ -94,6 +103,8 @@ def conv4(
     norm: Norm = "batch",
     head_scale: float = 0.0,
     context_size: int = 0,
+    mirrored_features: bool = False,
+    centered_features: bool = False,
 ) -> Conv4:
     """The paper's convolutional network, in both of its forms.
 
@@ -114,12 +125,18 @@ def conv4(
         context_size: size of the context, a vector that starts at zero. A linear map of the context
             scales and shifts the channels of the third block before its ReLU. `cavia` adapts the
             context. (In its authors' code, this map has a bias and is applied after the pooling.)
+        mirrored_features: the features are the mean of those of each image and of its mirror image.
+        centered_features: subtract from the features their mean over the batch (with
+            `norm="support"`, over the support), and scale those of each example to one length
+            (Wang et al. 2019). What all images have in common then does not hide their differences
+            from a head of class means (`proto_maml`). Only with these two kinds of `norm`.
 
     Differs from the paper: the paper's code starts the head of the strided network with standard
     deviation 1, which outer training must shrink first.
 
     Raises:
-        ValueError: if `norm` or `downsample` is unknown, or the image is too small to pool. The
+        ValueError: if `norm` or `downsample` is unknown, the image is too small to pool, or
+            `centered_features` are asked for with another normalization than by the batch. The
             network raises it if it is called with images of another shape, or without the reference
             that `norm="support"` needs.
 
@@ -128,10 +145,20 @@ def conv4(
         >>> model = mamlax.models.conv4(jax.random.key(0), (28, 28, 1), 5)
         >>> model(jnp.ones((10, 28, 28, 1))).shape
         (10, 5)
+
+    References:
+        Finn, Abbeel & Levine, ICML 2017. Wang, Chao, Weinberger & van der Maaten, SimpleShot:
+        Revisiting Nearest-Neighbor Classification for Few-Shot Learning, arXiv:1911.04623
+        (centered features).
     """
     check_norm(norm)
     if downsample not in get_args(Downsample):
         raise ValueError(f'downsample must be "stride" or "pool", got {downsample!r}.')
+    if centered_features and norm not in ("batch", "support"):
+        raise ValueError(
+            'centered_features are features minus their mean over a batch, so norm must be "batch" '
+            f'or "support", got {norm!r}.'
+        )
     height, width, in_channels = image_shape
     if downsample == "pool" and min(height, width) < 16:
         raise ValueError(
@@ -162,6 +189,8 @@ def conv4(
         (height, width, in_channels),
         context,
         modulation,
+        mirrored_features,
+        centered_features,
     )
 
 

@@ -38,6 +38,20 @@ def normalization(x, norm: Norm, num_reference: Any = 0, epsilon: float = 1e-3):
     return lambda y: ((_grouped(y, num_groups) - mean) * scale).reshape(y.shape)
 
 
+def centered(x, num_reference: Any = 0):
+    """`x` `[examples, features]` minus its mean, each example scaled to the length √5.
+
+    The logits 2 μ·f of class means are then a cosine times ten, if a class has one example.
+
+    Args:
+        x: the features.
+        num_reference: how many of the first examples to take the mean of. 0: all.
+    """
+    x = x - (x[:num_reference] if num_reference else x).mean(0, keepdims=True)
+    squares = jnp.square(x).sum(-1, keepdims=True)
+    return x * jnp.sqrt(5 / (squares + 1e-6)).astype(x.dtype)
+
+
 def _mean_and_scale(x, axes: tuple[int, ...], epsilon: float):
     mean, variance = _moments(x, axes)
     return mean, jax.lax.rsqrt(variance + epsilon)

@@ -67,7 +67,7 @@ class Evaluation:
             episodes in which it was at any time, after 0, 1, … inner steps.
         kind_curves: of policies, where tasks are of a few kinds, as forward and backward: the curve
             of each kind, by name.
-        held_out: settings of the held-out tasks that were not those of the recipe, as `shots`;
+        held_out: settings of the problem that were not those of the recipe, as `shots`;
             None if there were none.
     """
 

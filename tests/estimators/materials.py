@@ -97,7 +97,9 @@ def contents_of(path):
     return header, 8 + length + max(ends)
 
 
-def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=6, norm="batch"):
+def image_classifier(
+    ways=3, algorithm="maml", *, channels=1, invert=True, side=6, norm="batch", **features
+):
     """A classifier of images of 6×6 that has not been trained; its head is not zero."""
     recipe = RECIPES["omniglot-5-way-1-shot"].changed(algorithm=algorithm, inner_learning_rate=0.5)
     architecture = {
@@ -108,6 +110,7 @@ def image_classifier(ways=3, algorithm="maml", *, channels=1, invert=True, side=
         "downsample": "stride",
         "norm": norm,
         "context_size": 0,
+        **features,
     }
     settings = LearnerSettings(
         tuple(architecture.items()), recipe.algorithm, "cross-entropy", 0.0, 5

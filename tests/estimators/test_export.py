@@ -328,6 +328,7 @@ def chances_by_hand(directory, support, labels, query):
         ("maml", {"image_size": 16, "downsample": "pool"}),
         *((name, {}) for name in ("maml-plus-plus", "meta-sgd", "anil", "boil", "cavia")),
         *((name, {}) for name in ("proto-maml", "unicorn-maml")),
+        ("proto-maml", {"mirrored_features": True, "centered_features": True}),
     ],
     ids=str,
 )

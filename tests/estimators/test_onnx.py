@@ -267,8 +267,9 @@ def test_a_regressor_of_each_algorithm_does(algorithm, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_image_classifier_adapts_and_predicts_the_same(tmp_path):
-    agrees(image_classifier(), tmp_path / "model.onnx", sizes=((2, 3), (6, 2)))
+@pytest.mark.parametrize("features", [{}, {"mirrored_features": True, "centered_features": True}])
+def test_an_image_classifier_adapts_and_predicts_the_same(features, tmp_path):
+    agrees(image_classifier(**features), tmp_path / "model.onnx", sizes=((2, 3), (6, 2)))
 
 
 def test_what_stands_beside_says_how_it_is_called(tmp_path):

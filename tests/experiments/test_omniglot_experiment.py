@@ -148,6 +148,21 @@ def test_transductive_means_that_query_examples_see_one_another(norm, small, fak
 
 
 @pytest.mark.slow
+def test_other_features_of_the_same_weights_are_evaluated(small, fake_omniglot, tmp_path):
+    """And a run that was trained with the setting gives the same, as training does not heed it."""
+    changes = {"mirrored_features": True, "centered_features": True}
+    recipe = small.omniglot(algorithm="proto-maml", num_baseline_steps=0)
+    plain = train(recipe, directory=tmp_path / "plain")
+    asked = train(recipe.changed(**changes), directory=tmp_path / "asked")
+    found = evaluate(tmp_path / "plain", out=tmp_path / "other", **changes)
+    assert found.curve == asked.curve and found.held_out == changes
+    assert found.curve != plain.curve
+    assert found.non_transductive_curve == asked.non_transductive_curve
+    loaded = mamlax.load_run(tmp_path / "asked").params
+    assert loaded.mirrored_features and loaded.centered_features
+
+
+@pytest.mark.slow
 def test_the_best_validation_is_evaluated(experiment, small):
     evaluation, directory = experiment
     lines = small.lines(directory)

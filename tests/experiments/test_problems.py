@@ -131,6 +131,40 @@ def test_recipes_of_photographs(name, key, monkeypatch, few_classes):
     assert parts.metric == "accuracy" and parts.transductive and parts.normalizes
 
 
+FEATURES = ("mirrored_features", "centered_features")
+
+
+def features_of(network):
+    return {name for name in FEATURES if getattr(network, name)}
+
+
+@pytest.mark.parametrize("asked", [{"mirrored_features"}, {"centered_features"}, set(FEATURES)])
+def test_features_are_changed_after_training_alone(asked, key, monkeypatch, few_classes):
+    monkeypatch.setattr(_cifar, "cifar_fs", lambda data_dir: few_classes["cifar_fs"])
+    changes = {name: name in asked for name in FEATURES}
+    parts = parts_of(RECIPES["cifar-fs-5-way-1-shot-proto-maml"].changed(channels=4, **changes))
+    for stage in (parts, parts.baselines["random"], parts.baselines["pretrained"]):
+        params = stage.init_params(key)
+        finished = stage.finish(key, params)
+        assert features_of(params) == set() and features_of(finished) == asked
+        for one, other in zip(finished.kernels, params.kernels, strict=True):
+            assert one is other
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_of_other_networks_are_refused(name, monkeypatch, few_classes):
+    monkeypatch.setattr(_cifar, "cifar_fs", lambda data_dir: few_classes["cifar_fs"])
+    recipe = RECIPES["cifar-fs-5-way-1-shot"].changed(**{name: True})
+    with pytest.raises(mamlax.MamlaxError, match=f"{name} is for conv4, got.*fully-connected"):
+        parts_of(recipe.changed(network="fully-connected"))
+    other_norm = recipe.changed(norm="group")
+    if name == "centered_features":
+        with pytest.raises(mamlax.MamlaxError, match=r"needs norm=batch or norm=support, .*group"):
+            parts_of(other_norm)
+    else:
+        assert parts_of(other_norm).finish is not None
+
+
 def test_the_recipe_of_your_own_images_asks_for_them():
     with pytest.raises(mamlax.MamlaxError, match="--images FOLDER"):
         parts_of(RECIPES["images"])

@@ -109,9 +109,11 @@ def test_each_setting_that_was_written_is_kept_or_of_another_algorithm(name, tmp
     newer = found.keys() - {"algorithm"} - flat.keys()
     since = {
         "auto_reset",
+        "centered_features",
         "gray_bits",
         "init_from",
         "inner_gradient_clip",
+        "mirrored_features",
         "normalize_observations",
         "repeated_names",
         "split",

@@ -78,6 +78,7 @@ def classification_parts(
         image_shape=(height, width, num_channels),
         head_scale=_head_scale(problem, head_adapts),
     )
+    finish = partial(_with_features, _features_after_training(problem))
     return SupervisedParts(
         init_params=partial(network, num_outputs=problem.ways, context_size=context_size),
         loss_fn=cross_entropy,
@@ -97,11 +98,14 @@ def classification_parts(
                 pretraining,
                 validation,
                 test,
-                partial(_with_new_head, partial(network, num_outputs=test_ways)),
+                partial(_with_new_head, partial(network, num_outputs=test_ways), finish),
             ),
-            "random": Baseline(partial(network, num_outputs=test_ways), None, validation, test),
+            "random": Baseline(
+                partial(network, num_outputs=test_ways), None, validation, test, finish
+            ),
         },
         examples=partial(_examples, test, problem.is_drawing),
+        finish=finish,
     )
 
 
@@ -173,11 +177,35 @@ def _network(
     )
 
 
+def _features_after_training(problem: ClassificationProblem) -> dict[str, bool]:
+    """What changes of the features of a network that is trained."""
+    asked = {
+        "mirrored_features": problem.mirrored_features,
+        "centered_features": problem.centered_features,
+    }
+    changes = {name: True for name, is_asked in asked.items() if is_asked}
+    if changes and problem.network != "conv4":
+        raise MamlaxError(f"{next(iter(changes))} is for conv4, got network={problem.network}.")
+    if problem.centered_features and problem.norm not in ("batch", "support"):
+        raise MamlaxError(
+            "centered_features subtracts a mean over the batch, so it needs norm=batch or "
+            f"norm=support, got norm={problem.norm}."
+        )
+    return changes
+
+
+def _with_features(changes: dict[str, bool], key: PRNGKeyArray, params: PyTree) -> PyTree:
+    return replace(params, **changes)
+
+
 def _with_new_head(
-    network: Callable[[PyTree], PyTree], key: PRNGKeyArray, params: PyTree
+    network: Callable[[PyTree], PyTree],
+    finish: Callable[[PyTree, PyTree], PyTree],
+    key: PRNGKeyArray,
+    params: PyTree,
 ) -> PyTree:
     """Replace the pretrained head by a new one for the ways of a task."""
-    return params.with_head(*network(key).head)
+    return finish(key, params.with_head(*network(key).head))
 
 
 def _examples(

@@ -10,6 +10,11 @@ from ..._types import LossFn
 from ...records._examples import Examples
 
 ExamplesFn = Callable[[Mapping[str, Callable[..., PyTree]], tuple[int, ...], str], Examples | None]
+FinishFn = Callable[[PyTree, PyTree], PyTree]
+
+
+def _as_trained(key: PyTree, params: PyTree) -> PyTree:
+    return params
 
 
 class Baseline(NamedTuple):
@@ -27,7 +32,7 @@ class Baseline(NamedTuple):
     train_tasks: PyTree
     validation_tasks: PyTree
     test_tasks: PyTree
-    finish: Callable[[PyTree, PyTree], PyTree] = lambda key, params: params
+    finish: FinishFn = _as_trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,8 @@ class Parts:
             these numbers of inner steps, for "main" and each baseline; None: there are none.
             `adapters[name](support, num_inner_steps) -> params` adapts, or for episodes
             `adapters[name](key, task, num_inner_steps) -> Exploration`.
+        finish: `finish(key, params) -> params`, what is validated, evaluated and exported of the
+            parameters that are trained.
     """
 
     init_params: Callable[[PyTree], PyTree]
@@ -60,6 +67,7 @@ class Parts:
     test_tasks: PyTree
     baselines: dict[str, Baseline]
     examples: ExamplesFn
+    finish: FinishFn = _as_trained
 
     @property
     def maximize(self) -> bool:
