@@ -57,7 +57,7 @@ def fit(
         decimal_mark: The decimal mark of numbers in text. auto: the mark that fits the column.
         out: The file for the model. The figure of the report has the same name, with .png.
         algorithm: The meta-learning algorithm. auto suits most tables.
-        num_outer_steps: The largest number of outer steps. Default: 1000 for ridge-maml and
+        num_outer_steps: The largest number of outer steps. Default: 500 for ridge-maml and
             logistic-maml (auto), else 2000.
         max_support: The largest support size used in training.
         seed: Seed of the split of the tasks, of the initialization and of the training.

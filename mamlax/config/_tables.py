@@ -86,5 +86,5 @@ def outer_loop_of(*, is_solved: bool) -> dict[str, float]:
         is_solved: whether a head is solved for, so that less is left to be learned.
     """
     if is_solved:
-        return {"num_outer_steps": 1_000, "outer_learning_rate": 3e-3}
+        return {"num_outer_steps": 500, "outer_learning_rate": 6e-3}
     return {"num_outer_steps": 2_000, "outer_learning_rate": 2e-3}

@@ -43,10 +43,10 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             Gaussian process with a learned kernel; or "network", the hidden layers of a network.
         hidden_sizes: width of each hidden layer of the network, if there is one. A number: one
             layer.
-        num_outer_steps: the largest number of outer steps. None: 1,000 for `ridge-maml` and
+        num_outer_steps: the largest number of outer steps. None: 500 for `ridge-maml` and
             `logistic-maml`; 2,000 for other algorithms, and without groups.
         meta_batch_size: groups per outer step.
-        outer_learning_rate: learning rate of Adam; it falls to zero along a cosine. None: 0.003
+        outer_learning_rate: learning rate of Adam; it falls to zero along a cosine. None: 0.006
             and 0.002, in the same cases.
         weight_decay: weight decay in the outer loop.
         max_support: the largest support size used in training. `adapt` accepts any number of rows.

@@ -26,6 +26,7 @@ from ._architecture import Architecture, architecture
 from ._learner import ArrayLearner, LearnerSettings, Loss
 from ._pooled import num_columns
 from ._pooled_choice import PooledFit, fit_pooled
+from ._rate_decay import falling, falling_over, steps_to_zero
 from ._rows import Rows
 from ._table_network import TableNetwork
 from ._training_threads import in_background
@@ -35,7 +36,7 @@ _NUM_VALIDATIONS = 20
 _NUM_QUERY, _NUM_VALIDATION_QUERY = 32, 64
 _PRIOR_WEIGHT = 1.0
 _DIVERGED = 1e6
-_RATE_OF_HEAD = 0.03
+_RATE_OF_HEAD = 0.015
 """Of the head that groups have in common, by that of all else: scales have far to go, and a head
 that goes as fast follows the groups of each step."""
 _CONTEXT_SIZE = 8  # of CAVIA, unless its context_size is set
@@ -166,7 +167,10 @@ def meta_train(
     loop = with_tasks(_any_loop(training, of_learner), plan.tasks(train, _NUM_QUERY).sample)
     interval = max(1, training.num_outer_steps // _NUM_VALIDATIONS)
     curves = None if validation is None else _curves_fn(plan, of_learner, validation)
-    num_outer_steps = training.num_outer_steps if chosen is None else chosen.step
+    num_outer_steps = training.num_outer_steps
+    if chosen is not None:
+        num_outer_steps = steps_to_zero(chosen.step, num_outer_steps, interval)
+        loop = falling_over(num_outer_steps, loop)
     trained = run(
         loop,
         params,
@@ -240,11 +244,11 @@ def _is_worse(losses: np.ndarray, reference: np.ndarray) -> bool:
 @functools.lru_cache(maxsize=16)
 def _any_loop(training: TableTraining, of_learner: LearnerSettings) -> OuterLoop:
     """An outer loop, on tasks to be put in: kept, so that fitting again compiles nothing."""
-    rate = optax.cosine_decay_schedule(training.outer_learning_rate, training.num_outer_steps)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.adamw(rate, weight_decay=training.weight_decay, mask=_decays),
+        optax.adamw(training.outer_learning_rate, weight_decay=training.weight_decay, mask=_decays),
         optax.masked(optax.scale(_RATE_OF_HEAD), _is_learned_head),
+        falling(training.num_outer_steps),
     )
     return outer_loop(
         of_learner.learner(training.num_outer_steps),
