@@ -83,7 +83,7 @@ class Column(NamedTuple):
     def encode(self, values: np.ndarray) -> np.ndarray:
         """`[rows, width]`."""
         if self.categories:
-            codes, found = _factorized(values)
+            codes, found = factorized(values)
             index = {one: i for i, one in enumerate(self.categories)}
             place = np.array([*(index.get(one, -1) for one in found), -1])
             return (place[codes][:, None] == np.arange(len(self.categories))).astype(np.float32)
@@ -110,7 +110,7 @@ class Column(NamedTuple):
         """Categories that were not there when it was fitted; of many, none is known to be new."""
         if not 0 < len(self.categories) < _MAX_CATEGORIES:
             return []
-        return sorted(set(_factorized(values)[1]) - set(self.categories))
+        return sorted(set(factorized(values)[1]) - set(self.categories))
 
 
 class Columns(NamedTuple):
@@ -179,7 +179,7 @@ class Columns(NamedTuple):
             if len(far := column.far(values)):
                 warn(
                     f"column {column.name!r} is {values[far[0]]} in row {far[0]}"
-                    f"{_more(len(far))}, which is more than {column.furthest:,g} standard "
+                    f"{more_like_it(len(far))}, which is more than {column.furthest:,g} standard "
                     "deviations away from "
                     f"what the model was fitted to ({column.about}). It counts as "
                     f"{column.limit:g} of them. {column.doubt}",
@@ -253,7 +253,7 @@ def names_of(table: Any) -> list[str] | None:
 
 def _fitted(name: str, values: np.ndarray) -> Column:
     if _is_text(values):
-        codes, found = _factorized(values)
+        codes, found = factorized(values)
         counts = np.bincount(codes[codes >= 0], minlength=len(found))
         frequent = np.argsort(-counts, kind="stable")[:_MAX_CATEGORIES]
         return Column(name, tuple(found[i] for i in frequent) or ("",))
@@ -325,7 +325,7 @@ def _is_text(values: np.ndarray) -> bool:
     return values.dtype == object and any(isinstance(value, str) for value in values)
 
 
-def _factorized(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def factorized(values: Any) -> tuple[np.ndarray, list[str]]:
     """The number of each value's category, −1 where it is missing, and what they are called."""
     codes, found = pd.factorize(values, use_na_sentinel=True)
     names = [category_of(value) for value in found]
@@ -391,7 +391,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _more(count: int) -> str:
+def more_like_it(count: int) -> str:
+    """How many values beside the one that a message shows."""
     return f" (and {count - 1} more like it)" if count > 1 else ""
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from .._errors import MamlaxError
-from ._columns import category_of
+from ._columns import factorized, more_like_it
 from ._conventions import Conventions
 from ._dates import HOW, dates_in, without_clocks
 from ._numerals import Numerals, may_have_thousands, numerals
@@ -223,10 +223,8 @@ def names_in(column: Any) -> Cells:
     """A column of any type as names; whole numbers alike, whether they are floats or not."""
     if is_text(column):
         return cells_of(column)
-    codes, found = pd.factorize(column.to_pandas(), use_na_sentinel=True)
-    names = [category_of(value) for value in found]
-    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    return Cells(list(index), np.array([*(index[name] for name in names), -1])[codes])
+    codes, names = factorized(column.to_pandas())
+    return Cells(names, codes)
 
 
 def _typed(table: Table, name: str, conventions: Conventions, role: Role) -> Described:
@@ -295,7 +293,7 @@ def _read(
     if is_wrong.any():
         wrong = np.append(is_wrong, False)[cells.codes]
         row = int(np.argmax(wrong))
-        others = f" (and {int(wrong.sum()) - 1} more like it)" if wrong.sum() > 1 else ""
+        others = more_like_it(int(wrong.sum()))
         how = f" with {found.notation.words}" if found.notation.words else ""
         how = f"{how} and percent signs" if found.has_percent else how
         raise MamlaxError(
@@ -316,7 +314,7 @@ def _check_finite(table: Table, name: str, role: Role, values: np.ndarray) -> No
     wrong = np.isinf(values)
     if wrong.any():
         row = int(np.argmax(wrong))
-        others = f" (and {int(wrong.sum()) - 1} more like it)" if wrong.sum() > 1 else ""
+        others = more_like_it(int(wrong.sum()))
         raise MamlaxError(
             f"{role.what} {name!r} is {values[row]} in {table.place_of(row)}{others}, where "
             f"numbers are expected. Correct it, or {role.remedy}."
