@@ -192,7 +192,7 @@ def evaluate(
     data_dir: str | None = None,
     job: Job = _ALONE,
 ) -> None:
-    """Evaluate a trained run again: on more tasks, with more inner steps, or on other tasks.
+    """Evaluate a trained run again: with more tasks or inner steps, other tasks or features.
 
     Replaces its evaluation.json and its figures, unless --out names another directory.
 
