@@ -15,12 +15,12 @@ class RateDecay(NamedTuple):
 
     Attributes:
         step: outer steps taken.
-        num_steps: after how many the rate is zero. As part of the state it is no constant of the
+        decay_steps: after how many the rate is zero. As part of the state it is no constant of the
             compiled program, which so serves trainings of all lengths.
     """
 
     step: Any
-    num_steps: Any
+    decay_steps: Any
 
 
 def falling(num_steps: int) -> optax.GradientTransformation:
@@ -30,7 +30,7 @@ def falling(num_steps: int) -> optax.GradientTransformation:
         return RateDecay(jnp.zeros((), jnp.int32), jnp.asarray(num_steps, jnp.int32))
 
     def update(updates, state, params=None):
-        share = jnp.minimum(state.step / state.num_steps, 1.0)
+        share = jnp.minimum(state.step / state.decay_steps, 1.0)
         factor = (1 + jnp.cos(jnp.pi * share)) / 2
         updates = jax.tree.map(lambda x: x * factor.astype(x.dtype), updates)
         return updates, state._replace(step=state.step + 1)
@@ -42,7 +42,7 @@ def falling_over(num_steps: int, loop: OuterLoop) -> OuterLoop:
     """The same loop, whose rate falls to zero over another number of steps."""
 
     def init(params):
-        return optax.tree.set(loop.init(params), num_steps=jnp.asarray(num_steps, jnp.int32))
+        return optax.tree.set(loop.init(params), decay_steps=jnp.asarray(num_steps, jnp.int32))
 
     return loop._replace(init=init)
 
@@ -58,7 +58,7 @@ def steps_to_zero(step: int, num_steps: int, interval: int) -> int:
     Args:
         step: k, after which other trainings were best.
         num_steps: N, over which their rate would have fallen to zero.
-        interval: n is a multiple of it.
+        interval: n is a multiple of it, or N.
     """
     same = step + num_steps / np.pi * np.sin(np.pi * step / num_steps)
     return min(max(round(same / interval), 1) * interval, num_steps)

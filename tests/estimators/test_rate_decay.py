@@ -15,7 +15,7 @@ def test_updates_fall_along_the_cosine_of_optax():
     optimizer = optax.chain(optax.sgd(0.1), falling(8))
     expected = optax.sgd(optax.cosine_decay_schedule(0.1, 8))
     gradient = {"a": jnp.arange(3.0), "b": jnp.ones((), jnp.bfloat16)}
-    state, other = optimizer.init(gradient), expected.init(gradient)
+    state, other, updates = optimizer.init(gradient), expected.init(gradient), gradient
     for _ in range(10):  # beyond its end, where it stays zero
         updates, state = optimizer.update(gradient, state)
         wanted, other = expected.update(gradient, other)

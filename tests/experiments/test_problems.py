@@ -7,9 +7,11 @@ import pytest
 
 import mamlax
 from mamlax.config import RECIPES
+from mamlax.config._algorithms import ALGORITHMS
 from mamlax.datasets import _cifar, _mini_imagenet, _omniglot
 from mamlax.experiments._method import draws
 from mamlax.experiments._policy_search import PolicySearch
+from mamlax.experiments._supervised import Supervised
 from mamlax.experiments.problems._build import parts_of
 
 SINUSOIDS = [name for name in RECIPES if name.startswith("sinusoid")]
@@ -154,15 +156,53 @@ def test_features_are_changed_after_training_alone(asked, key, monkeypatch, few_
 @pytest.mark.parametrize("name", FEATURES)
 def test_features_of_other_networks_are_refused(name, monkeypatch, few_classes):
     monkeypatch.setattr(_cifar, "cifar_fs", lambda data_dir: few_classes["cifar_fs"])
-    recipe = RECIPES["cifar-fs-5-way-1-shot"].changed(**{name: True})
-    with pytest.raises(mamlax.MamlaxError, match=f"{name} is for conv4, got.*fully-connected"):
+    recipe = RECIPES["cifar-fs-5-way-1-shot"].changed(algorithm="proto-maml", **{name: True})
+    with pytest.raises(mamlax.MamlaxError, match=f"{name} is for the network conv4, got fully"):
         parts_of(recipe.changed(network="fully-connected"))
     other_norm = recipe.changed(norm="group")
     if name == "centered_features":
-        with pytest.raises(mamlax.MamlaxError, match=r"needs norm=batch or norm=support, .*group"):
+        with pytest.raises(mamlax.MamlaxError, match="must be batch or support, got group"):
             parts_of(other_norm)
     else:
         assert parts_of(other_norm).finish is not None
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "boil", "cavia", "unicorn-maml", "reptile"])
+def test_a_head_that_was_learned_on_other_features_is_refused(name, monkeypatch, few_classes):
+    monkeypatch.setattr(_cifar, "cifar_fs", lambda data_dir: few_classes["cifar_fs"])
+    recipe = RECIPES["cifar-fs-5-way-1-shot"].changed(algorithm=name, centered_features=True)
+    with pytest.raises(mamlax.MamlaxError, match=f"proto-maml and logistic-maml; got {name}"):
+        parts_of(recipe)
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS, "logistic-maml centered"])
+def test_the_parameters_of_each_algorithm_are_finished(name, key, monkeypatch, few_classes):
+    """Some learn more than the network: optimizers, step sizes, a head of one class."""
+    name, _, is_centered = name.partition(" ")
+    monkeypatch.setattr(_cifar, "cifar_fs", lambda data_dir: few_classes["cifar_fs"])
+    recipe = RECIPES["cifar-fs-5-way-1-shot"].changed(
+        algorithm=name, channels=4, mirrored_features=True, centered_features=bool(is_centered)
+    )
+    if name == "ridge-maml":
+        pytest.skip("of numbers, not of classes")
+    parts = parts_of(recipe)
+    algorithm = recipe.algorithm
+    learner = Supervised(recipe, parts).learner(
+        parts.train_tasks, algorithm.num_inner_steps, algorithm.inner_learning_rate
+    )
+    meta_params = learner.init(parts.init_params(key))
+    finished = parts.finish(key, meta_params)
+    found = jax.tree.leaves(finished, is_leaf=lambda x: isinstance(x, mamlax.models.Conv4))
+    networks = [one for one in found if isinstance(one, mamlax.models.Conv4)]
+    assert networks and all(one.mirrored_features for one in networks)
+    assert all(one.centered_features == bool(is_centered) for one in networks)
+    jax.eval_shape(  # the parts fit one another, and adapt
+        lambda params, key: learner.adapt(params, parts.test_tasks.sample(key).support),
+        finished,
+        key,
+    )
+    for one, other in zip(jax.tree.leaves(finished), jax.tree.leaves(meta_params), strict=True):
+        assert one is other
 
 
 def test_the_recipe_of_your_own_images_asks_for_them():

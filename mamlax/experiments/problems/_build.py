@@ -1,6 +1,7 @@
 """From a recipe to the parts of its problem."""
 
-from ...config._algorithms import Boil, Cavia
+from ..._errors import MamlaxError
+from ...config._algorithms import Boil, Cavia, LogisticMaml, ProtoMaml
 from ...config._problems import ClassificationProblem, SinusoidProblem
 from ...config._recipe import PolicyRecipe, Recipe, SupervisedRecipe
 from ._classification import classification_parts
@@ -18,7 +19,7 @@ def parts_of(recipe: Recipe, data_dir: str | None = None) -> Parts:
         data_dir: where data sets are; see `omniglot`.
 
     Raises:
-        MamlaxError: if data are missing.
+        MamlaxError: if data are missing, or settings do not fit one another.
     """
     match recipe:
         case SupervisedRecipe():
@@ -37,6 +38,12 @@ def _supervised_parts(recipe: SupervisedRecipe, data_dir: str | None) -> Supervi
         case SinusoidProblem():
             return sinusoid_parts(problem, context_size=context_size)
         case ClassificationProblem():
+            if problem.centered_features and not isinstance(algorithm, ProtoMaml | LogisticMaml):
+                raise MamlaxError(
+                    "centered_features is for algorithms whose head is made from the features of "
+                    f"each task, proto-maml and logistic-maml; got {algorithm.name}, whose head "
+                    "was learned on other features."
+                )
             return classification_parts(
                 problem,
                 splits_of(problem, data_dir),

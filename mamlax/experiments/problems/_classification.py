@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 
 import jax
@@ -185,17 +185,37 @@ def _features_after_training(problem: ClassificationProblem) -> dict[str, bool]:
     }
     changes = {name: True for name, is_asked in asked.items() if is_asked}
     if changes and problem.network != "conv4":
-        raise MamlaxError(f"{next(iter(changes))} is for conv4, got network={problem.network}.")
+        raise MamlaxError(
+            f"{next(iter(changes))} is for the network conv4, got {problem.network}. Leave it out, "
+            "or take conv4."
+        )
     if problem.centered_features and problem.norm not in ("batch", "support"):
         raise MamlaxError(
-            "centered_features subtracts a mean over the batch, so it needs norm=batch or "
-            f"norm=support, got norm={problem.norm}."
+            "centered_features subtracts a mean over the batch, so the normalization must be batch "
+            f"or support, got {problem.norm}."
         )
     return changes
 
 
 def _with_features(changes: dict[str, bool], key: PRNGKeyArray, params: PyTree) -> PyTree:
-    return replace(params, **changes)
+    """The parameters with changed features; what else is learned may have the network's form."""
+    if not changes:
+        return params
+
+    def is_network(x):
+        return isinstance(x, models.Conv4)
+
+    def changed(x):
+        if not is_network(x):
+            return x
+        # without its constructor, which takes arrays: leaves may be optimizers, one for each
+        found = object.__new__(models.Conv4)
+        for field in fields(x):
+            value = changes.get(field.name, getattr(x, field.name))
+            object.__setattr__(found, field.name, value)
+        return found
+
+    return jax.tree.map(changed, params, is_leaf=is_network)
 
 
 def _with_new_head(
