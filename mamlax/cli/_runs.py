@@ -205,9 +205,10 @@ def evaluate(
         shots: Support examples, per class in classification.
         num_query: Query examples, per class in classification.
         within_alphabet: Omniglot only: the characters of a task are from one alphabet, not rotated.
-        mirrored_features: Images: average the features of each image and of its mirror image.
-        centered_features: Images: subtract from features their mean over the batch, and scale them
-            to one length. For proto-maml.
+        mirrored_features: Images, True or False: average the features of each image and of its
+            mirror image.
+        centered_features: Images, True or False: subtract from features their mean over the batch,
+            and scale them to one length. For proto-maml and logistic-maml.
         baselines: Also evaluate the baselines, which takes most of the time.
         out: The directory for the evaluation. Required if tasks or features differ from the
             recipe's.

@@ -73,7 +73,7 @@ class ClassificationProblem(Settings):
     not for characters."""
     centered_features: Advanced[bool] = False
     """After training: subtract from the features their mean over the batch, and scale those of each
-    image to one length. For heads made of class means (proto-maml)."""
+    image to one length. For proto-maml and logistic-maml, best without inner steps."""
     stream: Advanced[bool | None] = None
     """Keep the images in host memory and fetch those of each task. None: only if they do not fit
     on the device."""

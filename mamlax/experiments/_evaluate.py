@@ -92,8 +92,8 @@ def _check_place(directory: Path, place: Path, holds_run: bool, changed: tuple[s
     is_own = place.resolve() == directory.resolve()
     if changed and is_own:
         raise MamlaxError(
-            f"{', '.join(changed)}: this evaluation is another than that of the run, and would "
-            "replace it. Give another directory (out, --out)."
+            f"{', '.join(changed)}: with other settings than the run's, this evaluation would "
+            "replace that of the run. Give another directory (out, --out)."
         )
     if holds_run and not is_own:
         raise MamlaxError(f"{place} holds another run. Give a directory (out, --out) without one.")

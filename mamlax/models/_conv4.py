@@ -127,9 +127,10 @@ def conv4(
             context. (In its authors' code, this map has a bias and is applied after the pooling.)
         mirrored_features: the features are the mean of those of each image and of its mirror image.
         centered_features: subtract from the features their mean over the batch (with
-            `norm="support"`, over the support), and scale those of each example to one length
-            (Wang et al. 2019). What all images have in common then does not hide their differences
-            from a head of class means (`proto_maml`). Only with these two kinds of `norm`.
+            `norm="support"`, over the support), and scale those of each example to the length √5.
+            What all images have in common then does not hide their differences from a head of class
+            means (`proto_maml`). Only with these two kinds of `norm`. Like CL2N of Wang et al.
+            (2019), who subtract the mean over the training classes.
 
     Differs from the paper: the paper's code starts the head of the strided network with standard
     deviation 1, which outer training must shrink first.

@@ -325,7 +325,7 @@ def test_evaluating_from_the_command_line(trained, copy, capsys, monkeypatch):
 
 
 def test_other_tasks_are_evaluated_in_a_directory_of_their_own(trained, copy, tmp_path):
-    with pytest.raises(mamlax.MamlaxError, match=r"shots: this evaluation is another.*--out"):
+    with pytest.raises(mamlax.MamlaxError, match=r"shots: with other settings.*--out"):
         evaluate(copy, shots=9)
     with pytest.raises(mamlax.MamlaxError, match="no setting 'outer_learning_rate'"):
         evaluate(copy, out=tmp_path / "other", outer_learning_rate=0.1)
