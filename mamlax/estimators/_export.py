@@ -7,7 +7,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray, PyTree
 
 from .. import rl
 from .._errors import MamlaxError, warn
@@ -18,7 +17,6 @@ from ..config._recipe import PolicyRecipe, SupervisedRecipe
 from ..experiments._experiment import Experiment
 from ..experiments._load import trained_in
 from ..experiments._result import StageResult
-from ..experiments.problems._parts import SupervisedParts
 from ..onnx._program import ABOUT_ONNX, write_program
 from ..records._evaluation import CurvePoint, Evaluation, evaluation_path, read_evaluation
 from ..records._settings import settings_as_json
@@ -63,10 +61,13 @@ def learner_of_run(
         if with_pretrained:
             raise MamlaxError("policies are exported alone, without their pretrained baseline.")
         return _policy(recipe, parts.train_tasks, result, evaluation)
-    assert isinstance(recipe, SupervisedRecipe) and isinstance(parts, SupervisedParts)
+    assert isinstance(recipe, SupervisedRecipe)
     is_class = isinstance(recipe.problem, ClassificationProblem)
+    finished = jax.eval_shape(
+        lambda key: parts.finish(key, parts.init_params(key)), jax.random.key(0)
+    )
     settings = LearnerSettings(
-        architecture_of(jax.eval_shape(lambda key: _as_judged(parts, key), jax.random.key(0))),
+        architecture_of(finished),
         recipe.algorithm,
         "cross-entropy" if is_class else "squared-error",
         0.0,
@@ -80,11 +81,6 @@ def learner_of_run(
     if with_pretrained:
         model.pretrained_ = pretrained_of(experiment, evaluation, settings)
     return model
-
-
-def _as_judged(parts: SupervisedParts, key: PRNGKeyArray) -> PyTree:
-    """A network of the run, with what changes of it after training."""
-    return parts.finish(key, parts.init_params(key))
 
 
 def write_stablehlo(path: str | Path, model: Model | FewShotPolicy) -> list[Path]:

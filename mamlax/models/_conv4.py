@@ -72,6 +72,15 @@ class Conv4(eqx.Module):
         """This model with another head."""
         return dataclasses.replace(self, head_weight=weight, head_bias=bias)
 
+    def with_features(self, **changes: bool) -> "Conv4":
+        """This model with other `mirrored_features` or `centered_features`."""
+        # without the constructor, which takes arrays: leaves may be optimizers, one for each array
+        found = object.__new__(Conv4)
+        for field in dataclasses.fields(self):
+            value = changes.get(field.name, getattr(self, field.name))
+            object.__setattr__(found, field.name, value)
+        return found
+
     def _gain_and_offset(self):
         """Gain and offset of the third block's channels, from the context; None without one."""
         if self.context is None or self.modulation is None:

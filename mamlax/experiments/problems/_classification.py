@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -205,17 +205,9 @@ def _with_features(changes: dict[str, bool], key: PRNGKeyArray, params: PyTree) 
     def is_network(x):
         return isinstance(x, models.Conv4)
 
-    def changed(x):
-        if not is_network(x):
-            return x
-        # without its constructor, which takes arrays: leaves may be optimizers, one for each
-        found = object.__new__(models.Conv4)
-        for field in fields(x):
-            value = changes.get(field.name, getattr(x, field.name))
-            object.__setattr__(found, field.name, value)
-        return found
-
-    return jax.tree.map(changed, params, is_leaf=is_network)
+    return jax.tree.map(
+        lambda x: x.with_features(**changes) if is_network(x) else x, params, is_leaf=is_network
+    )
 
 
 def _with_new_head(
