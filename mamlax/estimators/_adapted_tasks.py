@@ -9,7 +9,7 @@ import pandas as pd
 from .._errors import MamlaxError, warn
 from ._adapted_many import AdaptedMany
 from ._adapted_table import predicted_columns
-from ._columns import category_of
+from ._categories import category_of
 from ._conventions import Conventions
 from ._model_table import Model, features_of, inputs_of, with_targets
 from ._names import task_names

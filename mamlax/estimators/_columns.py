@@ -13,6 +13,7 @@ import pandas as pd
 
 from .._errors import MamlaxError, warn
 from .._files import Json
+from ._categories import category_of, factorized
 from ._dates import WIDTHS, days_of, encoded, parts_of, without_clocks
 from ._moments import are_lost, exponent_of
 from ._numerals import numerals
@@ -323,22 +324,6 @@ def _is_text(values: np.ndarray) -> bool:
     if values.dtype.kind in "US":
         return True
     return values.dtype == object and any(isinstance(value, str) for value in values)
-
-
-def factorized(values: Any) -> tuple[np.ndarray, list[str]]:
-    """The number of each value's category, −1 where it is missing, and what they are called."""
-    codes, found = pd.factorize(values, use_na_sentinel=True)
-    names = [category_of(value) for value in found]
-    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    renamed = np.array([*(index[name] for name in names), -1])
-    return renamed[codes], list(index)
-
-
-def category_of(value: Any) -> str:
-    """What a category is called; whole numbers alike, whether they were read as floats or not."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def _as_numbers(values: np.ndarray, name: str) -> np.ndarray:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from .._errors import MamlaxError
-from ._columns import factorized, more_like_it
+from ._categories import factorized
+from ._columns import more_like_it
 from ._conventions import Conventions
 from ._dates import HOW, dates_in, without_clocks
 from ._numerals import Numerals, may_have_thousands, numerals

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import MamlaxError, warn
-from ._columns import category_of
+from ._categories import category_of
 from ._conventions import Conventions
 from ._described import (
     Described,

@@ -11,7 +11,8 @@ from .._errors import MamlaxError, collected_warnings
 from .._files import Json
 from ..config._serving import Serving
 from ..estimators._adapted_table import predictions_of
-from ..estimators._columns import Column, category_of, number_of
+from ..estimators._categories import category_of
+from ..estimators._columns import Column, number_of
 from ..estimators._dates import HOW
 from ..estimators._few_shot import FewShotClassifier, FewShotRegressor
 from ..estimators._pretrained import pretrained_by_step
