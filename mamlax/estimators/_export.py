@@ -158,15 +158,16 @@ def _program(model: Model) -> tuple[Callable[..., Any], dict[str, jax.ShapeDtype
     learner: ArrayLearner = model.learner_
     settings, adapted = learner.settings, adaptation_of(model)
     adapt = settings.adapt_fn()
+    meta_params = jax.tree.map(jnp.asarray, learner.meta_params)  # NumPy's if they were loaded
 
     def adapt_and_predict(inputs, targets, weights, queries):
         inputs, queries = (augmented(learner.pooled, one) for one in (inputs, queries))
-        params = adapt(learner.meta_params, Batch(inputs, targets, weights=weights))
+        params = adapt(meta_params, Batch(inputs, targets, weights=weights))
         return settings.predict(params, queries, inputs)
 
     def predict(queries):
         assert adapted is not None
-        params = eqx.combine(adapted.own, adapted.shared)
+        params = jax.tree.map(jnp.asarray, eqx.combine(adapted.own, adapted.shared))
         return settings.predict(params, augmented(learner.pooled, queries), adapted.support_inputs)
 
     arguments = arguments_of(learner)

@@ -216,12 +216,12 @@ def calls(model, sizes=((1, 1), (10, 7), (33, 40))):
         yield found
 
 
-def agrees(model, path, sizes=((1, 1), (10, 7), (33, 40))):
+def agrees(model, path, sizes=((1, 1), (10, 7), (33, 40)), tolerance=1e-4):
     write_onnx(path, model)
     function = jax.jit(_program(model)[0])
     for arguments in calls(model, sizes):
         expected = function(*arguments.values())
-        np.testing.assert_allclose(run(path, arguments), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(run(path, arguments), expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -267,12 +267,19 @@ def test_a_regressor_of_each_algorithm_does(algorithm, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("features", [{}, {"mirrored_features": True, "centered_features": True}])
-def test_an_image_classifier_adapts_and_predicts_the_same(features, tmp_path):
+@pytest.mark.parametrize(
+    "features, tolerance",
+    [({}, 1e-4), ({"mirrored_features": True, "centered_features": True}, 2e-3)],
+)
+def test_an_image_classifier_adapts_and_predicts_the_same(features, tolerance, tmp_path):
+    """Centered features of few images are small differences, scaled up: JAX without `jit` is .0007
+    from its own float64 then.
+    """
     agrees(
         image_classifier(algorithm="proto-maml", **features),
         tmp_path / "model.onnx",
         sizes=((2, 3), (6, 2)),
+        tolerance=tolerance,
     )
 
 
