@@ -16,7 +16,7 @@ from .._errors import MamlaxError
 from .._files import remedy
 from . import _doctor, _models, _runs, _service, _sharing
 from ._console import escape, say, say_warning
-from ._flags import Flags, within_bounds
+from ._flags import Flags, as_command
 from ._hints import (
     in_flags,
     suggest_algorithm,
@@ -80,7 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         print(_WELCOME.format(version=__version__), end="")
         return 0
-    commands = {command.__name__: within_bounds(command) for command in _COMMANDS}
+    asks_for_help = bool({"-h", "--help"} & set(arguments))
+    if asks_for_help and len(arguments) > 2 and arguments[0] in ("train", "plan"):  # of a recipe
+        print("The usual settings; --help-all lists every setting.\n")
+    commands = {command.__name__: as_command(command) for command in _COMMANDS}
     try:
         suggest_command(arguments, commands)
         suggest_recipe(arguments)
@@ -97,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "Start with: mamlax train sinusoid"
                 ),
                 args=["--help" if word == "--help-all" else word for word in arguments],
-                registry=Flags(all=not {"-h", "--help"} & set(arguments)).registry(),
+                registry=Flags(all=not asks_for_help).registry(),
                 config=(
                     tyro.conf.CascadeSubcommandArgs,
                     tyro.conf.OmitArgPrefixes,

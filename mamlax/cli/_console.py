@@ -74,9 +74,9 @@ class Progress:
         finished = line["step"] == total or self.stopped
         if not console.is_terminal:
             if finished or time.monotonic() - self.told.get(stage, -math.inf) > 10:
-                left = 0 if finished else (total - line["step"]) / rate
+                left = "" if finished else f"  {(total - line['step']) / rate:.0f} s left"
                 console.print(
-                    f"{stage}: step {line['step']}/{total}  {text}  {speed}  {left:.0f} s left",
+                    f"{stage}: step {line['step']}/{total}  {text}  {speed}{left}",
                     soft_wrap=True,
                     highlight=False,
                 )

@@ -8,6 +8,7 @@ command's own flags before it runs.
 import ast
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -35,6 +36,7 @@ class Flags:
         """A registry with the rule for settings."""
         registry = tyro.constructors.ConstructorRegistry()
         registry.struct_rule(self._rule)
+        registry.primitive_rule(_switch)
         return registry
 
     def _rule(
@@ -69,18 +71,56 @@ class Flags:
         return hint
 
 
-def within_bounds(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that first refuses values of its flags which are out of their types' bounds."""
+def _switch(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """The rule for `bool | None`: the flag alone means true, as a flag of `bool` does."""
+    if info.type != (bool | None):
+        return None
+    meanings = {"true": True, "false": False, "none": None}
 
-    @functools.wraps(command)
+    def value(words: list[str]) -> bool | None:
+        (word,) = words or ["true"]
+        if word.lower() not in meanings:
+            raise ValueError(f"say True or False after it, or nothing for True; got {word}.")
+        return meanings[word.lower()]
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[True|False]",
+        instance_from_str=value,
+        is_instance=lambda one: one is None or isinstance(one, bool),
+        str_from_instance=lambda one: [str(one)],
+    )
+
+
+def as_command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command as tyro takes it, from a function of this package.
+
+    It first refuses values of its flags which are out of their types' bounds. Its help breaks no
+    sentence where a line of the docstring ends, and names no default that is nothing.
+    """
+
+    hints = get_type_hints(function, include_extras=True)
+
     def checked(*arguments: Any, **flags: Any) -> None:
-        given = inspect.signature(command).bind(*arguments, **flags).arguments
-        for name, hint in get_type_hints(command, include_extras=True).items():
+        given = inspect.signature(function).bind(*arguments, **flags).arguments
+        for name, hint in hints.items():
             if name in given and not isinstance(given[name], Settings) and is_bounded(hint):
                 check_setting(f"--{name.replace('_', '-')}", hint, given[name])
-        command(*arguments, **flags)
+        function(*arguments, **flags)
 
-    return checked
+    command: Any = functools.update_wrapper(checked, function)
+    hint_of_default = tyro.conf.arg(help_behavior_hint=_default)
+    command.__annotations__ = {name: Annotated[one, hint_of_default] for name, one in hints.items()}
+    command.__signature__ = inspect.signature(function)
+    command.__doc__ = re.sub(r"\n {8,}", " ", inspect.getdoc(function) or "")
+    del command.__wrapped__  # whose help tyro would show
+    return command
+
+
+def _default(label: str) -> str:
+    return "" if label in ("", "None") else f"(default: {label})"
 
 
 def _choice_of_algorithm(recipe: Recipe) -> Any:

@@ -260,8 +260,9 @@ def export(
 
     Args:
         source: A run directory, or a model file.
-        out: The file to write. Default: model.safetensors, model.stablehlo or model.onnx. For a
-            program, FILE.json says how to call it. A policy has a second program, FILE.adapt.
+        out: The file to write. Default: beside a model file, with its name; else
+            model.safetensors, model.stablehlo or model.onnx. For a program, FILE.json says how to
+            call it. A policy has a second program, FILE.adapt.
         format: safetensors: a model for mamlax.load and mamlax adapt. stablehlo (for JAX) or onnx
             (for browsers and other languages): a program that adapts and predicts; for an adapted
             model, a program that predicts.
@@ -270,7 +271,7 @@ def export(
         data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
     """
     if out is None:
-        out = Path(f"model.{format}")
+        out = source.with_suffix(f".{format}") if source.is_file() else Path(f"model.{format}")
     beside = out.with_suffix(out.suffix + ".json")
     if source.exists() and source.resolve() in (out.resolve(), beside.resolve()):
         raise MamlaxError(f"{source} would be written over. Give another --out.")

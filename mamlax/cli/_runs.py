@@ -37,8 +37,7 @@ else:
         tyro.extras.subcommand_type_from_defaults(
             RECIPES,
             descriptions={
-                name: f"{recipe.evidence.summary} ({recipe.evidence.paper}). "
-                "--help-all lists every setting."
+                name: f"{recipe.evidence.summary} ({recipe.evidence.paper})."
                 for name, recipe in RECIPES.items()
             },
             prefix_names=False,
@@ -84,7 +83,8 @@ def train(
         num_seeds: How many seeds to train at the same time, starting at --seed.
         out: The run directory. Default: runs/RECIPE/SEED.
         data_dir: A folder with one folder per data set (e.g. omniglot/). Default: MAMLAX_DATA.
-        track: Where to follow the run: tensorboard, wandb, mlflow or trackio.
+        track: Where to follow the run: tensorboard, wandb, mlflow or trackio. Give it again for
+            several.
         job: Several processes that train one run together.
     """
     if out is None:
@@ -205,10 +205,10 @@ def evaluate(
         shots: Support examples, per class in classification.
         num_query: Query examples, per class in classification.
         within_alphabet: Omniglot only: the characters of a task are from one alphabet, not rotated.
-        mirrored_features: Images, True or False: average the features of each image and of its
-            mirror image.
-        centered_features: Images, True or False: subtract from features their mean over the batch,
-            and scale them to one length. For proto-maml and logistic-maml.
+        mirrored_features: Images: average the features of each image and of its mirror image.
+            Default: as in the run.
+        centered_features: Images: subtract from features their mean over the batch, and scale them
+            to one length. For proto-maml and logistic-maml. Default: as in the run.
         baselines: Also evaluate the baselines, which takes most of the time.
         out: The directory for the evaluation. Required if tasks or features differ from the
             recipe's.

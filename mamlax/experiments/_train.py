@@ -188,7 +188,7 @@ def train_stage(
     if stage.train_tasks is None:
         return None
     _, run_key = experiment.seeds.keys(stage.key_index)
-    experiment.announce(f"{stage.shown}: preparing")
+    experiment.announce(f"{stage.shown}: compiling")
     with _named_settings(experiment.recipe, stage):
         trained = _run(experiment, stage, run_key, report, begin)
     if is_first():

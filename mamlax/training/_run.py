@@ -99,7 +99,8 @@ def run(
         validation: how to choose the best state.
         report: called with each log line. If patience ends the run, the last line also has
             `"stopped"`, a sentence that says why.
-        announce: called with a sentence if an earlier run is resumed, before training.
+        announce: called with a sentence if an earlier run is resumed, and when the first program is
+            compiled.
 
     Returns:
         The last and the best state.
@@ -152,6 +153,8 @@ def run(
                 if validation is not None and validation.is_over(now.step, now.best_step):
                     break
                 has_compiled = advance.compile(now.state, now.step, end)
+                if has_compiled and len(advance.compiled) == 1 and announce and group.is_first:
+                    announce(f"training; the first result comes after outer step {end}")
                 if has_compiled and group.signal(interrupted):
                     break
                 try:

@@ -134,7 +134,7 @@ def test_help_shows_the_usual_settings(capsys):
     assert flags >= {*most, "--num-inner-steps", "--outer-learning-rate", "--hidden-sizes"}
 
 
-@pytest.mark.parametrize("word", ["-h", "--help", "--help-all"])
+@pytest.mark.parametrize("word", ["-h", "--help"])
 def test_help_of_train_says_how_to_see_more(word, capsys):
     assert exits(["train", "sinusoid", word]) == 0
     text = words_of(capsys.readouterr().out)
@@ -206,3 +206,37 @@ def test_help_and_hints_do_not_import_jax(arguments, status):
     command = [sys.executable, "-c", LIGHT, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.stderr.splitlines()[-1] == f"status {status} heavy []", done.stderr
+
+
+def test_sentences_of_the_help_are_broken_by_its_width_alone(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert exits(["fit", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "held out together. Name what tasks share and new tasks will not" in text
+    assert "(default: )" not in text and "(default: None)" not in text
+
+
+@pytest.mark.parametrize(
+    "words, given",
+    [([], None), (["--on"], True), (["--on", "True"], True), (["--on", "false"], False)],
+)
+def test_a_switch_that_may_be_left_alone_takes_a_word_or_none(words, given, monkeypatch):
+    found = []
+
+    def switch(*, on: bool | None = None, other: int = 0) -> None:
+        """A command.
+
+        Args:
+            on: A switch.
+            other: A number.
+        """
+        found.append((on, other))
+
+    monkeypatch.setattr(cli, "_COMMANDS", (switch, *cli._COMMANDS[:1]))
+    assert cli.main(["switch", *words, "--other", "3"]) == 0
+    assert found == [(given, 3)]
+
+
+def test_a_switch_says_which_words_it_takes(capsys):
+    assert exits(["evaluate", "runs/x", "--mirrored-features", "perhaps"]) != 0
+    assert "say True or False after it" in words_of("".join(capsys.readouterr()))
