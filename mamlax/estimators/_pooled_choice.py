@@ -6,7 +6,7 @@ row, predictions are by a model fitted to other groups.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -20,7 +20,8 @@ from ._rows import Rows
 
 _FOLDS = 5
 _FEW_ROWS = 20_000
-_NUM_TREES, _STAGE = 100, 10
+_STAGE, _BURSTS = 10, (3, 6, 10)
+"""How many trees a stage has, and after how many stages it is asked whether more trees help."""
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -104,22 +105,37 @@ def _folds(rows: Rows) -> Folds:
 def _candidate(
     of_kind: Values | ClassLogits, kind: PooledKind, rows: Rows, folds: Folds
 ) -> _Candidate:
-    num_stages = _NUM_TREES // _STAGE if kind == "trees" else 1
-    stages = np.zeros((num_stages, len(rows.inputs), of_kind.num_outputs), np.float32)
+    if kind == "trees":
+        return _forest(of_kind, rows, folds)
+    predicted = np.zeros((len(rows.inputs), of_kind.num_outputs), np.float32)
     for others, those in folds:
-        train, inputs = rows.of(others), rows.inputs[those]
-        if kind == "trees" and (boosted := of_kind.boosted(train, _NUM_TREES)):
-            for number, values in enumerate(of_kind.staged(boosted, inputs), start=1):
-                if number % _STAGE == 0:
-                    stages[number // _STAGE - 1, those] = values
-            continue
+        train = rows.of(others)
         model = of_kind.line(train) if kind == "linear" else of_kind.constant(train)
         if model is not None:
-            stages[:, those] = model(inputs)
-    if kind != "trees":
-        return _Candidate(kind, stages[0])
-    best = int(np.argmin([of_kind.stage_error(rows, one) for one in stages]))
-    return _Candidate(kind, stages[best], (best + 1) * _STAGE)
+            predicted[those] = model(rows.inputs[those])
+    return _Candidate(kind, predicted)
+
+
+def _forest(of_kind: Values | ClassLogits, rows: Rows, folds: Folds) -> _Candidate:
+    """As many trees as predict other groups best. They grow until two stages have not helped."""
+    shape = (_BURSTS[-1], len(rows.inputs), of_kind.num_outputs)
+    stages, best = np.zeros(shape, np.float32), 0
+    grown: list[list[Any]] = [[] for _ in folds]
+    for num_stages in _BURSTS:
+        for fold, (others, those) in enumerate(folds):
+            train, inputs = rows.of(others), rows.inputs[those]
+            grown[fold] = of_kind.boosted(train, num_stages * _STAGE, grown[fold])
+            if not grown[fold]:
+                model = of_kind.constant(train)
+                stages[:, those] = 0 if model is None else model(inputs)
+                continue
+            for number, values in enumerate(of_kind.staged(grown[fold], inputs), start=1):
+                if number % _STAGE == 0:
+                    stages[number // _STAGE - 1, those] = values
+        best = int(np.argmin([of_kind.stage_error(rows, one) for one in stages[:num_stages]]))
+        if best < num_stages - 2:
+            break
+    return _Candidate("trees", stages[best], (best + 1) * _STAGE)
 
 
 def _fitted(of_kind: Values | ClassLogits, chosen: _Candidate, rows: Rows) -> Pooled | None:

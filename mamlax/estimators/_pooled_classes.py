@@ -4,6 +4,7 @@ Outputs are logits of the classes. A class that the training rows do not have ge
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,8 +68,10 @@ class ClassLogits(NamedTuple):
         weight[:, present], bias[present] = model.coef_.T, model.intercept_
         return Line(weight, bias)
 
-    def boosted(self, train: Rows, num_trees: int) -> list[Any]:
-        """One model for all classes; none if the rows have one class."""
+    def boosted(self, train: Rows, num_trees: int, grown: Sequence[Any] = ()) -> list[Any]:
+        """One model for all classes; none if the rows have one class. If it was `grown` to fewer
+        trees, it grows on.
+        """
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         train = train.thinned(_MOST_ROWS, self.seed)
@@ -79,9 +82,10 @@ class ClassLogits(NamedTuple):
             "max_leaf_nodes": MOST_LEAVES,
             "early_stopping": False,  # it would hold out rows, not groups
             "random_state": self.seed,
+            "warm_start": True,
         }
-        model = HistGradientBoostingClassifier(**settings)
-        return [model.fit(train.inputs, train.targets, train.sample_weight)]
+        (model,) = grown or [HistGradientBoostingClassifier()]
+        return [model.set_params(**settings).fit(train.inputs, train.targets, train.sample_weight)]
 
     def staged(self, boosted: list[Any], inputs: np.ndarray) -> Any:
         """Logits after each tree."""

@@ -1,5 +1,6 @@
 """Pooled models of values, and the error that groups are left with once their offset is known."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +37,8 @@ class Values(NamedTuple):
         """Ridge regression."""
         return line_of(train)
 
-    def boosted(self, train: Rows, num_trees: int) -> list[Any]:
-        """One model for each output."""
+    def boosted(self, train: Rows, num_trees: int, grown: Sequence[Any] = ()) -> list[Any]:
+        """One model for each output; those of fewer trees that were `grown` grow on."""
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         train = train.thinned(_MOST_ROWS, self.seed)
@@ -46,10 +47,12 @@ class Values(NamedTuple):
             "max_leaf_nodes": MOST_LEAVES,
             "early_stopping": False,  # it would hold out rows, not groups
             "random_state": self.seed,
+            "warm_start": True,
         }
+        models = grown or [HistGradientBoostingRegressor() for _ in train.targets.T]
         return [
-            HistGradientBoostingRegressor(**settings).fit(train.inputs, y, train.sample_weight)
-            for y in train.targets.T
+            model.set_params(**settings).fit(train.inputs, y, train.sample_weight)
+            for model, y in zip(models, train.targets.T, strict=True)
         ]
 
     def staged(self, boosted: list[Any], inputs: np.ndarray) -> Any:

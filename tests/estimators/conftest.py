@@ -33,7 +33,7 @@ def few_trees(pytestconfig):
         yield
         return
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(_pooled_choice, "_NUM_TREES", 20)
+        monkeypatch.setattr(_pooled_choice, "_BURSTS", (2,))
         yield
 
 

@@ -7,7 +7,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 import mamlax
 from mamlax import MamlaxError
-from mamlax.estimators import _pooled_values
+from mamlax.estimators import _pooled_choice, _pooled_values
 from mamlax.estimators._columns import Columns
 from mamlax.estimators._export import write_stablehlo
 from mamlax.estimators._inspection import description_of
@@ -221,6 +221,34 @@ def test_trees_are_given_weights_only_where_they_differ():
     assert rows._replace(weights=np.full(len(rows.inputs), 0.5)).sample_weight is None
     weights = np.arange(len(rows.inputs), dtype=float)
     assert rows._replace(weights=weights).sample_weight is weights
+
+
+def test_trees_grow_until_more_do_not_help(monkeypatch):
+    """And are then as many as the best stage of a whole forest has."""
+    asked, boosted = [], Values.boosted
+
+    def counted(self, train, num_trees, grown=()):
+        asked.append(num_trees)
+        return boosted(self, train, num_trees, grown)
+
+    monkeypatch.setattr(Values, "boosted", counted)
+    monkeypatch.setattr(_pooled_choice, "_BURSTS", (3, 6, 10))
+    steps = rows_of(lambda x: 3.0 * np.sin(9 * x).sum(1), 60, 20)
+    noise = rows_of(lambda x: np.random.default_rng(0).normal(size=len(x)), 60, 20)
+    for rows, most in ((steps, 100), (noise, 30)):
+        asked.clear()
+        fit = fit_pooled(rows, "trees", 0)
+        assert max(asked) == most
+        model, values = fit.model, Values(0, 1)
+        found = [np.zeros_like(rows.targets) for _ in range(10)]
+        for others, those in _pooled_choice._folds(rows):
+            whole = boosted(values, rows.of(others), 100)
+            for number, outputs in enumerate(values.staged(whole, rows.inputs[those])):
+                if number % 10 == 9:
+                    found[number // 10][those] = outputs
+        errors = [values.stage_error(rows, one) for one in found]
+        assert model.values.shape[1] == 10 * (np.argmin(errors) + 1)
+        np.testing.assert_allclose(fit.cross_fitted, found[np.argmin(errors)], rtol=1e-6, atol=1e-6)
 
 
 def test_trees_learn_from_rows_of_all_groups(monkeypatch):
