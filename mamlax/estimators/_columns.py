@@ -137,10 +137,10 @@ class Columns(NamedTuple):
         names = names_of(table)
         shown = names or [str(i) for i in range(table.shape[1])]
         columns = []
-        for i, name in enumerate(shown):
-            values = _values(table, i)
+        for name, series in zip(shown, _series(table), strict=True):
+            values = _values(series)
             columns.append(_fitted(name, values))
-            is_meant = is_frame(table) and hasattr(table.iloc[:, i].dtype, "categories")
+            is_meant = hasattr(series.dtype, "categories")
             _warn_of(columns[-1], values, is_meant)
         return Columns(tuple(columns), names is not None)
 
@@ -150,17 +150,17 @@ class Columns(NamedTuple):
         Raises:
             MamlaxError: if a column is absent, or holds what it did not hold when fitted.
         """
-        places: Sequence[int] = range(len(self.columns))
+        series = _series(table)
         if self.named and (names := names_of(table)) is not None:
             self.check_names(table)
-            index = {name: i for i, name in enumerate(names)}
-            places = [index[column.name] for column in self.columns]
+            by_name = dict(zip(names, series, strict=True))
+            series = [by_name[column.name] for column in self.columns]
         elif table.shape[1] != len(self.columns):
             raise MamlaxError(
                 f"the table has {table.shape[1]} columns, but {len(self.columns)} were fitted: "
                 f"{_listed([column.name for column in self.columns])}."
             )
-        return self.encode_values([_values(table, place) for place in places], len(table))
+        return self.encode_values([_values(one) for one in series], len(table))
 
     def encode_values(self, columns: Sequence[np.ndarray], num_rows: int) -> np.ndarray:
         """The same of arrays of numbers or of objects, one for each column.
@@ -301,15 +301,19 @@ def _warn_of(column: Column, values: np.ndarray, are_categories_meant: bool) -> 
         )
 
 
-def _values(table: Any, place: int) -> np.ndarray:
+def _series(table: Any) -> list[Any]:
+    """The columns of a frame, or of an array, whose objects and dates are named by their place."""
+    if is_frame(table):
+        return [series for _, series in table.items()]  # several times as fast as by `iloc`
+    if table.dtype.kind in "OmM":
+        return [pd.Series(one, name=str(place)) for place, one in enumerate(table.T)]
+    return list(table.T)
+
+
+def _values(series: Any) -> np.ndarray:
     """A column as an array of numbers, of dates, or of objects."""
-    if not is_frame(table):
-        values = table[:, place]
-        found = None
-        if values.dtype.kind in "OmM":
-            found = without_clocks(pd.Series(values, name=str(place)))
-        return values if found is None else found
-    series = table.iloc[:, place]
+    if isinstance(series, np.ndarray):
+        return series
     kind = getattr(series.dtype, "kind", "O")
     if (found := without_clocks(series)) is not None:
         return found

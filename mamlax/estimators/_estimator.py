@@ -388,7 +388,7 @@ class FewShotEstimator(BaseEstimator, ABC):
                 names, wanted = names_of(X), list(self.feature_names_in_)
                 if names != wanted and set(wanted) <= set(names or []):
                     X = X[wanted]
-            if hasattr(X, "sparse") and any(hasattr(t, "fill_value") for t in X.dtypes):
+            if any(hasattr(t, "fill_value") for t in X.dtypes) and hasattr(X, "sparse"):
                 X = X.sparse.to_dense()
         else:
             X = check_array(
