@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-OFTEN = ("maml_in_one_file",)  # the others are slow: compiled for long
+OFTEN = ("maml_in_one_file", "table_of_machines")  # the others are slow: compiled for long
 NEEDED = {"grid_worlds": "xminigrid", "search_with_optuna": "optuna"}
 
 
@@ -40,3 +40,25 @@ def test_header_says_what_how_how_long_and_what_to_expect(example):
     assert lines["Run"].startswith(f"python examples/{example.name}")
     assert {"What", "Takes", "Expect"} <= lines.keys()
     assert any(character.isdigit() for character in lines["Expect"])
+
+
+@pytest.mark.slow
+def test_a_model_of_the_made_up_table_predicts_a_new_machine(tmp_path):
+    """By the commands that the example prints, which are those of README."""
+    pd = pytest.importorskip("pandas")
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    said = run(ROOT / "examples" / "table_of_machines.py")
+    commands = [line for line in said.splitlines() if line.startswith("mamlax ")]
+    readme = (ROOT / "README.md").read_text()
+    assert len(commands) == 2 and all(line in readme for line in commands)
+    for command in commands:
+        run("-m", *command.split())
+    found = pd.read_csv(tmp_path / "predictions.csv")
+    error = ((found["predicted wear"] - found["wear"]) ** 2).mean() ** 0.5
+    assert len(found) == 32 and error < 0.4 * found["wear"].std()
