@@ -13,7 +13,7 @@ from ._categories import factorized
 from ._columns import more_like_it
 from ._conventions import Conventions
 from ._dates import HOW, dates_in, without_clocks
-from ._numerals import Numerals, may_have_thousands, numerals
+from ._numerals import SIGNS, Numerals, may_have_thousands, numerals
 from ._tables import Table
 
 _compute: Any = pyarrow.compute  # whose functions are made when it is imported
@@ -136,8 +136,10 @@ def described(
         return Described(name, categories, "", cells.words)
     found = _spread([float("nan") if v is None else v for v in read.values], cells.codes)
     _check_finite(table, name, role, found)
-    assumed = [read.notation.words, "percent signs left away" * read.has_percent]
-    return Described(name, found, ", ".join(filter(None, assumed)), cells.words)
+    signs = f"{SIGNS[read.sign]} signs left away" if read.sign else ""
+    return Described(
+        name, found, ", ".join(filter(None, [read.notation.words, signs])), cells.words
+    )
 
 
 def categories_of(
@@ -296,7 +298,7 @@ def _read(
         row = int(np.argmax(wrong))
         others = more_like_it(int(wrong.sum()))
         how = f" with {found.notation.words}" if found.notation.words else ""
-        how = f"{how} and percent signs" if found.has_percent else how
+        how = f"{how} and {SIGNS[found.sign]} signs" if found.sign else how
         raise MamlaxError(
             f"{role.what} {name!r} is {cells.texts[cells.codes[row]]!r} in {table.place_of(row)}"
             f"{others}, where numbers{how} are expected. Correct it, or {role.remedy}."

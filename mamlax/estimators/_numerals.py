@@ -1,11 +1,14 @@
-"""Numbers as people write them: points or commas before decimals, marks between thousands, %."""
+"""Numbers as people write them: decimal points or commas, marks between thousands, % and $."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 DecimalMark = Literal["auto", "point", "comma"]
+SIGNS = {"%": "percent", "$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
+_SIGNS_BEFORE = "".join(SIGNS).replace("%", "")
 
 
 class Notation:
@@ -26,15 +29,17 @@ class Notation:
             whole = rf"[1-9]\d{{0,2}}(?:[{self._thousands}]\d{{3}})+|\d+"
         mark = re.escape(self.mark)
         number = rf"(?:(?:{whole})(?:{mark}\d*)?|{mark}\d+)(?:e[+-]?\d+)?"
-        return re.compile(rf"\s*([+-]?(?:{number}|inf|infinity))\s*%?\s*", re.ASCII | re.I)
+        before, after = f"[{_SIGNS_BEFORE}]?\\s*", f"[{''.join(SIGNS)}]?\\s*"
+        pattern = rf"\s*{before}([+-]?){before}({number}|inf|infinity)\s*{after}"
+        return re.compile(pattern, re.ASCII | re.I)
 
     def value(self, text: str) -> float | None:
         """What a text means; None where it is no number."""
         found = self._pattern.fullmatch(text.replace("−", "-"))
         if not found:
             return None
-        digits = re.sub(f"[{self._thousands}]", "", found[1]) if self._thousands else found[1]
-        return float(digits.replace(self.mark, "."))
+        digits = re.sub(f"[{self._thousands}]", "", found[2]) if self._thousands else found[2]
+        return float(found[1] + digits.replace(self.mark, "."))
 
 
 _BLANKS = " \u00a0\u2009\u202f'’"
@@ -56,14 +61,14 @@ class Numerals(NamedTuple):
     Attributes:
         values: a number for each text; None where it is none.
         notation: how they are written.
-        has_percent: whether they end in a percent sign.
+        sign: one of `SIGNS` that most have, as `37 %` or `$ 37`; empty if there is none.
         doubtful: a text that is another number in another notation, which fits as well; None
             where there is no doubt.
     """
 
     values: list[float | None]
     notation: Notation
-    has_percent: bool
+    sign: str
     doubtful: str | None
 
 
@@ -84,15 +89,13 @@ def numerals(texts: Sequence[str], mark: DecimalMark = "auto") -> Numerals:
         doubtful = next(
             (t for o in others for t, a, b in zip(texts, o, values, strict=True) if a != b), None
         )
-    with_percent = [
-        value is not None and "%" in text for text, value in zip(texts, values, strict=True)
-    ]
-    has_percent = 2 * sum(with_percent) > counts[best]
-    values = [
-        None if has_percent != with_sign else value
-        for value, with_sign in zip(values, with_percent, strict=True)
-    ]
-    return Numerals(values, best, has_percent, doubtful)
+    signs = ["".join(one for one in text if one in SIGNS) for text in texts]
+    of_numbers = Counter(
+        sign for sign, value in zip(signs, values, strict=True) if value is not None
+    )
+    sign = next((one for one, count in of_numbers.items() if 2 * count > counts[best]), "")
+    values = [value if one == sign else None for value, one in zip(values, signs, strict=True)]
+    return Numerals(values, best, sign, doubtful)
 
 
 def may_have_thousands(texts: Sequence[str]) -> str | None:

@@ -33,6 +33,7 @@ def seen(table, conventions=None, **settings):
         (["1", " 2.5", "NA", ""], [1, 2.5, np.nan, np.nan], ""),
         (["1,5", "n/a", "2"], [1.5, np.nan, 2], "decimal commas"),
         (["37 %", "4 %"], [37, 4], "percent signs left away"),
+        (["$1,200.50", "$5"], [1200.5, 5], "commas between thousands, dollar signs left away"),
         (["True", "false", ""], [1, 0, np.nan], ""),
         (["0012", "7"], [12, 7], "codes with leading zeros as numbers"),
         (["", ""], [np.nan, np.nan], ""),

@@ -22,7 +22,7 @@ from mamlax.estimators._numerals import numerals
 def test_every_way_of_writing_numbers_is_read(texts, values, words):
     found = numerals(texts)
     assert found.values == values and found.notation.words == words
-    assert found.doubtful is None and not found.has_percent
+    assert found.doubtful is None and not found.sign
 
 
 def test_percent_signs_are_left_away_where_all_have_one():
@@ -32,7 +32,24 @@ def test_percent_signs_are_left_away_where_all_have_one():
 
 
 @pytest.mark.parametrize(
-    "text", ["12 mm", "1,2,3", "1.2.3", "0x10", "1_000", "", "1 2", "٣", "nan"]
+    "texts, values, sign",
+    [
+        (["$1,200.50", "-$3", "$ -4", "5 $"], [1200.5, -3, -4, 5], "$"),
+        (["1.200,50 €", "3,10 €", "-4 €"], [1200.5, 3.1, -4], "€"),
+        (["£5", "£6", "7"], [5, 6, None], "£"),
+        (["£5", "£6", "£4", "$7", "$8%"], [5, 6, 4, None, None], "£"),
+        (["5", "6", "$7"], [5, 6, None], ""),
+    ],
+    ids=str,
+)
+def test_signs_of_currencies_are_left_away_where_most_have_the_same(texts, values, sign):
+    found = numerals(texts)
+    assert found.values == values and found.sign == sign
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["12 mm", "%5", "$", "5 5$", "$-", "1,2,3", "1.2.3", "0x10", "1_000", "", "1 2", "٣", "nan"],
 )
 def test_what_is_no_number(text):
     assert numerals([text, "7"]).values == [None, 7]
