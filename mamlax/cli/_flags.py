@@ -80,14 +80,15 @@ def _switch(
     meanings = {"true": True, "false": False, "none": None}
 
     def value(words: list[str]) -> bool | None:
-        (word,) = words or ["true"]
-        if word.lower() not in meanings:
-            raise ValueError(f"say True or False after it, or nothing for True; got {word}.")
-        return meanings[word.lower()]
+        word = " ".join(words).lower() or "true"
+        if word not in meanings:
+            said = " ".join(words)
+            raise ValueError(f"say True, False or None after it, or nothing for True; got {said}.")
+        return meanings[word]
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs="*",
-        metavar="[True|False]",
+        metavar="[True|False|None]",
         instance_from_str=value,
         is_instance=lambda one: one is None or isinstance(one, bool),
         str_from_instance=lambda one: [str(one)],

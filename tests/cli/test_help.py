@@ -237,6 +237,15 @@ def test_a_switch_that_may_be_left_alone_takes_a_word_or_none(words, given, monk
     assert found == [(given, 3)]
 
 
-def test_a_switch_says_which_words_it_takes(capsys):
-    assert exits(["evaluate", "runs/x", "--mirrored-features", "perhaps"]) != 0
-    assert "say True or False after it" in words_of("".join(capsys.readouterr()))
+@pytest.mark.parametrize("words", [["perhaps"], ["True", "False"]])
+def test_a_switch_says_which_words_it_takes(words, capsys):
+    assert exits(["evaluate", "runs/x", "--mirrored-features", *words]) != 0
+    said = words_of("".join(capsys.readouterr()))
+    assert f"say True, False or None after it, or nothing for True; got {' '.join(words)}." in said
+
+
+def test_an_algorithm_may_come_after_a_switch(capsys):
+    recipe = ["train", "images", "--images", "nowhere"]
+    for words in (["--stream"], ["--stream", "False"]):
+        assert cli.main([*recipe, *words, "proto-maml"]) == 1
+        assert "nowhere does not exist" in "".join(capsys.readouterr())
