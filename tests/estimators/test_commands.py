@@ -427,6 +427,14 @@ def test_a_model_is_exported_as_a_program(command, of_table, tmp_path):
     assert (tmp_path / "program").stat().st_size > 1000
 
 
+def test_a_program_stands_beside_its_model(command, of_table, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "wear.v2.safetensors").write_bytes((tmp_path / of_table).read_bytes())
+    status, _, err = command("export", "models/wear.v2.safetensors", "--format", "stablehlo")
+    written = ["models/wear.v2.stablehlo", "models/wear.v2.stablehlo.json"]
+    assert status == 0 and err.splitlines() == written
+
+
 def test_a_model_is_written_again(command, of_table, tmp_path):
     status, _, err = command("export", of_table, "--out", "again.safetensors")
     assert status == 0 and err.splitlines()[0] == (
