@@ -60,7 +60,9 @@ NonNegative = Annotated[float, Bound("a number, 0 or more", lambda x: 0 <= x < m
 Fraction = Annotated[float, Bound("a number from 0 to 1", lambda x: 0 <= x <= 1)]
 FractionBelowOne = Annotated[float, Bound("a number, 0 or more and below 1", lambda x: 0 <= x < 1)]
 PositiveFraction = Annotated[float, Bound("a number above 0, at most 1", lambda x: 0 < x <= 1)]
-InnerFraction = Annotated[float, Bound("a number above 0 and below 1", lambda x: 0 < x < 1)]
+InnerFraction = Annotated[
+    float, Bound("a number above 0 and below 1, such as 0.9", lambda x: 0 < x < 1)
+]
 Range = Annotated[
     tuple[float, float],
     Bound(

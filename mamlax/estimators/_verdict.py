@@ -22,10 +22,9 @@ def verdict_of(
     """
     held_out = counted(num_units, over)
     if num_units < _ENOUGH_UNITS:
-        few = f"Only {held_out} held out" if is_held_out else f"There are only {held_out}"
         return (
-            f"{few}: too few to say which of these models is better; "
-            f"{_ENOUGH_UNITS} or more can. More groups would help."
+            f"Only {held_out}{' held out' * is_held_out}: too few to say which of these models is "
+            f"better; {_ENOUGH_UNITS} or more can. More groups would help."
         )
     sizes = [_AtSize.of(entries, size) for size in sorted({one.num_support for one in entries})]
     tried = _listed([one.size for one in sizes])

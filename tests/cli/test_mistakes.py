@@ -266,7 +266,10 @@ def test_bad_settings_are_errors_without_a_traceback(flags, words, capsys):
         ("fit a --task-column b --target-column c --max-support 0", "--max-support must be a"),
         ("fit a --task-column b --target-column c --num-outer-steps 0", "--num-outer-steps must"),
         ("adapt m --support a --query b --interval 1", "--interval must be a number above 0 and"),
-        ("predict m a --interval 0", "--interval must be a number above 0 and below 1, got 0.0"),
+        (
+            "predict m a --interval 0",
+            "--interval must be a number above 0 and below 1, such as 0.9, got 0.0",
+        ),
         ("score m a --seed 4294967296", "--seed must be a whole number from 0 to 4294967295"),
         ("serve m --port 65536", "--port must be a whole number from 0 to 65535, got 65536"),
         ("serve m --most-rows 0", "--most-rows must be a whole number, 1 or more, got 0"),
